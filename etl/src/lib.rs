@@ -1,0 +1,1 @@
+//! The loader: CSV files in, a published catalog out.

@@ -1,0 +1,1 @@
+//! POST /cart, one sku into the caller's cart.

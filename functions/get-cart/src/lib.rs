@@ -1,0 +1,1 @@
+//! GET /cart, what is in the caller's cart.

@@ -1,0 +1,1 @@
+//! GET /products/{product_id}/overview, the whole page in one response.

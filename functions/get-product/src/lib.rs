@@ -1,0 +1,1 @@
+//! GET /products/{product_id}, one product with its features.

@@ -1,0 +1,1 @@
+//! GET /products/{product_id}/related, the ids of related products.

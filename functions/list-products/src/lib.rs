@@ -1,0 +1,1 @@
+//! GET /products, one page of the catalog.

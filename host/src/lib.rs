@@ -1,0 +1,1 @@
+//! The HTTP adapter: every endpoint in one process.

@@ -1,0 +1,8 @@
+-- The rows of cart.csv, for reporting. No request can reach them: carts of the service live in the schema cart.
+create table catalog_next.cart (
+    position bigint not null,
+    id integer not null check (id > 0),
+    user_session integer not null check (user_session >= 0),
+    product_id integer not null check (product_id > 0),
+    active boolean not null
+);

@@ -1,0 +1,16 @@
+-- The read model: the finished answers of each product, derived from the other tables. A response is one row of it.
+-- Plain bytea because text costs a check of its encoding; external because what is in it is compressed already or
+-- too short to be worth it; rows of up to 8,160 bytes stay in line, so that a read is one page.
+create table catalog_next.documents (
+    product_tag bigint not null, -- XXH3 of the plain body
+    styles_tag bigint not null,
+    related_tag bigint not null,
+    product_id integer not null,
+    generation integer not null default {generation},
+    product bytea not null,      -- JSON
+    styles bytea not null,       -- JSON, gzipped
+    related bytea not null       -- JSON
+) with (toast_tuple_target = 8160);
+alter table catalog_next.documents alter product set storage external;
+alter table catalog_next.documents alter styles set storage external;
+alter table catalog_next.documents alter related set storage external;

@@ -1,0 +1,1 @@
+//! The query crate: configuration, database, catalog, cart, requests, responses and problems.
