@@ -1,1 +1,9 @@
 //! The loader: CSV files in, a published catalog out.
+//!
+//! A *load* takes a *dataset* (six or seven CSV files) through four steps, each of which can be taken up again
+//! where it stopped: load, index, assemble, publish. ARCHITECTURE.md draws them; [`load::load`] runs them.
+//! This is the only crate that writes the catalog.
+
+pub mod database;
+pub mod generate;
+pub mod migrate;
