@@ -1,0 +1,61 @@
+//! What is odd in the set, where it is sure to come, and how often it comes beyond that.
+
+use super::draw::{Draw, Purpose};
+
+/// Something that befalls one row, style or product for certain and others at random.
+///
+/// The certain one is among the first, so that the smallest set has all of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Oddity {
+    /// The id it is sure to befall.
+    at: u64,
+    /// It befalls any other id once in so many times.
+    one_in: u64,
+    /// Sets its draws apart from those of other oddities.
+    salt: u64,
+}
+
+/// Nothing else is befallen: no id leaves this remainder.
+const NEVER: u64 = u64::MAX;
+
+impl Oddity {
+    const fn new(salt: u64, at: u64, one_in: u64) -> Self {
+        Self { at, one_in, salt }
+    }
+
+    /// Whether it befalls this id.
+    pub(super) fn befalls(self, seed: u64, id: u64) -> bool {
+        id == self.at
+            || self.one_in != NEVER && {
+                Draw::new(seed ^ (self.salt << 40), Purpose::Oddity, id).once_in(self.one_in)
+            }
+    }
+}
+
+// By product. Beyond the certain one, the first three come from the counts alone.
+pub(super) const NO_STYLES: Oddity = Oddity::new(1, 3, NEVER);
+pub(super) const NO_FEATURES: Oddity = Oddity::new(2, 4, NEVER);
+pub(super) const NO_RELATED: Oddity = Oddity::new(3, 5, NEVER);
+pub(super) const NO_DEFAULT: Oddity = Oddity::new(4, 6, 10);
+pub(super) const LATER_DEFAULT: Oddity = Oddity::new(5, 2, 8);
+pub(super) const FREE: Oddity = Oddity::new(6, 7, 5_000);
+pub(super) const DEAREST: Oddity = Oddity::new(7, 8, 50_000);
+
+// By style.
+pub(super) const REPEATED_SIZE: Oddity = Oddity::new(11, 1, 50);
+pub(super) const SWAPPED_PHOTOS: Oddity = Oddity::new(12, 2, 40);
+pub(super) const SWAPPED_SKUS: Oddity = Oddity::new(13, 2, 40);
+pub(super) const PHOTO_ID_GAP: Oddity = Oddity::new(14, 3, 31_000);
+pub(super) const UNCLOSED_QUOTES: Oddity = Oddity::new(15, 4, 13_500);
+pub(super) const ODD_SCHEME: Oddity = Oddity::new(16, 5, NEVER);
+pub(super) const BARE_STYLE: Oddity = Oddity::new(17, 6, 33);
+pub(super) const SALE_OF_ZERO: Oddity = Oddity::new(18, 7, 40);
+pub(super) const SALE: Oddity = Oddity::new(19, 8, 5);
+pub(super) const PRICE_OF_ITS_OWN: Oddity = Oddity::new(20, 9, 20);
+
+// By row of their file.
+pub(super) const NULL_AS_TEXT: Oddity = Oddity::new(31, 2, 100_000);
+pub(super) const SPACED_QUANTITY: Oddity = Oddity::new(32, 5, 20_000);
+pub(super) const RELATED_TO_ZERO: Oddity = Oddity::new(33, 3, 77_700);
+pub(super) const RELATED_TO_ITSELF: Oddity = Oddity::new(34, 5, 200);
+pub(super) const RELATED_AGAIN: Oddity = Oddity::new(35, 7, 100);

@@ -1,0 +1,198 @@
+//! The words that texts are made of. Categories, features and colours are those of the real set; all else is invented.
+//!
+//! Texts are as they stand in a file: a quote inside one is doubled already.
+
+/// Categories of products.
+pub(super) const CATEGORIES: [&str; 27] = [
+    "Backpack",
+    "Basketball Shoes",
+    "Boots",
+    "Cap",
+    "Coat",
+    "Dress Shoes",
+    "Dress",
+    "Hat",
+    "Heels",
+    "Hoodie",
+    "Jackets",
+    "Kicks",
+    "Pants",
+    "Romper",
+    "Shirt",
+    "Shoes",
+    "Shorts",
+    "Skirt",
+    "Slacks",
+    "Socks",
+    "Suit",
+    "Sunglasses",
+    "Sweater",
+    "Sweatpants",
+    "Tank Top",
+    "Trousers",
+    "Accessories",
+];
+
+/// Features that have a value, with values for each.
+pub(super) const FEATURES: [(&str, &[&str]); 11] = [
+    ("Buttons", &["Brass", "Horn", "Corozo", "Pressed Tin", "Mother of Pearl"]),
+    ("Cut", &["Loose", "Slim", "Straight", "Tapered", "Boxy", "Relaxed & Short"]),
+    ("Fabric", &["Canvas", "100% Linen", "97% Cotton 3% Elastane", "Boiled Wool", "Crêpe", "Corduroy"]),
+    ("Frame", &["Acetate", "Steel", "Birch", "Recycled Nylon"]),
+    ("Frames", &["Thin Wire", "Half Rim", "Tortoise", r#"3"" Wide"#]),
+    ("Lens", &["Polarised", "Smoke", "Amber; Graded", "Mirror"]),
+    ("Lenses", &["Hard Coat", "Glass", "Gradient"]),
+    ("Mid-Sole", &["Cork", "Shank & Board", "Felted Arch"]),
+    ("Material", &["Full Grain", "Waxed Twill", "Loden", "Cork & Jute", "Maker's Felt"]),
+    ("Sole", &["Crepe", "Rubber", "Leather", "Rope", "Gum  (Double)"]),
+    ("Stitching", &["Single", "Double Stitch", "Lockstitch", "Saddle", "None"]),
+];
+
+/// Features that say all by their name: certificates and guarantees, whose value is null.
+pub(super) const CERTIFICATES: [&str; 8] = [
+    "5 Year Warranty",
+    "Fair Trade Certified",
+    "Green Leaf Certified",
+    "Lifetime Guarantee",
+    "Non-GMO",
+    "Satisfaction Guaranteed",
+    "Sustainably Sourced",
+    "UV Protection",
+];
+
+/// Colours, which styles are named after.
+pub(super) const COLOURS: [&str; 29] = [
+    "Lime",
+    "Cyan",
+    "Lavender",
+    "Olive",
+    "Gold",
+    "Ivory",
+    "Turquoise",
+    "Orchid",
+    "Azure",
+    "Salmon",
+    "Violet",
+    "Magenta",
+    "Silver",
+    "Sky Blue",
+    "Teal",
+    "Fuchsia",
+    "Mint Green",
+    "Plum",
+    "Blue",
+    "Yellow",
+    "Orange",
+    "Purple",
+    "Indigo",
+    "Black",
+    "Grey",
+    "White",
+    "Maroon",
+    "Tan",
+    "Red",
+];
+
+/// Sizes of garments.
+pub(super) const GARMENT_SIZES: [&str; 6] = ["XS", "S", "M", "L", "XL", "XXL"];
+
+/// Sizes of shoes.
+pub(super) const SHOE_SIZES: [&str; 14] =
+    ["6", "6.5", "7", "7.5", "8", "8.5", "9", "9.5", "10", "10.5", "11", "11.5", "12", "12.5"];
+
+/// The one size of a thing that has no sizes.
+pub(super) const ONE_SIZE: &str = "One Size";
+
+/// First words of product names.
+pub(super) const MANNERS: [&str; 24] = [
+    "Ambling",
+    "Baker's",
+    "Brisk",
+    "Café",
+    "Copper",
+    "Drizzle",
+    "Eastbound",
+    "Fjäll",
+    "Gardener's",
+    "Half-Past",
+    "Hollow",
+    "Juniper",
+    "Lantern",
+    "Marigold",
+    "Northerly",
+    "Oxbow",
+    "Paper",
+    "Quiet",
+    "Rookery",
+    "Sailor's",
+    "Señor",
+    "Tin",
+    "Umber",
+    "Wicket",
+];
+
+/// Second words of product names, before the category.
+pub(super) const THINGS: [&str; 20] = [
+    "Arcade", "Bramble", "Canal", "Dovetail", "Estuary", "Ferry", "Gable", "Harbour", "Inkwell", "Jetty",
+    "Kiln", "Ladder", "Meadow", "Nook", "Orchard", "Pantry", "Quarry", "Ridge", "Sundial", "Towpath",
+];
+
+/// Beginnings of slogans.
+pub(super) const SLOGAN_STARTS: [&str; 12] = [
+    "Made for",
+    "Never mind",
+    "A good word for",
+    "It's all about",
+    "Somewhere near",
+    "The short way to",
+    "Room enough for",
+    "Older than",
+    "Two parts",
+    "Don't ask about",
+    "Half the price of",
+    "Yours &",
+];
+
+/// Ends of slogans.
+pub(super) const SLOGAN_ENDS: [&str; 12] = [
+    "late trains",
+    "rain at noon",
+    "long  afternoons",
+    "the neighbour's dog",
+    "borrowed keys",
+    r#"a ""proper"" walk"#,
+    "stairs; no lift",
+    "cold mornings",
+    "everyone's cousin",
+    "the last ferry",
+    "naïve plans",
+    "tea & toast",
+];
+
+/// Sentences of descriptions.
+pub(super) const SENTENCES: [&str; 24] = [
+    "Cut wide at the shoulder, so that a second layer fits beneath.",
+    "We wore ours for a winter and it's none the worse for it.",
+    "The seams are taped; the pockets are deep.",
+    "Nobody will notice the lining, but you'll know.",
+    "Folds into its own pocket  and out again.",
+    r#"Our tailor calls it the ""Evening"" cut."#,
+    "Warm when it's wet, light when it isn't.",
+    "Comes with a spare button & a needle.",
+    "Washed twice before it leaves the mill.",
+    "Good on a bicycle, better on a bench.",
+    "Named after the street where the first one was sewn.",
+    "Holds its shape through a week of rain, then asks for more.",
+    "It isn't waterproof; it is patient.",
+    "Woven on looms that are older than we are.",
+    "Made in small runs, so the next one may differ by a shade.",
+    "A crème finish that ages well.",
+    "Room for a sketchbook, a sandwich & a scarf.",
+    "Sturdy enough for a workshop, quiet enough for a library.",
+    "Try it on in the afternoon: feet grow by then.",
+    "Tested on cobbles, gravel and one very long corridor.",
+    "The colour settles after a summer.",
+    "Each pair is checked by hand, and then by somebody else's.",
+    "No logo, no fuss.",
+    "Pull the cord once and the wind stays outside.",
+];
