@@ -1,7 +1,7 @@
 //! The synthetic set: seven files like the real ones, at any scale, the same for the same seed.
 //!
 //! At scale 1 there are 1,000,011 products and what belongs to them, 2.2 GB in all. Each file is written by a
-//! thread of its own as a stream; what two files must agree on is drawn anew by each ([`draw`]). Files come in the
+//! thread of its own as a stream; what two files must agree on is drawn anew by each (module `draw`). Files come in the
 //! order of their ids, parents ascending, but for the oddities below.
 //!
 //! Everything odd in the real files is here, once among the first rows for certain, so that the smallest set has
