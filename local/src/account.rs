@@ -1,0 +1,96 @@
+//! As whom the server runs, and where a cluster may therefore lie.
+//!
+//! Postgres refuses to run as root. Started by root, it runs as `postgres` where that user exists, else as `nobody`.
+
+use std::fs::{DirBuilder, symlink_metadata};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Error;
+
+/// The user that a cluster's files and processes belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    uid: u32,
+    gid: u32,
+    /// Whether it is another than the one this process runs as.
+    switched: bool,
+}
+
+impl Account {
+    /// The present user; for root, one without privileges.
+    ///
+    /// # Errors
+    /// [`Error::NoAccount`] for root on a machine without `postgres` and `nobody`.
+    pub fn unprivileged() -> Result<Self, Error> {
+        let present = Self { uid: id("-u", None)?, gid: id("-g", None)?, switched: false };
+        if present.uid != 0 {
+            return Ok(present);
+        }
+        for name in ["postgres", "nobody"] {
+            if let (Ok(uid), Ok(gid)) = (id("-u", Some(name)), id("-g", Some(name))) {
+                return Ok(Self { uid, gid, switched: true });
+            }
+        }
+        Err(Error::NoAccount)
+    }
+
+    /// Whether the server runs as another user than this process.
+    pub fn switched(self) -> bool {
+        self.switched
+    }
+
+    /// Has `command` run as this account.
+    pub fn apply(self, command: &mut Command) {
+        if self.switched {
+            command.uid(self.uid).gid(self.gid);
+        }
+    }
+
+    /// Makes a file or directory this account's.
+    pub(crate) fn own(self, path: &Path) -> Result<(), Error> {
+        if self.switched {
+            chown(path, Some(self.uid), Some(self.gid)).map_err(Error::io("change the owner of", path))?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that `path` is a directory nobody else can enter. In folders where everybody may write, somebody
+    /// else may have been first with that name.
+    pub(crate) fn private_directory(self, path: &Path) -> Result<(), Error> {
+        match DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => self.own(path),
+            Err(refusal) if refusal.kind() == ErrorKind::AlreadyExists => {
+                let found = symlink_metadata(path).map_err(Error::io("look at", path))?;
+                let private = found.is_dir() && found.uid() == self.uid && found.mode() & 0o077 == 0;
+                if private { Ok(()) } else { Err(Error::NotOurs(path.to_owned())) }
+            }
+            Err(refusal) => Err(Error::io("create the directory", path)(refusal)),
+        }
+    }
+}
+
+/// Asks `id`, which knows every source of users that the machine has.
+fn id(what: &str, user: Option<&str>) -> Result<u32, Error> {
+    let path = Path::new("id");
+    let output = Command::new(path).arg(what).args(user).output().map_err(Error::io("run", path))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    said.trim().parse().map_err(|_| Error::Program {
+        program: format!("id {what} {}", user.unwrap_or_default()),
+        status: output.status,
+        said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
+}
+
+/// Where the cluster of the project in `project` lies: its `.local`; for root below `/var/tmp`, because the account
+/// that the server then runs as often cannot reach the project (in `/root`, say).
+pub fn project_directory(project: &Path, account: Account) -> PathBuf {
+    if account.switched {
+        let hash = xxhash_rust::xxh3::xxh3_64(project.as_os_str().as_encoded_bytes());
+        return PathBuf::from(format!("/var/tmp/atelier-{hash:016x}"));
+    }
+    project.join(".local")
+}

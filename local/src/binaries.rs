@@ -1,0 +1,140 @@
+//! Finds the programs of a Postgres server on this machine.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+/// The folder with `postgres`, `initdb` and their like, all of one version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binaries {
+    directory: PathBuf,
+}
+
+impl Binaries {
+    /// Looks in `PG_BIN` and nowhere else where that is set; else along `PATH`, then where Debian and Homebrew put
+    /// servers, the newest version first.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] or [`Error::PgBin`], which say what was searched.
+    pub fn find() -> Result<Self, Error> {
+        Self::find_among(env::var_os("PG_BIN"), env::var_os("PATH"), Path::new("/"))
+    }
+
+    /// As [`Binaries::find`], of a machine described by its arguments.
+    fn find_among(pg_bin: Option<OsString>, path: Option<OsString>, root: &Path) -> Result<Self, Error> {
+        if let Some(directory) = pg_bin.filter(|value| !value.is_empty()).map(PathBuf::from) {
+            return Self::at(&directory).ok_or(Error::PgBin(directory));
+        }
+        let on_path: Vec<PathBuf> = path.iter().flat_map(env::split_paths).collect();
+        let installed = [
+            versions(&root.join("usr/lib/postgresql"), "", "bin"),
+            versions(&root.join("opt/homebrew/opt"), "postgresql", "bin"),
+            versions(&root.join("usr/local/opt"), "postgresql", "bin"),
+        ];
+        on_path.iter().chain(installed.iter().flatten()).find_map(|directory| Self::at(directory)).ok_or_else(
+            || Error::NotFound {
+                searched: "PATH, /usr/lib/postgresql/*/bin, /opt/homebrew/opt/postgresql*/bin and \
+                           /usr/local/opt/postgresql*/bin"
+                    .to_owned(),
+            },
+        )
+    }
+
+    /// The server whose `postgres` is in `directory` or is linked to from there. A folder of links may lead to
+    /// several versions: `initdb` must lie beside the real `postgres`.
+    fn at(directory: &Path) -> Option<Self> {
+        let postgres = directory.join("postgres").canonicalize().ok()?;
+        let directory = postgres.parent()?.to_owned();
+        (postgres.is_file() && directory.join("initdb").is_file()).then_some(Self { directory })
+    }
+
+    /// The path of one program: `postgres`, `initdb`, `psql`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+/// The folders `parent/<prefix>*/<inner>`, the highest version first; one without a number is taken for the newest.
+fn versions(parent: &Path, prefix: &str, inner: &str) -> Vec<PathBuf> {
+    let Ok(entries) = parent.read_dir() else { return Vec::new() };
+    let mut found: Vec<(u32, PathBuf)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let version = name.strip_prefix(prefix)?.trim_start_matches('@');
+            let major =
+                if version.is_empty() { u32::MAX } else { version.split('.').next()?.parse().ok()? };
+            Some((major, entry.path().join(inner)))
+        })
+        .collect();
+    found.sort();
+    found.into_iter().rev().map(|(_, directory)| directory).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn server(root: &Path, folder: &str) -> PathBuf {
+        let directory = root.canonicalize().unwrap().join(folder);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("postgres"), "").unwrap();
+        fs::write(directory.join("initdb"), "").unwrap();
+        directory
+    }
+
+    #[test]
+    fn pg_bin_wins_over_the_path_and_the_path_over_what_is_installed() {
+        let machine = tempfile::tempdir().unwrap();
+        let root = machine.path();
+        let chosen = server(root, "chosen");
+        let on_path = server(root, "path");
+        let installed = server(root, "usr/lib/postgresql/15/bin");
+        let found = |pg_bin, path| Binaries::find_among(pg_bin, path, root).unwrap().directory;
+        assert_eq!(found(Some(chosen.clone().into()), Some(on_path.clone().into())), chosen);
+        assert_eq!(found(None, Some(on_path.clone().into())), on_path);
+        assert_eq!(found(Some("".into()), None), installed, "an empty PG_BIN is none");
+    }
+
+    #[test]
+    fn the_newest_installed_version_is_found_by_number() {
+        let machine = tempfile::tempdir().unwrap();
+        for version in ["9.6", "15", "16"] {
+            server(machine.path(), &format!("usr/lib/postgresql/{version}/bin"));
+        }
+        let found = Binaries::find_among(None, None, machine.path()).unwrap();
+        assert!(found.directory.ends_with("16/bin"), "{found:?}");
+    }
+
+    #[test]
+    fn a_homebrew_server_is_found() {
+        let machine = tempfile::tempdir().unwrap();
+        let expected = server(machine.path(), "opt/homebrew/opt/postgresql@17/bin");
+        assert_eq!(Binaries::find_among(None, None, machine.path()).unwrap().directory, expected);
+    }
+
+    #[test]
+    fn links_are_followed_to_the_folder_that_has_initdb_too() {
+        let machine = tempfile::tempdir().unwrap();
+        let real = server(machine.path(), "real");
+        let links = machine.path().join("links");
+        fs::create_dir(&links).unwrap();
+        symlink(real.join("postgres"), links.join("postgres")).unwrap();
+        let found = Binaries::find_among(None, Some(links.into()), machine.path()).unwrap();
+        assert_eq!(found.program("initdb"), real.join("initdb"));
+    }
+
+    #[test]
+    fn what_was_searched_is_said_when_nothing_is_found() {
+        let machine = tempfile::tempdir().unwrap();
+        let none = Binaries::find_among(None, None, machine.path()).unwrap_err().to_string();
+        assert!(none.contains("/usr/lib/postgresql/*/bin") && none.contains("apt-get install"), "{none}");
+        let wrong =
+            Binaries::find_among(Some("/no/such".into()), None, machine.path()).unwrap_err().to_string();
+        assert!(wrong.contains("PG_BIN is /no/such"), "{wrong}");
+    }
+}

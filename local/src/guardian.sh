@@ -1,0 +1,16 @@
+# Runs one server for as long as its owner lives, whatever ends the owner.
+# $1: the signal that stops the server. $2: a directory to remove afterwards, or nothing. The rest: its command.
+# Standard input is a pipe that only the owner holds open, so its end means that the owner is done or dead.
+stop_with=$1 remove=$2
+shift 2
+exec 3<&0 </dev/null
+"$@" 3<&- &
+server=$!
+{ read -r _ <&3; kill -s "$stop_with" "$server"; } 2>/dev/null &
+watcher=$!
+exec 3<&-
+wait "$server"
+status=$?
+kill "$watcher" 2>/dev/null
+[ -z "$remove" ] || { cd / && rm -rf -- "$remove"; }
+exit "$status"

@@ -1,0 +1,65 @@
+//! The server's settings, each with its reason. They are given on the command line: no file is edited.
+
+use std::fs;
+
+const MIB_PER_GIB: u64 = 1024;
+
+/// Settings of a private cluster, as name and value.
+#[derive(Clone, Debug)]
+pub struct Settings(Vec<(&'static str, String)>);
+
+impl Settings {
+    /// For data that is to be kept: `make run` and the benchmarks. Nothing here trades safety for speed.
+    pub fn durable() -> Self {
+        let memory = memory_mib().unwrap_or(MIB_PER_GIB);
+        // Two GiB hold the documents of a million products, and point reads that find them there are a third faster.
+        let buffers = (memory / 4).clamp(128, 2 * MIB_PER_GIB);
+        let sorting = (memory / 16).clamp(64, MIB_PER_GIB / 2);
+        Self::with(&[
+            ("shared_buffers", format!("{buffers}MB")),
+            ("maintenance_work_mem", format!("{sorting}MB")), // what an index build sorts in
+            // A load writes gigabytes in a minute: checkpoints by size would write the same pages over and over.
+            ("max_wal_size", "8GB".to_owned()),
+            ("checkpoint_timeout", "15min".to_owned()),
+        ])
+    }
+
+    /// For databases that nobody will miss: a crash of the machine may lose them all.
+    pub fn disposable() -> Self {
+        Self::with(&[
+            ("fsync", "off".to_owned()),
+            ("full_page_writes", "off".to_owned()),
+            ("synchronous_commit", "off".to_owned()),
+            ("shared_buffers", "128MB".to_owned()),
+            ("maintenance_work_mem", "64MB".to_owned()),
+            ("max_wal_size", "2GB".to_owned()),
+            ("max_connections", "300".to_owned()), // tests run in parallel, and each may run a host with several
+        ])
+    }
+
+    /// What both have in common. Autovacuum and all that is not named stay as Postgres ships them.
+    fn with(further: &[(&'static str, String)]) -> Self {
+        let mut all = vec![
+            ("listen_addresses", String::new()), // the socket only: no port that could collide or be reached
+            ("port", "5432".to_owned()),         // part of the socket's name; PGPORT would change it
+            ("unix_socket_permissions", "0700".to_owned()),
+            // No replica: a table that is made and filled in one transaction then needs no WAL of its rows.
+            ("wal_level", "minimal".to_owned()),
+            ("max_wal_senders", "0".to_owned()),
+        ];
+        all.extend_from_slice(further);
+        Self(all)
+    }
+
+    /// As arguments for `postgres`.
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = String> + '_ {
+        self.0.iter().flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")])
+    }
+}
+
+/// The machine's memory, where `/proc` tells it.
+fn memory_mib() -> Option<u64> {
+    let report = fs::read_to_string("/proc/meminfo").ok()?;
+    let total = report.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    Some(total.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
+}

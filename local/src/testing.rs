@@ -1,0 +1,114 @@
+//! A real database for every test: `let database = Database::create().await?;`
+//!
+//! Under `make test` one cluster serves the whole run: `atelier-local exec` starts it and names it in
+//! [`CLUSTER_VARIABLE`]. Without that variable each test process starts one of its own at first use. In either, a
+//! template is migrated once, by whoever comes first, and every test gets a copy of it. The copies are dropped with
+//! the cluster, which leaves nothing behind when its owner ends.
+
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, Config};
+
+use crate::{Address, Cluster, Error, HOST_LOGIN, SUPERUSER, Settings, create_host_login};
+
+/// The directory of the socket of the cluster that tests are to use.
+pub const CLUSTER_VARIABLE: &str = "ATELIER_TEST_CLUSTER";
+
+mod embedded {
+    refinery::embed_migrations!("../shared/migrations");
+}
+
+/// Grants on a database are not copied with a template, so each copy is given them anew.
+const ROLES: &str = include_str!("../../shared/migrations/roles.sql");
+
+/// Held in the database postgres while the template is made; nothing else there locks it.
+const TEMPLATE_LOCK: i64 = 0x6174_656c_6965_7202;
+
+/// Where this process's tests have their databases.
+struct Home {
+    address: Address,
+    template: String,
+    /// Present where this process started it. Nothing drops a static: the end of the process stops the server.
+    _cluster: Option<Cluster>,
+}
+
+static HOME: OnceCell<Home> = OnceCell::const_new();
+
+/// A migrated database without a catalog, for one test alone.
+#[derive(Clone, Debug)]
+pub struct Database {
+    address: Address,
+    name: String,
+}
+
+impl Database {
+    /// Makes one. Any number may be made at once, by many threads and processes.
+    ///
+    /// # Errors
+    /// No Postgres on this machine, or what keeps it from starting.
+    pub async fn create() -> Result<Self, Error> {
+        let home = HOME.get_or_try_init(open_home).await?;
+        let name = format!("test_{:016x}", fastrand::u64(..));
+        let server = home.address.connect("postgres").await?;
+        server.batch_execute(&format!("create database {name} template {}", home.template)).await?;
+        let database = Self { address: home.address.clone(), name };
+        database.connect().await?.batch_execute(ROLES).await?;
+        Ok(database)
+    }
+
+    /// As `DATABASE_URL` for the loader: the cluster's superuser.
+    pub fn url(&self) -> String {
+        self.address.url(SUPERUSER, &self.name)
+    }
+
+    /// As `DATABASE_URL` for the host: a login that may read the catalog and write carts, and nothing else.
+    pub fn host_url(&self) -> String {
+        self.address.url(HOST_LOGIN, &self.name)
+    }
+
+    /// For the loader's library: the superuser.
+    pub fn config(&self) -> Config {
+        self.address.config(SUPERUSER, &self.name)
+    }
+
+    /// A connection as the superuser, to look or to meddle.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
+        self.address.connect(&self.name).await
+    }
+}
+
+async fn open_home() -> Result<Home, Error> {
+    let cluster = match std::env::var_os(CLUSTER_VARIABLE) {
+        Some(sockets) => Err(Address::of(sockets)),
+        None => Ok(Cluster::start_temporary(&Settings::disposable()).await?),
+    };
+    let address = cluster.as_ref().map_or_else(Clone::clone, |cluster| cluster.address().clone());
+    let template = make_template(&address).await?;
+    Ok(Home { address, template, _cluster: cluster.ok() })
+}
+
+/// Answers with the name of the template, which is there and complete: it gets this name last.
+async fn make_template(address: &Address) -> Result<String, Error> {
+    let template = format!("template_{:016x}", fingerprint());
+    let server = address.connect("postgres").await?;
+    server.execute("select pg_advisory_lock($1)", &[&TEMPLATE_LOCK]).await?;
+    let made = server.query_opt("select from pg_database where datname = $1", &[&template]).await?.is_some();
+    if !made {
+        server.batch_execute("drop database if exists unfinished").await?;
+        server.batch_execute("create database unfinished").await?;
+        etl::migrate::migrate(&address.config(SUPERUSER, "unfinished")).await?;
+        create_host_login(&server).await?;
+        server.batch_execute(&format!("alter database unfinished rename to {template}")).await?;
+    }
+    server.execute("select pg_advisory_unlock($1)", &[&TEMPLATE_LOCK]).await?;
+    Ok(template)
+}
+
+/// Of the migrations, so that a cluster that outlives a change of them gets a new template.
+fn fingerprint() -> u64 {
+    let runner = embedded::migrations::runner();
+    let sum = |sum: u64, migration: &refinery::Migration| sum.rotate_left(1) ^ migration.checksum();
+    runner.get_migrations().iter().fold(xxhash_rust::xxh3::xxh3_64(ROLES.as_bytes()), sum)
+}

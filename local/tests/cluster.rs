@@ -1,0 +1,162 @@
+//! Private clusters and the databases of tests, on the real Postgres of this machine.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use local::testing::{CLUSTER_VARIABLE, Database};
+use local::{Account, Cluster, Error, SUPERUSER, Settings, connect};
+
+/// A directory whose path the server's account can reach, with room for a cluster's own directory in it.
+fn reachable_directory() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::Builder::new().prefix("atelier-test-").tempdir_in("/tmp").unwrap();
+    let enter = std::fs::Permissions::from_mode(0o711);
+    std::fs::set_permissions(directory.path(), enter).unwrap();
+    directory
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("still not so after a minute: {what}");
+}
+
+/// The servers whose command line names `directory`, by process id.
+fn servers_of(directory: &Path) -> Vec<String> {
+    let listed = Command::new("ps").args(["-A", "-o", "pid=,args="]).output().unwrap();
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let named = directory.to_str().unwrap();
+    listed.lines().filter(|line| line.contains(named)).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn databases_made_in_parallel_are_isolated_and_migrated() {
+    let made = (0..8).map(|number| {
+        tokio::spawn(async move {
+            let database = Database::create().await.unwrap();
+            let client = database.connect().await.unwrap();
+            let dataset = format!("dataset-{number}");
+            client.execute("insert into etl.load (dataset) values ($1)", &[&dataset]).await.unwrap();
+            (database, client, dataset)
+        })
+    });
+    for one in made.collect::<Vec<_>>() {
+        let (_database, client, dataset) = one.await.unwrap();
+        let rows = client.query("select dataset from etl.load", &[]).await.unwrap();
+        let found: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(found, [dataset]);
+    }
+}
+
+#[tokio::test]
+async fn the_host_may_read_publications_and_not_load() {
+    let database = Database::create().await.unwrap();
+    let host: tokio_postgres::Config = database.host_url().parse().unwrap();
+    let host = connect(&host).await.unwrap();
+    host.query("select id from etl.publication", &[]).await.unwrap();
+    host.query("select cart_id from cart.lines", &[]).await.unwrap();
+    let refused = host.query("insert into etl.load (dataset) values ('no')", &[]).await.unwrap_err();
+    assert_eq!(refused.code().unwrap(), &tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE);
+}
+
+#[tokio::test]
+async fn a_loader_that_is_no_superuser_may_make_schemas_in_a_copy_of_the_template() {
+    let database = Database::create().await.unwrap();
+    let client = database.connect().await.unwrap();
+    let may = "select has_database_privilege('atelier_loader', current_database(), 'create')";
+    let may: bool = client.query_one(may, &[]).await.unwrap().get(0);
+    assert!(may, "rights on a database are not copied with a template");
+}
+
+#[tokio::test]
+async fn what_is_stored_is_there_when_the_cluster_starts_again() {
+    let parent = reachable_directory();
+    let root = parent.path().join("cluster");
+    let first = Cluster::start(&root, &Settings::durable()).await.unwrap();
+    first.address().connect("postgres").await.unwrap().batch_execute("create table kept ()").await.unwrap();
+    first.stop().await.unwrap();
+    assert_eq!(servers_of(&root), Vec::<String>::new());
+    let second = Cluster::start(&root, &Settings::durable()).await.unwrap();
+    second.address().connect("postgres").await.unwrap().query("select from kept", &[]).await.unwrap();
+    second.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_owner_is_told_of_the_first() {
+    let parent = reachable_directory();
+    let root = parent.path().join("cluster");
+    let first = Cluster::start(&root, &Settings::durable()).await.unwrap();
+    let refusal = Cluster::start(&root, &Settings::durable()).await.unwrap_err();
+    assert!(matches!(refusal, Error::AlreadyRunning { .. }), "{refusal}");
+    first.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cluster_starts_over_the_lock_file_of_a_server_that_is_dead() {
+    let parent = reachable_directory();
+    let root = parent.path().join("cluster");
+    let cluster = Cluster::start(&root, &Settings::disposable()).await.unwrap();
+    let lock = std::fs::read(root.join("data/postmaster.pid")).unwrap();
+    cluster.stop().await.unwrap();
+    std::fs::write(root.join("data/postmaster.pid"), lock).unwrap();
+    make_unprivileged(&root.join("data/postmaster.pid"));
+    Cluster::start(&root, &Settings::disposable()).await.unwrap().stop().await.unwrap();
+}
+
+fn make_unprivileged(path: &Path) {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if Account::unprivileged().unwrap().switched() {
+        let owner = std::fs::metadata(path.parent().unwrap()).unwrap();
+        chown(path, Some(owner.uid()), Some(owner.gid())).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_socket_path_that_would_be_too_long_is_kept_short() {
+    let parent = reachable_directory();
+    let root = parent.path().join("a-rather-long-name-for-a-directory".repeat(4));
+    let cluster = Cluster::start(&root, &Settings::disposable()).await.unwrap();
+    let url: tokio_postgres::Config = cluster.address().url(SUPERUSER, "postgres").parse().unwrap();
+    connect(&url).await.unwrap();
+    let sockets = cluster.address().sockets().to_owned();
+    cluster.stop().await.unwrap();
+    std::fs::remove_dir_all(sockets).unwrap();
+}
+
+/// `atelier-local exec` around a shell that prints the cluster's directory and waits.
+fn exec_and_wait() -> (Child, PathBuf) {
+    use std::io::{BufRead, BufReader};
+    let script = format!("echo \"${CLUSTER_VARIABLE}\"; read -r _");
+    let mut owner = Command::new(env!("CARGO_BIN_EXE_atelier-local"))
+        .args(["exec", "--", "sh", "-c", &script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(owner.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (owner, PathBuf::from(line.trim()))
+}
+
+#[tokio::test]
+async fn a_killed_owner_leaves_no_server_and_no_directory_behind() {
+    let (mut owner, directory) = exec_and_wait();
+    assert_ne!(servers_of(&directory), Vec::<String>::new());
+    owner.kill().unwrap(); // SIGKILL: nothing of the owner's own can tidy up
+    owner.wait().unwrap();
+    until("the directory is gone", || !directory.exists()).await;
+    assert_eq!(servers_of(&directory), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn exec_passes_the_commands_exit_code_on_and_removes_its_cluster() {
+    let (mut owner, directory) = exec_and_wait();
+    drop(owner.stdin.take()); // `read` fails at the end of its input, with code 1
+    assert_eq!(owner.wait().unwrap().code(), Some(1));
+    assert!(!directory.exists());
+}
