@@ -1,7 +1,7 @@
 //! Finds the programs of a Postgres server on this machine.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
@@ -19,15 +19,15 @@ impl Binaries {
     /// # Errors
     /// [`Error::NotFound`] or [`Error::PgBin`], which say what was searched.
     pub fn find() -> Result<Self, Error> {
-        Self::find_among(env::var_os("PG_BIN"), env::var_os("PATH"), Path::new("/"))
+        Self::find_among(env::var_os("PG_BIN"), env::var_os("PATH").as_deref(), Path::new("/"))
     }
 
     /// As [`Binaries::find`], of a machine described by its arguments.
-    fn find_among(pg_bin: Option<OsString>, path: Option<OsString>, root: &Path) -> Result<Self, Error> {
+    fn find_among(pg_bin: Option<OsString>, path: Option<&OsStr>, root: &Path) -> Result<Self, Error> {
         if let Some(directory) = pg_bin.filter(|value| !value.is_empty()).map(PathBuf::from) {
             return Self::at(&directory).ok_or(Error::PgBin(directory));
         }
-        let on_path: Vec<PathBuf> = path.iter().flat_map(env::split_paths).collect();
+        let on_path: Vec<PathBuf> = path.into_iter().flat_map(env::split_paths).collect();
         let installed = [
             versions(&root.join("usr/lib/postgresql"), "", "bin"),
             versions(&root.join("opt/homebrew/opt"), "postgresql", "bin"),
@@ -95,8 +95,8 @@ mod tests {
         let on_path = server(root, "path");
         let installed = server(root, "usr/lib/postgresql/15/bin");
         let found = |pg_bin, path| Binaries::find_among(pg_bin, path, root).unwrap().directory;
-        assert_eq!(found(Some(chosen.clone().into()), Some(on_path.clone().into())), chosen);
-        assert_eq!(found(None, Some(on_path.clone().into())), on_path);
+        assert_eq!(found(Some(chosen.clone().into()), Some(on_path.as_os_str())), chosen);
+        assert_eq!(found(None, Some(on_path.as_os_str())), on_path);
         assert_eq!(found(Some("".into()), None), installed, "an empty PG_BIN is none");
     }
 
@@ -124,7 +124,7 @@ mod tests {
         let links = machine.path().join("links");
         fs::create_dir(&links).unwrap();
         symlink(real.join("postgres"), links.join("postgres")).unwrap();
-        let found = Binaries::find_among(None, Some(links.into()), machine.path()).unwrap();
+        let found = Binaries::find_among(None, Some(links.as_os_str()), machine.path()).unwrap();
         assert_eq!(found.program("initdb"), real.join("initdb"));
     }
 

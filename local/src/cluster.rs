@@ -184,10 +184,7 @@ impl Cluster {
         let since = Instant::now();
         let config = self.address.config(SUPERUSER, "postgres");
         loop {
-            let refusal = match config.connect(NoTls).await {
-                Ok(_) => return Ok(None),
-                Err(refusal) => refusal,
-            };
+            let Err(refusal) = config.connect(NoTls).await else { return Ok(None) };
             if let Some(status) = self.server.ended()? {
                 return Ok(Some(format!("it ended at once ({status})")));
             }

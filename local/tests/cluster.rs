@@ -1,5 +1,7 @@
 //! Private clusters and the databases of tests, on the real Postgres of this machine.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
