@@ -97,6 +97,8 @@ pub async fn connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
 /// A running cluster. It stops when this is dropped or its process ends, however that comes about.
 #[derive(Debug)]
 pub struct Cluster {
+    root: PathBuf,
+    account: Account,
     address: Address,
     server: Guarded,
     /// Held for as long as the cluster is: tells a second owner that there is a first.
@@ -114,7 +116,6 @@ impl Cluster {
         account.private_directory(root)?;
         let lock = lock(root)?;
         let address = Address::of_root(root);
-        account.private_directory(address.sockets())?;
         wait_for_the_last_owner(root, &address).await?;
         let data = root.join("data");
         if !data.exists() {
@@ -134,12 +135,19 @@ impl Cluster {
     /// # Errors
     /// Whatever keeps it from starting.
     pub async fn start_temporary(settings: &Settings) -> Result<Self, Error> {
-        let binaries = Binaries::find()?;
-        let account = Account::unprivileged()?;
         let usual = std::env::temp_dir();
         // Root's may be closed to others, and a long one has no room for the socket's name.
-        let base =
-            if account.switched() || usual.as_os_str().len() > 60 { Path::new("/tmp") } else { &usual };
+        let plain = Account::unprivileged()?.switched() || usual.as_os_str().len() > 60;
+        Self::start_temporary_in(if plain { Path::new("/tmp") } else { &usual }, settings).await
+    }
+
+    /// The same in a directory that the server's account can reach.
+    ///
+    /// # Errors
+    /// Whatever keeps it from starting.
+    pub async fn start_temporary_in(base: &Path, settings: &Settings) -> Result<Self, Error> {
+        let binaries = Binaries::find()?;
+        let account = Account::unprivileged()?;
         let directory = tempfile::Builder::new()
             .prefix("atelier-")
             .tempdir_in(base)
@@ -162,6 +170,7 @@ impl Cluster {
         remove: Option<&Path>,
         lock: Option<File>,
     ) -> Result<Self, Error> {
+        account.private_directory(address.sockets())?;
         let log = root.join("server.log");
         let output = File::create(&log).map_err(Error::io("create", &log))?;
         let mut postgres = Command::new(binaries.program("postgres"));
@@ -169,7 +178,7 @@ impl Cluster {
         postgres.current_dir(root).env("LC_ALL", "C").env_remove("PGDATA");
         let watch = Watch { stop_with: "INT", remove, account: Some(account) };
         let server = Guarded::spawn(&postgres, watch, Some(output))?;
-        let mut cluster = Self { address, server, _lock: lock };
+        let mut cluster = Self { root: root.to_owned(), account, address, server, _lock: lock };
         match cluster.answers().await? {
             None => Ok(cluster),
             Some(why) => {
@@ -198,6 +207,16 @@ impl Cluster {
     /// Where it is found.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// A private directory beside the data, made if need be; with a temporary cluster it is removed, files and all.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be made.
+    pub fn directory(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.root.join(name);
+        self.account.private_directory(&path)?;
+        Ok(path)
     }
 
     /// How the server ended, if it did without being told to.

@@ -47,7 +47,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     };
     let mut host = None;
     let done = tokio::select! {
-        done = serve(options, &root, &mut cluster, &mut host) => done,
+        done = serve(options, &mut cluster, &mut host) => done,
         () = &mut stop => Ok(()),
     };
     // The host first: what it still answers needs the database.
@@ -92,7 +92,7 @@ async fn serve(
     let client = address.connect(DATABASE).await?;
     create_host_login(&client).await?;
     if client.query_opt("select from etl.publication limit 1", &[]).await?.is_none() {
-        load_sample(&options.scale, &root.join("sample"), &url).await?;
+        load_sample(&options.scale, &cluster.directory("sample")?, &url).await?;
     }
     let mut command = Command::new(program("atelier-host")?);
     command.env("DATABASE_URL", address.url(HOST_LOGIN, DATABASE)).env("LISTEN", options.listen.to_string());

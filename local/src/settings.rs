@@ -1,6 +1,6 @@
 //! The server's settings, each with its reason. They are given on the command line: no file is edited.
 
-use std::fs;
+use std::{fmt, fs};
 
 const MIB_PER_GIB: u64 = 1024;
 
@@ -54,6 +54,14 @@ impl Settings {
     /// As arguments for `postgres`.
     pub(crate) fn arguments(&self) -> impl Iterator<Item = String> + '_ {
         self.0.iter().flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")])
+    }
+}
+
+/// As one line of `name=value`, for a report.
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<String> = self.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        f.write_str(&all.join(" "))
     }
 }
 

@@ -1,0 +1,33 @@
+//! The ceiling: hyper with the host's settings, a fixed body, and nothing behind it.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+
+/// Serves until the process is ended.
+pub(crate) async fn serve(listen: SocketAddr, bytes: usize) -> Result<()> {
+    let body = Bytes::from(vec![b'.'; bytes]);
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let body = body.clone();
+        let answer = service_fn(move |_| {
+            let mut response = Response::new(Full::new(body.clone()));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            async move { Ok::<_, Infallible>(response) }
+        });
+        tokio::spawn(
+            http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), answer),
+        );
+    }
+}

@@ -1,0 +1,111 @@
+//! `atelier-bench`: the loader and the host against the least that does the same work, as ratios.
+//!
+//! A machine's speed changes within the hour, so a figure means something only beside another taken in the same
+//! minute: both sides of each ratio run in turn, round by round, and the medians are divided.
+
+mod hello;
+mod load;
+mod read;
+mod stage;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::stage::Stage;
+
+/// Measures the loader and the host, and prints ratios.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// `atelier-etl load` against a plain \copy of the same files: load_vs_raw_copy
+    Load(Options),
+    /// `atelier-host` against a server with a fixed answer: read_vs_hello
+    Read(Options),
+    /// Both, on one generated set
+    All(Options),
+    /// Answer every request with the same bytes: the other side of `read`
+    #[command(hide = true)]
+    Hello {
+        #[arg(long)]
+        bytes: usize,
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+}
+
+/// How large and how long.
+#[derive(Debug, clap::Args)]
+struct Options {
+    /// Size of the generated set: 1 is a million products, 2.2 GB of files
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// How often each side runs
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// How long each run of `read` takes
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// Where files and databases are put, and removed from afterwards; a disk, where /tmp may be memory
+    #[arg(long, default_value = "/var/tmp")]
+    dir: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Arguments::parse().verb {
+        Verb::Hello { bytes, listen } => hello::serve(listen, bytes).await,
+        Verb::Load(options) => measure(&options, true, false).await,
+        Verb::Read(options) => measure(&options, false, true).await,
+        Verb::All(options) => measure(&options, true, true).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("atelier-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure(options: &Options, load: bool, read: bool) -> anyhow::Result<()> {
+    let mut stage = Stage::set(options).await?;
+    let done = async {
+        if load {
+            load::measure(&mut stage, options.rounds).await?;
+        }
+        if read {
+            read::measure(&mut stage, options).await?;
+        }
+        Ok(())
+    };
+    let done = done.await;
+    stage.strike().await?;
+    done
+}
+
+/// The middle one, or the lower of the middle two.
+fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get((sorted.len().max(1) - 1) / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn one_slow_run_does_not_move_the_median() {
+        assert!((median(&[3.0, 1.0, 90.0]) - 3.0).abs() < f64::EPSILON);
+        assert!((median(&[2.0]) - 2.0).abs() < f64::EPSILON);
+    }
+}

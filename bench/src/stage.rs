@@ -1,0 +1,106 @@
+//! What both measurements stand on: a generated set of files, a cluster of Postgres, and the programs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use local::{Address, Binaries, Cluster, SUPERUSER, Settings};
+use tokio::process::Command;
+
+use crate::Options;
+
+/// The database that the loader fills and the host reads.
+pub(crate) const CATALOG: &str = "atelier";
+
+/// At scale 1: 2.2 GB of files, some 8 GB of tables and indexes, and what Postgres keeps of its log.
+const GIB_AT_SCALE_1: f64 = 12.0;
+/// An empty cluster and its log, whatever the scale.
+const GIB_AT_LEAST: f64 = 1.0;
+
+/// The set and the cluster, both removed when this process ends, however that comes about.
+pub(crate) struct Stage {
+    files: PathBuf,
+    cluster: Cluster,
+    /// Whether the catalog was loaded already.
+    pub(crate) loaded: bool,
+}
+
+impl Stage {
+    pub(crate) async fn set(options: &Options) -> Result<Self> {
+        ensure!(options.scale > 0.0, "--scale is {}: expected a number above 0", options.scale);
+        check_space(&options.dir, GIB_AT_SCALE_1 * options.scale + GIB_AT_LEAST).await?;
+        let settings = Settings::durable();
+        println!("Postgres, the same for both sides: {settings}");
+        let cluster = Cluster::start_temporary_in(&options.dir, &settings).await?;
+        let files = cluster.directory("set")?;
+        let scale = options.scale.to_string();
+        let mut generate = Command::new(program("atelier-etl")?);
+        generate.args(["generate", "--scale", &scale, "--seed", "1"]).arg(&files);
+        succeed(&mut generate).await?;
+        Ok(Self { files, cluster, loaded: false })
+    }
+
+    pub(crate) fn files(&self) -> &Path {
+        &self.files
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        self.cluster.address()
+    }
+
+    pub(crate) fn catalog_url(&self) -> String {
+        self.address().url(SUPERUSER, CATALOG)
+    }
+
+    /// A new, empty database in place of any that had the name, with nothing left to be written out for another.
+    pub(crate) async fn empty_database(&self, name: &str) -> Result<()> {
+        let server = self.address().connect("postgres").await?;
+        server.batch_execute(&format!("drop database if exists {name}")).await?;
+        server.batch_execute(&format!("create database {name}")).await?;
+        server.batch_execute("checkpoint").await?;
+        Ok(())
+    }
+
+    pub(crate) async fn strike(self) -> Result<()> {
+        self.cluster.stop().await?;
+        Ok(())
+    }
+}
+
+/// A program of this workspace, built into the same folder as this one.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    let found = std::env::current_exe().context("cannot tell where this program is")?.with_file_name(name);
+    ensure!(found.is_file(), "{} is missing: `make bench` builds it", found.display());
+    Ok(found)
+}
+
+/// The client of the server in use, or of the path where that came without one.
+pub(crate) fn psql() -> Result<PathBuf> {
+    let beside = Binaries::find()?.program("psql");
+    Ok(if beside.is_file() { beside } else { PathBuf::from("psql") })
+}
+
+/// Runs a command with its output shown; an error if it fails.
+pub(crate) async fn succeed(command: &mut Command) -> Result<()> {
+    let name = command.as_std().get_program().to_string_lossy().into_owned();
+    let status = command.status().await.with_context(|| format!("cannot run {name}"))?;
+    if !status.success() {
+        bail!("{name} failed ({status})");
+    }
+    Ok(())
+}
+
+async fn check_space(directory: &Path, needed_gib: f64) -> Result<()> {
+    let output = Command::new("df").arg("-Pk").arg(directory).output().await.context("cannot run df")?;
+    let listed = String::from_utf8_lossy(&output.stdout);
+    let free_kib = listed.lines().nth(1).and_then(|line| line.split_whitespace().nth(3)?.parse::<f64>().ok());
+    let free_kib =
+        free_kib.with_context(|| format!("df cannot tell the free space of {}", directory.display()))?;
+    let free_gib = free_kib / f64::from(1024 * 1024);
+    let directory = directory.display();
+    println!("Disk: {needed_gib:.1} GiB needed in {directory}, {free_gib:.1} GiB free");
+    ensure!(
+        free_gib > needed_gib,
+        "too little space in {directory}; --dir chooses another place, --scale a smaller set"
+    );
+    Ok(())
+}

@@ -1,0 +1,71 @@
+#!/bin/sh
+# Installs the programs named as arguments where the machine does not have them: postgres, wrk.
+# With apt-get (Debian, Ubuntu) or brew (macOS); asks nothing, and does nothing where all are there.
+set -eu
+
+present() {
+    case $1 in
+    postgres) # the places where atelier-local looks, see local/src/binaries.rs
+        [ -n "${PG_BIN:-}" ] && return
+        command -v postgres >/dev/null && return
+        for server in /usr/lib/postgresql/*/bin/postgres /opt/homebrew/opt/postgresql*/bin/postgres \
+            /usr/local/opt/postgresql*/bin/postgres; do
+            [ -x "$server" ] && return
+        done
+        return 1 ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        echo "$0: installing needs root and there is no sudo; as root, run: $*" >&2
+        exit 1
+    fi
+}
+
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+}
+
+with_apt() {
+    case $1 in
+    postgres)
+        # The distribution makes and starts a cluster of its own along with the server. Nobody asked for that one,
+        # so it is told not to, for as long as the installation takes.
+        apt_install postgresql-common
+        overrides=/etc/postgresql-common/createcluster.d
+        as_root sh -c "mkdir -p $overrides && echo 'create_main_cluster = off' >$overrides/atelier.conf"
+        apt_install postgresql && installed=0 || installed=$?
+        as_root rm -f $overrides/atelier.conf
+        return $installed ;;
+    *) apt_install "$1" ;;
+    esac
+}
+
+with_brew() {
+    case $1 in
+    postgres) brew install postgresql@17 ;;
+    *) brew install "$1" ;;
+    esac
+}
+
+updated=
+for program in "$@"; do
+    present "$program" && continue
+    echo "Installing $program" >&2
+    if command -v apt-get >/dev/null; then
+        [ -n "$updated" ] || as_root apt-get update
+        updated=yes
+        with_apt "$program"
+    elif command -v brew >/dev/null; then
+        with_brew "$program"
+    else
+        echo "$0: $program is missing, and there is neither apt-get nor brew to install it with" >&2
+        exit 1
+    fi
+done
