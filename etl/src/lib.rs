@@ -4,6 +4,14 @@
 //! where it stopped: load, index, assemble, publish. ARCHITECTURE.md draws them; [`load::load`] runs them.
 //! This is the only crate that writes the catalog.
 
+pub mod csv;
 pub mod database;
 pub mod generate;
+pub mod load;
 pub mod migrate;
+pub mod progress;
+pub mod record;
+pub mod row;
+pub mod source;
+pub mod status;
+pub mod table;

@@ -18,10 +18,17 @@ const MIGRATION_LOCK: i64 = 0x6174_656c_6965_7201;
 pub enum MigrateError {
     /// The database refused a connection or a statement; it may not be up, or the login may not do this.
     #[error("cannot migrate the database: {}", crate::database::describe(.0))]
-    Database(#[from] tokio_postgres::Error),
+    Database(tokio_postgres::Error),
     /// A migration failed; those before it are applied.
     #[error("a migration failed")]
     Migration(#[from] refinery::Error),
+}
+
+// By hand, so that it is no `source`: the line above has all of it, and would be followed by it again.
+impl From<tokio_postgres::Error> for MigrateError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(error)
+    }
 }
 
 /// Applies what is missing, and answers with the names of the migrations it applied: none where there was nothing

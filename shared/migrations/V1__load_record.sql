@@ -20,6 +20,7 @@ create table etl.load_file (
     version text not null, -- what tells this version of the file from another: its modification time, an ETag
     byte_offset bigint not null default 0 check (byte_offset between 0 and size_bytes),
     complete boolean not null default false,
+    ids_ascend boolean not null default true, -- whether each row's id is higher than the one before it
     rows_read bigint not null default 0,
     rows_repaired bigint not null default 0,
     rows_set_aside bigint not null default 0,

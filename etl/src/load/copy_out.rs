@@ -1,0 +1,103 @@
+//! Rows of a `copy (...) to stdout (format binary)`, without the cost of a query's rows.
+
+use std::pin::Pin;
+
+use bytes::{Buf, Bytes};
+use futures_util::StreamExt;
+use tokio_postgres::{Client, CopyOutStream};
+
+use super::LoadError;
+use crate::row::COPY_HEADER;
+
+/// Rows as they come, in the order of the query.
+pub(super) struct CopyOut {
+    stream: Pin<Box<CopyOutStream>>,
+    header_is_read: bool,
+}
+
+impl CopyOut {
+    /// Begins to read what `select` selects. Its values are compiled in: COPY takes no parameters.
+    pub(super) async fn begin(client: &Client, select: &str) -> Result<Self, LoadError> {
+        let stream = client.copy_out(&format!("copy ({select}) to stdout (format binary)")).await?;
+        Ok(Self { stream: Box::pin(stream), header_is_read: false })
+    }
+
+    /// The next row, or none at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Row>, LoadError> {
+        loop {
+            let Some(message) = self.stream.next().await else {
+                return Err(malformed("ended without its trailer"));
+            };
+            let mut message = message?;
+            if !self.header_is_read {
+                if !message.starts_with(COPY_HEADER) {
+                    return Err(malformed("began without its header"));
+                }
+                message.advance(COPY_HEADER.len());
+                self.header_is_read = true;
+                if message.is_empty() {
+                    continue; // some versions send the header by itself
+                }
+            }
+            if message.remaining() < 2 {
+                return Err(malformed("has a row without its number of columns"));
+            }
+            if message.get_i16() >= 0 {
+                return Ok(Some(Row { fields: message }));
+            }
+            // After the trailer comes the end of the command, which must be read for the connection to go on.
+            while let Some(rest) = self.stream.next().await {
+                rest?;
+            }
+            return Ok(None);
+        }
+    }
+}
+
+/// One row, whose fields are taken in the order of the query's columns.
+pub(super) struct Row {
+    fields: Bytes,
+}
+
+impl Row {
+    /// The next field's bytes; none where it is null.
+    pub(super) fn bytes(&mut self) -> Result<Option<Bytes>, LoadError> {
+        if self.fields.remaining() < 4 {
+            return Err(malformed("has a row that ends early"));
+        }
+        let Ok(length) = usize::try_from(self.fields.get_i32()) else { return Ok(None) };
+        if self.fields.remaining() < length {
+            return Err(malformed("has a field that ends early"));
+        }
+        Ok(Some(self.fields.split_to(length)))
+    }
+
+    /// The next field, a text that is not null.
+    pub(super) fn text(&mut self) -> Result<Bytes, LoadError> {
+        self.bytes()?.ok_or_else(|| malformed("has a null where a text must be"))
+    }
+
+    /// The next field, an `integer`.
+    pub(super) fn optional_integer(&mut self) -> Result<Option<i32>, LoadError> {
+        let Some(bytes) = self.bytes()? else { return Ok(None) };
+        let bytes = bytes.as_ref().try_into().map_err(|_| malformed("has an integer of another size"))?;
+        Ok(Some(i32::from_be_bytes(bytes)))
+    }
+
+    /// The next field, an `integer` that is not null.
+    pub(super) fn integer(&mut self) -> Result<i32, LoadError> {
+        self.optional_integer()?.ok_or_else(|| malformed("has a null where an integer must be"))
+    }
+
+    /// The next field, a `boolean` that is not null.
+    pub(super) fn boolean(&mut self) -> Result<bool, LoadError> {
+        match self.bytes()?.as_deref() {
+            Some([flag]) => Ok(*flag != 0),
+            _ => Err(malformed("has no boolean where one must be")),
+        }
+    }
+}
+
+fn malformed(what: &str) -> LoadError {
+    LoadError::Inconsistent(format!("a COPY from the database {what}"))
+}

@@ -1,0 +1,250 @@
+//! The second step: primary keys, the indexes that lookups and the assembly read by, and foreign keys.
+//!
+//! Rows that would break a key are rare, so nobody looks for them first: the key is added, and only if the database
+//! refuses it are the rows found, set aside, and the key added again.
+
+use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use super::{Context, LoadError, blocking};
+use crate::progress::Task;
+use crate::record::{self, Reject, unsigned};
+use crate::table::{Column, Reference, TABLES, Table};
+
+/// Adds what is not there yet, a stage after the other: no foreign key without the key it refers to, and no check of
+/// what belongs to a style before styles without a product are gone.
+pub(super) async fn run(context: &Context) -> Result<(), LoadError> {
+    let client = context.connect().await?;
+    let keys = foreign_keys();
+    let stages = [
+        stage(TABLES.iter().flat_map(|table| [Work::PrimaryKey(table), Work::ParentIndex(table)])),
+        stage(keys.iter().filter(|key| key.to.table == "products").map(Work::Validate)),
+        stage(keys.iter().filter(|key| key.to.table == "styles").map(Work::Validate)),
+    ];
+    let total = stages.iter().map(Vec::len).sum::<usize>() as u64;
+    let task = context.options.progress.steps("indexing", total);
+    for (number, works) in stages.into_iter().enumerate() {
+        if number == 1 {
+            for key in &keys {
+                key.declare(&client).await?;
+            }
+        }
+        let works = works.iter().map(|work| work.run(context, &task));
+        stream::iter(works).buffer_unordered(context.options.workers).try_collect::<Vec<_>>().await?;
+    }
+    task.finish();
+    Ok(())
+}
+
+fn stage<'a>(works: impl Iterator<Item = Work<'a>>) -> Vec<Work<'a>> {
+    let mut works: Vec<_> = works.filter(Work::is_needed).collect();
+    // The longest first, so that none is left over alone at the end.
+    works.sort_by_key(|work| std::cmp::Reverse(work.weight()));
+    works
+}
+
+/// Something that can be done beside others of its stage.
+enum Work<'a> {
+    PrimaryKey(&'static Table),
+    ParentIndex(&'static Table),
+    Validate(&'a ForeignKey),
+}
+
+impl Work<'_> {
+    fn table(&self) -> &'static Table {
+        match self {
+            Work::PrimaryKey(table) | Work::ParentIndex(table) => table,
+            Work::Validate(key) => key.table,
+        }
+    }
+
+    fn is_needed(&self) -> bool {
+        !matches!(self, Work::ParentIndex(table) if table.parent.is_none())
+    }
+
+    /// The place of its table in the order of rows at full size.
+    fn weight(&self) -> usize {
+        let by_rows = ["cart", "products", "styles", "features", "related", "photos", "skus"];
+        by_rows.iter().position(|name| *name == self.table().name).unwrap_or(0)
+    }
+
+    fn run<'a>(&'a self, context: &'a Context, task: &'a Task) -> BoxFuture<'a, Result<(), LoadError>> {
+        Box::pin(async move {
+            let mut client = context.connect().await?;
+            match self {
+                Work::PrimaryKey(table) => add_primary_key(context, &mut client, table).await?,
+                Work::ParentIndex(table) => add_parent_index(&client, table).await?,
+                Work::Validate(key) => key.validate(context, &mut client).await?,
+            }
+            task.advance(1);
+            Ok(())
+        })
+    }
+}
+
+async fn add_primary_key(
+    context: &Context,
+    client: &mut Client,
+    table: &'static Table,
+) -> Result<(), LoadError> {
+    let name = table.name;
+    if !constraint_exists(client, &format!("{name}_pkey")).await? {
+        let statement =
+            format!("alter table catalog_next.{name} add constraint {name}_pkey primary key (id)");
+        let result = client.batch_execute(&statement).await;
+        if refused_by(&result, &SqlState::UNIQUE_VIOLATION) {
+            let duplicates = format!(
+                "select position from
+                     (select position, row_number() over (partition by id order by position) as place
+                      from catalog_next.{name}) as placed
+                 where place > 1 order by position limit $1"
+            );
+            set_aside(context, client, table, &duplicates, "id", "an earlier row has this id").await?;
+            client.batch_execute(&statement).await?;
+        } else {
+            result?;
+        }
+    }
+    if table.is_ranked() {
+        if !record::file_counts(client, context.generation, table.file).await?.ids_ascend {
+            client.batch_execute(RANK_ANEW).await?;
+        }
+        client
+            .batch_execute("create unique index if not exists products_rank on catalog_next.products (rank)")
+            .await?;
+    }
+    Ok(())
+}
+
+/// Ranks follow the file while rows come in; this is for a file that is not in order of its ids (one that has
+/// an id twice is not).
+const RANK_ANEW: &str = "update catalog_next.products set rank = ranked.rank
+     from (select id, row_number() over (order by id) as rank from catalog_next.products) as ranked
+     where products.id = ranked.id and products.rank <> ranked.rank";
+
+async fn add_parent_index(client: &Client, table: &Table) -> Result<(), LoadError> {
+    if let Some(parent) = table.parent {
+        let name = table.name;
+        let statement =
+            format!("create index if not exists {name}_{parent} on catalog_next.{name} ({parent}, position)");
+        client.batch_execute(&statement).await?;
+    }
+    Ok(())
+}
+
+/// A column that refers to a row of another table.
+struct ForeignKey {
+    table: &'static Table,
+    column: &'static Column,
+    to: &'static Reference,
+}
+
+fn foreign_keys() -> Vec<ForeignKey> {
+    let of_table =
+        |table: &'static Table| table.references().map(move |(column, to)| ForeignKey { table, column, to });
+    TABLES.iter().flat_map(of_table).collect()
+}
+
+impl ForeignKey {
+    fn name(&self) -> String {
+        format!("{}_{}_fkey", self.table.name, self.column.name)
+    }
+
+    /// Declared first and validated after: declaring locks both tables against one another's keys, validating
+    /// leaves the parent to others.
+    async fn declare(&self, client: &Client) -> Result<(), LoadError> {
+        if constraint_exists(client, &self.name()).await? {
+            return Ok(());
+        }
+        let statement = format!(
+            "alter table catalog_next.{} add constraint {} foreign key ({}) references catalog_next.{} not valid",
+            self.table.name,
+            self.name(),
+            self.column.name,
+            self.to.table
+        );
+        Ok(client.batch_execute(&statement).await?)
+    }
+
+    async fn validate(&self, context: &Context, client: &mut Client) -> Result<(), LoadError> {
+        let table = self.table.name;
+        // Does nothing where it is valid already.
+        let statement = format!("alter table catalog_next.{table} validate constraint {}", self.name());
+        let result = client.batch_execute(&statement).await;
+        if !refused_by(&result, &SqlState::FOREIGN_KEY_VIOLATION) {
+            return Ok(result?);
+        }
+        let orphans = format!(
+            "select position from catalog_next.{table} as child
+             where not exists (select from catalog_next.{} as parent where parent.id = child.{})
+             order by position limit $1",
+            self.to.table, self.column.name
+        );
+        set_aside(context, client, self.table, &orphans, self.column.header, self.to.orphan).await?;
+        Ok(client.batch_execute(&statement).await?)
+    }
+}
+
+fn refused_by(result: &Result<(), tokio_postgres::Error>, state: &SqlState) -> bool {
+    matches!(result, Err(error) if error.code() == Some(state))
+}
+
+async fn constraint_exists(client: &Client, name: &str) -> Result<bool, LoadError> {
+    let row = client
+        .query_one(
+            "select exists (select from pg_constraint
+                            where conname = $1 and connamespace = 'catalog_next'::regnamespace)",
+            &[&name],
+        )
+        .await?;
+    Ok(row.get(0))
+}
+
+/// Moves the rows whose positions `select` finds from the table to the rejects, until it finds no more or too many.
+/// Its parameter is how many it may find at a time.
+async fn set_aside(
+    context: &Context,
+    client: &mut Client,
+    table: &'static Table,
+    select: &str,
+    column: &'static str,
+    reason: &str,
+) -> Result<(), LoadError> {
+    let missing = || LoadError::Inconsistent(format!("{} has rows and no file", table.name));
+    let file = context.file(table).ok_or_else(missing)?;
+    let delete = format!("delete from catalog_next.{} where position = any($1)", table.name);
+    loop {
+        let transaction = client.transaction().await?;
+        let rows = transaction.query(select, &[&SET_ASIDE_AT_A_TIME]).await?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let positions: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        transaction.execute(&delete, &[&positions]).await?;
+        let offsets: Vec<u64> = positions.into_iter().map(unsigned).collect();
+        let (offsets, originals) = blocking(file, move |file| {
+            let originals = file.lines_at(&offsets)?;
+            Ok((offsets, originals))
+        })
+        .await?;
+        let rejects = offsets.into_iter().zip(originals).map(|(byte_offset, (original, length))| Reject {
+            byte_offset,
+            column: Some(column),
+            reason: reason.to_owned(),
+            length,
+            original,
+        });
+        let rejects: Vec<_> = rejects.collect();
+        record::reject(&transaction, context.generation, table.file, &rejects).await?;
+        record::set_aside_later(&transaction, context.generation, table.file, rejects.len()).await?;
+        let counts = record::file_counts(&transaction, context.generation, table.file).await?.counts;
+        transaction.commit().await?;
+        if counts.set_aside > context.options.limit.allowed(counts.read) {
+            return Err(context.too_many_rejects(table.file, counts));
+        }
+    }
+}
+
+/// Bounds the memory that rows take while they are set aside; a row is a few hundred bytes.
+const SET_ASIDE_AT_A_TIME: i64 = 10_000;

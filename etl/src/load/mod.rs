@@ -1,0 +1,228 @@
+//! A load, from the files of a dataset to the catalog that is served.
+//!
+//! ```text
+//!  load ──> index ──> assemble ──> publish
+//!  files    keys      documents    swap
+//!  to rows
+//! ```
+//! Each step is recorded when it begins, and does nothing over again that is done: a load that was stopped goes on
+//! where it was. Nothing that is served changes before the swap.
+
+mod assemble;
+mod copy_out;
+mod index;
+mod json;
+mod publish;
+mod read_files;
+mod rejects;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio_postgres::{Client, Config};
+
+use crate::database;
+use crate::migrate::{self, MigrateError};
+use crate::progress::Progress;
+use crate::record::{self, Counts, Step};
+use crate::source::{Dataset, SourceError, SourceFile};
+use crate::table::Table;
+
+pub use publish::{RollbackError, rollback};
+pub use rejects::{RejectLimit, RejectLimitError};
+
+/// How many things are done at a time, in every step: as many as the database has cores to spare.
+pub const DEFAULT_WORKERS: u8 = 2;
+
+/// How a load is to be done.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// How many rows of a file may be set aside.
+    pub limit: RejectLimit,
+    /// Where the rows that were set aside are written, as CSV.
+    pub rejects: PathBuf,
+    /// How many things are done at a time.
+    pub workers: usize,
+    /// What is shown meanwhile.
+    pub progress: Progress,
+}
+
+/// What a load did.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Its number, and the generation of the catalog it published.
+    pub generation: i32,
+    /// For each file its size in bytes and what happened to its rows.
+    pub files: Vec<FileSummary>,
+    /// How many rows were set aside for each reason, by file, most first.
+    pub reasons: Vec<(String, String, u64)>,
+    /// For each step its seconds; one that an earlier run did is not there.
+    pub steps: Vec<(Step, f64)>,
+}
+
+/// What a load did with one file.
+#[derive(Clone, Debug)]
+pub struct FileSummary {
+    /// Its name.
+    pub file: &'static str,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What happened to its rows.
+    pub counts: Counts,
+}
+
+/// Why a load did not publish.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The dataset cannot be loaded as it lies there.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The database is away or refused a statement. The load can be taken up again.
+    #[error("the database failed: {}", database::describe(.0))]
+    Database(tokio_postgres::Error),
+    /// The schema could not be brought up to date.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// Too much of a file cannot be loaded; the catalog that was served is still served.
+    #[error(
+        "{file}: {set_aside} of {read} rows can't be loaded, and at most {allowed} may be set aside \
+         (--max-rejects); they are in {}; the catalog served is the one from before", rejects.display()
+    )]
+    TooManyRejects {
+        /// The file.
+        file: &'static str,
+        /// How many of its rows were set aside, as far as it was read.
+        set_aside: u64,
+        /// How many were read.
+        read: u64,
+        /// How many of that many may be set aside.
+        allowed: u64,
+        /// Where they are written.
+        rejects: PathBuf,
+    },
+    /// All rows of product.csv were set aside.
+    #[error("product.csv has no row that can be loaded, and an empty catalog is not published")]
+    NoProducts,
+    /// The rejects could not be written.
+    #[error("cannot write the rows set aside to {}: {cause}", path.display())]
+    Rejects {
+        /// Where to.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// Something does not add up. The catalog that was served is still served.
+    #[error("{0}: this is a fault of the loader or of the database, and nothing was published")]
+    Inconsistent(String),
+}
+
+// By hand, so that it is no `source`: the line above has all of it, and would be followed by it again.
+impl From<tokio_postgres::Error> for LoadError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// What the steps of one load share.
+pub(crate) struct Context {
+    config: Config,
+    generation: i32,
+    options: LoadOptions,
+    files: Vec<SourceFile>,
+}
+
+impl Context {
+    async fn connect(&self) -> Result<Client, LoadError> {
+        Ok(database::connect(&self.config).await?)
+    }
+
+    fn file(&self, table: &Table) -> Option<&SourceFile> {
+        self.files.iter().find(|file| file.table == table)
+    }
+}
+
+/// Loads a dataset and publishes it. Pending migrations are applied first.
+///
+/// One load runs at a time in a database; a second waits, and says so.
+pub async fn load(config: &Config, dataset: Dataset, options: LoadOptions) -> Result<Summary, LoadError> {
+    migrate::migrate(config).await?;
+    let mut client = database::connect(config).await?;
+    let progress = options.progress.clone();
+    record::lock_loader(&client, || progress.say("another load is running: waiting for it to end")).await?;
+    let begun = record::begin(&mut client, &dataset).await?;
+    if begun.gave_up_another {
+        progress.say("an unfinished load of other files was given up: this one begins afresh");
+    }
+    if begun.resumed {
+        progress.say(&format!(
+            "going on with load {}, which had come to the step {:?}",
+            begun.generation,
+            begun.step.name()
+        ));
+    }
+    let context = Arc::new(Context {
+        config: config.clone(),
+        generation: begun.generation,
+        options,
+        files: dataset.files,
+    });
+    let steps = run_steps(&context, &mut client, begun.step).await;
+    let written = rejects::write(&context, &client).await;
+    let (steps, reasons) = match (steps, written) {
+        (Ok(steps), written) => (steps, written?),
+        (Err(error), _) => {
+            note_failure(&context, &client, &error).await?;
+            return Err(error);
+        }
+    };
+    let mut files = Vec::new();
+    for file in &context.files {
+        let counts = record::file_counts(&client, begun.generation, file.table.file).await?.counts;
+        files.push(FileSummary { file: file.table.file, size: file.size, counts });
+    }
+    Ok(Summary { generation: begun.generation, files, reasons, steps })
+}
+
+async fn run_steps(
+    context: &Arc<Context>,
+    client: &mut Client,
+    from: Step,
+) -> Result<Vec<(Step, f64)>, LoadError> {
+    let mut seconds = Vec::new();
+    for step in [Step::Load, Step::Index, Step::Assemble, Step::Publish] {
+        if step < from {
+            continue;
+        }
+        record::enter(client, context.generation, step).await?;
+        let begun = Instant::now();
+        match step {
+            Step::Load => read_files::run(context).await?,
+            Step::Index => index::run(context).await?,
+            Step::Assemble => assemble::run(context).await?,
+            Step::Publish => publish::run(context, client).await?,
+        }
+        seconds.push((step, begun.elapsed().as_secs_f64()));
+    }
+    Ok(seconds)
+}
+
+/// Records a failure that no further run of the same load can mend. Any other leaves the load where it is, to be
+/// taken up again.
+async fn note_failure(context: &Context, client: &Client, error: &LoadError) -> Result<(), LoadError> {
+    if matches!(error, LoadError::TooManyRejects { .. } | LoadError::NoProducts | LoadError::Inconsistent(_))
+    {
+        record::fail(client, context.generation, &error.to_string()).await?;
+    }
+    Ok(())
+}
+
+/// Reads from a file on a thread where that may take its time.
+async fn blocking<T: Send + 'static>(
+    file: &SourceFile,
+    read: impl FnOnce(&SourceFile) -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, LoadError> {
+    let (owned, name) = (file.clone(), file.table.file);
+    let result = tokio::task::spawn_blocking(move || read(&owned)).await;
+    Ok(result.map_err(|_| LoadError::Inconsistent(format!("reading {name} panicked")))??)
+}

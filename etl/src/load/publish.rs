@@ -1,0 +1,129 @@
+//! The last step: the catalog that was built takes the place of the one that is served.
+//!
+//! ```text
+//!  catalog_next ──> catalog ──> catalog_prev ──> dropped, before the next swap
+//! ```
+//! Schemas are renamed in one short transaction, so every statement of every reader meets one whole catalog.
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config};
+
+use super::{Context, LoadError};
+use crate::database;
+use crate::record;
+
+/// How often the oldest catalog is tried to be dropped, while someone still reads it.
+const DROP_ATTEMPTS: u32 = 12;
+
+/// What requests may see. The rows of cart.csv are not among it.
+const GRANTS: &str = "grant usage on schema catalog_next to atelier_reader, atelier_cart;
+     grant select on catalog_next.documents, catalog_next.products to atelier_reader;
+     grant select on catalog_next.skus to atelier_cart";
+
+pub(super) async fn run(context: &Context, client: &mut Client) -> Result<(), LoadError> {
+    let task = context.options.progress.steps("publishing", 2);
+    drop_previous(context, client).await?;
+    task.advance(1);
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(GRANTS).await?;
+    if schema_exists(&transaction, "catalog").await? {
+        transaction.batch_execute("alter schema catalog rename to catalog_prev").await?;
+    }
+    transaction.batch_execute("alter schema catalog_next rename to catalog").await?;
+    transaction
+        .execute(
+            "update etl.load set step = 'published', ended_at = now() where generation = $1",
+            &[&context.generation],
+        )
+        .await?;
+    publication(&transaction, context.generation, "publish").await?;
+    transaction.commit().await?;
+    task.finish();
+    Ok(())
+}
+
+/// Drops the catalog before the one that is served, so that the swap only has to rename. A reader that is still at
+/// it is waited for, but never in a way that would make other readers wait: hence the short timeout.
+async fn drop_previous(context: &Context, client: &mut Client) -> Result<(), LoadError> {
+    for attempt in 1.. {
+        let transaction = client.transaction().await?;
+        transaction.batch_execute("set local lock_timeout = '500ms'").await?;
+        let dropped = transaction.batch_execute("drop schema if exists catalog_prev cascade").await;
+        match dropped {
+            Ok(()) => {
+                transaction.commit().await?;
+                break;
+            }
+            Err(error) if attempt < DROP_ATTEMPTS && error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                drop(transaction);
+                context.options.progress.say("someone still reads the previous catalog: trying again");
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Why nothing was rolled back.
+#[derive(Debug, thiserror::Error)]
+pub enum RollbackError {
+    /// Nothing was published, or only one catalog was.
+    #[error("there is no previous catalog to roll back to")]
+    NoPreviousCatalog,
+    /// The database is away or refused a statement.
+    #[error("the database failed: {}", database::describe(.0))]
+    Database(tokio_postgres::Error),
+}
+
+// By hand, so that it is no `source`: the line above has all of it, and would be followed by it again.
+impl From<tokio_postgres::Error> for RollbackError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// Lets the previous catalog be served again, at once, and keeps the present one as the previous: rolling back twice
+/// changes nothing. Answers the generation that is served now. `on_wait` is called if a load has to be waited for.
+pub async fn rollback(config: &Config, on_wait: impl FnOnce()) -> Result<i32, RollbackError> {
+    let mut client = database::connect(config).await?;
+    record::lock_loader(&client, on_wait).await?;
+    let transaction = client.transaction().await?;
+    let both =
+        schema_exists(&transaction, "catalog").await? && schema_exists(&transaction, "catalog_prev").await?;
+    if !both {
+        return Err(RollbackError::NoPreviousCatalog);
+    }
+    let previous =
+        transaction.query_opt("select generation from catalog_prev.documents limit 1", &[]).await?;
+    let generation: i32 = previous.ok_or(RollbackError::NoPreviousCatalog)?.get(0);
+    transaction
+        .batch_execute(
+            "alter schema catalog rename to catalog_rolled_back;
+             alter schema catalog_prev rename to catalog;
+             alter schema catalog_rolled_back rename to catalog_prev",
+        )
+        .await?;
+    publication(&transaction, generation, "rollback").await?;
+    transaction.commit().await?;
+    Ok(generation)
+}
+
+async fn publication(
+    transaction: &tokio_postgres::Transaction<'_>,
+    generation: i32,
+    action: &str,
+) -> Result<(), tokio_postgres::Error> {
+    transaction
+        .execute("insert into etl.publication (generation, action) values ($1, $2)", &[&generation, &action])
+        .await?;
+    Ok(())
+}
+
+async fn schema_exists(
+    transaction: &tokio_postgres::Transaction<'_>,
+    name: &str,
+) -> Result<bool, tokio_postgres::Error> {
+    let row = transaction.query_one("select to_regnamespace($1) is not null", &[&name]).await?;
+    Ok(row.get(0))
+}

@@ -1,0 +1,198 @@
+//! How many rows may be set aside, and the CSV that is written of them.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::str::FromStr;
+
+use futures_util::{TryStreamExt, pin_mut};
+use tokio_postgres::Client;
+
+use super::{Context, LoadError};
+use crate::record::{Counts, signed, unsigned};
+use crate::source::SourceFile;
+
+/// How many rows of one file may be set aside before the load is refused.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RejectLimit {
+    /// So many.
+    Rows(u64),
+    /// So many in a hundred, and 100 in any case.
+    Percent(f64),
+}
+
+/// A limit that is none.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0:?} is no limit: expected a number of rows such as 500, or a percentage of a file's rows such as 0.1%"
+)]
+pub struct RejectLimitError(String);
+
+impl Default for RejectLimit {
+    fn default() -> Self {
+        Self::Percent(0.1)
+    }
+}
+
+impl FromStr for RejectLimit {
+    type Err = RejectLimitError;
+
+    fn from_str(text: &str) -> Result<Self, RejectLimitError> {
+        let error = || RejectLimitError(text.to_owned());
+        match text.strip_suffix('%') {
+            Some(percent) => {
+                let percent: f64 = percent.trim().parse().map_err(|_| error())?;
+                (0.0..=100.0).contains(&percent).then_some(Self::Percent(percent)).ok_or_else(error)
+            }
+            None => text.parse().map(Self::Rows).map_err(|_| error()),
+        }
+    }
+}
+
+impl RejectLimit {
+    /// How many of `rows` may be set aside.
+    pub fn allowed(self, rows: u64) -> u64 {
+        match self {
+            Self::Rows(allowed) => allowed,
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+            Self::Percent(percent) => ((rows as f64 * percent / 100.0) as u64).max(100),
+        }
+    }
+
+    /// Whether a file that was read as far as `done` of `total` bytes is past any hope: even if the rest of it had
+    /// twice as many rows for its size, and all of them good.
+    pub(super) fn is_hopeless(self, counts: &Counts, done: u64, total: u64) -> bool {
+        let per_row = (done / counts.read.max(1)).max(1);
+        let at_most = counts.read + 2 * total.saturating_sub(done) / per_row;
+        counts.set_aside > self.allowed(at_most)
+    }
+}
+
+impl Context {
+    pub(super) fn too_many_rejects(&self, file: &'static str, counts: Counts) -> LoadError {
+        LoadError::TooManyRejects {
+            file,
+            set_aside: counts.set_aside,
+            read: counts.read,
+            allowed: self.options.limit.allowed(counts.read),
+            rejects: self.options.rejects.clone(),
+        }
+    }
+}
+
+/// Counts the line numbers of the rows set aside, writes them as CSV, and answers how many there are by file and
+/// reason. Without any it is the header alone, so that the file always speaks of the latest load.
+pub(super) async fn write(
+    context: &Context,
+    client: &Client,
+) -> Result<Vec<(String, String, u64)>, LoadError> {
+    for file in &context.files {
+        count_lines(context, client, file).await?;
+    }
+    let reasons = client
+        .query(
+            "select file, reason, count(*) from etl.reject where generation = $1
+             group by file, reason order by count(*) desc, file, reason",
+            &[&context.generation],
+        )
+        .await?;
+    let path = &context.options.rejects;
+    let failed = |cause| LoadError::Rejects { path: path.clone(), cause };
+    let mut output = create(path).map_err(failed)?;
+    let rows = client
+        .query_raw(
+            "select file, line, byte_offset, column_name, reason, original from etl.reject
+             where generation = $1 order by file, byte_offset",
+            [context.generation],
+        )
+        .await?;
+    pin_mut!(rows);
+    while let Some(row) = rows.try_next().await? {
+        let (file, line, offset): (&str, Option<i64>, i64) = (row.get(0), row.get(1), row.get(2));
+        let (column, reason, original): (Option<&str>, &str, &[u8]) = (row.get(3), row.get(4), row.get(5));
+        let line = line.map(|line| line.to_string()).unwrap_or_default();
+        write!(output, "{file},{line},{offset},{},", column.unwrap_or_default()).map_err(failed)?;
+        write_quoted(&mut output, reason.as_bytes()).map_err(failed)?;
+        output.write_all(b",").map_err(failed)?;
+        write_quoted(&mut output, original).map_err(failed)?;
+        output.write_all(b"\n").map_err(failed)?;
+    }
+    output.flush().map_err(failed)?;
+    Ok(reasons.iter().map(|row| (row.get(0), row.get(1), unsigned(row.get(2)))).collect())
+}
+
+fn create(path: &Path) -> io::Result<BufWriter<File>> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut output = BufWriter::new(File::create(path)?);
+    output.write_all(b"file,line,byte_offset,column,reason,original\n")?;
+    Ok(output)
+}
+
+/// Whatever the bytes are, they come out of a CSV reader as they went in.
+fn write_quoted(output: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    output.write_all(b"\"")?;
+    for (index, part) in bytes.split(|&byte| byte == b'"').enumerate() {
+        if index > 0 {
+            output.write_all(b"\"\"")?;
+        }
+        output.write_all(part)?;
+    }
+    output.write_all(b"\"")
+}
+
+async fn count_lines(context: &Context, client: &Client, file: &SourceFile) -> Result<(), LoadError> {
+    let name = file.table.file;
+    let offsets = client
+        .query(
+            "select byte_offset from etl.reject where generation = $1 and file = $2 and line is null
+             order by byte_offset",
+            &[&context.generation, &name],
+        )
+        .await?;
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    let offsets: Vec<i64> = offsets.iter().map(|row| row.get(0)).collect();
+    let wanted: Vec<u64> = offsets.iter().copied().map(unsigned).collect();
+    let lines = super::blocking(file, move |file| file.line_numbers(&wanted)).await?;
+    let lines: Vec<i64> = lines.into_iter().map(signed).collect();
+    client
+        .execute(
+            "update etl.reject r set line = counted.line
+             from unnest($3::bigint[], $4::bigint[]) as counted (byte_offset, line)
+             where r.generation = $1 and r.file = $2 and r.byte_offset = counted.byte_offset",
+            &[&context.generation, &name, &offsets, &lines],
+        )
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_a_number_of_rows_or_a_percentage() {
+        assert_eq!("500".parse::<RejectLimit>().unwrap(), RejectLimit::Rows(500));
+        assert_eq!("0.5%".parse::<RejectLimit>().unwrap(), RejectLimit::Percent(0.5));
+        for wrong in ["", "-1", "1.5", "%", "101%", "-1%", "NaN%", "many"] {
+            assert!(wrong.parse::<RejectLimit>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_percentage_allows_a_hundred_rows_in_any_case() {
+        assert_eq!(RejectLimit::default().allowed(50), 100);
+        assert_eq!(RejectLimit::default().allowed(5_000_000), 5_000);
+        assert_eq!(RejectLimit::Rows(0).allowed(5_000_000), 0);
+    }
+
+    #[test]
+    fn what_is_set_aside_is_written_so_that_a_reader_gets_its_bytes_back() {
+        let mut written = Vec::new();
+        write_quoted(&mut written, b"1,\"a\xff\",\"").unwrap();
+        assert_eq!(written, b"\"1,\"\"a\xff\"\",\"\"\"");
+    }
+}

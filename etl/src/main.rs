@@ -1,0 +1,251 @@
+//! `atelier-etl`: the loader's command line.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
+use etl::generate;
+use etl::load::{self, DEFAULT_WORKERS, LoadError, LoadOptions, RejectLimit, Summary};
+use etl::progress::Progress;
+use etl::source::Dataset;
+use etl::{database, migrate, status};
+use tokio_postgres::Config;
+use tokio_postgres::error::SqlState;
+
+/// Loads the Atelier catalog: CSV files in, a published catalog out.
+///
+/// A dataset is a folder with product.csv, features.csv, styles.csv, photos.csv, skus.csv and related.csv, and
+/// cart.csv if there is one. Loading it changes nothing that is served until the last step, which swaps the whole
+/// catalog at once; the one before is kept for a rollback.
+///
+/// Exit codes: 0 done; 1 failed, and the catalog that was served is still served; 2 wrong arguments; 3 too many rows
+/// could not be loaded.
+#[derive(Parser)]
+#[command(name = "atelier-etl", version, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// A database, for the commands that need one.
+#[derive(clap::Args)]
+struct Database {
+    /// Where the database is, as a URL or as key=value pairs
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write a synthetic dataset, with everything odd that the real files have
+    Generate {
+        /// Share of the full size: 1 is a million products, 26 million rows, 2.2 GB
+        #[arg(long, default_value_t = 0.01)]
+        scale: f64,
+        /// Equal seeds make equal files
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Write the files as older copies have them: BOM, CRLF, `$` before prices, spaces in header names
+        #[arg(long)]
+        older_copy: bool,
+        /// The folder to write to; made where it does not exist
+        dir: PathBuf,
+    },
+    /// Load a dataset and publish it as the catalog
+    Load {
+        #[command(flatten)]
+        database: Database,
+        /// What the dataset is called in the record; the folder's name if not given
+        #[arg(long, value_name = "NAME")]
+        dataset: Option<String>,
+        /// How many rows of a file may be set aside: a number, or a percentage, which allows 100 in any case
+        #[arg(long, value_name = "N|P%", default_value = "0.1%")]
+        max_rejects: RejectLimit,
+        /// Where the rows that were set aside are written as CSV [default: ./rejects/<dataset>.csv]
+        #[arg(long, value_name = "FILE")]
+        rejects: Option<PathBuf>,
+        /// How many things are done at a time: as many as the database has cores to spare
+        #[arg(long, value_name = "N", default_value_t = DEFAULT_WORKERS, value_parser = clap::value_parser!(u8).range(1..=64))]
+        workers: u8,
+        /// The folder with the files
+        dir: PathBuf,
+    },
+    /// Bring the database's schema and roles up to date
+    Migrate {
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Tell which catalog is served since when, and what became of the latest loads
+    Status {
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Serve the previous catalog again, at once; a second rollback takes back the first
+    Rollback {
+        #[command(flatten)]
+        database: Database,
+    },
+}
+
+impl Database {
+    fn config(&self) -> anyhow::Result<Config> {
+        // The text itself may hold a password, so it is not repeated.
+        self.database_url.parse().context(
+            "DATABASE_URL (--database-url) is no address of a database: expected postgres://user@host/name",
+        )
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            let too_many = matches!(error.downcast_ref(), Some(LoadError::TooManyRejects { .. }));
+            ExitCode::from(if too_many { 3 } else { 1 })
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Generate { scale, seed, older_copy, dir } => {
+            generate_dataset(generate::Options { scale, seed, older_copy }, &dir)
+        }
+        Command::Load { database, dataset, max_rejects, rejects, workers, dir } => {
+            let dataset = Dataset::open(&dir, dataset.as_deref())?;
+            let rejects = rejects.unwrap_or_else(|| format!("rejects/{}.csv", dataset.name).into());
+            refuse_input_folder(&dir, &rejects)?;
+            let options = LoadOptions {
+                limit: max_rejects,
+                rejects,
+                workers: workers.into(),
+                progress: Progress::for_stderr(),
+            };
+            let shown = options.rejects.clone();
+            let summary = load::load(&database.config()?, dataset, options).await?;
+            print_summary(&summary, &shown)
+        }
+        Command::Migrate { database } => {
+            let applied = migrate::migrate(&database.config()?).await?;
+            match applied.as_slice() {
+                [] => print("the schema is up to date\n"),
+                applied => print(&format!("applied {}\n", applied.join(", "))),
+            }
+        }
+        Command::Status { database } => {
+            let status = status::status(&database.config()?).await;
+            let status = status.map_err(|error| match error.code().map(SqlState::code) {
+                // No such schema, table or role: nothing was ever migrated here.
+                Some("3F000" | "42P01" | "22023") => {
+                    anyhow::anyhow!("this database has not been migrated: run atelier-etl migrate")
+                }
+                _ => anyhow::anyhow!("the database failed: {}", database::describe(&error)),
+            })?;
+            print(&status.to_string())
+        }
+        Command::Rollback { database } => {
+            let waiting = || eprintln!("a load is running: waiting for it to end");
+            let generation = load::rollback(&database.config()?, waiting).await?;
+            print(&format!("serving generation {generation} again\n"))
+        }
+    }
+}
+
+/// Standard output may be a pipe that was closed; that is no reason to panic.
+fn print(text: &str) -> anyhow::Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+}
+
+fn generate_dataset(options: generate::Options, dir: &Path) -> anyhow::Result<()> {
+    let begun = std::time::Instant::now();
+    let progress = Progress::for_stderr();
+    let tasks = generate::FILES.map(|file| (file, progress.steps(file, 0)));
+    let summary = generate::generate(&options, dir, |written| {
+        if let Some((_, task)) = tasks.iter().find(|(file, _)| *file == written.file) {
+            task.reach(written.products_done, written.products);
+        }
+    })?;
+    for (_, task) in &tasks {
+        task.clear();
+    }
+    let bytes: u64 = summary.files.iter().map(|file| file.bytes).sum();
+    let mut text = String::new();
+    for file in &summary.files {
+        text += &format!("{:<13}{:>12} rows {:>9.1} MB\n", file.file, file.rows, megabytes(file.bytes));
+    }
+    text += &format!(
+        "{} products, {:.1} MB in {:.1} s in {}\n",
+        summary.products,
+        megabytes(bytes),
+        begun.elapsed().as_secs_f64(),
+        dir.display()
+    );
+    print(&text)
+}
+
+/// Rejects in the folder of a dataset would be found there as if they belonged to it.
+fn refuse_input_folder(input: &Path, rejects: &Path) -> anyhow::Result<()> {
+    let folder = match rejects.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if rejects.is_dir() {
+        bail!("--rejects {} is a folder: expected the name of a file", rejects.display());
+    }
+    if folder.canonicalize().is_ok_and(|folder| input.canonicalize().is_ok_and(|input| folder == input)) {
+        bail!("--rejects {} is in the dataset's own folder: expected another", rejects.display());
+    }
+    Ok(())
+}
+
+fn print_summary(summary: &Summary, rejects: &Path) -> anyhow::Result<()> {
+    let mut text = format!(
+        "\n{:<13}{:>12}{:>10}{:>11}{:>12}{:>9}{:>9}\n",
+        "file", "rows read", "repaired", "set aside", "loaded", "seconds", "MB/s"
+    );
+    for file in &summary.files {
+        let counts = &file.counts;
+        text += &format!(
+            "{:<13}{:>12}{:>10}{:>11}{:>12}{:>9.1}{:>9.1}\n",
+            file.file,
+            counts.read,
+            counts.repaired,
+            counts.set_aside,
+            counts.loaded,
+            counts.seconds,
+            megabytes(file.size) / counts.seconds.max(0.001)
+        );
+    }
+    text.push('\n');
+    for (step, seconds) in &summary.steps {
+        text += &format!("{:<13}{seconds:>8.1} s\n", step.name());
+    }
+    if !summary.reasons.is_empty() {
+        text += &format!("\nset aside, in {}:\n", rejects.display());
+        for (file, reason, rows) in &summary.reasons {
+            text += &format!("{rows:>10}  {file}: {reason}\n");
+        }
+    }
+    text += &format!("\ngeneration {} is being served\n", summary.generation);
+    if let Some(peak) = peak_memory() {
+        text += &format!("peak memory of the loader: {:.0} MB\n", megabytes(peak));
+    }
+    print(&text)
+}
+
+/// The most memory this process had at any time, in bytes, where the system tells (Linux).
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// For people: a file of more than 9 PB may lose its last digits.
+#[allow(clippy::cast_precision_loss)]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}

@@ -1,0 +1,228 @@
+//! Checks the fields of a line against the columns of its table, mends what can be mended, and writes the row in
+//! the binary form of COPY.
+
+use std::borrow::Cow;
+
+use memchr::memchr;
+
+use crate::csv::{self, Field, KEPT_OF_LINE, LONGEST_LINE, Line, Malformed};
+use crate::table::{Kind, Table};
+
+/// What a COPY in binary form begins with: the signature, no flags, no extension.
+pub const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// What it ends with.
+pub const COPY_TRAILER: &[u8] = &[0xff, 0xff];
+
+/// The most columns a file has.
+const MOST_COLUMNS: usize = 6;
+
+/// Why a row is set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The column at fault, as the header names it; none where the row as a whole is.
+    pub column: Option<&'static str>,
+    /// What is wrong, in words that are the same for every row with this fault.
+    pub reason: Cow<'static, str>,
+}
+
+impl Fault {
+    fn row(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { column: None, reason: reason.into() }
+    }
+}
+
+/// Collects the rows of one table in the binary form of COPY.
+#[derive(Debug)]
+pub struct Encoder {
+    table: &'static Table,
+    rows: Vec<u8>,
+    rank: i32,
+    last_id: i32,
+    ids_ascend: bool,
+}
+
+impl Encoder {
+    /// For a table of which `loaded` rows are in already.
+    pub fn new(table: &'static Table, loaded: u64) -> Self {
+        // A file with more rows than ids has its rows set aside long before this number matters.
+        Self {
+            table,
+            rows: Vec::new(),
+            rank: i32::try_from(loaded).unwrap_or(i32::MAX),
+            last_id: 0,
+            ids_ascend: true,
+        }
+    }
+
+    /// Whether each row so far had a higher id than the one before it.
+    pub fn ids_ascend(&self) -> bool {
+        self.ids_ascend
+    }
+
+    /// The bytes collected so far.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Hands over what was collected.
+    pub fn take(&mut self) -> Vec<u8> {
+        let room = self.rows.capacity();
+        std::mem::replace(&mut self.rows, Vec::with_capacity(room))
+    }
+
+    /// Adds the row of one line. Answers whether it had to be repaired; a fault leaves nothing of it behind.
+    pub fn push(&mut self, line: &Line<'_>) -> Result<bool, Fault> {
+        let before = self.rows.len();
+        let result = self.write(line);
+        if result.is_err() {
+            self.rows.truncate(before);
+        } else if self.table.is_ranked() {
+            self.rank = self.rank.saturating_add(1);
+        }
+        result
+    }
+
+    fn write(&mut self, line: &Line<'_>) -> Result<bool, Fault> {
+        check_bytes(line)?;
+        let columns = self.table.columns;
+        let mut all = [Field::default(); MOST_COLUMNS];
+        let fields = &mut all[..columns.len()];
+        let mut repaired = csv::split(line.bytes, fields).map_err(|m| malformed(self.table, m))?;
+
+        let ranked = self.table.is_ranked();
+        let count = 1 + usize::from(ranked) + columns.len();
+        #[allow(clippy::cast_possible_truncation)] // at most 8
+        self.rows.extend_from_slice(&(count as u16).to_be_bytes());
+        self.put(&line.offset.to_be_bytes());
+        if ranked {
+            self.put(&self.rank.saturating_add(1).to_be_bytes());
+        }
+        for (column, field) in columns.iter().zip(fields.iter()) {
+            let fault = |reason| Fault { column: Some(column.header), reason: Cow::Borrowed(reason) };
+            repaired |= self.put_field(column.kind, field).map_err(fault)?;
+        }
+        Ok(repaired)
+    }
+
+    fn put_field(&mut self, kind: Kind, field: &Field<'_>) -> Result<bool, &'static str> {
+        let is_null = !field.quoted && field.raw == b"null";
+        match kind {
+            Kind::OptionalPrice | Kind::OptionalText if is_null => {
+                self.rows.extend_from_slice(&(-1_i32).to_be_bytes());
+                return Ok(false);
+            }
+            _ if is_null => return Err("null where a value must be"),
+            Kind::Text | Kind::OptionalText => {
+                self.put_text(field);
+                return Ok(false);
+            }
+            _ => {}
+        }
+        let (digits, mut repaired) = trim(field.raw);
+        let digits = match digits {
+            [b'$', amount @ ..] if matches!(kind, Kind::Price | Kind::OptionalPrice) => {
+                repaired = true;
+                amount
+            }
+            _ => digits,
+        };
+        let number = whole_number(digits);
+        match (kind, number) {
+            (Kind::Flag, Some(flag @ (0 | 1))) => self.put(&[u8::from(flag == 1)]),
+            (Kind::Flag, _) => return Err("not 0 or 1"),
+            (Kind::Id, None | Some(0)) => return Err("not a whole number from 1 to 2147483647"),
+            (Kind::Reference(to), Some(0)) => return Err(to.orphan),
+            (_, Some(number)) => {
+                if kind == Kind::Id {
+                    self.ids_ascend &= number > self.last_id;
+                    self.last_id = number;
+                }
+                self.put(&number.to_be_bytes());
+            }
+            (Kind::Reference(_), None) => return Err("not a whole number from 1 to 2147483647"),
+            (_, None) => return Err("not a whole number from 0 to 2147483647"),
+        }
+        Ok(repaired)
+    }
+
+    fn put_text(&mut self, field: &Field<'_>) {
+        if !field.doubled {
+            self.put(field.raw);
+            return;
+        }
+        let mut text = Vec::with_capacity(field.raw.len());
+        let mut rest = field.raw;
+        while let Some(quote) = memchr(b'"', rest) {
+            text.extend_from_slice(&rest[..=quote]);
+            rest = rest.get(quote + 2..).unwrap_or_default();
+        }
+        text.extend_from_slice(rest);
+        self.put(&text);
+    }
+
+    fn put(&mut self, value: &[u8]) {
+        #[allow(clippy::cast_possible_truncation)] // a line is at most LONGEST_LINE bytes
+        self.rows.extend_from_slice(&(value.len() as u32).to_be_bytes());
+        self.rows.extend_from_slice(value);
+    }
+}
+
+/// What must hold for a line's bytes before they are looked at as fields.
+fn check_bytes(line: &Line<'_>) -> Result<(), Fault> {
+    if line.length > line.bytes.len() as u64 {
+        return Err(Fault::row(format!(
+            "longer than {LONGEST_LINE} bytes, of which the first {KEPT_OF_LINE} are kept"
+        )));
+    }
+    if line.bytes.is_empty() {
+        return Err(Fault::row("blank line"));
+    }
+    if memchr(0, line.bytes).is_some() {
+        return Err(Fault::row("NUL byte"));
+    }
+    if simdutf8::basic::from_utf8(line.bytes).is_err() {
+        return Err(Fault::row("not UTF-8"));
+    }
+    Ok(())
+}
+
+fn malformed(table: &'static Table, what: Malformed) -> Fault {
+    let header = |index: usize| table.columns.get(index).map(|column| column.header);
+    match what {
+        Malformed::FieldCount(found) => {
+            Fault::row(format!("{} fields expected, {found} found", table.columns.len()))
+        }
+        Malformed::TextAfterQuote(index) => {
+            Fault { column: header(index), reason: "text after the closing quote".into() }
+        }
+        Malformed::QuoteInBareField(index) => {
+            Fault { column: header(index), reason: "a quote inside an unquoted field".into() }
+        }
+    }
+}
+
+/// A number's digits without the spaces around them, and whether there were any.
+fn trim(raw: &[u8]) -> (&[u8], bool) {
+    let trimmed = raw.trim_ascii();
+    (trimmed, trimmed.len() != raw.len())
+}
+
+/// A whole number that fits a Postgres `integer`: digits only, no sign.
+pub(crate) fn whole_number(digits: &[u8]) -> Option<i32> {
+    if digits.is_empty() || digits.len() > 10 {
+        return None;
+    }
+    let mut number = 0_i64;
+    for &digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        number = number * 10 + i64::from(digit - b'0');
+    }
+    i32::try_from(number).ok()
+}
