@@ -6,7 +6,7 @@ SHELL := /bin/sh
 SCALE ?= 0.01
 SEED ?= 1
 DIR ?= data
-DATASET ?= $(notdir $(abspath $(DIR)))
+DATASET ?=
 ROUNDS ?= 3
 
 LOCAL := target/debug/atelier-local
@@ -42,6 +42,6 @@ generate: ## write a synthetic set of CSV files: SCALE=0.01 SEED=1 DIR=data
 	@cargo build --quiet --package etl
 	target/debug/atelier-etl generate --scale $(SCALE) --seed $(SEED) $(DIR)
 
-load: ## load a set into the database of a `make run`, or of DATABASE_URL: DIR=data DATASET=data
+load: ## load a set into the database of a `make run`, or of DATABASE_URL: DIR=data DATASET=<name>
 	@cargo build --quiet --package local --package etl
-	DATABASE_URL=$${DATABASE_URL:-$$($(LOCAL) url)} target/debug/atelier-etl load $(DIR) --dataset $(DATASET)
+	DATABASE_URL=$${DATABASE_URL:-$$($(LOCAL) url)} target/debug/atelier-etl load $(DIR) $(if $(DATASET),--dataset $(DATASET))

@@ -75,12 +75,7 @@ fn told_to_stop() -> Result<impl Future<Output = ()>> {
     })
 }
 
-async fn serve(
-    options: &Options,
-    root: &Path,
-    cluster: &mut Cluster,
-    slot: &mut Option<Guarded>,
-) -> Result<()> {
+async fn serve(options: &Options, cluster: &mut Cluster, slot: &mut Option<Guarded>) -> Result<()> {
     let address = cluster.address().clone();
     let url = address.url(SUPERUSER, DATABASE);
     let server = address.connect("postgres").await?;
