@@ -1,0 +1,254 @@
+//! Whose cart it is, and what it takes.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::Request;
+
+use crate::{Answer, Transport, ask, get, get_with};
+
+/// An identity of its own for a check: others use the same database at the same time.
+fn identity() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("Bearer {}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+async fn post(service: &impl Transport, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    let mut request = Request::post("/cart");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    ask(service, request.body(body.into()).unwrap()).await
+}
+
+/// Adds to the cart of an identity.
+async fn add(service: &impl Transport, who: &str, body: &str) -> Answer {
+    post(service, &[("authorization", who), ("content-type", "application/json")], body.to_owned()).await
+}
+
+async fn cart_of(service: &impl Transport, who: &str) -> String {
+    get_with(service, "/cart", &[("authorization", who)]).await.text()
+}
+
+/// And is never given a cookie for looking.
+pub async fn a_cart_without_an_identity_is_empty(service: &impl Transport) {
+    let answer = get(service, "/cart").await;
+    assert_eq!((answer.status.as_u16(), answer.text().as_str()), (200, "[]"));
+    assert_eq!(answer.header("content-type"), "application/json");
+    assert_eq!(answer.header("set-cookie"), "");
+}
+
+/// The cookie is all it takes to see that cart, and another one sees another.
+pub async fn the_first_post_issues_a_cookie_and_the_cart_is_its_bearer_s(service: &impl Transport) {
+    let json = ("content-type", "application/json");
+    let answer = post(service, &[json], r#"{"sku_id":1}"#).await;
+    assert_eq!((answer.status.as_u16(), answer.text().as_str()), (201, "Created"));
+    assert!(answer.header("content-type").starts_with("text/plain"));
+
+    let issued = answer.header("set-cookie");
+    let attributes: Vec<String> = issued.split(';').skip(1).map(|a| a.trim().to_lowercase()).collect();
+    assert!(attributes.contains(&"httponly".to_owned()), "{issued}");
+    assert!(attributes.contains(&"samesite=lax".to_owned()), "{issued}");
+    let cookie = issued.split(';').next().unwrap();
+    assert!(cookie.starts_with("atelier_session="), "{issued}");
+    assert!(cookie.len() >= "atelier_session=".len() + 22, "fewer than 128 bits: {issued}");
+
+    let again = post(service, &[json, ("cookie", cookie)], r#"{"sku_id":2}"#).await;
+    assert_eq!((again.status.as_u16(), again.header("set-cookie")), (201, ""));
+    let among_others = format!("theme=dark; {cookie}; lang=de");
+    for cookies in [cookie, &among_others] {
+        let seen = get_with(service, "/cart", &[("cookie", cookies)]).await;
+        assert_eq!(seen.text(), r#"[{"sku_id":1,"count":1},{"sku_id":2,"count":1}]"#);
+    }
+    let other = post(service, &[json], r#"{"sku_id":1}"#).await;
+    assert_ne!(other.header("set-cookie").split(';').next(), Some(cookie));
+}
+
+/// Whoever sends both is who the header says, and needs no cookie.
+pub async fn authorization_goes_before_the_cookie(service: &impl Transport) {
+    let json = ("content-type", "application/json");
+    let issued = post(service, &[json], r#"{"sku_id":1}"#).await;
+    let cookie = issued.header("set-cookie").split(';').next().unwrap().to_owned();
+    let who = identity();
+    let both = [json, ("cookie", cookie.as_str()), ("authorization", who.as_str())];
+    let answer = post(service, &both, r#"{"sku_id":3}"#).await;
+    assert_eq!((answer.status.as_u16(), answer.header("set-cookie")), (201, ""));
+    assert_eq!(cart_of(service, &who).await, r#"[{"sku_id":3,"count":1}]"#);
+    let by_cookie = get_with(service, "/cart", &[("cookie", &cookie)]).await;
+    assert_eq!(by_cookie.text(), r#"[{"sku_id":1,"count":1}]"#);
+    let other = identity();
+    assert_eq!(cart_of(service, &other).await, "[]");
+}
+
+/// Adding a sku again counts up and leaves it in its place.
+pub async fn a_cart_lists_skus_in_order_of_first_adding_and_adds_up(service: &impl Transport) {
+    let who = identity();
+    for body in [
+        r#"{"sku_id":16}"#,
+        r#"{"sku_id":3,"count":1}"#,
+        r#" { "count" : 99 , "sku_id" : 16 } "#,
+        r#"{"sku_id":1,"count":7,"colour":"red"}"#,
+        r#"{"sku_id":3}"#,
+    ] {
+        let answer = add(service, &who, body).await;
+        assert_eq!((answer.status.as_u16(), answer.text().as_str()), (201, "Created"), "{body}");
+    }
+    let expected = r#"[{"sku_id":16,"count":100},{"sku_id":3,"count":2},{"sku_id":1,"count":7}]"#;
+    assert_eq!(cart_of(service, &who).await, expected);
+}
+
+/// As many as were added, by however many at once.
+pub async fn concurrent_posts_lose_nothing(service: &impl Transport) {
+    let who = identity();
+    let both = |_| async {
+        let (one, two) =
+            (add(service, &who, r#"{"sku_id":1}"#), add(service, &who, r#"{"sku_id":2,"count":3}"#));
+        let (one, two) = futures_util::future::join(one, two).await;
+        assert_eq!((one.status.as_u16(), two.status.as_u16()), (201, 201));
+    };
+    join_all((0..24).map(both)).await;
+    let cart = cart_of(service, &who).await;
+    let (one, two) = (r#"{"sku_id":1,"count":24}"#, r#"{"sku_id":2,"count":72}"#);
+    assert!(cart == format!("[{one},{two}]") || cart == format!("[{two},{one}]"), "{cart}");
+}
+
+/// One more changes nothing, of another sku there is room.
+pub async fn at_most_9_999_of_a_sku(service: &impl Transport) {
+    let who = identity();
+    for _ in 0..101 {
+        assert_eq!(add(service, &who, r#"{"sku_id":4,"count":99}"#).await.status, 201);
+    }
+    assert_eq!(add(service, &who, r#"{"sku_id":4}"#).await.status, 422);
+    assert_eq!(add(service, &who, r#"{"sku_id":1}"#).await.status, 201);
+    assert_eq!(cart_of(service, &who).await, r#"[{"sku_id":4,"count":9999},{"sku_id":1,"count":1}]"#);
+}
+
+/// Neither the sessions of cart.csv nor the rows of carts can be reached by their numbers, wherever one says them.
+pub async fn a_guessed_session_number_opens_nothing(service: &impl Transport) {
+    assert_eq!(add(service, &identity(), r#"{"sku_id":1}"#).await.status, 201);
+    for number in ["501", "502", "1", "2", "3", "0", "-1", "00000000000000000000000000000001"] {
+        for name in ["atelier_session", "session_id", "s_id", "user_session"] {
+            let answer = get_with(service, "/cart", &[("cookie", &format!("{name}={number}"))]).await;
+            assert_eq!(answer.text(), "[]", "{name}={number}");
+        }
+        for path in [format!("/cart?user_session={number}"), format!("/cart?session={number}")] {
+            assert_eq!(get(service, &path).await.text(), "[]", "{path}");
+        }
+        assert_eq!(get(service, &format!("/cart/{number}")).await.status, 404);
+        for scheme in ["", "Bearer ", "Basic "] {
+            assert_eq!(cart_of(service, &format!("{scheme}{number}")).await, "[]", "{scheme}{number}");
+        }
+    }
+    // A number of the client's choosing does not become a session either.
+    let headers = [("content-type", "application/json"), ("cookie", "atelier_session=501")];
+    let answer = post(service, &headers, r#"{"sku_id":1}"#).await;
+    assert_eq!(answer.status, 201);
+    assert!(answer.header("set-cookie").starts_with("atelier_session="), "{:?}", answer.headers);
+    let seen = get_with(service, "/cart", &[("cookie", "atelier_session=501")]).await;
+    assert_eq!(seen.text(), "[]");
+}
+
+/// Not JSON, no object, no integer, or a count out of range; and the cart stays as it was.
+pub async fn a_body_that_says_no_sku_is_400(service: &impl Transport) {
+    let who = identity();
+    for body in [
+        "",
+        " ",
+        "{",
+        "null",
+        "1",
+        "[]",
+        "[1]",
+        "\"1\"",
+        "{}",
+        "sku_id=1",
+        r#"{"sku":1}"#,
+        r#"{"sku_id":null}"#,
+        r#"{"sku_id":"1"}"#,
+        r#"{"sku_id":1.5}"#,
+        r#"{"sku_id":[1]}"#,
+        r#"{"sku_id":{}}"#,
+        r#"{"sku_id":true}"#,
+        r#"{"sku_id":1}}"#,
+        r#"{"sku_id":1} x"#,
+        r#"{"sku_id":1,}"#,
+        r#"{'sku_id':1}"#,
+        r#"{"sku_id":1,"count":0}"#,
+        r#"{"sku_id":1,"count":100}"#,
+        r#"{"sku_id":1,"count":-1}"#,
+        r#"{"sku_id":1,"count":"2"}"#,
+        r#"{"sku_id":1,"count":1.5}"#,
+        r#"{"sku_id":1,"count":99999999999999999999}"#,
+    ] {
+        assert_eq!(add(service, &who, body).await.status, 400, "{body}");
+    }
+    let nested = "[".repeat(1024);
+    assert_eq!(add(service, &who, &nested).await.status, 400);
+    let headers = [("authorization", who.as_str()), ("content-type", "application/json")];
+    let not_utf8: &'static [u8] = b"{\"sku_id\":1,\"x\":\"\xff\"}";
+    assert_eq!(post(service, &headers, not_utf8).await.status, 400);
+    assert_eq!(cart_of(service, &who).await, "[]");
+}
+
+/// 5 was never there, 13 was set aside with its style.
+pub async fn a_sku_that_does_not_exist_is_422(service: &impl Transport) {
+    let who = identity();
+    for sku in [5, 13, 2_147_483_647] {
+        assert_eq!(add(service, &who, &format!(r#"{{"sku_id":{sku}}}"#)).await.status, 422, "{sku}");
+    }
+    for sku in ["0", "-1", "2147483648", "99999999999999999999"] {
+        let answer = add(service, &who, &format!(r#"{{"sku_id":{sku}}}"#)).await;
+        assert!([400, 422].contains(&answer.status.as_u16()), "{sku}: {}", answer.status);
+    }
+    assert_eq!(cart_of(service, &who).await, "[]");
+}
+
+/// What it holds makes no difference. A parameter of the right type does no harm.
+pub async fn a_body_of_another_type_is_415(service: &impl Transport) {
+    let who = identity();
+    for kind in
+        ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "json", "", "text/json;x"]
+    {
+        let headers = [("authorization", who.as_str()), ("content-type", kind)];
+        assert_eq!(post(service, &headers, r#"{"sku_id":1}"#).await.status, 415, "{kind}");
+    }
+    assert_eq!(post(service, &[("authorization", &who)], r#"{"sku_id":1}"#).await.status, 415);
+    for kind in [
+        "application/json",
+        "application/json; charset=utf-8",
+        "application/json;charset=UTF-8",
+        "Application/JSON",
+    ] {
+        let headers = [("authorization", who.as_str()), ("content-type", kind)];
+        assert_eq!(post(service, &headers, r#"{"sku_id":1}"#).await.status, 201, "{kind}");
+    }
+    assert_eq!(cart_of(service, &who).await, r#"[{"sku_id":1,"count":4}]"#);
+}
+
+/// To the byte.
+pub async fn a_body_over_a_kibibyte_is_413(service: &impl Transport) {
+    let who = identity();
+    let body = |length: usize| format!("{:length$}", r#"{"sku_id":1}"#);
+    assert_eq!(add(service, &who, &body(1024)).await.status, 201);
+    for length in [1025, 100_000] {
+        assert_eq!(add(service, &who, &body(length)).await.status, 413, "{length}");
+    }
+    assert_eq!(cart_of(service, &who).await, r#"[{"sku_id":1,"count":1}]"#);
+}
+
+/// Neither good ones nor bad ones, and there is no tag to ask again with.
+pub async fn cart_answers_are_not_stored(service: &impl Transport) {
+    let who = identity();
+    let answers = [
+        get_with(service, "/cart", &[("authorization", &who), ("if-none-match", "*")]).await,
+        add(service, &who, r#"{"sku_id":1}"#).await,
+        add(service, &who, "{").await,
+        add(service, &who, r#"{"sku_id":5}"#).await,
+    ];
+    assert_eq!(answers.each_ref().map(|a| a.status.as_u16()), [200, 201, 400, 422]);
+    for answer in answers {
+        assert!(answer.header("cache-control").contains("no-store"), "{answer:?}");
+        assert_eq!(answer.header("etag"), "");
+    }
+}

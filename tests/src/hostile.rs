@@ -1,0 +1,159 @@
+//! Requests that nobody means well with. That none gets a 500 is looked at whenever anything is asked.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
+
+use crate::{Answer, Transport, get, golden};
+
+/// How many random requests are sent. They are the same ones each time.
+const RANDOM_REQUESTS: usize = 512;
+
+/// None may pass for a failure of the database either.
+async fn ask(service: &impl Transport, request: Request<Bytes>) -> Answer {
+    let what = format!("{} {} {:?}", request.method(), request.uri(), request.headers());
+    let answer = crate::ask(service, request).await;
+    assert!(!answer.status.is_server_error(), "{what}: {}", answer.status);
+    answer
+}
+
+/// Made by hand, each for a parser that gets it wrong.
+pub async fn nasty_requests_get_no_500(service: &impl Transport) {
+    let long = "9".repeat(4000);
+    for path in [
+        "/products/1'",
+        "/products/1%27%20or%201=1--",
+        "/products/1%00",
+        "/products/%ff%fe",
+        "/products/%",
+        "/products/%zz",
+        "/products/1%2Fstyles",
+        "/products/%2e%2e/cart",
+        "/products/1%0d%0aset-cookie:x=1",
+        "/products?page=%00",
+        "/products?page=%ff",
+        "/products?page=%",
+        "/products?%ff=1",
+        "/products?page=1%0d%0ax:y",
+        "/products?count=5&page=\u{7f}",
+        "/products?page=1&page",
+        "/products?&=&;;",
+        "/products/$%7Bjndi:ldap://x%7D",
+        "/products/1/styles?%00",
+        "/cart?%ff",
+    ] {
+        if let Ok(uri) = Uri::try_from(path) {
+            ask(service, Request::get(uri).body(Bytes::new()).unwrap()).await;
+        }
+    }
+    for path in [
+        format!("/products/{long}"),
+        format!("/products?page={long}"),
+        format!("/{long}"),
+        format!("/products?{long}"),
+    ] {
+        get(service, &path).await;
+    }
+    let bytes = |value: &[u8]| HeaderValue::from_bytes(value).unwrap();
+    for name in [
+        "accept-encoding",
+        "if-none-match",
+        "x-request-id",
+        "cookie",
+        "authorization",
+        "content-type",
+        "accept",
+        "range",
+        "origin",
+        "traceparent",
+        "x-forwarded-proto",
+        "x-http-method-override",
+        "expect",
+    ] {
+        for value in
+            [&b"\xff\xfe"[..], b"", b"\"", b",,,,", b";q=", b"%00", b"a=b;c=d;=;", long.as_bytes(), b"\t"]
+        {
+            if (name, value) == ("expect", b"") {
+                continue;
+            }
+            for (method, path) in [("GET", "/products/1/styles"), ("GET", "/cart"), ("POST", "/cart")] {
+                let request = Request::builder().method(method).uri(path).header(name, bytes(value));
+                ask(service, request.body(Bytes::new()).unwrap()).await;
+            }
+        }
+    }
+    let many = (0..60).fold(Request::get("/cart"), |request, n| request.header("cookie", format!("c{n}=1")));
+    ask(service, many.body(Bytes::new()).unwrap()).await;
+    assert_eq!(get(service, "/products/1").await.text(), golden("/products/1"));
+}
+
+/// From pieces that a parser may stumble over.
+pub async fn random_requests_get_no_500(service: &impl Transport) {
+    let runner = &mut TestRunner::deterministic();
+    let strategy = request();
+    for _ in 0..RANDOM_REQUESTS {
+        let request = strategy.new_tree(runner).unwrap().current();
+        if let Some(request) = request {
+            ask(service, request).await;
+        }
+    }
+    assert_eq!(get(service, "/products/1").await.text(), golden("/products/1"));
+}
+
+/// Requests as far as HTTP knows them; what a URI or a header may not hold gives none.
+fn request() -> impl Strategy<Value = Option<Request<Bytes>>> {
+    let piece = prop_oneof![
+        Just("products".to_owned()),
+        Just("cart".to_owned()),
+        Just("styles".to_owned()),
+        Just("overview".to_owned()),
+        Just("1".to_owned()),
+        Just("..".to_owned()),
+        "[0-9]{1,12}",
+        "%[0-9a-f]{2}",
+        "[!-~]{0,8}",
+    ];
+    let pair = ("(page|count|x|%70age)?", "[=&;+%]{0,2}", "([0-9]{0,12}|[!-~]{0,6}|%[0-9a-f]{2})")
+        .prop_map(|(name, sign, value)| format!("{name}{sign}{value}"));
+    let path = proptest::collection::vec(piece, 0..5).prop_map(|pieces| format!("/{}", pieces.join("/")));
+    let query = proptest::collection::vec(pair, 0..4).prop_map(|pairs| pairs.join("&"));
+    let name = proptest::sample::select(vec![
+        "accept-encoding",
+        "if-none-match",
+        "x-request-id",
+        "cookie",
+        "authorization",
+        "content-type",
+        "origin",
+        "te",
+    ]);
+    let value = prop_oneof![
+        "[ -~]{0,40}".prop_map(String::into_bytes),
+        "(gzip|\\*|br|identity)(;q=[0-9.]{0,5})?(, ?(gzip|\\*))?".prop_map(String::into_bytes),
+        "(W/)?\"[0-9a-f]{0,20}\"?(, ?\\*)?".prop_map(String::into_bytes),
+        "(atelier_session=)?[ -~]{0,40}".prop_map(String::into_bytes),
+        Just(b"application/json".to_vec()),
+        proptest::collection::vec(any::<u8>(), 0..20),
+    ];
+    let headers = proptest::collection::vec((name, value), 0..4);
+    let method = proptest::sample::select(vec!["GET", "GET", "HEAD", "POST", "PUT", "OPTIONS", "BREW"]);
+    let body = prop_oneof![
+        Just(Vec::new()),
+        "\\{\"sku_id\":[ -~]{0,12}\\}?".prop_map(String::into_bytes),
+        proptest::collection::vec(any::<u8>(), 0..1100),
+    ];
+    (method, path, query, headers, body).prop_map(|(method, path, query, headers, body)| {
+        let uri = Uri::try_from(format!("{path}?{query}")).ok().filter(|uri| uri.path().starts_with('/'))?;
+        let mut request = Request::new(Bytes::from(body));
+        *request.method_mut() = Method::from_bytes(method.as_bytes()).ok()?;
+        *request.uri_mut() = uri;
+        for (name, value) in headers {
+            request
+                .headers_mut()
+                .append(HeaderName::from_static(name), HeaderValue::from_bytes(&value).ok()?);
+        }
+        Some(request)
+    })
+}

@@ -1,0 +1,109 @@
+//! What is refused, and as what.
+
+use crate::{Transport, get};
+
+/// What is no whole number from 1 to 2147483647, or is not written as one.
+const WRONG_NUMBERS: [&str; 20] = [
+    "abc",
+    "5.55",
+    "0",
+    "-1",
+    "007",
+    "99999999999",
+    "2147483648",
+    "4294967297",
+    "18446744073709551617",
+    "+1",
+    "1e3",
+    "0x10",
+    "1_000",
+    "%31",
+    "1%20",
+    "%201",
+    "NaN",
+    "null",
+    "1;drop",
+    "%D9%A1",
+];
+
+/// On every path with an id.
+pub async fn ids_that_are_not_whole_numbers_in_range_are_400(service: &impl Transport) {
+    for id in WRONG_NUMBERS {
+        for endpoint in ["", "/", "/styles", "/related", "/overview", "/overview/"] {
+            let path = format!("/products/{id}{endpoint}");
+            assert_eq!(get(service, &path).await.status, 400, "{path}");
+        }
+    }
+}
+
+/// A repeated or empty one too, even if the same is said twice.
+pub async fn pages_and_counts_out_of_range_are_400(service: &impl Transport) {
+    // A query is decoded, so `%31` is 1 there.
+    for wrong in WRONG_NUMBERS.iter().filter(|number| **number != "%31") {
+        for parameter in ["page", "count"] {
+            let path = format!("/products?{parameter}={wrong}");
+            assert_eq!(get(service, &path).await.status, 400, "{path}");
+        }
+    }
+    for query in [
+        "page=",
+        "count=",
+        "page",
+        "count",
+        "page=1&page=2",
+        "page=1&page=1",
+        "count=5&count=5",
+        "page=&page=1",
+        "count=1001",
+        "count=2147483647",
+        "page=1&count=0",
+        "page=0&count=5",
+        "page=1&count=",
+        "%70age=0",
+    ] {
+        let path = format!("/products?{query}");
+        assert_eq!(get(service, &path).await.status, 400, "{path}");
+    }
+}
+
+/// In the gaps, and past the last.
+pub async fn unknown_products_are_404(service: &impl Transport) {
+    for id in ["3", "8", "21", "22", "98", "2147483647"] {
+        for endpoint in ["", "/", "/styles", "/related", "/overview"] {
+            let path = format!("/products/{id}{endpoint}");
+            assert_eq!(get(service, &path).await.status, 404, "{path}");
+        }
+    }
+}
+
+/// A path is what is sent, letter by letter: nothing is decoded or resolved on the way.
+pub async fn unknown_paths_are_404(service: &impl Transport) {
+    for path in [
+        "/",
+        "//",
+        "/nothing",
+        "/product",
+        "/products/1/nothing",
+        "/products//styles",
+        "/products/1/styles/2",
+        "/Products",
+        "/PRODUCTS/1",
+        "//products",
+        "/products//",
+        "/products/1//styles",
+        "/products/1/styles//",
+        "/products/1/../cart",
+        "/products/../cart",
+        "/./products",
+        "/products/1/./styles",
+        "/%70roducts",
+        "/products/1/%73tyles",
+        "/products/1/Styles",
+        "/cart/1",
+        "/cart//",
+        "/products.json",
+        "/products;v=1",
+    ] {
+        assert_eq!(get(service, path).await.status, 404, "{path}");
+    }
+}
