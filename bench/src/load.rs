@@ -63,7 +63,7 @@ pub(crate) async fn load(stage: &mut Stage, output: Stdio) -> Result<(f64, Optio
         .arg("load")
         .arg(stage.files())
         .args(["--dataset", "bench", "--rejects"])
-        .arg(stage.files().join("rejects.csv"))
+        .arg(stage.scratch().join("rejects.csv"))
         .env("DATABASE_URL", &url)
         .stdout(output)
         .kill_on_drop(true)

@@ -30,7 +30,7 @@ pub(crate) async fn measure(stage: &mut Stage, options: &Options) -> Result<()> 
     let client = stage.address().connect(CATALOG).await?;
     create_host_login(&client).await?;
     let highest: i32 = client.query_one("select max(id) from catalog.products", &[]).await?.get(0);
-    let script = stage.files().join("wrk.lua");
+    let script = stage.scratch().join("wrk.lua");
     std::fs::write(&script, SCRIPT).context("cannot write the script for wrk")?;
 
     let listen = free_port()?;

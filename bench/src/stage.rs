@@ -19,6 +19,7 @@ const GIB_AT_LEAST: f64 = 1.0;
 /// The set and the cluster, both removed when this process ends, however that comes about.
 pub(crate) struct Stage {
     files: PathBuf,
+    scratch: PathBuf,
     cluster: Cluster,
     /// Whether the catalog was loaded already.
     pub(crate) loaded: bool,
@@ -32,15 +33,21 @@ impl Stage {
         println!("Postgres, the same for both sides: {settings}");
         let cluster = Cluster::start_temporary_in(&options.dir, &settings).await?;
         let files = cluster.directory("set")?;
+        let scratch = cluster.directory("scratch")?;
         let scale = options.scale.to_string();
         let mut generate = Command::new(program("atelier-etl")?);
         generate.args(["generate", "--scale", &scale, "--seed", "1"]).arg(&files);
         succeed(&mut generate).await?;
-        Ok(Self { files, cluster, loaded: false })
+        Ok(Self { files, scratch, cluster, loaded: false })
     }
 
     pub(crate) fn files(&self) -> &Path {
         &self.files
+    }
+
+    /// A folder for whatever else is written.
+    pub(crate) fn scratch(&self) -> &Path {
+        &self.scratch
     }
 
     pub(crate) fn address(&self) -> &Address {

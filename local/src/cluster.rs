@@ -5,7 +5,8 @@
 //!   └───────────── unix socket ────────────────┘            <root>/server.log  since the last start
 //! ```
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -150,6 +151,7 @@ impl Cluster {
         let account = Account::unprivileged()?;
         let directory = tempfile::Builder::new()
             .prefix("atelier-")
+            .permissions(Permissions::from_mode(0o700))
             .tempdir_in(base)
             .map_err(Error::io("create a directory in", base))?;
         let root = directory.path();

@@ -36,6 +36,9 @@ pub(crate) struct Options {
 /// Runs until a signal or until one of the servers ends, which is an error.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let mut stop = pin!(told_to_stop()?);
+    for name in ["atelier-etl", "atelier-host"] {
+        program(name)?;
+    }
     TcpListener::bind(options.listen).with_context(|| {
         format!("cannot listen on {}; LISTEN=127.0.0.1:<port> chooses another address", options.listen)
     })?;
