@@ -1,1 +1,156 @@
-//! The HTTP adapter: every endpoint in one process.
+//! The HTTP adapter: every endpoint in one process. The only crate that knows a socket.
+//!
+//! What an answer says is decided in `shared`; here are the things that only a socket has: accepting, slow and oversized clients,
+//! draining, and the log of requests.
+
+mod health;
+pub mod log;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use shared::request::LARGEST_BODY_BYTES;
+use shared::{App, Endpoint, Problem, config};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use log::AccessLog;
+
+/// Everything the host answers: the seven endpoints of the service, the most asked for first, and its own two.
+pub const ENDPOINTS: [&Endpoint; 9] = [
+    &get_styles::ENDPOINT,
+    &get_product::ENDPOINT,
+    &get_related::ENDPOINT,
+    &get_overview::ENDPOINT,
+    &list_products::ENDPOINT,
+    &get_cart::ENDPOINT,
+    &add_to_cart::ENDPOINT,
+    &health::LIVENESS,
+    &health::READINESS,
+];
+
+/// A request's line and headers have to fit, which is four times what browsers are known to send. hyper itself answers what does not
+/// with 431, as it does with 400 what is not HTTP.
+const LARGEST_HEADER_BYTES: usize = 32 * 1024;
+
+/// How long to wait when no connection can be accepted, as when the process is out of file descriptors: some will
+/// have been closed by then.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What every connection needs.
+#[derive(Debug)]
+struct Host {
+    app: Arc<App>,
+    access: Option<AccessLog>,
+    body_timeout: Duration,
+}
+
+/// Serves all endpoints on `listener` until `shutdown` is ready, then takes no more connections, lets the requests under way
+/// end (`SHUTDOWN_GRACE` at the longest) and returns how many connections had to be cut off.
+pub async fn serve(
+    listener: TcpListener,
+    app: Arc<App>,
+    config: &config::Config,
+    access: Option<AccessLog>,
+    shutdown: impl Future<Output = ()>,
+) -> usize {
+    let host = Arc::new(Host { app, access, body_timeout: config.requests.timeout });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(config.host.header_read_timeout)
+        .max_buf_size(LARGEST_HEADER_BYTES);
+    let stop = watch::Sender::new(()); // each connection holds a receiver
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let stream = tokio::select! {
+            accepted = accept(&listener) => accepted,
+            () = &mut shutdown => break,
+        };
+        let host = Arc::clone(&host);
+        let service = service_fn(move |request| {
+            let host = Arc::clone(&host);
+            async move { Ok::<_, Infallible>(host.respond(request).await) }
+        });
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let mut stopping = stop.subscribe();
+        tokio::spawn(async move {
+            let mut connection = pin!(connection);
+            let ended = tokio::select! {
+                ended = &mut connection => ended,
+                _ = stopping.changed() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(cause = %error, "a connection ended early"); // the client's doing
+            }
+        });
+    }
+    drop(listener);
+    host.app.drain();
+    let _ = stop.send(()); // fails only when there is no connection to tell
+    let all_ended = tokio::time::timeout(config.host.shutdown_grace, stop.closed()).await;
+    all_ended.map_or_else(|_| stop.receiver_count(), |()| 0)
+}
+
+/// Waits for the next connection, whatever becomes of those before it.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are written whole, so waiting to fill a packet only costs time.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(cause = %error, "a connection was gone before it was served");
+                }
+                return stream;
+            }
+            Err(error) => {
+                tracing::warn!(cause = %error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+impl Host {
+    async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let started = Instant::now();
+        let (parts, body) = request.into_parts();
+        let method = self.access.as_ref().map(|_| parts.method.clone());
+        let answer = match self.read(body).await {
+            Ok(body) => shared::answer(&self.app, &ENDPOINTS, Request::from_parts(parts, body)).await,
+            Err(problem) => shared::refuse(parts, problem),
+        };
+        if let (Some(access), Some(method)) = (&self.access, &method) {
+            access.write(method, &answer, started.elapsed());
+        }
+        answer.response.map(Full::new)
+    }
+
+    /// Reads a body, up to the byte that makes it too large.
+    async fn read(&self, body: Incoming) -> Result<Bytes, Problem> {
+        if body.is_end_stream() {
+            return Ok(Bytes::new());
+        }
+        let whole = Limited::new(body, LARGEST_BODY_BYTES).collect();
+        match tokio::time::timeout(self.body_timeout, whole).await {
+            Ok(Ok(whole)) => Ok(whole.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                Err(Problem::body_too_large())
+            }
+            Ok(Err(_)) => Err(Problem::bad_request("The body of the request ended early.")),
+            Err(_) => Err(Problem::body_too_slow()),
+        }
+    }
+}

@@ -1,1 +1,22 @@
-//! GET /cart, what is in the caller's cart.
+//! `GET /cart`: what is in the caller's cart.
+
+use shared::cart::Owner;
+use shared::endpoint::{Method, READ_AND_ADD};
+use shared::{App, Endpoint, Problem, Request, Response};
+
+/// The endpoint.
+pub const ENDPOINT: Endpoint = Endpoint {
+    name: "get-cart",
+    method: Method::Get,
+    path: "/cart",
+    allow: READ_AND_ADD,
+    handler: |app, request| Box::pin(get_cart(app, request)),
+};
+
+async fn get_cart(app: &App, request: &Request) -> Result<Response, Problem> {
+    let lines = match Owner::from_headers(&request.headers) {
+        Some(owner) => request.timing.database(app.cart.lines(&owner)).await?,
+        None => Vec::new(), // who has shown nothing has no cart
+    };
+    Ok(Response::private_json(serde_json::to_vec(&lines).map_err(Problem::unforeseen)?))
+}

@@ -1,1 +1,20 @@
-//! GET /products/{product_id}/overview, the whole page in one response.
+//! `GET /products/{product_id}/overview`: the whole page in one response, each part byte-equal to its own endpoint.
+
+use shared::endpoint::{Method, READ_ONLY};
+use shared::{App, Endpoint, Problem, Request, Response};
+
+/// The endpoint.
+pub const ENDPOINT: Endpoint = Endpoint {
+    name: "get-overview",
+    method: Method::Get,
+    path: "/products/{product_id}/overview",
+    allow: READ_ONLY,
+    handler: |app, request| Box::pin(get_overview(app, request)),
+};
+
+async fn get_overview(app: &App, request: &Request) -> Result<Response, Problem> {
+    let product_id = request.product_id()?;
+    let overview = request.timing.database(app.catalog.overview(product_id)).await?;
+    let overview = overview.ok_or(Problem::no_such_product())?;
+    Ok(Response::document(overview).gzipped_always())
+}

@@ -1,1 +1,19 @@
-//! GET /products/{product_id}, one product with its features.
+//! `GET /products/{product_id}`: one product with its features.
+
+use shared::endpoint::{Method, READ_ONLY};
+use shared::{App, Endpoint, Problem, Request, Response};
+
+/// The endpoint.
+pub const ENDPOINT: Endpoint = Endpoint {
+    name: "get-product",
+    method: Method::Get,
+    path: "/products/{product_id}",
+    allow: READ_ONLY,
+    handler: |app, request| Box::pin(get_product(app, request)),
+};
+
+async fn get_product(app: &App, request: &Request) -> Result<Response, Problem> {
+    let product_id = request.product_id()?;
+    let product = request.timing.database(app.catalog.product(product_id)).await?;
+    product.map(Response::document).ok_or(Problem::no_such_product())
+}

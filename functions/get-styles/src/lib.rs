@@ -1,1 +1,19 @@
-//! GET /products/{product_id}/styles, a product's styles with photos and skus.
+//! `GET /products/{product_id}/styles`: a product's styles with their photos and skus.
+
+use shared::endpoint::{Method, READ_ONLY};
+use shared::{App, Endpoint, Problem, Request, Response};
+
+/// The endpoint.
+pub const ENDPOINT: Endpoint = Endpoint {
+    name: "get-styles",
+    method: Method::Get,
+    path: "/products/{product_id}/styles",
+    allow: READ_ONLY,
+    handler: |app, request| Box::pin(get_styles(app, request)),
+};
+
+async fn get_styles(app: &App, request: &Request) -> Result<Response, Problem> {
+    let product_id = request.product_id()?;
+    let styles = request.timing.database(app.catalog.styles(product_id)).await?;
+    styles.map(Response::gzipped_document).ok_or(Problem::no_such_product())
+}

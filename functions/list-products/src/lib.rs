@@ -1,1 +1,19 @@
-//! GET /products, one page of the catalog.
+//! `GET /products?page=&count=`: one page of the catalog, in ascending id.
+
+use shared::endpoint::{Method, READ_ONLY};
+use shared::{App, Endpoint, Problem, Request, Response};
+
+/// The endpoint.
+pub const ENDPOINT: Endpoint = Endpoint {
+    name: "list-products",
+    method: Method::Get,
+    path: "/products",
+    allow: READ_ONLY,
+    handler: |app, request| Box::pin(list_products(app, request)),
+};
+
+async fn list_products(app: &App, request: &Request) -> Result<Response, Problem> {
+    let (first, last) = request.page()?.ranks();
+    let list = request.timing.database(app.catalog.list(first, last)).await?;
+    Ok(Response::document(list))
+}

@@ -1,0 +1,116 @@
+//! What every handler is given.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cart::Cart;
+use crate::catalog::Catalog;
+use crate::config;
+use crate::database::{Database, Error, Kind, Sql};
+
+/// By the primary key of `etl.publication`, from its end.
+const PUBLISHED: Sql =
+    Sql { slot: 7, text: "select generation from etl.publication order by id desc limit 1" };
+
+/// The state that all requests share.
+#[derive(Debug)]
+pub struct App {
+    /// What is for sale.
+    pub catalog: Catalog,
+    /// Who has put what aside.
+    pub cart: Cart,
+    database: Arc<Database>,
+    draining: AtomicBool,
+    pub(crate) request_timeout: Duration,
+}
+
+/// Whether requests should be sent here, and why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Readiness {
+    /// Yes: the database answers and serves this generation of the catalog.
+    Ready {
+        /// Which load it came of.
+        generation: i32,
+    },
+    /// No: nothing has been published yet.
+    NoCatalog,
+    /// No: the process is about to end.
+    Draining,
+}
+
+impl App {
+    /// Starts connecting to the database. Needs a running tokio runtime.
+    #[must_use]
+    pub fn start(database: &config::Database, requests: &config::Requests) -> Self {
+        let database = Arc::new(Database::start(database));
+        Self {
+            catalog: Catalog::new(Arc::clone(&database)),
+            cart: Cart::new(Arc::clone(&database)),
+            database,
+            draining: AtomicBool::new(false),
+            request_timeout: requests.timeout,
+        }
+    }
+
+    /// Waits until the database is connected, `most` at the longest, and says whether it is.
+    pub async fn connected(&self, most: Duration) -> bool {
+        self.database.connected(most).await
+    }
+
+    /// From now on [`App::readiness`] is `Draining`.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether requests should be sent here.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn readiness(&self) -> Result<Readiness, Error> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Ok(Readiness::Draining);
+        }
+        match self.database.read(&PUBLISHED, &[]).await {
+            Ok(rows) => match rows.first() {
+                Some(row) => Ok(Readiness::Ready { generation: row.try_get(0)? }),
+                None => Ok(Readiness::NoCatalog),
+            },
+            Err(error) if error.kind() == Kind::NoCatalog => Ok(Readiness::NoCatalog),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::SLOTS;
+
+    fn statements() -> Vec<&'static Sql> {
+        crate::catalog::STATEMENTS.into_iter().chain(crate::cart::STATEMENTS).chain([&PUBLISHED]).collect()
+    }
+
+    #[test]
+    fn a_statement_names_one_table_of_the_catalog_at_most() {
+        for sql in statements() {
+            assert!(sql.text.matches("catalog.").count() <= 1, "{}", sql.text);
+            assert!(!sql.text.contains(';'), "{}", sql.text);
+        }
+        for sql in crate::catalog::STATEMENTS {
+            assert_eq!(sql.text.matches("catalog.").count(), 1, "{}", sql.text);
+            let tables = sql.text.matches(" from ").count() + sql.text.matches(" join ").count();
+            assert_eq!(tables, 1, "{}", sql.text);
+        }
+    }
+
+    #[test]
+    fn every_statement_has_a_slot_of_its_own() {
+        let mut slots: Vec<usize> = statements().iter().map(|sql| sql.slot).collect();
+        slots.sort_unstable();
+        assert_eq!(slots, (0..SLOTS).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,144 @@
+//! Whose a cart is. Only a hash of what a caller shows is ever stored, and nothing else opens a cart.
+
+use std::fmt::Write;
+
+use http::header::{AUTHORIZATION, COOKIE, InvalidHeaderValue};
+use http::{HeaderMap, HeaderValue};
+use sha2::{Digest, Sha256};
+
+/// The cookie's name. Its value is 32 lowercase hex digits.
+const COOKIE_NAME: &str = "atelier_session";
+
+/// 400 days, the most that browsers keep a cookie. The cart itself goes once it was left alone for 90.
+const COOKIE_SECONDS: u32 = 34_560_000;
+
+/// The SHA-256 of what a caller showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner([u8; 32]);
+
+impl Owner {
+    /// Whoever the headers say is asking: by `Authorization`, else by the session cookie. `None` if neither was sent,
+    /// or the cookie is not one that could have been issued here.
+    #[must_use]
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        let authorization = headers.get(AUTHORIZATION).filter(|value| !value.is_empty());
+        match authorization {
+            Some(value) => Some(Self::hash("authorization", value.as_bytes())),
+            None => headers.get_all(COOKIE).iter().find_map(session).map(|id| Self::hash("session", id)),
+        }
+    }
+
+    /// The hash: 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What was shown goes into the hash with its kind, so that an `Authorization` header holding a session's id is not that session.
+    fn hash(kind: &str, shown: &[u8]) -> Self {
+        Self(Sha256::new().chain_update(kind).chain_update([0]).chain_update(shown).finalize().into())
+    }
+}
+
+/// A session that was just made up, for a caller who has none.
+pub struct Session {
+    id: String,
+}
+
+impl Session {
+    /// 128 bits that nobody can guess.
+    ///
+    /// # Errors
+    /// When the operating system has no random bytes to give.
+    pub fn issue() -> Result<Self, getrandom::Error> {
+        let mut bits = [0; 16];
+        getrandom::fill(&mut bits)?;
+        let mut id = String::with_capacity(32);
+        for byte in bits {
+            let _ = write!(id, "{byte:02x}"); // a String takes everything
+        }
+        Ok(Self { id })
+    }
+
+    /// Whose carts the session opens.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner::hash("session", self.id.as_bytes())
+    }
+
+    /// The `Set-Cookie` value; `secure` behind TLS, so that it is never sent without.
+    ///
+    /// # Errors
+    /// None in practice: everything in it may stand in a header.
+    pub fn cookie(&self, secure: bool) -> Result<HeaderValue, InvalidHeaderValue> {
+        let secure = if secure { "; Secure" } else { "" };
+        let id = &self.id;
+        let mut value = HeaderValue::try_from(format!(
+            "{COOKIE_NAME}={id}; Max-Age={COOKIE_SECONDS}; Path=/; HttpOnly; SameSite=Lax{secure}"
+        ))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+/// The first well-formed session id among the cookies of one header.
+fn session(cookies: &HeaderValue) -> Option<&[u8]> {
+    cookies.as_bytes().split(|byte| *byte == b';').find_map(|cookie| {
+        let id = cookie.trim_ascii().strip_prefix(COOKIE_NAME.as_bytes())?.strip_prefix(b"=")?;
+        let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        (id.len() == 32 && id.iter().all(hex)).then_some(id)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef";
+
+    fn owner(headers: &[(&'static str, &str)]) -> Option<Owner> {
+        let pairs = headers.iter().map(|(name, value)| {
+            (http::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+        });
+        Owner::from_headers(&pairs.collect())
+    }
+
+    #[test]
+    fn a_session_is_recognised_by_the_cookie_it_was_issued() {
+        let session = Session::issue().unwrap();
+        let cookie = session.cookie(false).unwrap();
+        let cookie = cookie.to_str().unwrap();
+        let (pair, attributes) = cookie.split_once("; ").unwrap();
+        assert_eq!(attributes, "Max-Age=34560000; Path=/; HttpOnly; SameSite=Lax");
+        assert_eq!(owner(&[("cookie", pair)]), Some(session.owner()));
+        assert_eq!(owner(&[("cookie", &format!("theme=dark;{pair}; x=1"))]), Some(session.owner()));
+        assert_ne!(Session::issue().unwrap().owner(), session.owner());
+        assert!(session.cookie(true).unwrap().to_str().unwrap().ends_with("; Secure"));
+    }
+
+    #[test]
+    fn a_cookie_that_was_not_issued_here_is_nobody() {
+        for value in [
+            "atelier_session=1",
+            "atelier_session=",
+            "atelier_session",
+            "atelier_session=0123456789ABCDEF0123456789ABCDEF",
+            "atelier_session=0123456789abcdef0123456789abcdef0",
+            "other_atelier_session=0123456789abcdef0123456789abcdef",
+            "atelier_session=\"0123456789abcdef0123456789abcdef\"",
+        ] {
+            assert_eq!(owner(&[("cookie", value)]), None, "{value}");
+        }
+        assert_eq!(owner(&[]), None);
+        assert_eq!(owner(&[("authorization", "")]), None);
+    }
+
+    #[test]
+    fn authorization_goes_before_the_cookie_and_opens_no_session() {
+        let cookie = format!("atelier_session={ID}");
+        let by_header = owner(&[("authorization", "Bearer 7"), ("cookie", &cookie)]).unwrap();
+        assert_eq!(owner(&[("authorization", "Bearer 7")]), Some(by_header.clone()));
+        assert_ne!(owner(&[("authorization", "Bearer 8")]), Some(by_header));
+        assert_ne!(owner(&[("authorization", ID)]), owner(&[("cookie", &cookie)]));
+    }
+}

@@ -1,0 +1,78 @@
+//! Why the database gave no answer.
+
+use tokio_postgres::error::SqlState;
+
+/// Why the database gave no answer: a kind, from which everything else follows, and a cause for the log.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .kind.description())]
+pub struct Error {
+    kind: Kind,
+    #[source]
+    source: Option<Source>,
+}
+
+/// What kind of trouble it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// No connection is up, or the one that was used was lost.
+    Unreachable,
+    /// The tables are not there: nothing has been published yet.
+    NoCatalog,
+    /// The database gave up on the statement: it took too long, or it was in another's way.
+    Busy,
+    /// Anything else: a fault of ours, of a row or of the database's set-up.
+    Unforeseen,
+}
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+impl Kind {
+    fn description(self) -> &'static str {
+        match self {
+            Self::Unreachable => "no connection to the database",
+            Self::NoCatalog => "no catalog has been published yet",
+            Self::Busy => "the database gave up on a statement",
+            Self::Unforeseen => "the database did what was not foreseen",
+        }
+    }
+}
+
+impl Error {
+    /// No connection is up.
+    pub(crate) const UNCONNECTED: Self = Self { kind: Kind::Unreachable, source: None };
+
+    /// What kind of trouble it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// A row that does not hold what its statement promises.
+    pub(crate) fn unforeseen(source: impl Into<Source>) -> Self {
+        Self { kind: Kind::Unforeseen, source: Some(source.into()) }
+    }
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let kind = match error.code() {
+            None if error.is_closed() => Kind::Unreachable,
+            None => Kind::Unforeseen,
+            Some(&SqlState::UNDEFINED_TABLE | &SqlState::INVALID_SCHEMA_NAME) => Kind::NoCatalog,
+            Some(
+                &SqlState::QUERY_CANCELED
+                | &SqlState::LOCK_NOT_AVAILABLE
+                | &SqlState::T_R_DEADLOCK_DETECTED
+                | &SqlState::T_R_SERIALIZATION_FAILURE,
+            ) => Kind::Busy,
+            Some(
+                &SqlState::ADMIN_SHUTDOWN
+                | &SqlState::CRASH_SHUTDOWN
+                | &SqlState::CANNOT_CONNECT_NOW
+                | &SqlState::IDLE_SESSION_TIMEOUT,
+            ) => Kind::Unreachable,
+            Some(_) => Kind::Unforeseen,
+        };
+        Self { kind, source: Some(Box::new(error)) }
+    }
+}
