@@ -9,6 +9,7 @@ DIR ?= data
 DATASET ?=
 ROUNDS ?= 3
 
+# Always the whole workspace: a build of one package would choose other features and compile libraries twice.
 LOCAL := target/debug/atelier-local
 
 help: ## list the verbs
@@ -16,7 +17,7 @@ help: ## list the verbs
 
 run: ## serve on 127.0.0.1:3000 (LISTEN), with a private Postgres and a generated catalog; Ctrl-C stops all of it
 	@scripts/install.sh postgres
-	@cargo build --quiet --package local --package etl --package atelier-host
+	@cargo build --workspace
 	@exec $(LOCAL) run
 
 build: ## build everything, unoptimised
@@ -24,7 +25,7 @@ build: ## build everything, unoptimised
 
 test: ## run every test, on a private Postgres
 	@scripts/install.sh postgres
-	cargo build --package local
+	cargo build --workspace
 	$(LOCAL) exec -- cargo test --workspace
 
 lint: ## formatting, clippy and docs, with warnings denied
@@ -39,9 +40,9 @@ bench: ## measure the loader and the host as ratios: SCALE=1 ROUNDS=3, some 12 G
 	target/release/atelier-bench all --scale $(SCALE) --rounds $(ROUNDS)
 
 generate: ## write a synthetic set of CSV files: SCALE=0.01 SEED=1 DIR=data
-	@cargo build --quiet --package etl
+	@cargo build --quiet --workspace
 	target/debug/atelier-etl generate --scale $(SCALE) --seed $(SEED) $(DIR)
 
 load: ## load a set into the database of a `make run`, or of DATABASE_URL: DIR=data DATASET=<name>
-	@cargo build --quiet --package local --package etl
+	@cargo build --quiet --workspace
 	DATABASE_URL=$${DATABASE_URL:-$$($(LOCAL) url)} target/debug/atelier-etl load $(DIR) $(if $(DATASET),--dataset $(DATASET))

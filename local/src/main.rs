@@ -43,7 +43,7 @@ enum Verb {
 /// Where the data of `run` is kept.
 #[derive(Clone, Debug, clap::Args)]
 struct Place {
-    /// Directory of the data [default: .local here; for root /var/tmp/atelier-<hash>, as Postgres never runs as root]
+    /// Directory of the data [default: .local here; for root /var/tmp/atelier-HASH, as Postgres never runs as root]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }

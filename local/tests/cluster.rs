@@ -2,39 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
+use common::{is_alive, reachable_directory, server_of, until};
 use local::testing::{CLUSTER_VARIABLE, Database};
 use local::{Account, Cluster, Error, SUPERUSER, Settings, connect};
-
-/// A directory whose path the server's account can reach, with room for a cluster's own directory in it.
-fn reachable_directory() -> tempfile::TempDir {
-    use std::os::unix::fs::PermissionsExt;
-    let directory = tempfile::Builder::new().prefix("atelier-test-").tempdir_in("/tmp").unwrap();
-    let enter = std::fs::Permissions::from_mode(0o711);
-    std::fs::set_permissions(directory.path(), enter).unwrap();
-    directory
-}
-
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("still not so after a minute: {what}");
-}
-
-/// The servers whose command line names `directory`, by process id.
-fn servers_of(directory: &Path) -> Vec<String> {
-    let listed = Command::new("ps").args(["-A", "-o", "pid=,args="]).output().unwrap();
-    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    let named = directory.to_str().unwrap();
-    listed.lines().filter(|line| line.contains(named)).map(str::to_owned).collect()
-}
 
 #[tokio::test]
 async fn databases_made_in_parallel_are_isolated_and_migrated() {
@@ -81,8 +56,9 @@ async fn what_is_stored_is_there_when_the_cluster_starts_again() {
     let root = parent.path().join("cluster");
     let first = Cluster::start(&root, &Settings::durable()).await.unwrap();
     first.address().connect("postgres").await.unwrap().batch_execute("create table kept ()").await.unwrap();
+    let server = server_of(&root);
     first.stop().await.unwrap();
-    assert_eq!(servers_of(&root), Vec::<String>::new());
+    assert!(!is_alive(&server));
     let second = Cluster::start(&root, &Settings::durable()).await.unwrap();
     second.address().connect("postgres").await.unwrap().query("select from kept", &[]).await.unwrap();
     second.stop().await.unwrap();
@@ -148,11 +124,12 @@ fn exec_and_wait() -> (Child, PathBuf) {
 #[tokio::test]
 async fn a_killed_owner_leaves_no_server_and_no_directory_behind() {
     let (mut owner, directory) = exec_and_wait();
-    assert_ne!(servers_of(&directory), Vec::<String>::new());
+    let server = server_of(&directory);
+    assert!(is_alive(&server));
     owner.kill().unwrap(); // SIGKILL: nothing of the owner's own can tidy up
     owner.wait().unwrap();
     until("the directory is gone", || !directory.exists()).await;
-    assert_eq!(servers_of(&directory), Vec::<String>::new());
+    assert!(!is_alive(&server));
 }
 
 #[tokio::test]

@@ -1,0 +1,43 @@
+//! What the tests of this crate look at the machine with.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A directory that the server's account can pass through.
+pub(crate) fn reachable_directory() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let enter = std::fs::Permissions::from_mode(0o711);
+    tempfile::Builder::new().prefix("atelier-test-").permissions(enter).tempdir_in("/tmp").unwrap()
+}
+
+/// Polls; a minute is for machines that do much else.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("still not so after a minute: {what}");
+}
+
+/// The process id of the running server of the cluster in `root`.
+pub(crate) fn server_of(root: &Path) -> String {
+    let file = std::fs::read_to_string(root.join("data/postmaster.pid")).unwrap();
+    file.lines().next().unwrap().to_owned()
+}
+
+/// Whether a process took the signal. The shell's own `kill`: not every machine has a program of that name.
+pub(crate) fn signal(name: &str, process: &str) -> bool {
+    let mut kill = Command::new("sh");
+    kill.args(["-c", r#"kill -s "$0" "$1""#, name, process]).stderr(Stdio::null());
+    kill.status().unwrap().success()
+}
+
+/// Whether a process of this id exists.
+pub(crate) fn is_alive(process: &str) -> bool {
+    signal("0", process)
+}
