@@ -207,3 +207,5 @@ fn count_fields(line: &[u8]) -> usize {
     });
     commas.count() + 1
 }
+#[cfg(test)]
+mod tests;

@@ -226,3 +226,5 @@ pub(crate) fn whole_number(digits: &[u8]) -> Option<i32> {
     }
     i32::try_from(number).ok()
 }
+#[cfg(test)]
+mod tests;

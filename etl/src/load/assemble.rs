@@ -367,7 +367,7 @@ fn product_json(out: &mut Vec<u8>, id: i32, row: &mut Row, features: &[u8]) -> R
         out.extend_from_slice(b",\"");
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b"\":");
-        json::string(out, &row.text()?)?;
+        json::string(out, row.text()?)?;
     }
     out.extend_from_slice(b",\"default_price\":");
     json::price(out, Some(row.integer()?));
@@ -384,9 +384,9 @@ async fn features(client: &Client, range: &str) -> Result<Groups, LoadError> {
     );
     Groups::read(client, &select, |out, row| {
         out.extend_from_slice(b"{\"feature\":");
-        json::string(out, &row.text()?)?;
+        json::string(out, row.text()?)?;
         out.extend_from_slice(b",\"value\":");
-        json::optional_string(out, row.bytes()?.as_deref())?;
+        json::optional_string(out, row.bytes()?)?;
         out.push(b'}');
         Ok(())
     })
@@ -412,9 +412,9 @@ async fn photos(client: &Client, of_styles: &str) -> Result<Groups, LoadError> {
     );
     Groups::read(client, &select, |out, row| {
         out.extend_from_slice(b"{\"thumbnail_url\":");
-        json::string(out, &row.text()?)?;
+        json::string(out, row.text()?)?;
         out.extend_from_slice(b",\"url\":");
-        json::string(out, &row.text()?)?;
+        json::string(out, row.text()?)?;
         out.push(b'}');
         Ok(())
     })
@@ -432,7 +432,7 @@ async fn skus(client: &Client, of_styles: &str) -> Result<Groups, LoadError> {
         out.extend_from_slice(b"\":{\"quantity\":");
         json::integer(out, row.integer()?);
         out.extend_from_slice(b",\"size\":");
-        json::string(out, &row.text()?)?;
+        json::string(out, row.text()?)?;
         out.push(b'}');
         Ok(())
     })
@@ -456,7 +456,7 @@ async fn styles(client: &Client, range: &str) -> Result<(Vec<Style>, Vec<u8>), L
         out.extend_from_slice(b"{\"style_id\":");
         json::integer(&mut out, id);
         out.extend_from_slice(b",\"name\":");
-        json::string(&mut out, &row.text()?)?;
+        json::string(&mut out, row.text()?)?;
         out.extend_from_slice(b",\"original_price\":");
         json::price(&mut out, Some(row.integer()?));
         out.extend_from_slice(b",\"sale_price\":");

@@ -43,7 +43,7 @@ impl CopyOut {
                 return Err(malformed("has a row without its number of columns"));
             }
             if message.get_i16() >= 0 {
-                return Ok(Some(Row { fields: message }));
+                return Ok(Some(Row { message, taken: 0 }));
             }
             // After the trailer comes the end of the command, which must be read for the connection to go on.
             while let Some(rest) = self.stream.next().await {
@@ -56,31 +56,31 @@ impl CopyOut {
 
 /// One row, whose fields are taken in the order of the query's columns.
 pub(super) struct Row {
-    fields: Bytes,
+    message: Bytes,
+    taken: usize,
 }
 
 impl Row {
     /// The next field's bytes; none where it is null.
-    pub(super) fn bytes(&mut self) -> Result<Option<Bytes>, LoadError> {
-        if self.fields.remaining() < 4 {
-            return Err(malformed("has a row that ends early"));
-        }
-        let Ok(length) = usize::try_from(self.fields.get_i32()) else { return Ok(None) };
-        if self.fields.remaining() < length {
-            return Err(malformed("has a field that ends early"));
-        }
-        Ok(Some(self.fields.split_to(length)))
+    pub(super) fn bytes(&mut self) -> Result<Option<&[u8]>, LoadError> {
+        let early = || malformed("has a row that ends early");
+        let rest = self.message.get(self.taken..).unwrap_or_default();
+        let (length, rest) = rest.split_first_chunk().ok_or_else(early)?;
+        self.taken += length.len();
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else { return Ok(None) };
+        self.taken += length;
+        rest.get(..length).map(Some).ok_or_else(early)
     }
 
     /// The next field, a text that is not null.
-    pub(super) fn text(&mut self) -> Result<Bytes, LoadError> {
+    pub(super) fn text(&mut self) -> Result<&[u8], LoadError> {
         self.bytes()?.ok_or_else(|| malformed("has a null where a text must be"))
     }
 
     /// The next field, an `integer`.
     pub(super) fn optional_integer(&mut self) -> Result<Option<i32>, LoadError> {
         let Some(bytes) = self.bytes()? else { return Ok(None) };
-        let bytes = bytes.as_ref().try_into().map_err(|_| malformed("has an integer of another size"))?;
+        let bytes = bytes.try_into().map_err(|_| malformed("has an integer of another size"))?;
         Ok(Some(i32::from_be_bytes(bytes)))
     }
 
@@ -91,7 +91,7 @@ impl Row {
 
     /// The next field, a `boolean` that is not null.
     pub(super) fn boolean(&mut self) -> Result<bool, LoadError> {
-        match self.bytes()?.as_deref() {
+        match self.bytes()? {
             Some([flag]) => Ok(*flag != 0),
             _ => Err(malformed("has no boolean where one must be")),
         }

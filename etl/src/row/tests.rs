@@ -1,0 +1,151 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::table::TABLES;
+
+fn table(name: &str) -> &'static Table {
+    TABLES.iter().find(|table| table.name == name).unwrap()
+}
+
+/// The fields of the one row that comes of a line, behind its position, and whether it was repaired.
+fn encode(name: &str, line: &[u8]) -> Result<(bool, Vec<Option<Vec<u8>>>), Fault> {
+    let mut encoder = Encoder::new(table(name), 0);
+    let line = Line { offset: 77, end: 0, bytes: line, length: line.len() as u64 };
+    let result = encoder.push(&line);
+    let rows = encoder.take();
+    let Ok(repaired) = result else {
+        assert!(rows.is_empty(), "a fault leaves nothing behind");
+        return Err(result.unwrap_err());
+    };
+    let count = u16::from_be_bytes(rows[..2].try_into().unwrap());
+    let mut rest = &rows[2..];
+    let mut fields = Vec::new();
+    for _ in 0..count {
+        let length = i32::from_be_bytes(rest[..4].try_into().unwrap());
+        rest = &rest[4..];
+        fields.push(usize::try_from(length).ok().map(|length| {
+            let (field, after) = rest.split_at(length);
+            rest = after;
+            field.to_vec()
+        }));
+    }
+    assert!(rest.is_empty());
+    assert_eq!(fields.remove(0).unwrap(), 77_u64.to_be_bytes());
+    Ok((repaired, fields))
+}
+
+fn integer(number: i32) -> Option<Vec<u8>> {
+    Some(number.to_be_bytes().to_vec())
+}
+
+fn text(text: &str) -> Option<Vec<u8>> {
+    Some(text.as_bytes().to_vec())
+}
+
+fn fault(name: &str, line: &[u8]) -> (Option<&'static str>, String) {
+    let fault = encode(name, line).unwrap_err();
+    (fault.column, fault.reason.into_owned())
+}
+
+#[test]
+fn a_bare_null_is_null_and_a_quoted_one_is_text() {
+    let row = |value: &str| encode("features", format!("1,2,\"Sole\",{value}").as_bytes()).unwrap().1;
+    assert_eq!(row("null")[3], None);
+    assert_eq!(row("\"null\"")[3], text("null"));
+    assert_eq!(fault("features", b"1,2,null,\"x\""), (Some("feature"), "null where a value must be".into()));
+}
+
+#[test]
+fn a_space_or_a_dollar_before_a_number_is_taken_off_and_counted_as_a_repair() {
+    assert_eq!(
+        encode("skus", b"135,26,\"11\", 11").unwrap(),
+        (true, vec![integer(135), integer(26), text("11"), integer(11)])
+    );
+    let (repaired, row) = encode("styles", b"1,2,\"Red\",$35,$40,1").unwrap();
+    assert_eq!((repaired, &row[3], &row[4], &row[5]), (true, &integer(35), &integer(40), &Some(vec![1])));
+    let (repaired, row) = encode("styles", b"1,2,\"Red\",0,40,0").unwrap();
+    assert_eq!((repaired, &row[3]), (false, &integer(0)));
+    assert_eq!(fault("skus", b"1,2,\"S\",$3").0, Some("quantity"), "only prices have a currency");
+}
+
+#[test]
+fn a_closing_quote_missing_at_the_end_is_added_and_counted() {
+    let (repaired, row) = encode("photos", b"1,2,\"https://u\",\"uhttps://t").unwrap();
+    assert_eq!((repaired, &row[2], &row[3]), (true, &text("https://u"), &text("uhttps://t")));
+}
+
+#[test]
+fn doubled_quotes_stand_for_one() {
+    let (_, row) = encode("features", br#"1,2,"6"" heel","""a"" ""b""""#).unwrap();
+    assert_eq!((&row[2], &row[3]), (&text("6\" heel"), &text("\"a\" \"b\"")));
+}
+
+#[test]
+fn ranks_count_the_rows_that_are_loaded() {
+    let mut encoder = Encoder::new(table("products"), 0);
+    let mut ranks = Vec::new();
+    for line in [&b"5,\"a\",\"b\",\"c\",\"d\",1"[..], b"broken", b"9,\"a\",\"b\",\"c\",\"d\",1"] {
+        let line = Line { offset: 0, end: 0, bytes: line, length: line.len() as u64 };
+        if encoder.push(&line).is_ok() {
+            let row = encoder.take();
+            ranks.push(i32::from_be_bytes(row[18..22].try_into().unwrap()));
+        }
+    }
+    assert_eq!(ranks, [1, 2]);
+    assert!(encoder.ids_ascend());
+}
+
+#[test]
+fn what_cannot_be_loaded_is_named_with_its_column() {
+    let id = "not a whole number from 1 to 2147483647";
+    let count = "not a whole number from 0 to 2147483647";
+    let cases: [(&str, &[u8], Option<&str>, &str); 14] = [
+        ("related", b"1,2,0", Some("related_product_id"), "no such product"),
+        ("photos", b"1,0,\"u\",\"t\"", Some("styleId"), "no such style"),
+        ("related", b"0,1,2", Some("id"), id),
+        ("related", b"-1,1,2", Some("id"), id),
+        ("related", b"1,abc,2", Some("current_product_id"), id),
+        ("related", b"2147483648,1,2", Some("id"), id),
+        ("related", b"1,,2", Some("current_product_id"), id),
+        ("skus", b"1,2,\"S\",1.5", Some("quantity"), count),
+        ("skus", b"1,2,\"S\",null", Some("quantity"), "null where a value must be"),
+        ("styles", b"1,2,\"Red\",null,40,2", Some("default_style"), "not 0 or 1"),
+        ("related", b"", None, "blank line"),
+        ("related", b"1,2", None, "3 fields expected, 2 found"),
+        ("skus", b"1,2,\"a\0b\",1", None, "NUL byte"),
+        ("skus", b"1,2,\"\xff\",1", None, "not UTF-8"),
+    ];
+    for (name, line, column, reason) in cases {
+        assert_eq!(fault(name, line), (column, reason.to_owned()), "{}", String::from_utf8_lossy(line));
+    }
+}
+
+#[test]
+fn an_overlong_line_is_set_aside_whatever_it_holds() {
+    let line = Line { offset: 0, end: 0, bytes: b"1,2,3", length: 5_000_000 };
+    let fault = Encoder::new(table("related"), 0).push(&line).unwrap_err();
+    assert!(fault.reason.starts_with("longer than 1048576 bytes"), "{}", fault.reason);
+}
+
+proptest! {
+    #[test]
+    fn no_line_panics_and_what_is_accepted_is_utf8_without_nul(
+        line in proptest::collection::vec(
+            prop_oneof![Just(b'"'), Just(b','), Just(b'7'), Just(b' '), Just(b'$'), any::<u8>()], 0..80),
+        index in 0_usize..TABLES.len(),
+    ) {
+        if let Ok((_, fields)) = encode(TABLES[index].name, &line) {
+            let texts = TABLES[index].columns.iter().rev().zip(fields.iter().rev());
+            for (column, field) in texts.filter(|(c, _)| matches!(c.kind, Kind::Text | Kind::OptionalText)) {
+                let text = field.as_deref().unwrap_or_default();
+                prop_assert!(std::str::from_utf8(text).is_ok() && !text.contains(&0), "{}", column.name);
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_read_as_rust_reads_them(number in any::<u64>()) {
+        let digits = number.to_string();
+        prop_assert_eq!(whole_number(digits.as_bytes()), digits.parse::<i32>().ok());
+    }
+}
