@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -17,6 +18,8 @@ use tokio::net::TcpListener;
 pub(crate) async fn serve(listen: SocketAddr, bytes: usize) -> Result<()> {
     let body = Bytes::from(vec![b'.'; bytes]);
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10)).max_buf_size(32 * 1024);
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;

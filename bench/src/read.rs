@@ -36,7 +36,7 @@ pub(crate) async fn measure(stage: &mut Stage, options: &Options) -> Result<()> 
     let listen = free_port()?;
     let mut command = StdCommand::new(program("atelier-host")?);
     command.env("DATABASE_URL", stage.address().url(HOST_LOGIN, CATALOG)).env("LISTEN", listen.to_string());
-    command.env("LOG_ACCESS", "off").env("CACHE_BYTES", "0");
+    command.env("LOG_ACCESS", "off").env("LOG", "warn").env("CACHE_BYTES", "0");
     let host = Server::start(&command, listen).await?;
     println!(
         "host: LOG_ACCESS=off, no cache; wrk: {CONNECTIONS} connections, 2 threads, styles of 1 to {highest}"

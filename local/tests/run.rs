@@ -25,7 +25,8 @@ fn command(root: &Path, listen: SocketAddr) -> Command {
 }
 
 fn start(root: &Path, listen: SocketAddr) -> Child {
-    command(root, listen).spawn().unwrap()
+    let said = std::fs::File::create(root.with_extension("stderr")).unwrap();
+    command(root, listen).stderr(said).spawn().unwrap()
 }
 
 fn fails(root: &Path, listen: SocketAddr) -> String {
@@ -43,13 +44,10 @@ fn get(listen: SocketAddr, path: &str) -> Option<String> {
     Some(body.to_owned())
 }
 
-async fn ready(run: &mut Child, listen: SocketAddr) {
+async fn ready(run: &mut Child, root: &Path, listen: SocketAddr) {
     until("the host is ready", || {
-        assert_eq!(
-            run.try_wait().unwrap(),
-            None,
-            "run has ended; are all programs built (`cargo build --workspace`)?"
-        );
+        let said = || std::fs::read_to_string(root.with_extension("stderr")).unwrap();
+        assert!(run.try_wait().unwrap().is_none(), "run has ended, saying: {}", said());
         get(listen, "/readyz").is_some()
     })
     .await;
@@ -65,7 +63,7 @@ async fn a_second_run_serves_the_data_of_the_first() {
     let parent = reachable_directory();
     let (root, listen) = (parent.path().join("data"), free_port());
     let mut first = start(&root, listen);
-    ready(&mut first, listen).await;
+    ready(&mut first, &root, listen).await;
     let product = get(listen, "/products/1").unwrap();
     let server = server_of(&root);
     terminate(&mut first);
@@ -73,7 +71,7 @@ async fn a_second_run_serves_the_data_of_the_first() {
     assert!(TcpStream::connect(listen).is_err(), "the host has stopped too");
 
     let mut second = start(&root, listen);
-    ready(&mut second, listen).await;
+    ready(&mut second, &root, listen).await;
     assert_eq!(get(listen, "/products/1").unwrap(), product);
     assert!(!root.join("sample").exists(), "the generated files are gone once they are loaded");
     terminate(&mut second);
@@ -84,7 +82,7 @@ async fn a_run_beside_a_run_is_refused_and_one_that_was_killed_is_no_obstacle() 
     let parent = reachable_directory();
     let (root, listen) = (parent.path().join("data"), free_port());
     let mut first = start(&root, listen);
-    ready(&mut first, listen).await;
+    ready(&mut first, &root, listen).await;
     let refusal = fails(&root, free_port());
     assert!(refusal.contains("already running") && refusal.lines().count() == 1, "{refusal}");
     let refusal = fails(&parent.path().join("other"), listen);
@@ -94,7 +92,7 @@ async fn a_run_beside_a_run_is_refused_and_one_that_was_killed_is_no_obstacle() 
     first.wait().unwrap();
     until("the host is gone", || TcpStream::connect(listen).is_err()).await;
     let mut second = start(&root, listen);
-    ready(&mut second, listen).await;
+    ready(&mut second, &root, listen).await;
     let server = server_of(&root);
     terminate(&mut second);
     assert!(!is_alive(&server));
