@@ -38,7 +38,8 @@ impl Answer {
     }
 }
 
-fn gunzip(body: &[u8]) -> Vec<u8> {
+/// Undoes gzip.
+pub fn gunzip(body: &[u8]) -> Vec<u8> {
     let end = body.len().checked_sub(4).expect("gzip ends with a length");
     let length = u32::from_le_bytes(body[end..].try_into().unwrap());
     let mut plain = vec![0; length as usize];

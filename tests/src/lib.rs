@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use http::{Request, Response};
 
-pub use answer::{Answer, ask, get, get_with};
+pub use answer::{Answer, ask, get, get_with, gunzip};
 
 /// Something that answers an HTTP request.
 pub trait Transport: Sync {
@@ -45,10 +45,10 @@ pub fn golden(path: &str) -> String {
     std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// Makes a test of every check. `$service` is the path of an `async fn() -> impl Transport`.
+/// Makes a test of every check. `$service` is the name of an `async fn() -> impl Transport` in scope.
 #[macro_export]
 macro_rules! suite {
-    ($service:path) => {
+    ($service:ident) => {
         $crate::suite! { @tests $service;
             catalog {
                 a_page_lists_products_in_ascending_id,
@@ -101,11 +101,11 @@ macro_rules! suite {
             }
         }
     };
-    (@tests $service:path; $($module:ident { $($check:ident,)* })*) => {
+    (@tests $service:ident; $($module:ident { $($check:ident,)* })*) => {
         $(mod $module {
             $(#[tokio::test]
             async fn $check() {
-                $crate::$module::$check(&$service().await).await;
+                $crate::$module::$check(&super::$service().await).await;
             })*
         })*
     };

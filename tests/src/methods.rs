@@ -45,8 +45,9 @@ pub async fn options_is_answered_for_browsers(service: &impl Transport) {
         assert_eq!(answer.header("access-control-allow-headers"), allowed, "{path}");
         assert_eq!(answer.header("access-control-max-age"), "86400", "{path}");
         let methods = answer.header("access-control-allow-methods");
-        assert!(methods.contains("GET") && methods.contains("HEAD"), "{path}: {methods}");
-        assert_eq!(methods.contains("POST"), path.starts_with("/cart"), "{path}: {methods}");
+        let needed: &[&str] =
+            if path.starts_with("/cart") { &["GET", "HEAD", "POST"] } else { &["GET", "HEAD"] };
+        assert!(needed.iter().all(|method| methods.split(", ").any(|m| m == *method)), "{path}: {methods}");
     }
 }
 

@@ -1,0 +1,56 @@
+//! The suite over the host: the whole service in one process, on a real socket, on a real database.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
+mod stand;
+
+use conformance::{Transport as _, get, get_with};
+use http::Request;
+use stand::derivation::derived;
+use stand::serving::{Socket, serve, small_host};
+use stand::{generated, load, real_heads};
+
+conformance::suite!(small_host);
+
+async fn put_into_cart(host: Socket, who: &str, sku_id: i32) -> u16 {
+    let request =
+        Request::post("/cart").header("authorization", who).header("content-type", "application/json");
+    let body = format!(r#"{{"sku_id":{sku_id}}}"#);
+    host.call(request.body(body.into()).unwrap()).await.status().as_u16()
+}
+
+#[tokio::test]
+async fn a_cart_has_at_most_100_lines() {
+    let loaded = generated(0.000_1, 1, false).await;
+    let host = serve(&loaded.database).await;
+    for sku_id in 1..=100 {
+        assert_eq!(put_into_cart(host, "me", sku_id).await, 201, "{sku_id}");
+    }
+    assert_eq!(put_into_cart(host, "me", 101).await, 422);
+    assert_eq!(put_into_cart(host, "me", 100).await, 201, "more of what is in it has room");
+    let cart = get_with(&host, "/cart", &[("authorization", "me")]).await.text();
+    assert_eq!(cart.matches("sku_id").count(), 100);
+    assert!(cart.ends_with(r#"{"sku_id":100,"count":2}]"#), "{cart}");
+}
+
+#[tokio::test]
+async fn what_is_served_is_what_plain_sql_derives() {
+    let mut sets = vec![generated(0.000_2, 9, false).await];
+    if let Some(dir) = real_heads() {
+        sets.push(load(&dir).await);
+    }
+    for loaded in sets {
+        let host = serve(&loaded.database).await;
+        let derived = derived(&loaded.database.connect().await.unwrap()).await;
+        let mut listed = Vec::new();
+        for document in derived {
+            let path = format!("/products/{}", document.product_id);
+            assert_eq!(get(&host, &path).await.text(), document.product);
+            assert_eq!(get(&host, &format!("{path}/styles")).await.text(), document.styles);
+            assert_eq!(get(&host, &format!("{path}/related")).await.text(), document.related);
+            listed.push(format!("{}}}", document.product.split(",\"features\":").next().unwrap()));
+        }
+        let list = get(&host, "/products?count=1000").await.text();
+        assert_eq!(list, format!("[{}]", listed.join(",")));
+    }
+}

@@ -1,0 +1,115 @@
+//! What the tests stand on: datasets loaded by the real loader into databases of their own, served on real sockets.
+
+// Each test binary takes what it needs, and nothing else sees it.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod derivation;
+pub mod serving;
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use conformance::small_dataset;
+use etl::load::{LoadOptions, RejectLimit, Summary};
+use etl::progress::Progress;
+use etl::source::Dataset;
+use local::testing::Database;
+use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
+use tokio_postgres::Client;
+
+/// What several tests share runs here: each test's own runtime ends with it.
+static SHARED_RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+/// A dataset that was loaded and published.
+pub struct Loaded {
+    pub database: Database,
+    pub summary: Summary,
+    /// The CSV of the rows set aside; empty where none were.
+    pub rejects: Vec<u8>,
+}
+
+/// Loads a dataset into a new database.
+pub async fn load(dir: impl AsRef<Path>) -> Loaded {
+    let database = Database::create().await.unwrap();
+    load_into(database, dir.as_ref()).await
+}
+
+/// Loads a dataset and makes it the catalog of this database.
+pub async fn load_into(database: Database, dir: &Path) -> Loaded {
+    let out = tempfile::tempdir().unwrap();
+    let options = LoadOptions {
+        limit: RejectLimit::default(),
+        rejects: out.path().join("rejects.csv"),
+        workers: usize::from(etl::load::DEFAULT_WORKERS),
+        progress: Progress::Silent,
+    };
+    let path = options.rejects.clone();
+    let dataset = Dataset::open(dir, Some("tested")).unwrap();
+    let summary = etl::load::load(&database.config(), dataset, options).await.unwrap();
+    Loaded { database, summary, rejects: std::fs::read(path).unwrap_or_default() }
+}
+
+/// Does something on the shared runtime, from a thread of its own: the future of a load can't be sent to one.
+async fn on_shared_runtime<F, T>(begin: impl FnOnce() -> F + Send + 'static) -> T
+where
+    F: Future<Output = T>,
+    T: Send + 'static,
+{
+    tokio::task::spawn_blocking(move || SHARED_RUNTIME.block_on(begin())).await.unwrap()
+}
+
+/// The hand-made dataset, loaded once for all tests of a binary.
+pub async fn small() -> &'static Loaded {
+    static SMALL: OnceCell<Loaded> = OnceCell::const_new();
+    let load = || on_shared_runtime(|| load(small_dataset()));
+    SMALL.get_or_init(load).await
+}
+
+/// A generated dataset, loaded into a database of its own.
+pub async fn generated(scale: f64, seed: u64, older_copy: bool) -> Loaded {
+    let dir = tempfile::tempdir().unwrap();
+    let options = etl::generate::Options { scale, seed, older_copy };
+    etl::generate::generate(&options, dir.path(), |_| {}).unwrap();
+    load(dir.path()).await
+}
+
+/// Where `REAL_HEADS` points; where it is not set, says so and answers none.
+pub fn real_heads() -> Option<PathBuf> {
+    let dir = std::env::var_os("REAL_HEADS").filter(|dir| !dir.is_empty());
+    if dir.is_none() {
+        println!("REAL_HEADS is not set: this ran over the project's own data only");
+    }
+    dir.map(Into::into)
+}
+
+/// The three answers stored of a product, as text, gzip undone.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Document {
+    pub product_id: i32,
+    pub product: String,
+    pub styles: String,
+    pub related: String,
+}
+
+/// All answers stored, in ascending order of id.
+pub async fn documents(client: &Client) -> Vec<Document> {
+    let rows = client
+        .query("select product_id, product, styles, related from catalog.documents order by product_id", &[])
+        .await
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    rows.iter()
+        .map(|row| Document {
+            product_id: row.get(0),
+            product: text(row.get(1)),
+            styles: text(&conformance::gunzip(row.get(2))),
+            related: text(row.get(3)),
+        })
+        .collect()
+}
+
+/// The answers stored of one product.
+pub async fn document(client: &Client, product_id: i32) -> Document {
+    documents(client).await.into_iter().find(|d| d.product_id == product_id).unwrap()
+}

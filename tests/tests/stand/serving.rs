@@ -1,0 +1,63 @@
+//! The host on a real socket, and a client for it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use conformance::Transport;
+use http::header::{HOST, HeaderValue};
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use local::testing::Database;
+use shared::App;
+use shared::config::Config;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OnceCell;
+
+/// How long the host may take to reach its database.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A host, by its address. Each request takes a connection of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Socket(pub SocketAddr);
+
+impl Transport for Socket {
+    async fn call(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let stream = TcpStream::connect(self.0).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let (mut parts, body) = request.into_parts();
+        parts.headers.entry(HOST).or_insert(HeaderValue::from_static("atelier.example"));
+        let what = format!("{} {} {:?}", parts.method, parts.uri, parts.headers);
+        let response = sender.send_request(Request::from_parts(parts, Full::new(body))).await;
+        let (parts, body) = response.unwrap_or_else(|error| panic!("{what}: {error}")).into_parts();
+        let body = body.collect().await.unwrap_or_else(|error| panic!("{what}: {error}")).to_bytes();
+        connection.abort();
+        Response::from_parts(parts, body)
+    }
+}
+
+/// Serves a database from the shared runtime, for as long as the tests run.
+pub async fn serve(database: &Database) -> Socket {
+    let url = database.host_url();
+    let serving = async move {
+        let config = Config::from_lookup(&|name| (name == "DATABASE_URL").then(|| url.clone())).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = Arc::new(App::start(&config.database, &config.requests));
+        assert!(app.connected(PATIENCE).await, "the host cannot reach its database");
+        let forever = std::future::pending();
+        tokio::spawn(async move { atelier_host::serve(listener, app, &config, None, forever).await });
+        Socket(address)
+    };
+    super::SHARED_RUNTIME.spawn(serving).await.unwrap()
+}
+
+/// The host over the hand-made dataset, one for all tests of a binary.
+pub async fn small_host() -> Socket {
+    static HOST_OF_SMALL: OnceCell<Socket> = OnceCell::const_new();
+    *HOST_OF_SMALL.get_or_init(|| async { serve(&super::small().await.database).await }).await
+}
