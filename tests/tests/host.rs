@@ -20,6 +20,25 @@ async fn put_into_cart(host: Socket, who: &str, sku_id: i32) -> u16 {
 }
 
 #[tokio::test]
+async fn before_a_catalog_is_published_answers_are_503_and_say_when_to_come_back() {
+    let database = local::testing::Database::create().await.unwrap();
+    let host = serve(&database).await;
+    for path in
+        ["/products", "/products/1", "/products/1/styles", "/products/1/related", "/products/1/overview"]
+    {
+        let answer = get(&host, path).await;
+        assert_eq!(answer.status, 503, "{path}");
+        assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0), "{path}");
+        assert_eq!(
+            get(&host, "/products/abc").await.status,
+            400,
+            "what is wrong is wrong without a database too"
+        );
+    }
+    assert_eq!(get(&host, "/cart").await.text(), "[]");
+}
+
+#[tokio::test]
 async fn a_cart_has_at_most_100_lines() {
     let loaded = generated(0.000_1, 1, false).await;
     let host = serve(&loaded.database).await;

@@ -149,13 +149,8 @@ async fn a_cart_outlives_a_catalog_and_keeps_lines_of_skus_that_are_gone() {
         http::Request::post("/cart").header("authorization", "me").header("content-type", "application/json");
     let request = request.body(bytes::Bytes::from_static(br#"{"sku_id":16,"count":2}"#)).unwrap();
     assert_eq!(conformance::ask(&host, request).await.status, 201);
-    write_without_skus(dir.path());
+    std::fs::write(dir.path().join("skus.csv"), "id,styleId,size,quantity\n1,1,\"S\",1").unwrap();
     load_into(loaded.database.clone(), dir.path()).await;
     let cart = get_with(&host, "/cart", &[("authorization", "me")]).await;
     assert_eq!(cart.text(), r#"[{"sku_id":16,"count":2}]"#);
-}
-
-/// Leaves one sku of another number.
-fn write_without_skus(dir: &Path) {
-    std::fs::write(dir.join("skus.csv"), "id,styleId,size,quantity\n1,1,\"S\",1").unwrap();
 }

@@ -92,6 +92,13 @@ pub struct Document {
     pub related: String,
 }
 
+impl Document {
+    /// The overview that these three make.
+    pub fn overview(&self) -> String {
+        format!(r#"{{"product":{},"styles":{},"related":{}}}"#, self.product, self.styles, self.related)
+    }
+}
+
 /// All answers stored, in ascending order of id.
 pub async fn documents(client: &Client) -> Vec<Document> {
     let rows = client
