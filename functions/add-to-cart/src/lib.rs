@@ -48,7 +48,9 @@ fn wanted(request: &Request) -> Result<(i32, i32), Problem> {
     if !request.has_json() {
         return Err(Problem::unsupported_media_type("The body must be application/json."));
     }
-    let wanted: Wanted = serde_json::from_slice(&request.body)
+    let members: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&request.body)
+        .map_err(|_| Problem::bad_request("The body must be JSON such as {\"sku_id\":1,\"count\":1}."))?;
+    let wanted: Wanted = serde_json::from_value(members.into())
         .map_err(|_| Problem::bad_request("The body must be JSON such as {\"sku_id\":1,\"count\":1}."))?;
     let sku_id = i32::try_from(wanted.sku_id).ok().filter(|sku_id| *sku_id >= 1);
     let count = i32::try_from(wanted.count).ok().filter(|count| (1..=99).contains(count));
