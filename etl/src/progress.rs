@@ -59,7 +59,7 @@ impl Progress {
 }
 
 /// One thing that takes a while.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Task {
     name: String,
     bar: ProgressBar,

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::task::JoinSet;
 use tokio_postgres::{Client, Config};
 
 use crate::database;
@@ -217,6 +218,27 @@ async fn note_failure(context: &Context, client: &Client, error: &LoadError) -> 
     Ok(())
 }
 
+/// Runs tasks, so many at a time. The first that fails ends it, and those under way.
+async fn at_a_time<F>(limit: usize, tasks: impl Iterator<Item = F>) -> Result<(), LoadError>
+where
+    F: Future<Output = Result<(), LoadError>> + Send + 'static,
+{
+    let panicked = |_| LoadError::Inconsistent("a task panicked".to_owned());
+    let mut running = JoinSet::new();
+    for task in tasks {
+        if running.len() >= limit
+            && let Some(ended) = running.join_next().await
+        {
+            ended.map_err(panicked)??;
+        }
+        running.spawn(task);
+    }
+    while let Some(ended) = running.join_next().await {
+        ended.map_err(panicked)??;
+    }
+    Ok(())
+}
+
 /// Reads from a file on a thread where that may take its time.
 async fn blocking<T: Send + 'static>(
     file: &SourceFile,
@@ -225,4 +247,19 @@ async fn blocking<T: Send + 'static>(
     let (owned, name) = (file.clone(), file.table.file);
     let result = tokio::task::spawn_blocking(move || read(&owned)).await;
     Ok(result.map_err(|_| LoadError::Inconsistent(format!("reading {name} panicked")))??)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_send<T: Send>(_: impl FnOnce(&Config, Dataset, LoadOptions) -> T) {}
+
+    #[test]
+    fn a_load_may_run_on_any_thread() {
+        is_send(|config, dataset, options| {
+            let config = config.clone();
+            async move { load(&config, dataset, options).await.map(drop) }
+        });
+    }
 }

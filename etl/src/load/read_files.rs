@@ -3,15 +3,16 @@
 //! One transaction a file, on a connection of its own that is thrown away after it. The table is made in that
 //! transaction, so its rows are written frozen, and what a crash costs is the seconds of one file.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt, TryStreamExt, stream};
+use futures_util::SinkExt;
 use tokio::sync::mpsc;
 use tokio_postgres::{CopyInSink, Transaction};
 
 use super::rejects::RejectLimit;
-use super::{Context, LoadError};
+use super::{Context, LoadError, at_a_time, blocking};
 use crate::csv::{KEPT_OF_LINE, Lines};
 use crate::progress::Task;
 use crate::record::{self, Counts, Reject};
@@ -27,11 +28,11 @@ const CHUNKS_AHEAD: usize = 4;
 const REJECTS_HELD: usize = 4 << 20;
 
 /// Loads every file that is not loaded yet, the largest first so that none is left over alone at the end.
-pub(super) async fn run(context: &Context) -> Result<(), LoadError> {
-    let mut files: Vec<_> = context.files.iter().collect();
+pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
+    let mut files = context.files.clone();
     files.sort_by_key(|file| std::cmp::Reverse(file.size));
-    let tasks = files.into_iter().map(|file| load_file(context, file));
-    stream::iter(tasks).buffer_unordered(context.options.workers).try_collect::<Vec<_>>().await?;
+    let tasks = files.into_iter().map(|file| load_file(Arc::clone(context), file));
+    at_a_time(context.options.workers, tasks).await?;
     for table in TABLES.iter().filter(|table| context.file(table).is_none()) {
         let client = context.connect().await?;
         client.batch_execute(&create_table(table, context.generation)).await?;
@@ -44,7 +45,7 @@ fn create_table(table: &Table, generation: i32) -> String {
     format!("drop table if exists catalog_next.{}; {ddl}", table.name)
 }
 
-async fn load_file(context: &Context, file: &SourceFile) -> Result<(), LoadError> {
+async fn load_file(context: Arc<Context>, file: SourceFile) -> Result<(), LoadError> {
     let begun = Instant::now();
     let (generation, name) = (context.generation, file.table.file);
     let mut client = context.connect().await?;
@@ -57,8 +58,8 @@ async fn load_file(context: &Context, file: &SourceFile) -> Result<(), LoadError
     let task = context.options.progress.bytes(name, file.size);
     let (sender, batches) = mpsc::channel(CHUNKS_AHEAD);
     let limit = context.options.limit;
-    let reading = super::blocking(file, move |file| read_rows(file, limit, &sender));
-    let copying = copy_batches(&transaction, context, file.table, batches, &task);
+    let reading = blocking(&file, move |file| read_rows(file, limit, &sender));
+    let copying = copy_batches(&transaction, &context, file.table, batches, &task);
     let (read, copied) = tokio::join!(reading, copying);
     let (copied, read) = (copied?, read?);
     if copied != read.counts.loaded {

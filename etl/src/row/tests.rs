@@ -3,12 +3,15 @@ use proptest::prelude::*;
 use super::*;
 use crate::table::TABLES;
 
+/// Fields as COPY has them; none is null.
+type Fields = Vec<Option<Vec<u8>>>;
+
 fn table(name: &str) -> &'static Table {
     TABLES.iter().find(|table| table.name == name).unwrap()
 }
 
 /// The fields of the one row that comes of a line, behind its position, and whether it was repaired.
-fn encode(name: &str, line: &[u8]) -> Result<(bool, Vec<Option<Vec<u8>>>), Fault> {
+fn encode(name: &str, line: &[u8]) -> Result<(bool, Fields), Fault> {
     let mut encoder = Encoder::new(table(name), 0);
     let line = Line { offset: 77, end: 0, bytes: line, length: line.len() as u64 };
     let result = encoder.push(&line);

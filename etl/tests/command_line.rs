@@ -1,0 +1,355 @@
+//! `atelier-etl` as a person meets it: the real program, a real Postgres.
+
+// clippy.toml lets tests unwrap, but not the functions beside them.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use etl::generate::{self, Options};
+use local::testing::Database;
+use tempfile::TempDir;
+
+/// A folder to work in, with a small dataset in its folder `set`.
+fn workplace() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { scale: 0.000_5, seed: 7, older_copy: false };
+    generate::generate(&options, &dir.path().join("set"), |_| {}).unwrap();
+    dir
+}
+
+fn atelier_etl(dir: &TempDir, url: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_atelier-etl"));
+    command.args(arguments).current_dir(dir.path()).env("DATABASE_URL", url);
+    command
+}
+
+fn run(dir: &TempDir, url: &str, arguments: &[&str]) -> Output {
+    atelier_etl(dir, url, arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The one line of an error, without `error: `.
+fn error(output: &Output) -> String {
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    let line = text.lines().last().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or_else(|| panic!("no error line in {text}")).to_owned()
+}
+
+fn edit(dir: &TempDir, file: &str, change: impl FnOnce(&mut Vec<String>)) {
+    let path = dir.path().join("set").join(file);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    change(&mut lines);
+    std::fs::write(&path, lines.join("\n")).unwrap();
+}
+
+async fn number(database: &Database, select: &str) -> i64 {
+    database.connect().await.unwrap().query_one(select, &[]).await.unwrap().get(0)
+}
+
+/// Everything the documents hold but their generation.
+async fn documents(database: &Database) -> Vec<(i32, Vec<u8>, Vec<u8>, Vec<u8>)> {
+    let client = database.connect().await.unwrap();
+    let select = "select product_id, product, styles, related from catalog.documents order by product_id";
+    let rows = client.query(select, &[]).await.unwrap();
+    rows.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect()
+}
+
+#[tokio::test]
+async fn a_load_tells_what_became_of_every_row_and_status_remembers_it() {
+    let (dir, database) = (workplace(), Database::create().await.unwrap());
+    let before = stdout(&run(&dir, &database.url(), &["status"]));
+    assert!(before.contains("no catalog has been published yet"), "{before}");
+
+    let summary = stdout(&run(&dir, &database.url(), &["load", "set"]));
+    for file in generate::FILES {
+        let line = summary.lines().find(|line| line.starts_with(file)).unwrap();
+        let counts: Vec<u64> = line.split_whitespace().skip(1).take(4).map(|n| n.parse().unwrap()).collect();
+        let lines =
+            std::fs::read_to_string(dir.path().join("set").join(file)).unwrap().lines().count() as u64;
+        assert_eq!(counts[0], lines - 1, "{file}: every line below the header is read");
+        assert_eq!(counts[0], counts[2] + counts[3], "{file}: and set aside or loaded");
+    }
+    assert!(summary.contains("set aside, in rejects/set.csv"), "{summary}");
+    let status = stdout(&run(&dir, &database.url(), &["status"]));
+    assert!(status.contains("serving: generation 1"), "{status}");
+    assert!(status.lines().any(|line| line.contains(" set ") && line.contains("published")), "{status}");
+}
+
+#[tokio::test]
+async fn what_keeps_a_load_from_beginning_is_one_line_and_changes_nothing() {
+    let database = Database::create().await.unwrap();
+    let url = database.url();
+
+    let dir = workplace();
+    std::fs::remove_file(dir.path().join("set/skus.csv")).unwrap();
+    std::fs::remove_file(dir.path().join("set/photos.csv")).unwrap();
+    assert_eq!(
+        error(&run(&dir, &url, &["load", "set"])),
+        "set is not a whole dataset: photos.csv, skus.csv missing"
+    );
+
+    let dir = workplace();
+    edit(&dir, "features.csv", |lines| lines[0] = "id,product,feature,value".to_owned());
+    let line = error(&run(&dir, &url, &["load", "set"]));
+    assert!(
+        line.contains("features.csv: line 1 should be the header \"id,product_id,feature,value\""),
+        "{line}"
+    );
+
+    let dir = workplace();
+    edit(&dir, "related.csv", |lines| lines.truncate(1));
+    assert_eq!(error(&run(&dir, &url, &["load", "set"])), "set/related.csv has no rows");
+
+    let dir = workplace();
+    assert!(error(&run(&dir, &url, &["load", "nowhere"])).starts_with("cannot read nowhere: "));
+    let line = error(&run(&dir, &url, &["load", "set", "--rejects", "set/rejects.csv"]));
+    assert!(line.contains("is in the dataset's own folder"), "{line}");
+    let line = error(&run(&dir, &url, &["load", "set", "--dataset", "../x"]));
+    assert!(line.contains("can't be a dataset's name"), "{line}");
+
+    assert_eq!(number(&database, "select count(*) from etl.load").await, 0);
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_or_not_named_is_said_without_its_password() {
+    let dir = workplace();
+    let line = error(&run(&dir, "postgres://someone:secret@127.0.0.1:1/atelier", &["load", "set"]));
+    assert!(line.contains("error connecting to server"), "{line}");
+    assert!(!line.contains("secret"), "{line}");
+    let line = error(&run(&dir, "postgres://someone:secret@[", &["load", "set"]));
+    assert!(line.contains("DATABASE_URL") && !line.contains("secret"), "{line}");
+    let missing = atelier_etl(&dir, "", &["status"]).env_remove("DATABASE_URL").output().unwrap();
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("--database-url"));
+}
+
+#[tokio::test]
+async fn cart_csv_may_be_missing() {
+    let (dir, database) = (workplace(), Database::create().await.unwrap());
+    std::fs::remove_file(dir.path().join("set/cart.csv")).unwrap();
+    stdout(&run(&dir, &database.url(), &["load", "set"]));
+    assert_eq!(number(&database, "select count(*) from catalog.cart").await, 0);
+}
+
+#[tokio::test]
+async fn too_many_rejects_leave_the_old_catalog_in_place() {
+    let (dir, database) = (workplace(), Database::create().await.unwrap());
+    stdout(&run(&dir, &database.url(), &["load", "set"]));
+    let served = documents(&database).await;
+
+    edit(&dir, "skus.csv", |lines| lines[100..104].iter_mut().for_each(|line| line.push_str(",more")));
+    let output = run(&dir, &database.url(), &["load", "set", "--max-rejects", "3"]);
+    assert_eq!(output.status.code(), Some(3));
+    let line = error(&output);
+    assert!(line.starts_with("skus.csv: 4 of ") && line.contains("at most 3 may be set aside"), "{line}");
+    assert_eq!(documents(&database).await, served);
+    let rejects = std::fs::read_to_string(dir.path().join("rejects/set.csv")).unwrap();
+    assert_eq!(rejects.matches("4 fields expected, 5 found").count(), 4, "{rejects}");
+    let status = stdout(&run(&dir, &database.url(), &["status"]));
+    assert!(status.contains("serving: generation 1") && status.contains("failed"), "{status}");
+
+    stdout(&run(&dir, &database.url(), &["load", "set", "--max-rejects", "10%"]));
+    assert_eq!(number(&database, "select max(generation)::bigint from catalog.documents").await, 3);
+}
+
+#[tokio::test]
+async fn orphans_and_repeated_ids_are_set_aside_with_their_bytes_and_what_hangs_on_them_too() {
+    let (dir, database) = (workplace(), Database::create().await.unwrap());
+    let mut repeated = String::new();
+    edit(&dir, "product.csv", |lines| {
+        repeated = lines[10].clone();
+        lines.insert(20, repeated.clone());
+    });
+    edit(&dir, "styles.csv", |lines| lines.push("900001,88888,\"Nobody's\",null,10,1".to_owned()));
+    edit(&dir, "photos.csv", |lines| lines.insert(1, "900002,900001,\"u\",\"t\"".to_owned()));
+    edit(&dir, "related.csv", |lines| lines.insert(1, "900003,1,77777".to_owned()));
+    stdout(&run(&dir, &database.url(), &["load", "set"]));
+
+    let rejects = std::fs::read_to_string(dir.path().join("rejects/set.csv")).unwrap();
+    let doubled = repeated.replace('"', "\"\"");
+    for expected in [
+        format!("id,\"an earlier row has this id\",\"{doubled}\""),
+        "productId,\"no such product\",\"900001,88888,\"\"Nobody's\"\",null,10,1\"".to_owned(),
+        "photos.csv,2,29,styleId,\"no such style\",\"900002,900001,\"\"u\"\",\"\"t\"\"\"".to_owned(),
+        "related.csv,2,41,related_product_id,\"no such product\",\"900003,1,77777\"".to_owned(),
+    ] {
+        assert!(rejects.contains(&expected), "{expected} is not in {rejects}");
+    }
+    assert!(rejects.lines().any(|line| line.starts_with("product.csv,21,")), "{rejects}");
+    let ranks = "select count(*) filter (where rank = place)::bigint - count(*)
+                 from (select rank, row_number() over (order by id) as place from catalog.products) as placed";
+    assert_eq!(number(&database, ranks).await, 0, "ranks have no gap where a row was taken out");
+}
+
+#[tokio::test]
+async fn nothing_depends_on_the_order_of_products_and_styles_in_their_files() {
+    let (dir, sorted, shuffled) =
+        (workplace(), Database::create().await.unwrap(), Database::create().await.unwrap());
+    stdout(&run(&dir, &sorted.url(), &["load", "set"]));
+    for file in ["product.csv", "skus.csv"] {
+        // Stable, so that rows of one parent keep their order: 17 is not a factor of any count here.
+        edit(&dir, file, |lines| {
+            lines[1..].sort_by_key(|line| {
+                let parent = line.split(',').nth(usize::from(file == "skus.csv")).unwrap();
+                parent.parse::<u32>().unwrap() % 17
+            });
+        });
+    }
+    // Styles whose ids lie far apart, in every file that names them.
+    let far = |id: &str| (id.parse::<u64>().unwrap() * 100_003 % 1_000_000_007).to_string();
+    let renumber = |lines: &mut Vec<String>, column: usize| {
+        for line in &mut lines[1..] {
+            let mut fields: Vec<String> = line.splitn(3, ',').map(str::to_owned).collect();
+            fields[column] = far(&fields[column]);
+            *line = fields.join(",");
+        }
+    };
+    edit(&dir, "styles.csv", |lines| renumber(lines, 0));
+    edit(&dir, "photos.csv", |lines| renumber(lines, 1));
+    edit(&dir, "skus.csv", |lines| renumber(lines, 1));
+    stdout(&run(&dir, &shuffled.url(), &["load", "set"]));
+
+    let (sorted, shuffled) = (documents(&sorted).await, documents(&shuffled).await);
+    assert_eq!(sorted.len(), shuffled.len());
+    let plain = |gzipped: &[u8]| {
+        let size = u32::from_le_bytes(gzipped[gzipped.len() - 4..].try_into().unwrap()) as usize;
+        let mut plain = vec![0; size];
+        libdeflater::Decompressor::new().gzip_decompress(gzipped, &mut plain).unwrap();
+        String::from_utf8(plain).unwrap()
+    };
+    for (before, after) in sorted.iter().zip(&shuffled) {
+        assert_eq!((before.0, &before.1, &before.3), (after.0, &after.1, &after.3));
+        let mut expected = String::new();
+        for (index, part) in plain(&before.2).split("\"style_id\":").enumerate() {
+            if index == 0 {
+                expected.push_str(part);
+                continue;
+            }
+            let (id, rest) = part.split_once(',').unwrap();
+            expected.push_str(&format!("\"style_id\":{},{rest}", far(id)));
+        }
+        assert_eq!(plain(&after.2), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_load_that_was_killed_is_taken_up_and_ends_like_one_that_was_not() {
+    let (dir, killed, undisturbed) =
+        (workplace(), Database::create().await.unwrap(), Database::create().await.unwrap());
+    stdout(&run(&dir, &undisturbed.url(), &["load", "set"]));
+
+    for step in ["styles.csv done", "indexing done", "assembling done"] {
+        let mut child =
+            atelier_etl(&dir, &killed.url(), &["load", "set"]).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        for line in lines.map_while(Result::ok) {
+            if line.starts_with(step) {
+                child.kill().unwrap();
+                break;
+            }
+        }
+        child.wait().unwrap();
+    }
+    let output = run(&dir, &killed.url(), &["load", "set"]);
+    stdout(&output);
+    let lines = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        lines.contains("going on with load 1")
+            || number(&killed, "select count(*) from etl.publication").await > 1
+    );
+    assert_eq!(documents(&killed).await, documents(&undisturbed).await);
+    let unfinished = "select count(*) from etl.load where step not in ('published', 'abandoned')";
+    assert_eq!(number(&killed, unfinished).await, 0);
+}
+
+#[tokio::test]
+async fn an_unfinished_load_of_files_that_changed_begins_afresh_and_says_so() {
+    let (dir, database) = (workplace(), Database::create().await.unwrap());
+    let name = dir.path().join("set").canonicalize().unwrap();
+    assert_eq!(name.file_name(), Some(Path::new("set").as_os_str()));
+    database
+        .connect()
+        .await
+        .unwrap()
+        .batch_execute(
+            "insert into etl.load (dataset) values ('set');
+             insert into etl.load_file (generation, file, size_bytes, version) values (1, 'skus.csv', 1, 'old')",
+        )
+        .await
+        .unwrap();
+    let output = run(&dir, &database.url(), &["load", "set"]);
+    stdout(&output);
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("an unfinished load of other files was given up")
+    );
+    assert_eq!(number(&database, "select count(*) from etl.load where step = 'abandoned'").await, 1);
+}
+
+// Of two threads: this one waits for the program while another closes the connection that holds the lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_load_waits_for_the_first_and_says_so() {
+    let (dir, database) = (workplace(), Database::create().await.unwrap());
+    stdout(&run(&dir, &database.url(), &["migrate"]));
+    let first = database.connect().await.unwrap();
+    etl::record::lock_loader(&first, || panic!("nobody else loads")).await.unwrap();
+
+    let mut second =
+        atelier_etl(&dir, &database.url(), &["load", "set"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(second.stderr.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "another load is running: waiting for it to end");
+    assert_eq!(number(&database, "select count(*) from etl.load").await, 0);
+    drop(first);
+    let mut rest = String::new();
+    for line in lines.map_while(Result::ok) {
+        rest.push_str(&line);
+    }
+    assert!(second.wait().unwrap().success(), "{rest}");
+}
+
+#[tokio::test]
+async fn a_rollback_serves_the_previous_catalog_and_a_second_one_takes_it_back() {
+    let (dir, database) = (workplace(), Database::create().await.unwrap());
+    assert_eq!(
+        error(&run(&dir, &database.url(), &["rollback"])),
+        "there is no previous catalog to roll back to"
+    );
+    stdout(&run(&dir, &database.url(), &["load", "set"]));
+    assert_eq!(
+        error(&run(&dir, &database.url(), &["rollback"])),
+        "there is no previous catalog to roll back to"
+    );
+    stdout(&run(&dir, &database.url(), &["load", "set"]));
+
+    let generation = "select generation::bigint from catalog.documents limit 1";
+    for expected in [1, 2, 1] {
+        let line = stdout(&run(&dir, &database.url(), &["rollback"]));
+        assert_eq!(line, format!("serving generation {expected} again\n"));
+        assert_eq!(number(&database, generation).await, expected);
+    }
+    stdout(&run(&dir, &database.url(), &["load", "set"]));
+    assert_eq!(number(&database, generation).await, 3);
+    stdout(&run(&dir, &database.url(), &["rollback"]));
+    assert_eq!(number(&database, generation).await, 1, "the previous catalog is the one that was served");
+}
+
+#[tokio::test]
+async fn help_is_there_for_the_program_and_each_of_its_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in ["generate", "load", "migrate", "status", "rollback"] {
+        let help = stdout(&run(&dir, "", &[command, "--help"]));
+        assert!(help.contains("Usage: atelier-etl"), "{help}");
+    }
+    let mut child = atelier_etl(&dir, "", &["--help"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut help = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut help).unwrap();
+    assert!(help.contains("Exit codes"), "{help}");
+    child.wait().unwrap();
+}
