@@ -15,6 +15,11 @@ pub async fn connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
     let mut config = config.clone();
     config.application_name("atelier-etl");
     config.options(OPTIONS);
+    connect_as_login(&config).await
+}
+
+/// Opens a connection without any of that, driven in the background as well.
+pub async fn connect_as_login(config: &Config) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = config.connect(NoTls).await?;
     tokio::spawn(async move {
         // Its error reaches whoever uses the client next; said twice it would only confuse.

@@ -8,7 +8,11 @@ mod embedded {
     refinery::embed_migrations!("../shared/migrations");
 }
 
-const ROLES: &str = include_str!("../../shared/migrations/roles.sql");
+/// Makes the group roles and gives them their rights on the database; it may be run again at any time.
+pub const ROLES: &str = include_str!("../../shared/migrations/roles.sql");
+
+/// Lets the loader see what is applied, so that a load can tell whether its schema is the present one.
+const SHOW_HISTORY: &str = "grant select on public.refinery_schema_history to atelier_loader";
 
 /// Serialises migrations of one database; any constant will do that nothing else in it locks.
 const MIGRATION_LOCK: i64 = 0x6174_656c_6965_7201;
@@ -47,17 +51,28 @@ async fn migrate_with(client: &mut Client) -> Result<Vec<String>, MigrateError> 
     client.execute("select pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
     client.batch_execute(ROLES).await?;
     let report = embedded::migrations::runner().run_async(client).await?;
+    client.batch_execute(SHOW_HISTORY).await?;
     Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
 }
 
 /// The migrations that this build knows and the database has not applied, by name.
-pub async fn pending(client: &mut Client) -> Result<Vec<String>, MigrateError> {
-    let exists: bool = client
-        .query_one("select to_regclass('public.refinery_schema_history') is not null", &[])
-        .await?
-        .get(0);
+pub async fn pending(config: &tokio_postgres::Config) -> Result<Vec<String>, MigrateError> {
+    let client = crate::database::connect_as_login(config).await?;
+    let exists = "select to_regclass('public.refinery_schema_history') is not null";
+    let applied: Vec<i32> = if client.query_one(exists, &[]).await?.get(0) {
+        let versions = client.query("select version from public.refinery_schema_history", &[]).await?;
+        versions.iter().map(|row| row.get(0)).collect()
+    } else {
+        Vec::new()
+    };
     let runner = embedded::migrations::runner();
-    let applied = if exists { runner.get_applied_migrations_async(client).await? } else { Vec::new() };
-    let is_pending = |m: &&refinery::Migration| !applied.iter().any(|a| a.version() == m.version());
-    Ok(runner.get_migrations().iter().filter(is_pending).map(ToString::to_string).collect())
+    let pending = runner.get_migrations().iter().filter(|migration| !applied.contains(&migration.version()));
+    Ok(pending.map(ToString::to_string).collect())
+}
+
+/// Tells one state of the migrations from another: a hash of all their SQL.
+pub fn fingerprint() -> u64 {
+    let runner = embedded::migrations::runner();
+    let sum = |sum: u64, migration: &refinery::Migration| sum.rotate_left(1) ^ migration.checksum();
+    runner.get_migrations().iter().fold(xxhash_rust::xxh3::xxh3_64(ROLES.as_bytes()), sum)
 }

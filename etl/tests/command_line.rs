@@ -353,3 +353,33 @@ async fn help_is_there_for_the_program_and_each_of_its_commands() {
     assert!(help.contains("Exit codes"), "{help}");
     child.wait().unwrap();
 }
+
+#[tokio::test]
+async fn logins_that_are_no_superusers_can_migrate_and_load() {
+    let (dir, database) = (workplace(), Database::create().await.unwrap());
+    let name = format!("plain_{}", std::process::id());
+    let admin = database.connect().await.unwrap();
+    admin
+        .batch_execute(&format!(
+            "create role {name}_migrator login; grant atelier_owner to {name}_migrator;
+             create role {name}_loader login; grant atelier_loader to {name}_loader"
+        ))
+        .await
+        .unwrap();
+    admin.batch_execute(&format!("create database {name} owner {name}_migrator")).await.unwrap();
+    let url = |login: &str| {
+        let of_superuser = database.url();
+        let (server, _) = of_superuser.split_once("user=").unwrap();
+        let (scheme, sockets) = server.split_once('?').unwrap();
+        let (scheme, _) = scheme.rsplit_once('/').unwrap();
+        format!("{scheme}/{name}?{sockets}user={name}_{login}")
+    };
+
+    let line = error(&run(&dir, &url("loader"), &["load", "set"]));
+    assert!(line.contains("run atelier-etl migrate"), "{line}");
+    assert!(stdout(&run(&dir, &url("migrator"), &["migrate"])).contains("V1__load_record"));
+    assert_eq!(stdout(&run(&dir, &url("migrator"), &["migrate"])), "the schema is up to date\n");
+    stdout(&run(&dir, &url("loader"), &["load", "set"]));
+    stdout(&run(&dir, &url("loader"), &["load", "set"]));
+    stdout(&run(&dir, &url("loader"), &["rollback"]));
+}

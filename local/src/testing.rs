@@ -5,6 +5,7 @@
 //! template is migrated once, by whoever comes first, and every test gets a copy of it. The copies are dropped with
 //! the cluster, which leaves nothing behind when its owner ends.
 
+use etl::migrate;
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Config};
 
@@ -12,13 +13,6 @@ use crate::{Address, Cluster, Error, HOST_LOGIN, SUPERUSER, Settings, create_hos
 
 /// The directory of the socket of the cluster that tests are to use.
 pub const CLUSTER_VARIABLE: &str = "ATELIER_TEST_CLUSTER";
-
-mod embedded {
-    refinery::embed_migrations!("../shared/migrations");
-}
-
-/// Grants on a database are not copied with a template, so each copy is given them anew.
-const ROLES: &str = include_str!("../../shared/migrations/roles.sql");
 
 /// Held in the database postgres while the template is made; nothing else there locks it.
 const TEMPLATE_LOCK: i64 = 0x6174_656c_6965_7202;
@@ -51,7 +45,8 @@ impl Database {
         let server = home.address.connect("postgres").await?;
         server.batch_execute(&format!("create database {name} template {}", home.template)).await?;
         let database = Self { address: home.address.clone(), name };
-        database.connect().await?.batch_execute(ROLES).await?;
+        // Rights on a database are not copied with a template.
+        database.connect().await?.batch_execute(migrate::ROLES).await?;
         Ok(database)
     }
 
@@ -89,26 +84,20 @@ async fn open_home() -> Result<Home, Error> {
     Ok(Home { address, template, _cluster: cluster.ok() })
 }
 
-/// Answers with the name of the template, which is there and complete: it gets this name last.
+/// Answers with the name of the template, which is there and complete: it gets this name last. The name tells the
+/// migrations, so that a cluster that outlives a change of them gets a new template.
 async fn make_template(address: &Address) -> Result<String, Error> {
-    let template = format!("template_{:016x}", fingerprint());
+    let template = format!("template_{:016x}", migrate::fingerprint());
     let server = address.connect("postgres").await?;
     server.execute("select pg_advisory_lock($1)", &[&TEMPLATE_LOCK]).await?;
     let made = server.query_opt("select from pg_database where datname = $1", &[&template]).await?.is_some();
     if !made {
         server.batch_execute("drop database if exists unfinished").await?;
         server.batch_execute("create database unfinished").await?;
-        etl::migrate::migrate(&address.config(SUPERUSER, "unfinished")).await?;
+        migrate::migrate(&address.config(SUPERUSER, "unfinished")).await?;
         create_host_login(&server).await?;
         server.batch_execute(&format!("alter database unfinished rename to {template}")).await?;
     }
     server.execute("select pg_advisory_unlock($1)", &[&TEMPLATE_LOCK]).await?;
     Ok(template)
-}
-
-/// Of the migrations, so that a cluster that outlives a change of them gets a new template.
-fn fingerprint() -> u64 {
-    let runner = embedded::migrations::runner();
-    let sum = |sum: u64, migration: &refinery::Migration| sum.rotate_left(1) ^ migration.checksum();
-    runner.get_migrations().iter().fold(xxhash_rust::xxh3::xxh3_64(ROLES.as_bytes()), sum)
 }

@@ -14,7 +14,12 @@ begin
             end;
         end if;
     end loop;
-    -- The loader makes and renames the schemas of the catalog; a right on the database is not copied with a template.
-    execute format('grant create, temporary on database %I to atelier_loader', current_database());
+    -- The owner keeps the schemas that outlive a catalog, the loader makes and renames the others. A right on the
+    -- database is not copied with a template.
+    execute format('grant create on database %I to atelier_owner, atelier_loader', current_database());
+    -- Who migrates hands what it makes to the owner, and for that must belong to it; a superuser need not.
+    if not pg_has_role('atelier_owner', 'member') then
+        execute format('grant atelier_owner to %I', current_user);
+    end if;
 end
 $$;

@@ -82,9 +82,19 @@ pub enum LoadError {
     /// The database is away or refused a statement. The load can be taken up again.
     #[error("the database failed: {}", database::describe(.0))]
     Database(tokio_postgres::Error),
-    /// The schema could not be brought up to date.
+    /// The database's schema is not the present one, and this login could not make it so.
+    #[error(
+        "{cause}; the schema lacks {}: run atelier-etl migrate with a login that may", pending.join(", ")
+    )]
+    Migrate {
+        /// The migrations that are not applied.
+        pending: Vec<String>,
+        /// What kept them from being applied.
+        cause: MigrateError,
+    },
+    /// The database could not be asked for its schema.
     #[error(transparent)]
-    Migrate(#[from] MigrateError),
+    Schema(MigrateError),
     /// Too much of a file cannot be loaded; the catalog that was served is still served.
     #[error(
         "{file}: {set_aside} of {read} rows can't be loaded, and at most {allowed} may be set aside \
@@ -147,7 +157,10 @@ impl Context {
 ///
 /// One load runs at a time in a database; a second waits, and says so.
 pub async fn load(config: &Config, dataset: Dataset, options: LoadOptions) -> Result<Summary, LoadError> {
-    migrate::migrate(config).await?;
+    let pending = migrate::pending(config).await.map_err(LoadError::Schema)?;
+    if !pending.is_empty() {
+        migrate::migrate(config).await.map_err(|cause| LoadError::Migrate { pending, cause })?;
+    }
     let mut client = database::connect(config).await?;
     let progress = options.progress.clone();
     record::lock_loader(&client, || progress.say("another load is running: waiting for it to end")).await?;
