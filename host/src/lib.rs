@@ -130,7 +130,7 @@ impl Host {
         let method = self.access.as_ref().map(|_| parts.method.clone());
         let answer = match self.read(body).await {
             Ok(body) => shared::answer(&self.app, &ENDPOINTS, Request::from_parts(parts, body)).await,
-            Err(problem) => shared::refuse(parts, problem),
+            Err(problem) => shared::refuse(&ENDPOINTS, parts, problem),
         };
         if let (Some(access), Some(method)) = (&self.access, &method) {
             access.write(method, &answer, started.elapsed());

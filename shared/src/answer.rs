@@ -32,10 +32,7 @@ pub async fn answer(app: &App, endpoints: &[&Endpoint], request: http::Request<B
     let (parts, body) = request.into_parts();
     let mut request = Request::new(parts, body);
     let found = route(endpoints, &request.method, request.uri.path());
-    let path = match &found {
-        Route::Endpoint(endpoint, _) | Route::OtherMethod(endpoint) => Some(endpoint.path),
-        Route::Nothing => None,
-    };
+    let path = found.path();
     if request.method == Method::OPTIONS {
         return finish(Ok(response::preflight()), request, path);
     }
@@ -54,8 +51,10 @@ pub async fn answer(app: &App, endpoints: &[&Endpoint], request: http::Request<B
 
 /// Answers a request that its transport could not hand over whole.
 #[must_use]
-pub fn refuse(parts: http::request::Parts, problem: Problem) -> Answer {
-    finish(Err(problem), Request::new(parts, Bytes::new()), None)
+pub fn refuse(endpoints: &[&Endpoint], parts: http::request::Parts, problem: Problem) -> Answer {
+    let request = Request::new(parts, Bytes::new());
+    let path = route(endpoints, &request.method, request.uri.path()).path();
+    finish(Err(problem), request, path)
 }
 
 async fn handle(app: &App, endpoint: &Endpoint, request: &Request) -> Result<Response, Problem> {
@@ -85,4 +84,99 @@ fn finish(
         problem.to_http(&request)
     });
     Answer { response: response::complete(response, &request), route, request_id: request.id }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::endpoint::{Method as Answers, READ_AND_ADD, READ_ONLY};
+
+    const fn reading(path: &'static str, handler: crate::endpoint::Handler) -> Endpoint {
+        Endpoint { name: "tested", method: Answers::Get, path, allow: READ_ONLY, handler }
+    }
+
+    const PRODUCT: Endpoint = reading("/products/{product_id}", |app, request| {
+        Box::pin(async {
+            let product = app.catalog.product(request.product_id()?).await?;
+            product.map(Response::document).ok_or(Problem::no_such_product())
+        })
+    });
+    const FIXED: Endpoint =
+        reading("/fixed", |_, _| Box::pin(async { Ok(Response::private_json(r#"{"fixed":true}"#)) }));
+    const FAULTY: Endpoint = reading("/faulty", |_, _| Box::pin(async { panic!("out of order") }));
+    const ENDLESS: Endpoint = reading("/endless", |_, _| Box::pin(std::future::pending()));
+    const CART: Endpoint = Endpoint { path: "/cart", allow: READ_AND_ADD, ..FIXED };
+
+    /// An app whose database is not there.
+    fn app() -> App {
+        let config = Config::from_lookup(&|name| match name {
+            "DATABASE_URL" => Some("host=/nowhere user=nobody".to_owned()),
+            "REQUEST_TIMEOUT" => Some("50ms".to_owned()),
+            _ => None,
+        });
+        let config = config.unwrap();
+        App::start(&config.database, &config.requests)
+    }
+
+    async fn ask(method: &str, path: &str) -> http::Response<Bytes> {
+        let request = http::Request::builder().method(method).uri(path).body(Bytes::new()).unwrap();
+        let answer = answer(&app(), &[&PRODUCT, &FIXED, &FAULTY, &ENDLESS, &CART], request).await;
+        assert_eq!(answer.response.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        assert_eq!(answer.response.headers()["x-request-id"], answer.request_id.as_str());
+        answer.response
+    }
+
+    #[tokio::test]
+    async fn without_a_database_the_answer_is_503_at_once() {
+        let response = ask("GET", "/products/1").await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_takes_too_long_is_answered_503() {
+        let response = ask("GET", "/endless").await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_500_without_what_it_said() {
+        let response = ask("GET", "/faulty").await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!String::from_utf8_lossy(response.body()).contains("order"));
+    }
+
+    #[tokio::test]
+    async fn a_path_and_a_method_that_do_not_exist_are_told_apart() {
+        assert_eq!(ask("GET", "/").await.status(), StatusCode::NOT_FOUND);
+        assert_eq!(ask("PUT", "/elsewhere").await.status(), StatusCode::NOT_FOUND);
+        for (path, allow) in [("/fixed/", "GET, HEAD, OPTIONS"), ("/cart", "GET, HEAD, POST, OPTIONS")] {
+            let response = ask("PUT", path).await;
+            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+            assert_eq!(response.headers()[ALLOW], allow);
+        }
+    }
+
+    #[tokio::test]
+    async fn options_is_answered_204_on_any_path() {
+        for path in ["/fixed", "/elsewhere"] {
+            let response = ask("OPTIONS", path).await;
+            assert_eq!(response.status(), StatusCode::NO_CONTENT);
+            assert_eq!(response.headers()["access-control-max-age"], "86400");
+        }
+    }
+
+    #[tokio::test]
+    async fn head_is_get_without_the_body() {
+        let response = ask("HEAD", "/fixed").await;
+        assert_eq!((response.status(), response.body().len()), (StatusCode::OK, 0));
+        assert_eq!(response.headers()[CONTENT_LENGTH], "14");
+        assert_eq!(ask("GET", "/fixed").await.body().len(), 14);
+    }
 }

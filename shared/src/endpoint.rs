@@ -72,6 +72,16 @@ pub(crate) enum Route {
     Nothing,
 }
 
+impl Route {
+    /// The path template, if the path has an endpoint.
+    pub(crate) fn path(&self) -> Option<&'static str> {
+        match self {
+            Self::Endpoint(endpoint, _) | Self::OtherMethod(endpoint) => Some(endpoint.path),
+            Self::Nothing => None,
+        }
+    }
+}
+
 /// Finds the endpoint. Paths are compared as they were sent, byte for byte; one slash at the end makes no difference.
 pub(crate) fn route(endpoints: &[&Endpoint], method: &http::Method, path: &str) -> Route {
     let mut found = Route::Nothing;

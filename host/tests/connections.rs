@@ -1,0 +1,171 @@
+//! What the host does with connections: its clients' and its own to the database.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
+mod stand;
+
+use local::testing::Database;
+use stand::{Served, ask, begin, publish, rest, until};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+const POST: &str =
+    "POST /cart HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n";
+
+#[tokio::test]
+async fn it_is_ready_once_a_catalog_is_published() {
+    let database = Database::create().await.unwrap();
+    let host = Served::start(&database, &[]).await;
+    let before = ask(host.address, "GET /readyz HTTP/1.1").await;
+    assert!(before.starts_with("HTTP/1.1 503 ") && before.contains("\r\nretry-after: 1\r\n"), "{before}");
+    assert!(before.contains("No catalog has been published yet."), "{before}");
+    assert!(ask(host.address, "GET /healthz HTTP/1.1").await.starts_with("HTTP/1.1 200 "));
+    let product = ask(host.address, "GET /products/1 HTTP/1.1").await;
+    assert!(product.starts_with("HTTP/1.1 503 ") && product.contains("No catalog has been published yet."));
+
+    publish(&database).await;
+    let after = ask(host.address, "GET /readyz HTTP/1.1").await;
+    assert!(after.ends_with(r#"{"status":"ready","generation":1}"#), "{after}");
+    assert!(ask(host.address, "GET /products/1 HTTP/1.1").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn it_goes_on_serving_when_the_next_catalog_takes_over() {
+    let database = Database::create().await.unwrap();
+    publish(&database).await;
+    let host = Served::start(&database, &[("DATABASE_CONNECTIONS", "1")]).await;
+    assert!(ask(host.address, "GET /products/1 HTTP/1.1").await.starts_with("HTTP/1.1 200 "));
+    let client = database.connect().await.unwrap();
+    client.batch_execute("update catalog.documents set product = 'old' where product_id = 1").await.unwrap();
+    assert!(ask(host.address, "GET /products/1 HTTP/1.1").await.ends_with("old"));
+    publish(&database).await; // what was prepared against the old tables reads the new ones
+    assert!(!ask(host.address, "GET /products/1 HTTP/1.1").await.ends_with("old"));
+}
+
+#[tokio::test]
+async fn a_lost_database_connection_is_made_again() {
+    let database = Database::create().await.unwrap();
+    publish(&database).await;
+    let host = Served::start(&database, &[]).await;
+    until(host.address, "GET /readyz HTTP/1.1", " 200 ").await;
+    let client = database.connect().await.unwrap();
+    let ended = client
+        .query(
+            "select pg_terminate_backend(pid) from pg_stat_activity \
+             where usename = 'atelier_host' and datname = current_database()",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert!(!ended.is_empty());
+    until(host.address, "GET /products/1 HTTP/1.1", " 200 ").await;
+}
+
+#[tokio::test]
+async fn while_one_database_connection_is_lost_the_others_answer() {
+    let database = Database::create().await.unwrap();
+    publish(&database).await;
+    let host = Served::start(&database, &[("DATABASE_CONNECTIONS", "2")]).await;
+    let client = database.connect().await.unwrap();
+    let mut connected = 0;
+    while connected < 2 {
+        let backends = "select count(*) from pg_stat_activity \
+                        where usename = 'atelier_host' and datname = current_database()";
+        let count: i64 = client.query_one(backends, &[]).await.unwrap().get(0);
+        connected = count;
+    }
+    let one = "select pg_terminate_backend(pid) from pg_stat_activity \
+               where usename = 'atelier_host' and datname = current_database() limit 1";
+    client.query(one, &[]).await.unwrap();
+    for _ in 0..10 {
+        let answer = ask(host.address, "GET /products/1 HTTP/1.1").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_waits_too_long_is_answered_503() {
+    let database = Database::create().await.unwrap();
+    publish(&database).await;
+    let host = Served::start(&database, &[("DATABASE_STATEMENT_TIMEOUT", "50ms")]).await;
+    let mut client = database.connect().await.unwrap();
+    let lock = client.transaction().await.unwrap();
+    lock.batch_execute("lock table catalog.documents").await.unwrap();
+    let answer = ask(host.address, "GET /products/1 HTTP/1.1").await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("The database took too long to answer."), "{answer}");
+    lock.rollback().await.unwrap();
+    assert!(ask(host.address, "GET /products/1 HTTP/1.1").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn a_header_that_never_ends_closes_the_connection() {
+    let database = Database::create().await.unwrap();
+    let host = Served::start(&database, &[("HEADER_READ_TIMEOUT", "50ms")]).await;
+    for begun in ["", "GET /healthz HTTP/1.1\r\nhost: x\r\n"] {
+        let answer = rest(begin(host.address, begun).await).await;
+        assert!(!answer.contains("200"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_answered_413() {
+    let database = Database::create().await.unwrap();
+    let host = Served::start(&database, &[]).await;
+    let body = "x".repeat(1025);
+    let declared = begin(host.address, &format!("{POST}content-length: 1025\r\n\r\n{body}")).await;
+    let chunked =
+        begin(host.address, &format!("{POST}transfer-encoding: chunked\r\n\r\n401\r\n{body}\r\n")).await;
+    for stream in [declared, chunked] {
+        let answer = rest(stream).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 413 ") && answer.contains("application/problem+json"),
+            "{answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_never_comes_is_answered_408() {
+    let database = Database::create().await.unwrap();
+    let host = Served::start(&database, &[("REQUEST_TIMEOUT", "50ms")]).await;
+    let answer = rest(begin(host.address, &format!("{POST}content-length: 12\r\n\r\n{{")).await).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("application/problem+json"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_refused_and_the_next_connection_is_served() {
+    let database = Database::create().await.unwrap();
+    let host = Served::start(&database, &[]).await;
+    let long = format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(200_000));
+    for (sent, status) in [("\0\r\n\r\n", " 400 "), ("GET /a b HTTP/1.1\r\n\r\n", " 400 "), (&long, " 431 ")]
+    {
+        let answer = rest(begin(host.address, sent).await).await;
+        assert!(answer.lines().next().is_some_and(|line| line.contains(status)), "{answer}");
+    }
+    assert!(ask(host.address, "GET /healthz HTTP/1.1").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn a_request_that_was_begun_is_still_answered_while_draining() {
+    let database = Database::create().await.unwrap();
+    let host = Served::start(&database, &[]).await;
+    let address = host.address;
+    // The first answer shows that the host has the connection.
+    let mut begun = begin(address, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut first = [0; 15];
+    tokio::io::AsyncReadExt::read_exact(&mut begun, &mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    begun.write_all(b"POST /cart HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n").await.unwrap();
+    let mut waiting = begin(address, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    tokio::io::AsyncReadExt::read_exact(&mut waiting, &mut first).await.unwrap();
+
+    let ended = host.stop();
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    begun.write_all(b"{}").await.unwrap();
+    let answer = rest(begun).await;
+    assert!(answer.contains("HTTP/1.1 415 "), "{answer}"); // in full, though of the wrong type
+    assert_eq!(ended.await.unwrap(), 0);
+}

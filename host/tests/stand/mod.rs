@@ -1,0 +1,107 @@
+//! What the tests stand on: the host's own configuration, databases of their own, and HTTP written by hand, because
+//! what is tested here is what well-behaved clients never do.
+
+#![allow(dead_code)] // each test binary takes what it needs
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use etl::load::{DEFAULT_WORKERS, LoadOptions, RejectLimit};
+use etl::progress::Progress;
+use etl::source::Dataset;
+use local::testing::Database;
+use shared::App;
+use shared::config::Config;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// How long anything that is waited for may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The host, serving within this process until it is stopped.
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<usize>,
+}
+
+impl Served {
+    /// Serves the database, with these variables set.
+    pub(crate) async fn start(database: &Database, variables: &[(&str, &str)]) -> Self {
+        let config = Config::from_lookup(&|name| match name {
+            "DATABASE_URL" => Some(database.host_url()),
+            _ => variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned()),
+        });
+        let config = config.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = Arc::new(App::start(&config.database, &config.requests));
+        assert!(app.connected(PATIENCE).await);
+        let (stop, stopped) = oneshot::channel();
+        let serving = async move {
+            let stopped = async { stopped.await.unwrap_or_default() };
+            atelier_host::serve(listener, app, &config, None, stopped).await
+        };
+        Self { address, stop, ended: tokio::spawn(serving) }
+    }
+
+    /// Asks it to stop; the answer, once it has, is how many connections it cut off.
+    pub(crate) fn stop(self) -> JoinHandle<usize> {
+        self.stop.send(()).unwrap();
+        self.ended
+    }
+}
+
+/// Generates a small dataset and publishes it as the catalog.
+pub(crate) async fn publish(database: &Database) {
+    let dir = tempfile::tempdir().unwrap();
+    let generated = etl::generate::Options { scale: 0.0001, seed: 1, older_copy: false };
+    etl::generate::generate(&generated, dir.path(), |_| {}).unwrap();
+    let options = LoadOptions {
+        limit: RejectLimit::default(),
+        rejects: dir.path().join("rejects.csv"),
+        workers: usize::from(DEFAULT_WORKERS),
+        progress: Progress::Silent,
+    };
+    let dataset = Dataset::open(dir.path(), Some("tested")).unwrap();
+    etl::load::load(&database.config(), dataset, options).await.unwrap();
+}
+
+/// A connection on which `bytes` were sent.
+pub(crate) async fn begin(address: SocketAddr, bytes: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Everything the server sends until it closes the connection.
+pub(crate) async fn rest(mut stream: TcpStream) -> String {
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    read.expect("the connection stayed open").unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+/// Asks with a request's first line and whatever headers follow it.
+pub(crate) async fn ask(address: SocketAddr, head: &str) -> String {
+    rest(begin(address, &format!("{head}\r\nhost: x\r\nconnection: close\r\n\r\n")).await).await
+}
+
+/// Asks until the answer's first line has this in it.
+pub(crate) async fn until(address: SocketAddr, head: &str, status: &str) -> String {
+    let asking = async {
+        loop {
+            let answer = ask(address, head).await;
+            if answer.lines().next().is_some_and(|line| line.contains(status)) {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking)
+        .await
+        .unwrap_or_else(|_| panic!("{head} was never answered {status}"))
+}
