@@ -6,9 +6,9 @@ use tokio_postgres::{Client, Config, NoTls};
 
 /// What every session of the loader begins with. It works as `atelier_loader` whoever logged in, so that the schemas
 /// it makes have one owner. Its statements may take minutes, so timeouts meant for requests are lifted; the memory
-/// is for sorting an index and for checking a foreign key, of which two run at a time.
+/// is what the keys of 11 million skus are sorted in without a file.
 const OPTIONS: &str = "-c role=atelier_loader -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 \
-     -c maintenance_work_mem=256MB -c max_parallel_maintenance_workers=0 -c max_parallel_workers_per_gather=0";
+     -c maintenance_work_mem=512MB -c max_parallel_maintenance_workers=0 -c max_parallel_workers_per_gather=0";
 
 /// Opens a connection that is driven in the background until the client is dropped.
 pub async fn connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
