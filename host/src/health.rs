@@ -12,7 +12,8 @@ pub(crate) const LIVENESS: Endpoint = Endpoint {
     handler: |_, _| Box::pin(std::future::ready(Ok(Response::private_json(r#"{"status":"alive"}"#)))),
 };
 
-/// `GET /readyz`: 200 if the database answers and a catalog is published, unless the process is draining; else 503.
+/// `GET /readyz`: 200 if the database answers and a catalog is published, unless the process is draining;
+/// else 503.
 pub(crate) const READINESS: Endpoint = Endpoint {
     name: "readiness",
     method: Method::Get,

@@ -1,7 +1,7 @@
 //! The HTTP adapter: every endpoint in one process. The only crate that knows a socket.
 //!
-//! What an answer says is decided in `shared`; here are the things that only a socket has: accepting, slow and oversized clients,
-//! draining, and the log of requests.
+//! What an answer says is decided in `shared`; here are the things that only a socket has: accepting, slow
+//! and oversized clients, draining, and the log of requests.
 
 mod health;
 pub mod log;
@@ -26,7 +26,8 @@ use tokio::sync::watch;
 
 use log::AccessLog;
 
-/// Everything the host answers: the seven endpoints of the service, the most asked for first, and its own two.
+/// Everything the host answers: the seven endpoints of the service, the most asked for first, and its own
+/// two.
 pub const ENDPOINTS: [&Endpoint; 9] = [
     &get_styles::ENDPOINT,
     &get_product::ENDPOINT,
@@ -39,12 +40,12 @@ pub const ENDPOINTS: [&Endpoint; 9] = [
     &health::READINESS,
 ];
 
-/// A request's line and headers have to fit, which is four times what browsers are known to send. hyper itself answers what does not
-/// with 431, as it does with 400 what is not HTTP.
+/// A request's line and headers have to fit, which is four times what browsers are known to send. hyper
+/// itself answers what does not with 431, as it does with 400 what is not HTTP.
 const LARGEST_HEADER_BYTES: usize = 32 * 1024;
 
-/// How long to wait when no connection can be accepted, as when the process is out of file descriptors: some will
-/// have been closed by then.
+/// How long to wait when no connection can be accepted, as when the process is out of file descriptors: some
+/// will have been closed by then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What every connection needs.
@@ -55,8 +56,9 @@ struct Host {
     body_timeout: Duration,
 }
 
-/// Serves all endpoints on `listener` until `shutdown` is ready, then takes no more connections, lets the requests under way
-/// end (`SHUTDOWN_GRACE` at the longest) and returns how many connections had to be cut off.
+/// Serves all endpoints on `listener` until `shutdown` is ready, then takes no more connections, lets the
+/// requests under way end (`SHUTDOWN_GRACE` at the longest) and returns how many connections had to be cut
+/// off.
 pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,

@@ -1,7 +1,7 @@
 //! The log: lines of JSON on standard output, written by a thread of their own.
 //!
-//! A request never waits for the log. Lines wait in a bounded queue, and when it is full they are dropped and counted; the count
-//! is itself logged.
+//! A request never waits for the log. Lines wait in a bounded queue, and when it is full they are dropped and
+//! counted; the count is itself logged.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -52,7 +52,8 @@ impl Log {
         Self { dropped: lines.error_counter(), lines, _guard: guard }
     }
 
-    /// Sends what the program says of itself here, panics included, if it is of this level or a graver one. Once a process.
+    /// Sends what the program says of itself here, panics included, if it is of this level or a graver one.
+    /// Once a process.
     pub fn take_over(&self, level: Level) {
         tracing_subscriber::fmt()
             .json()
@@ -97,8 +98,8 @@ impl Log {
 }
 
 impl AccessLog {
-    /// One line: who asked for what is not in it beyond the route. `elapsed` is from the header's arrival to the answer's
-    /// completion, without the writing of it.
+    /// One line: who asked for what is not in it beyond the route. `elapsed` is from the header's arrival to
+    /// the answer's completion, without the writing of it.
     pub(crate) fn write(&self, method: &Method, answer: &Answer, elapsed: Duration) {
         let mut ts = String::with_capacity(32);
         let _ = SystemTime.format_time(&mut Writer::new(&mut ts)); // a String takes everything

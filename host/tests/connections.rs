@@ -1,6 +1,7 @@
 //! What the host does with connections: its clients' and its own to the database.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+// In helpers too, which clippy does not take for tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod stand;
 
@@ -168,4 +169,34 @@ async fn a_request_that_was_begun_is_still_answered_while_draining() {
     let answer = rest(begun).await;
     assert!(answer.contains("HTTP/1.1 415 "), "{answer}"); // in full, though of the wrong type
     assert_eq!(ended.await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn requests_that_come_together_each_get_their_own_answer() {
+    let database = Database::create().await.unwrap();
+    publish(&database).await;
+    let host = Served::start(&database, &[]).await;
+    let address = host.address;
+    let asking: Vec<_> = (0..300)
+        .map(|number| {
+            let product_id = 1 + number % 150; // each twice, and more than the catalog has
+            tokio::spawn(async move {
+                (product_id, ask(address, &format!("GET /products/{product_id}/styles HTTP/1.1")).await)
+            })
+        })
+        .collect();
+    let mut found = 0;
+    for asked in asking {
+        let (product_id, answer) = asked.await.unwrap();
+        if answer.starts_with("HTTP/1.1 200 ") {
+            assert!(answer.contains(&format!(r#"{{"product_id":"{product_id}","#)), "{answer}");
+            found += 1;
+        } else {
+            assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        }
+    }
+    let client = database.connect().await.unwrap();
+    let there: i64 =
+        client.query_one("select count(*) from catalog.products where id <= 150", &[]).await.unwrap().get(0);
+    assert_eq!(found, 2 * there);
 }

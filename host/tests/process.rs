@@ -1,6 +1,7 @@
 //! The program as an operator meets it: its variables, its signals, its log.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+// In helpers too, which clippy does not take for tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod stand;
 

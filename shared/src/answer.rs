@@ -1,5 +1,5 @@
-//! Everything around a handler, the same on every transport: which endpoint, its time limit, a panic in it, and what
-//! every answer carries.
+//! Everything around a handler, the same on every transport: which endpoint, its time limit, a panic in it,
+//! and what every answer carries.
 
 use std::panic::AssertUnwindSafe;
 
@@ -25,9 +25,11 @@ pub struct Answer {
     pub request_id: RequestId,
 }
 
-/// Answers a request with one of `endpoints`. It always answers: what goes wrong is a problem, a panic included.
+/// Answers a request with one of `endpoints`. It always answers: what goes wrong is a problem, a panic
+/// included.
 ///
-/// A transport need not read more than one byte over [`LARGEST_BODY_BYTES`] of a body: that is enough for it to be refused.
+/// A transport need not read more than one byte over [`LARGEST_BODY_BYTES`] of a body: that is enough for it
+/// to be refused.
 pub async fn answer(app: &App, endpoints: &[&Endpoint], request: http::Request<Bytes>) -> Answer {
     let (parts, body) = request.into_parts();
     let mut request = Request::new(parts, body);

@@ -48,7 +48,7 @@ impl App {
     pub fn start(database: &config::Database, requests: &config::Requests) -> Self {
         let database = Arc::new(Database::start(database));
         Self {
-            catalog: Catalog::new(Arc::clone(&database)),
+            catalog: Catalog::new(Arc::clone(&database), requests.timeout),
             cart: Cart::new(Arc::clone(&database)),
             database,
             draining: AtomicBool::new(false),

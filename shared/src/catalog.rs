@@ -1,26 +1,36 @@
-//! What is read of the catalog. Each answer comes from one statement that names one table of it: names are resolved
-//! one by one and outside a transaction's snapshot, so a statement that named two could read two catalogs while one
-//! takes over from the other.
+//! What is read of the catalog. Each answer comes from one statement that names one table of it: names are
+//! resolved one by one and outside a transaction's snapshot, so a statement that named two could read two
+//! catalogs while one takes over from the other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
 use tokio_postgres::Row;
 
-use crate::database::{Database, Error, Sql};
+use crate::database::{Database, Error, Gather, Sql};
 use crate::encoding;
 
 /// By the primary key of `catalog.documents`, as are the next three.
-const PRODUCT: Sql =
-    Sql { slot: 0, text: "select product, product_tag from catalog.documents where product_id = $1" };
-const STYLES: Sql =
-    Sql { slot: 1, text: "select styles, styles_tag from catalog.documents where product_id = $1" };
-const RELATED: Sql =
-    Sql { slot: 2, text: "select related, related_tag from catalog.documents where product_id = $1" };
-const OVERVIEW: Sql =
-    Sql { slot: 3, text: "select product, styles, related from catalog.documents where product_id = $1" };
-/// By the unique index `products_rank`. The ranks are bigint because the last page's last rank is beyond an integer.
+const PRODUCT: Sql = Sql {
+    slot: 0,
+    text: "select product_id, product, product_tag from catalog.documents where product_id = any($1)",
+};
+const STYLES: Sql = Sql {
+    slot: 1,
+    text: "select product_id, styles, styles_tag from catalog.documents where product_id = any($1)",
+};
+const RELATED: Sql = Sql {
+    slot: 2,
+    text: "select product_id, related, related_tag from catalog.documents where product_id = any($1)",
+};
+const OVERVIEW: Sql = Sql {
+    slot: 3,
+    text: "select product_id, product, styles, related from catalog.documents where product_id = any($1)",
+};
+/// By the unique index `products_rank`. The ranks are bigint because the last page's last rank is beyond an
+/// integer.
 const LIST: Sql = Sql {
     slot: 4,
     text: "select id, name, slogan, description, category, default_price from catalog.products \
@@ -31,10 +41,14 @@ const LIST: Sql = Sql {
 #[derive(Debug)]
 pub struct Catalog {
     database: Arc<Database>,
+    products: Gather<Document>,
+    styles: Gather<Document>,
+    related: Gather<Document>,
+    overviews: Gather<[Bytes; 3]>,
 }
 
 /// One finished answer, and the XXH3-64 of its plain JSON.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Document {
     /// JSON; that of styles is gzipped.
     pub body: Bytes,
@@ -43,8 +57,17 @@ pub struct Document {
 }
 
 impl Catalog {
-    pub(crate) fn new(database: Arc<Database>) -> Self {
-        Self { database }
+    pub(crate) fn new(database: Arc<Database>, patience: Duration) -> Self {
+        let documents = |sql| Gather::new(&database, sql, patience, Document::from_row);
+        Self {
+            products: documents(&PRODUCT),
+            styles: documents(&STYLES),
+            related: documents(&RELATED),
+            overviews: Gather::new(&database, &OVERVIEW, patience, |row| {
+                Ok([bytes(row, 1)?, bytes(row, 2)?, bytes(row, 3)?])
+            }),
+            database,
+        }
     }
 
     /// A product with its features, as plain JSON; `None` if there is no such product.
@@ -52,33 +75,25 @@ impl Catalog {
     /// # Errors
     /// When the database gives no answer; so do the others.
     pub async fn product(&self, product_id: i32) -> Result<Option<Document>, Error> {
-        self.document(&PRODUCT, product_id).await
+        self.products.one(product_id).await
     }
 
     /// A product's styles, as gzipped JSON; `None` if there is no such product.
     pub async fn styles(&self, product_id: i32) -> Result<Option<Document>, Error> {
-        self.document(&STYLES, product_id).await
+        self.styles.one(product_id).await
     }
 
     /// The ids of related products, as plain JSON; `None` if there is no such product.
     pub async fn related(&self, product_id: i32) -> Result<Option<Document>, Error> {
-        self.document(&RELATED, product_id).await
+        self.related.one(product_id).await
     }
 
     /// All three of a product joined in one object, as plain JSON; `None` if there is no such product.
     pub async fn overview(&self, product_id: i32) -> Result<Option<Document>, Error> {
-        let rows = self.database.read(&OVERVIEW, &[&product_id]).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let styles = encoding::gunzip(row.try_get(1)?).map_err(Error::unforeseen)?;
-        let parts: [&[u8]; 7] = [
-            br#"{"product":"#,
-            row.try_get(0)?,
-            br#","styles":"#,
-            &styles,
-            br#","related":"#,
-            row.try_get(2)?,
-            b"}",
-        ];
+        let Some([product, styles, related]) = self.overviews.one(product_id).await? else { return Ok(None) };
+        let styles = encoding::gunzip(&styles).map_err(Error::unforeseen)?;
+        let parts: [&[u8]; 7] =
+            [br#"{"product":"#, &product, br#","styles":"#, &styles, br#","related":"#, &related, b"}"];
         Ok(Some(Document::of(parts.concat())))
     }
 
@@ -88,20 +103,21 @@ impl Catalog {
         let listed = rows.iter().map(Listed::from_row).collect::<Result<Vec<_>, _>>()?;
         Ok(Document::of(serde_json::to_vec(&listed).map_err(Error::unforeseen)?))
     }
-
-    async fn document(&self, sql: &'static Sql, product_id: i32) -> Result<Option<Document>, Error> {
-        let rows = self.database.read(sql, &[&product_id]).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let body = Bytes::copy_from_slice(row.try_get(0)?);
-        Ok(Some(Document { body, tag: row.try_get::<_, i64>(1)?.cast_unsigned() }))
-    }
 }
 
 impl Document {
+    fn from_row(row: &Row) -> Result<Self, Error> {
+        Ok(Self { body: bytes(row, 1)?, tag: row.try_get::<_, i64>(2)?.cast_unsigned() })
+    }
+
     /// A document made here: the loader stores no tag for it.
     fn of(body: Vec<u8>) -> Self {
         Self { tag: xxhash_rust::xxh3::xxh3_64(&body), body: body.into() }
     }
+}
+
+fn bytes(row: &Row, column: usize) -> Result<Bytes, Error> {
+    Ok(Bytes::copy_from_slice(row.try_get(column)?))
 }
 
 /// A product of the list, its fields in the contract's order.

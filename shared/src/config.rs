@@ -1,7 +1,7 @@
 #![doc = include_str!("config.md")]
 //!
-//! Nothing else in the service reads the environment. Everything is parsed from a lookup function, so that tests
-//! need not change the environment of their process.
+//! Nothing else in the service reads the environment. Everything is parsed from a lookup function, so that
+//! tests need not change the environment of their process.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -113,7 +113,8 @@ impl Config {
         Self::from_lookup(&|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
-    /// Reads variables through `lookup`, which answers with the value of the variable it is given the name of.
+    /// Reads variables through `lookup`, which answers with the value of the variable it is given the name
+    /// of.
     ///
     /// # Errors
     /// The first variable that is wrong or missing.

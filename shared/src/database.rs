@@ -1,11 +1,13 @@
 //! A few connections to Postgres that all requests share.
 //!
-//! tokio-postgres pipelines: any number of requests send their statements over one connection without waiting for each
-//! other's answers, so there is no pool to check a connection out of. Each connection has a task that keeps it up
-//! (see [`connection`]); a request takes the next one that is alive, and fails at once when none is.
+//! tokio-postgres pipelines: any number of requests send their statements over one connection without waiting
+//! for each other's answers, so there is no pool to check a connection out of. Each connection has a task
+//! that keeps it up (`connection`); a request takes the next one that is alive, and fails at once when none
+//! is. Point reads that come together share a statement (`gather`).
 
 mod connection;
 mod error;
+mod gather;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,6 +22,7 @@ use crate::config;
 pub(crate) use connection::chain;
 use connection::{Connection, Slot};
 pub use error::{Error, Kind};
+pub(crate) use gather::Gather;
 
 /// One SQL statement. Each connection prepares it when it first needs it and keeps it in the place `slot`.
 #[derive(Debug)]
@@ -65,7 +68,8 @@ impl Database {
         matches!(tokio::time::timeout(most, connected.wait_for(|count| *count > 0)).await, Ok(Ok(_)))
     }
 
-    /// Rows of a statement that changes nothing. Should its connection close meanwhile, another is asked, once.
+    /// Rows of a statement that changes nothing. Should its connection close meanwhile, another is asked,
+    /// once.
     pub(crate) async fn read(
         &self,
         sql: &'static Sql,
@@ -81,8 +85,8 @@ impl Database {
         }
     }
 
-    /// Rows of a statement that may change something. It is never sent twice: when its connection closes, whether it was carried
-    /// out is not known.
+    /// Rows of a statement that may change something. It is never sent twice: when its connection closes,
+    /// whether it was carried out is not known.
     pub(crate) async fn write(
         &self,
         sql: &'static Sql,

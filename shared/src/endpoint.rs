@@ -25,8 +25,8 @@ pub struct Endpoint {
     pub method: Method,
     /// Its path, `{product_id}` in it standing for one segment: `/products/{product_id}/styles`.
     pub path: &'static str,
-    /// Every method of its path, for 405: those of other endpoints with the same path too, because a function that knows
-    /// only itself answers as the host does.
+    /// Every method of its path, for 405: those of other endpoints with the same path too, because a function
+    /// that knows only itself answers as the host does.
     pub allow: &'static str,
     /// What answers it.
     pub handler: Handler,
@@ -82,7 +82,8 @@ impl Route {
     }
 }
 
-/// Finds the endpoint. Paths are compared as they were sent, byte for byte; one slash at the end makes no difference.
+/// Finds the endpoint. Paths are compared as they were sent, byte for byte; one slash at the end makes no
+/// difference.
 pub(crate) fn route(endpoints: &[&Endpoint], method: &http::Method, path: &str) -> Route {
     let mut found = Route::Nothing;
     for endpoint in endpoints {

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use crate::database::{self, Kind};
 
-/// A refusal or a failure: never a success. What the client reads is fixed text, so that nothing of ours or of another client's gets
-/// out; what we need to know goes to the log as the cause.
+/// A refusal or a failure: never a success. What the client reads is fixed text, so that nothing of ours or
+/// of another client's gets out; what we need to know goes to the log as the cause.
 #[derive(Debug)]
 pub struct Problem {
     pub(crate) status: StatusCode,

@@ -1,5 +1,5 @@
-//! What handlers read of a request. Everything a client sends is parsed strictly here, and what is wrong with it is a
-//! [`Problem`].
+//! What handlers read of a request. Everything a client sends is parsed strictly here, and what is wrong with
+//! it is a [`Problem`].
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -195,8 +195,8 @@ fn etag(digits: &[u8]) -> Result<HeaderValue, Problem> {
     HeaderValue::from_bytes(&[b"W/\"", digits, b"\""].concat()).map_err(Problem::unforeseen)
 }
 
-/// Whether `If-None-Match` is `*` or lists the tag, compared weakly. A tag cannot hold a quote, so what stands
-/// between an odd quote and the next is one.
+/// Whether `If-None-Match` is `*` or lists the tag, compared weakly. A tag cannot hold a quote, so what
+/// stands between an odd quote and the next is one.
 fn matched(headers: &HeaderMap, digits: &[u8]) -> bool {
     headers.get_all(IF_NONE_MATCH).iter().any(|value| {
         let value = value.as_bytes().trim_ascii();

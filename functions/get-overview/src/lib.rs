@@ -1,4 +1,5 @@
-//! `GET /products/{product_id}/overview`: the whole page in one response, each part byte-equal to its own endpoint.
+//! `GET /products/{product_id}/overview`: the whole page in one response, each part byte-equal to its own
+//! endpoint.
 
 use shared::endpoint::{Method, READ_ONLY};
 use shared::{App, Endpoint, Problem, Request, Response};

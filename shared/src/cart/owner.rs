@@ -17,8 +17,8 @@ const COOKIE_SECONDS: u32 = 34_560_000;
 pub struct Owner([u8; 32]);
 
 impl Owner {
-    /// Whoever the headers say is asking: by `Authorization`, else by the session cookie. `None` if neither was sent,
-    /// or the cookie is not one that could have been issued here.
+    /// Whoever the headers say is asking: by `Authorization`, else by the session cookie. `None` if neither
+    /// was sent, or the cookie is not one that could have been issued here.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let authorization = headers.get(AUTHORIZATION).filter(|value| !value.is_empty());
@@ -34,7 +34,8 @@ impl Owner {
         &self.0
     }
 
-    /// What was shown goes into the hash with its kind, so that an `Authorization` header holding a session's id is not that session.
+    /// What was shown goes into the hash with its kind, so that an `Authorization` header holding a session's
+    /// id is not that session.
     fn hash(kind: &str, shown: &[u8]) -> Self {
         Self(Sha256::new().chain_update(kind).chain_update([0]).chain_update(shown).finalize().into())
     }

@@ -13,7 +13,8 @@ use crate::config;
 /// The first wait before connecting again; it doubles with every failure up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
-/// Short enough that readers are back soon after the database is, long enough not to be a burden on one that starts.
+/// Short enough that readers are back soon after the database is, long enough not to be a burden on one that
+/// starts.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Where a connection is put while it is up.
@@ -42,8 +43,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Sends one statement and collects its rows. A statement is prepared on its first use and not when connecting:
-    /// before the first publish there is nothing to prepare it against.
+    /// Sends one statement and collects its rows. A statement is prepared on its first use and not when
+    /// connecting: before the first publish there is nothing to prepare it against.
     pub(super) async fn query(&self, sql: &Sql, parameters: Parameters<'_>) -> Result<Vec<Row>, Error> {
         let prepare = || self.client.prepare(sql.text);
         let statement = self.prepared[sql.slot].get_or_try_init(prepare).await?;
@@ -80,8 +81,8 @@ pub(super) async fn keep(config: config::Database, slot: Arc<Slot>, connected: A
     }
 }
 
-/// The address with everything that holds for each of this service's connections. The timeout is a startup option and
-/// not a `set`, which a proxy between here and the database could not share among its clients.
+/// The address with everything that holds for each of this service's connections. The timeout is a startup
+/// option and not a `set`, which a proxy between here and the database could not share among its clients.
 fn settings(config: &config::Database) -> tokio_postgres::Config {
     let mut settings = config.url.clone();
     let given = settings.get_options().map(|options| format!("{options} ")).unwrap_or_default();
@@ -96,7 +97,8 @@ fn settings(config: &config::Database) -> tokio_postgres::Config {
     settings
 }
 
-/// Half of `wait` and a random part of the other half, so that connections lost together do not come back together.
+/// Half of `wait` and a random part of the other half, so that connections lost together do not come back
+/// together.
 fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(0.5 + fastrand::f64() / 2.0)
 }

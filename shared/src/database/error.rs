@@ -1,9 +1,11 @@
 //! Why the database gave no answer.
 
+use std::sync::Arc;
+
 use tokio_postgres::error::SqlState;
 
 /// Why the database gave no answer: a kind, from which everything else follows, and a cause for the log.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{}", .kind.description())]
 pub struct Error {
     kind: Kind,
@@ -24,7 +26,8 @@ pub enum Kind {
     Unforeseen,
 }
 
-type Source = Box<dyn std::error::Error + Send + Sync>;
+/// Shared, because one statement may have failed for many.
+type Source = Arc<dyn std::error::Error + Send + Sync>;
 
 impl Kind {
     fn description(self) -> &'static str {
@@ -41,6 +44,9 @@ impl Error {
     /// No connection is up.
     pub(crate) const UNCONNECTED: Self = Self { kind: Kind::Unreachable, source: None };
 
+    /// Postgres has neither answered nor given up.
+    pub(crate) const SILENT: Self = Self { kind: Kind::Busy, source: None };
+
     /// What kind of trouble it is.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -48,8 +54,8 @@ impl Error {
     }
 
     /// A row that does not hold what its statement promises.
-    pub(crate) fn unforeseen(source: impl Into<Source>) -> Self {
-        Self { kind: Kind::Unforeseen, source: Some(source.into()) }
+    pub(crate) fn unforeseen(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { kind: Kind::Unforeseen, source: Some(source.into().into()) }
     }
 }
 
@@ -73,6 +79,6 @@ impl From<tokio_postgres::Error> for Error {
             ) => Kind::Unreachable,
             Some(_) => Kind::Unforeseen,
         };
-        Self { kind, source: Some(Box::new(error)) }
+        Self { kind, source: Some(Arc::new(error)) }
     }
 }
