@@ -15,7 +15,7 @@ LOCAL := target/debug/atelier-local
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## serve on 127.0.0.1:3000 (LISTEN), with a private Postgres and a generated catalog; Ctrl-C stops all of it
+run: ## serve on 127.0.0.1:3000 (LISTEN=…), with a private Postgres and a generated catalog; Ctrl-C stops all of it
 	@scripts/install.sh postgres
 	@cargo build --workspace
 	@exec $(LOCAL) run

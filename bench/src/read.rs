@@ -1,7 +1,7 @@
 //! The host, asked for the styles of uniformly random products, against a server with a fixed body.
 //!
 //! The fixed body has the average size of what the host really sends, so both move the same bytes; what is measured
-//! is all that the host does beyond that: routing, a read of Postgres, headers. Its cache is off.
+//! is all that the host does beyond that: routing, a read of Postgres, headers.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -36,10 +36,10 @@ pub(crate) async fn measure(stage: &mut Stage, options: &Options) -> Result<()> 
     let listen = free_port()?;
     let mut command = StdCommand::new(program("atelier-host")?);
     command.env("DATABASE_URL", stage.address().url(HOST_LOGIN, CATALOG)).env("LISTEN", listen.to_string());
-    command.env("LOG_ACCESS", "off").env("LOG", "warn").env("CACHE_BYTES", "0");
+    command.env("LOG_ACCESS", "off").env("LOG", "warn");
     let host = Server::start(&command, listen).await?;
     println!(
-        "host: LOG_ACCESS=off, no cache; wrk: {CONNECTIONS} connections, 2 threads, styles of 1 to {highest}"
+        "host: LOG_ACCESS=off, nothing cached; wrk: {CONNECTIONS} connections, 2 threads, styles of 1 to {highest}"
     );
 
     let mut ratios = Vec::new();

@@ -90,11 +90,8 @@ enum Command {
 }
 
 impl Database {
-    fn config(&self) -> anyhow::Result<Config> {
-        // The text itself may hold a password, so it is not repeated.
-        self.database_url.parse().context(
-            "DATABASE_URL (--database-url) is no address of a database: expected postgres://user@host/name",
-        )
+    fn config(&self) -> Result<Config, shared::config::Error> {
+        shared::config::database_url(&self.database_url)
     }
 }
 

@@ -112,6 +112,8 @@ async fn what_keeps_a_load_from_beginning_is_one_line_and_changes_nothing() {
     assert!(error(&run(&dir, &url, &["load", "nowhere"])).starts_with("cannot read nowhere: "));
     let line = error(&run(&dir, &url, &["load", "set", "--rejects", "set/rejects.csv"]));
     assert!(line.contains("is in the dataset's own folder"), "{line}");
+    let line = error(&run(&dir, &url, &["load", "set", "--rejects", "/proc/no/file.csv"]));
+    assert!(line.starts_with("cannot write the rows set aside to /proc/no/file.csv"), "{line}");
     let line = error(&run(&dir, &url, &["load", "set", "--dataset", "../x"]));
     assert!(line.contains("can't be a dataset's name"), "{line}");
 
@@ -126,6 +128,8 @@ async fn a_database_that_is_away_or_not_named_is_said_without_its_password() {
     assert!(!line.contains("secret"), "{line}");
     let line = error(&run(&dir, "postgres://someone:secret@[", &["load", "set"]));
     assert!(line.contains("DATABASE_URL") && !line.contains("secret"), "{line}");
+    let line = error(&run(&dir, "postgres://someone:secret@db.example/atelier", &["load", "set"]));
+    assert!(line.contains("encryption is not supported yet") && !line.contains("secret"), "{line}");
     let missing = atelier_etl(&dir, "", &["status"]).env_remove("DATABASE_URL").output().unwrap();
     assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("--database-url"));

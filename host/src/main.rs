@@ -1,5 +1,6 @@
 //! `atelier-host`: serves the catalog and the carts over HTTP.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -10,7 +11,17 @@ use shared::config::{Config, VARIABLES};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("atelier-host: {error:#}"); // one line, whatever RUST_BACKTRACE says
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> anyhow::Result<()> {
     Command::new("atelier-host")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Serves the catalog and the carts over HTTP, until SIGTERM or SIGINT.")

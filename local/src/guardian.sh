@@ -9,7 +9,7 @@ server=$!
 { read -r _ <&3; kill -s "$stop_with" "$server"; } 2>/dev/null &
 watcher=$!
 exec 3<&-
-wait "$server"
+wait "$server" 2>/dev/null # else some shells report the signal here
 status=$?
 kill "$watcher" 2>/dev/null
 [ -z "$remove" ] || { cd / && rm -rf -- "$remove"; }

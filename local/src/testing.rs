@@ -15,7 +15,7 @@ use crate::{Address, Cluster, Error, HOST_LOGIN, SUPERUSER, Settings, create_hos
 pub const CLUSTER_VARIABLE: &str = "ATELIER_TEST_CLUSTER";
 
 /// Held in the database postgres while the template is made; nothing else there locks it.
-const TEMPLATE_LOCK: i64 = 0x6174_656c_6965_7202;
+const TEMPLATE_LOCK: i64 = 0x6174_656c_6965_7203;
 
 /// Where this process's tests have their databases.
 struct Home {

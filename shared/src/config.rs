@@ -124,7 +124,7 @@ impl Config {
         let minute = Duration::from_secs(60);
         Ok(Self {
             database: Database {
-                url: variables.database_url("DATABASE_URL")?,
+                url: variables.database_url()?,
                 connections: variables.number("DATABASE_CONNECTIONS", 1..=64)?.unwrap_or(4),
                 connect_timeout: variables.duration("DATABASE_CONNECT_TIMEOUT", 2_000, minute)?,
                 statement_timeout: variables.duration("DATABASE_STATEMENT_TIMEOUT", 1_500, minute)?,
@@ -202,35 +202,49 @@ impl Variables<'_> {
         Ok(duration.unwrap_or(Duration::from_millis(default_ms)))
     }
 
-    fn database_url(&self, variable: &'static str) -> Result<tokio_postgres::Config, Error> {
-        let expected = "an address such as postgresql://user:password@localhost/atelier";
-        let Some(value) = (self.lookup)(variable) else {
-            return Err(Error::Missing { variable, expected: expected.to_owned() });
-        };
-        // The parser's own message may repeat a piece of the password.
-        let wrong = |value: &str, expected: &str| {
-            Err(Error::Wrong { variable, value: value.to_owned(), expected: expected.to_owned() })
-        };
-        let Ok(url) = tokio_postgres::Config::from_str(&value) else {
-            return wrong("(not shown, it may hold a password)", expected);
-        };
-        let named: Vec<String> = url.get_hosts().iter().map(host_name).collect();
-        let shown = format!("(host {})", named.join(", "));
-        if named.is_empty() && url.get_hostaddrs().is_empty() {
-            return wrong("(without a host)", "a host or the directory of a Unix socket (host=/directory)");
+    fn database_url(&self) -> Result<tokio_postgres::Config, Error> {
+        match (self.lookup)(DATABASE_URL) {
+            Some(value) => database_url(&value),
+            None => {
+                Err(Error::Missing { variable: DATABASE_URL, expected: DATABASE_URL_EXPECTED.to_owned() })
+            }
         }
-        if url.get_ssl_mode() == SslMode::Require
-            || !url.get_hosts().iter().all(is_here)
-            || !url.get_hostaddrs().iter().all(IpAddr::is_loopback)
-        {
-            return wrong(
-                &shown,
-                "a Unix socket, localhost or a loopback address, without sslmode=require: \
-                 encryption is not supported yet, and nothing is sent over a network without it",
-            );
-        }
-        Ok(url)
     }
+}
+
+const DATABASE_URL: &str = "DATABASE_URL";
+const DATABASE_URL_EXPECTED: &str = "an address such as postgresql://user:password@localhost/atelier";
+
+/// Parses the value of `DATABASE_URL`, for programs that also take it as an argument.
+///
+/// # Errors
+/// It is no address of a database, or one that must not be spoken to without encryption. The error tells neither
+/// the value nor a password in it.
+pub fn database_url(value: &str) -> Result<tokio_postgres::Config, Error> {
+    // The parser's own message may repeat a piece of the password.
+    let wrong = |value: &str, expected: &str| {
+        let (value, expected) = (value.to_owned(), expected.to_owned());
+        Err(Error::Wrong { variable: DATABASE_URL, value, expected })
+    };
+    let Ok(url) = tokio_postgres::Config::from_str(value) else {
+        return wrong("(not shown, it may hold a password)", DATABASE_URL_EXPECTED);
+    };
+    let named: Vec<String> = url.get_hosts().iter().map(host_name).collect();
+    let shown = format!("(host {})", named.join(", "));
+    if named.is_empty() && url.get_hostaddrs().is_empty() {
+        return wrong("(without a host)", "a host or the directory of a Unix socket (host=/directory)");
+    }
+    if url.get_ssl_mode() == SslMode::Require
+        || !url.get_hosts().iter().all(is_here)
+        || !url.get_hostaddrs().iter().all(IpAddr::is_loopback)
+    {
+        return wrong(
+            &shown,
+            "a Unix socket, localhost or a loopback address, without sslmode=require: \
+             encryption is not supported yet, and nothing is sent over a network without it",
+        );
+    }
+    Ok(url)
 }
 
 fn host_name(host: &DatabaseHost) -> String {

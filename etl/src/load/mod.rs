@@ -157,6 +157,7 @@ impl Context {
 ///
 /// One load runs at a time in a database; a second waits, and says so.
 pub async fn load(config: &Config, dataset: Dataset, options: LoadOptions) -> Result<Summary, LoadError> {
+    rejects::create(&options.rejects)?; // to be told now, not after the load, if it can't be written
     let pending = migrate::pending(config).await.map_err(LoadError::Schema)?;
     if !pending.is_empty() {
         migrate::migrate(config).await.map_err(|cause| LoadError::Migrate { pending, cause })?;
@@ -181,15 +182,22 @@ pub async fn load(config: &Config, dataset: Dataset, options: LoadOptions) -> Re
         options,
         files: dataset.files,
     });
-    let steps = run_steps(&context, &mut client, begun.step).await;
-    let written = rejects::write(&context, &client).await;
-    let (steps, reasons) = match (steps, written) {
-        (Ok(steps), written) => (steps, written?),
-        (Err(error), _) => {
+    let built = build(&context, &client, begun.step).await;
+    // Whatever came of it, what was set aside is told; and before anything is published, so that a load that exits
+    // with an error has published nothing.
+    let reasons = rejects::write(&context, &client).await;
+    let mut steps = match built {
+        Ok(steps) => steps,
+        Err(error) => {
             note_failure(&context, &client, &error).await?;
             return Err(error);
         }
     };
+    let reasons = reasons?;
+    record::enter(&client, context.generation, Step::Publish).await?;
+    let publishing = Instant::now();
+    publish::run(&context, &mut client).await?;
+    steps.push((Step::Publish, publishing.elapsed().as_secs_f64()));
     let mut files = Vec::new();
     for file in &context.files {
         let counts = record::file_counts(&client, begun.generation, file.table.file).await?.counts;
@@ -198,23 +206,16 @@ pub async fn load(config: &Config, dataset: Dataset, options: LoadOptions) -> Re
     Ok(Summary { generation: begun.generation, files, reasons, steps })
 }
 
-async fn run_steps(
-    context: &Arc<Context>,
-    client: &mut Client,
-    from: Step,
-) -> Result<Vec<(Step, f64)>, LoadError> {
+/// Every step but the last, each with the seconds it took.
+async fn build(context: &Arc<Context>, client: &Client, from: Step) -> Result<Vec<(Step, f64)>, LoadError> {
     let mut seconds = Vec::new();
-    for step in [Step::Load, Step::Index, Step::Assemble, Step::Publish] {
-        if step < from {
-            continue;
-        }
+    for step in [Step::Load, Step::Index, Step::Assemble].into_iter().filter(|step| *step >= from) {
         record::enter(client, context.generation, step).await?;
         let begun = Instant::now();
         match step {
             Step::Load => read_files::run(context).await?,
             Step::Index => index::run(context).await?,
-            Step::Assemble => assemble::run(context).await?,
-            Step::Publish => publish::run(context, client).await?,
+            Step::Assemble | Step::Publish => assemble::run(context).await?,
         }
         seconds.push((step, begun.elapsed().as_secs_f64()));
     }

@@ -98,7 +98,7 @@ pub(super) async fn write(
         .await?;
     let path = &context.options.rejects;
     let failed = |cause| LoadError::Rejects { path: path.clone(), cause };
-    let mut output = create(path).map_err(failed)?;
+    let mut output = create(path)?;
     let rows = client
         .query_raw(
             "select file, line, byte_offset, column_name, reason, original from etl.reject
@@ -121,13 +121,18 @@ pub(super) async fn write(
     Ok(reasons.iter().map(|row| (row.get(0), row.get(1), unsigned(row.get(2)))).collect())
 }
 
-fn create(path: &Path) -> io::Result<BufWriter<File>> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut output = BufWriter::new(File::create(path)?);
-    output.write_all(b"file,line,byte_offset,column,reason,original\n")?;
-    Ok(output)
+/// Begins the file, in place of one that is there.
+pub(super) fn create(path: &Path) -> Result<BufWriter<File>, LoadError> {
+    let begin = || {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let mut output = BufWriter::new(File::create(path)?);
+        output.write_all(b"file,line,byte_offset,column,reason,original\n")?;
+        output.flush()?;
+        Ok(output)
+    };
+    begin().map_err(|cause| LoadError::Rejects { path: path.to_owned(), cause })
 }
 
 /// Whatever the bytes are, they come out of a CSV reader as they went in.

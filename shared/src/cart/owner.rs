@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 /// The cookie's name. Its value is 32 lowercase hex digits.
 const COOKIE_NAME: &str = "atelier_session";
 
-/// 400 days, the most that browsers keep a cookie. The cart itself goes once it was left alone for 90.
+/// 400 days, the most that browsers keep a cookie.
 const COOKIE_SECONDS: u32 = 34_560_000;
 
 /// The SHA-256 of what a caller showed.
