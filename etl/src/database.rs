@@ -1,25 +1,35 @@
 //! Connections of the loader, and what to say when the database refuses.
 
 use std::error::Error;
+use std::time::Duration;
 
 use tokio_postgres::{Client, Config, NoTls};
 
 /// What every session of the loader begins with. It works as `atelier_loader` whoever logged in, so that the schemas
 /// it makes have one owner. Its statements may take minutes, so timeouts meant for requests are lifted; the memory
 /// is what the keys of 11 million skus are sorted in without a file.
-const OPTIONS: &str = "-c role=atelier_loader -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 \
-     -c maintenance_work_mem=512MB -c max_parallel_maintenance_workers=0 -c max_parallel_workers_per_gather=0";
+const OPTIONS: &str = "-c role=atelier_loader -c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0 \
+     -c idle_in_transaction_session_timeout=0 -c maintenance_work_mem=512MB \
+     -c max_parallel_maintenance_workers=0 -c max_parallel_workers_per_gather=0";
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens a connection that is driven in the background until the client is dropped.
 pub async fn connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
     let mut config = config.clone();
     config.application_name("atelier-etl");
-    config.options(OPTIONS);
+    // Behind those of DATABASE_URL, which may say more, but nothing else of these.
+    config.options(format!("{} {OPTIONS}", config.get_options().unwrap_or_default()));
     connect_as_login(&config).await
 }
 
 /// Opens a connection without any of that, driven in the background as well.
 pub async fn connect_as_login(config: &Config) -> Result<Client, tokio_postgres::Error> {
+    let mut config = config.clone();
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT_TIMEOUT);
+    }
     let (client, connection) = config.connect(NoTls).await?;
     tokio::spawn(async move {
         // Its error reaches whoever uses the client next; said twice it would only confuse.
@@ -30,14 +40,26 @@ pub async fn connect_as_login(config: &Config) -> Result<Client, tokio_postgres:
 
 /// One line for a person: the server's own message with its code, or the chain of causes.
 pub fn describe(error: &tokio_postgres::Error) -> String {
-    if let Some(refusal) = error.as_db_error() {
-        let detail = refusal.detail().map(|d| format!(" ({d})")).unwrap_or_default();
-        return format!("{}{detail} [{}]", refusal.message(), refusal.code().code());
-    }
+    let Some(refusal) = error.as_db_error() else { return chain(error) };
+    let code = refusal.code().code();
+    // No such schema, table or role, of those that a migration makes.
+    let hint = match code {
+        "3F000" | "42P01" | "22023" => ": has this database been migrated? (atelier-etl migrate)",
+        _ => "",
+    };
+    let detail = refusal.detail().map(|d| format!(" ({d})")).unwrap_or_default();
+    format!("{}{detail} [{code}]{hint}", refusal.message())
+}
+
+/// An error and what caused it, in one line.
+pub fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
-        line = format!("{line}: {inner}");
+        let text = inner.to_string();
+        if !line.ends_with(&text) {
+            line = format!("{line}: {text}");
+        }
         cause = inner.source();
     }
     line

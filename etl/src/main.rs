@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
 use etl::generate;
 use etl::load::{self, DEFAULT_WORKERS, LoadError, LoadOptions, RejectLimit, Summary};
@@ -12,7 +12,6 @@ use etl::progress::Progress;
 use etl::source::Dataset;
 use etl::{database, migrate, status};
 use tokio_postgres::Config;
-use tokio_postgres::error::SqlState;
 
 /// Loads the Atelier catalog: CSV files in, a published catalog out.
 ///
@@ -115,7 +114,6 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Load { database, dataset, max_rejects, rejects, workers, dir } => {
             let dataset = Dataset::open(&dir, dataset.as_deref())?;
             let rejects = rejects.unwrap_or_else(|| format!("rejects/{}.csv", dataset.name).into());
-            refuse_input_folder(&dir, &rejects)?;
             let options = LoadOptions {
                 limit: max_rejects,
                 rejects,
@@ -135,17 +133,12 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Status { database } => {
             let status = status::status(&database.config()?).await;
-            let status = status.map_err(|error| match error.code().map(SqlState::code) {
-                // No such schema, table or role: nothing was ever migrated here.
-                Some("3F000" | "42P01" | "22023") => {
-                    anyhow::anyhow!("this database has not been migrated: run atelier-etl migrate")
-                }
-                _ => anyhow::anyhow!("the database failed: {}", database::describe(&error)),
-            })?;
+            let status =
+                status.map_err(|error| anyhow!("the database failed: {}", database::describe(&error)))?;
             print(&status.to_string())
         }
         Command::Rollback { database } => {
-            let waiting = || eprintln!("a load is running: waiting for it to end");
+            let waiting = || eprintln!("a catalog is being published: waiting for it");
             let generation = load::rollback(&database.config()?, waiting).await?;
             print(&format!("serving generation {generation} again\n"))
         }
@@ -182,21 +175,6 @@ fn generate_dataset(options: generate::Options, dir: &Path) -> anyhow::Result<()
         dir.display()
     );
     print(&text)
-}
-
-/// Rejects in the folder of a dataset would be found there as if they belonged to it.
-fn refuse_input_folder(input: &Path, rejects: &Path) -> anyhow::Result<()> {
-    let folder = match rejects.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    if rejects.is_dir() {
-        bail!("--rejects {} is a folder: expected the name of a file", rejects.display());
-    }
-    if folder.canonicalize().is_ok_and(|folder| input.canonicalize().is_ok_and(|input| folder == input)) {
-        bail!("--rejects {} is in the dataset's own folder: expected another", rejects.display());
-    }
-    Ok(())
 }
 
 fn print_summary(summary: &Summary, rejects: &Path) -> anyhow::Result<()> {

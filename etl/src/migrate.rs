@@ -24,8 +24,14 @@ pub enum MigrateError {
     #[error("cannot migrate the database: {}", crate::database::describe(.0))]
     Database(tokio_postgres::Error),
     /// A migration failed; those before it are applied.
-    #[error("a migration failed")]
-    Migration(#[from] refinery::Error),
+    #[error("a migration failed: {}", crate::database::chain(.0))]
+    Migration(refinery::Error),
+}
+
+impl From<refinery::Error> for MigrateError {
+    fn from(error: refinery::Error) -> Self {
+        Self::Migration(error)
+    }
 }
 
 // By hand, so that it is no `source`: the line above has all of it, and would be followed by it again.

@@ -7,8 +7,14 @@ use crate::source::{Dataset, SourceFile};
 
 type Result<T> = std::result::Result<T, tokio_postgres::Error>;
 
-/// Held by whoever loads, publishes or rolls back: there is one `catalog_next`, and one catalog to swap it with.
+/// Held for as long as a load runs: there is one `catalog_next`.
 const LOADER_LOCK: i64 = 0x6174_656c_6965_7202;
+
+/// Held while one catalog takes the place of another: by a load for its last step, by a rollback.
+const SWAP_LOCK: i64 = 0x6174_656c_6965_7204;
+
+/// Shared by every connection on which a load works. Of a loader that was killed, some may be at it still.
+const WORK_LOCK: i64 = 0x6174_656c_6965_7205;
 
 /// The steps of a load, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,12 +88,30 @@ pub struct Reject {
     pub original: Vec<u8>,
 }
 
-/// Takes the loader's lock for as long as `client` is connected; calls `on_wait` once if another has it.
+/// Takes the loader's lock for as long as `client` is connected, and waits until nothing works for a loader that
+/// had it before. Calls `on_wait` once if another has it.
 pub async fn lock_loader(client: &Client, on_wait: impl FnOnce()) -> Result<()> {
-    let free: bool = client.query_one("select pg_try_advisory_lock($1)", &[&LOADER_LOCK]).await?.get(0);
+    lock(client, LOADER_LOCK, on_wait).await?;
+    client.execute("select pg_advisory_lock($1), pg_advisory_unlock($1)", &[&WORK_LOCK]).await?;
+    Ok(())
+}
+
+/// Marks a connection as one on which a load works, for as long as it lasts.
+pub async fn join_work(client: &Client) -> Result<()> {
+    client.execute("select pg_advisory_lock_shared($1)", &[&WORK_LOCK]).await?;
+    Ok(())
+}
+
+/// Takes the lock for a swap for as long as `client` is connected; calls `on_wait` once if another has it.
+pub async fn lock_swap(client: &Client, on_wait: impl FnOnce()) -> Result<()> {
+    lock(client, SWAP_LOCK, on_wait).await
+}
+
+async fn lock(client: &Client, number: i64, on_wait: impl FnOnce()) -> Result<()> {
+    let free: bool = client.query_one("select pg_try_advisory_lock($1)", &[&number]).await?.get(0);
     if !free {
         on_wait();
-        client.execute("select pg_advisory_lock($1)", &[&LOADER_LOCK]).await?;
+        client.execute("select pg_advisory_lock($1)", &[&number]).await?;
     }
     Ok(())
 }
@@ -221,6 +245,14 @@ pub async fn progress(
                 &seconds,
             ],
         )
+        .await?;
+    Ok(())
+}
+
+/// Forgets what a run that was stopped recorded of a file that is loaded from its beginning again.
+pub async fn forget_rejects(transaction: &Transaction<'_>, generation: i32, file: &str) -> Result<()> {
+    transaction
+        .execute("delete from etl.reject where generation = $1 and file = $2", &[&generation, &file])
         .await?;
     Ok(())
 }

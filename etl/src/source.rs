@@ -122,6 +122,10 @@ impl SourceFile {
     fn open(dir: &Path, table: &'static Table) -> Result<Self, SourceError> {
         let path = dir.join(table.file);
         let unreadable = |cause| SourceError::Unreadable { path: path.clone(), cause };
+        // Looked at before it is opened: opening a pipe would wait for someone to write to it.
+        if !std::fs::metadata(&path).map_err(unreadable)?.is_file() {
+            return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+        }
         let file = File::open(&path).map_err(unreadable)?;
         let (size, version) = size_and_version(&file).map_err(unreadable)?;
         let mut lines = Lines::new(file, 0);
@@ -210,9 +214,6 @@ impl SourceFile {
 
 fn size_and_version(file: &File) -> io::Result<(u64, String)> {
     let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
     let modified = metadata.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     Ok((metadata.len(), modified.to_string()))
 }

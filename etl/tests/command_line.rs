@@ -110,8 +110,15 @@ async fn what_keeps_a_load_from_beginning_is_one_line_and_changes_nothing() {
 
     let dir = workplace();
     assert!(error(&run(&dir, &url, &["load", "nowhere"])).starts_with("cannot read nowhere: "));
-    let line = error(&run(&dir, &url, &["load", "set", "--rejects", "set/rejects.csv"]));
-    assert!(line.contains("is in the dataset's own folder"), "{line}");
+    for inside in ["set/rejects.csv", "set/further/down/rejects.csv", "./set/../set/rejects.csv"] {
+        let line = error(&run(&dir, &url, &["load", "set", "--rejects", inside]));
+        assert!(line.contains("it is in the dataset's own folder"), "{line}");
+    }
+    let linked = dir.path().join("linked");
+    std::fs::create_dir(&linked).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("set/skus.csv"), linked.join("rejects.csv")).unwrap();
+    let line = error(&run(&dir, &url, &["load", "set", "--rejects", "linked/rejects.csv"]));
+    assert!(line.contains("it is a file of the dataset"), "{line}");
     let line = error(&run(&dir, &url, &["load", "set", "--rejects", "/proc/no/file.csv"]));
     assert!(line.starts_with("cannot write the rows set aside to /proc/no/file.csv"), "{line}");
     let line = error(&run(&dir, &url, &["load", "set", "--dataset", "../x"]));
@@ -165,6 +172,42 @@ async fn too_many_rejects_leave_the_old_catalog_in_place() {
 }
 
 #[tokio::test]
+async fn a_load_that_was_killed_before_its_failure_was_recorded_keeps_to_the_limit() {
+    let (dir, database) = (workplace(), Database::create().await.unwrap());
+    edit(&dir, "skus.csv", |lines| lines[100..104].iter_mut().for_each(|line| line.push_str(",more")));
+    edit(&dir, "photos.csv", |lines| {
+        lines.extend((1..=4).map(|n| format!("{},99999,\"u\",\"t\"", 900_000 + n)))
+    });
+    let before_failure = |step: &'static str| {
+        let set = format!("update etl.load set step = '{step}', failure = null, ended_at = null");
+        let database = &database;
+        async move { database.connect().await.unwrap().batch_execute(&set).await.unwrap() }
+    };
+    let limited = ["load", "set", "--max-rejects", "3"];
+    assert!(error(&run(&dir, &database.url(), &limited)).starts_with("skus.csv: 4 of "));
+    before_failure("load").await;
+    assert!(error(&run(&dir, &database.url(), &limited)).starts_with("skus.csv: 4 of "));
+
+    edit(&dir, "skus.csv", |lines| drop(lines.drain(100..104)));
+    assert!(error(&run(&dir, &database.url(), &limited)).starts_with("photos.csv: 4 of "));
+    before_failure("index").await;
+    assert!(error(&run(&dir, &database.url(), &limited)).starts_with("photos.csv: 4 of "));
+    before_failure("index").await;
+    stdout(&run(&dir, &database.url(), &["load", "set", "--max-rejects", "4"]));
+    assert_eq!(number(&database, "select max(generation)::bigint from catalog.documents").await, 2);
+}
+
+#[tokio::test]
+async fn a_rollback_does_not_wait_for_a_load() {
+    let (dir, database) = (workplace(), Database::create().await.unwrap());
+    stdout(&run(&dir, &database.url(), &["load", "set"]));
+    stdout(&run(&dir, &database.url(), &["load", "set"]));
+    let loading = database.connect().await.unwrap();
+    etl::record::lock_loader(&loading, || panic!("nobody else loads")).await.unwrap();
+    assert_eq!(stdout(&run(&dir, &database.url(), &["rollback"])), "serving generation 1 again\n");
+}
+
+#[tokio::test]
 async fn orphans_and_repeated_ids_are_set_aside_with_their_bytes_and_what_hangs_on_them_too() {
     let (dir, database) = (workplace(), Database::create().await.unwrap());
     let mut repeated = String::new();
@@ -174,10 +217,15 @@ async fn orphans_and_repeated_ids_are_set_aside_with_their_bytes_and_what_hangs_
     });
     edit(&dir, "styles.csv", |lines| lines.push("900001,88888,\"Nobody's\",null,10,1".to_owned()));
     edit(&dir, "photos.csv", |lines| lines.insert(1, "900002,900001,\"u\",\"t\"".to_owned()));
-    edit(&dir, "related.csv", |lines| lines.insert(1, "900003,1,77777".to_owned()));
-    stdout(&run(&dir, &database.url(), &["load", "set"]));
+    edit(&dir, "related.csv", |lines| {
+        lines.insert(1, "900003,1,77777".to_owned());
+        // Nothing at either end, and more of them than are looked up at a time.
+        lines.extend((0..300).map(|n| format!("{},77777,88888", 910_000 + n)));
+    });
+    stdout(&run(&dir, &database.url(), &["load", "set", "--max-rejects", "400"]));
 
     let rejects = std::fs::read_to_string(dir.path().join("rejects/set.csv")).unwrap();
+    assert_eq!(rejects.matches(",77777,88888\"").count(), 300);
     let doubled = repeated.replace('"', "\"\"");
     for expected in [
         format!("id,\"an earlier row has this id\",\"{doubled}\""),

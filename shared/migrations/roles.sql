@@ -17,9 +17,13 @@ begin
     -- The owner keeps the schemas that outlive a catalog, the loader makes and renames the others. A right on the
     -- database is not copied with a template.
     execute format('grant create on database %I to atelier_owner, atelier_loader', current_database());
-    -- Who migrates hands what it makes to the owner, and for that must belong to it; a superuser need not.
-    if not pg_has_role('atelier_owner', 'member') then
-        execute format('grant atelier_owner to %I', current_user);
-    end if;
+    -- Who migrates hands what it makes to the owner, and for that must have its rights. A login that can make roles
+    -- can see to that itself (it made them, but from Postgres 16 on this alone is not enough); another was given them.
+    foreach role_name in array array['atelier_owner', 'atelier_loader'] loop
+        if not pg_has_role(role_name, 'usage')
+            and (select rolcreaterole from pg_roles where rolname = current_user) then
+            execute format('grant %I to %I', role_name, current_user);
+        end if;
+    end loop;
 end
 $$;

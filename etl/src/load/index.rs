@@ -217,31 +217,37 @@ async fn set_aside(
 ) -> Result<(), LoadError> {
     let missing = || LoadError::Inconsistent(format!("{} has rows and no file", table.name));
     let file = context.file(table).ok_or_else(missing)?;
-    let delete = format!("delete from catalog_next.{} where position = any($1)", table.name);
+    // One task at a time: a row can be an orphan in two columns, and is set aside once.
+    let lock = format!("lock table catalog_next.{} in share row exclusive mode", table.name);
+    // Not `position = any($1)`: where scans are off, that walks the whole parent index once for each position.
+    let delete = format!(
+        "delete from catalog_next.{0} using unnest($1::bigint[]) as gone (position)
+         where {0}.position = gone.position",
+        table.name
+    );
     loop {
         let transaction = client.transaction().await?;
+        transaction.batch_execute(&lock).await?;
         let rows = transaction.query(select, &[&SET_ASIDE_AT_A_TIME]).await?;
         if rows.is_empty() {
             return Ok(());
         }
         let positions: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
         transaction.execute(&delete, &[&positions]).await?;
-        let offsets: Vec<u64> = positions.into_iter().map(unsigned).collect();
-        let (offsets, originals) = blocking(file, move |file| {
-            let originals = file.lines_at(&offsets)?;
-            Ok((offsets, originals))
-        })
-        .await?;
-        let rejects = offsets.into_iter().zip(originals).map(|(byte_offset, (original, length))| Reject {
-            byte_offset,
-            column: Some(column),
-            reason: reason.to_owned(),
-            length,
-            original,
-        });
-        let rejects: Vec<_> = rejects.collect();
-        record::reject(&transaction, context.generation, table.file, &rejects).await?;
-        record::set_aside_later(&transaction, context.generation, table.file, rejects.len()).await?;
+        for some in positions.chunks(ORIGINALS_AT_A_TIME) {
+            let offsets: Vec<u64> = some.iter().copied().map(unsigned).collect();
+            let (offsets, originals) = blocking(file, move |file| {
+                let originals = file.lines_at(&offsets)?;
+                Ok((offsets, originals))
+            })
+            .await?;
+            let rejects = offsets.into_iter().zip(originals).map(|(byte_offset, (original, length))| {
+                Reject { byte_offset, column: Some(column), reason: reason.to_owned(), length, original }
+            });
+            let rejects: Vec<_> = rejects.collect();
+            record::reject(&transaction, context.generation, table.file, &rejects).await?;
+        }
+        record::set_aside_later(&transaction, context.generation, table.file, positions.len()).await?;
         let counts = record::file_counts(&transaction, context.generation, table.file).await?.counts;
         transaction.commit().await?;
         if counts.set_aside > context.options.limit.allowed(counts.read) {
@@ -250,5 +256,8 @@ async fn set_aside(
     }
 }
 
-/// Bounds the memory that rows take while they are set aside; a row is a few hundred bytes.
-const SET_ASIDE_AT_A_TIME: i64 = 10_000;
+/// Finding them reads the whole table; a position is eight bytes.
+const SET_ASIDE_AT_A_TIME: i64 = 100_000;
+
+/// Of a row up to 64 KiB are kept.
+const ORIGINALS_AT_A_TIME: usize = 256;

@@ -36,6 +36,9 @@ pub use rejects::{RejectLimit, RejectLimitError};
 /// How many things are done at a time, in every step: as many as the database has cores to spare.
 pub const DEFAULT_WORKERS: u8 = 2;
 
+/// The most that the answer of one endpoint may come to, in bytes of JSON. The largest real one is some 11 KB.
+const LARGEST_ANSWER: usize = 16 << 20;
+
 /// How a load is to be done.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
@@ -115,6 +118,20 @@ pub enum LoadError {
     /// All rows of product.csv were set aside.
     #[error("product.csv has no row that can be loaded, and an empty catalog is not published")]
     NoProducts,
+    /// An answer would be larger than the service can hold.
+    #[error("the {table} of {parent} come to more than {} MiB of JSON, and that is the most", LARGEST_ANSWER >> 20)]
+    TooLarge {
+        /// Whose rows are too many.
+        table: &'static str,
+        /// `product 7`, `style 12`.
+        parent: String,
+    },
+    /// The oldest catalog, which makes room for the next, is still being read.
+    #[error(
+        "the previous catalog is still being read, so it can't make room for the next; find its reader in \
+         pg_stat_activity, end it, and load again: the load goes on from here"
+    )]
+    PreviousIsRead,
     /// The rejects could not be written.
     #[error("cannot write the rows set aside to {}: {cause}", path.display())]
     Rejects {
@@ -145,7 +162,9 @@ pub(crate) struct Context {
 
 impl Context {
     async fn connect(&self) -> Result<Client, LoadError> {
-        Ok(database::connect(&self.config).await?)
+        let client = database::connect(&self.config).await?;
+        record::join_work(&client).await?;
+        Ok(client)
     }
 
     fn file(&self, table: &Table) -> Option<&SourceFile> {
@@ -157,7 +176,7 @@ impl Context {
 ///
 /// One load runs at a time in a database; a second waits, and says so.
 pub async fn load(config: &Config, dataset: Dataset, options: LoadOptions) -> Result<Summary, LoadError> {
-    rejects::create(&options.rejects)?; // to be told now, not after the load, if it can't be written
+    rejects::check_place(&options.rejects, &dataset.files)?;
     let pending = migrate::pending(config).await.map_err(LoadError::Schema)?;
     if !pending.is_empty() {
         migrate::migrate(config).await.map_err(|cause| LoadError::Migrate { pending, cause })?;
@@ -183,17 +202,16 @@ pub async fn load(config: &Config, dataset: Dataset, options: LoadOptions) -> Re
         files: dataset.files,
     });
     let built = build(&context, &client, begun.step).await;
+    if let Err(error) = &built {
+        note_failure(&context, &client, error).await?;
+    }
     // Whatever came of it, what was set aside is told; and before anything is published, so that a load that exits
     // with an error has published nothing.
-    let reasons = rejects::write(&context, &client).await;
-    let mut steps = match built {
-        Ok(steps) => steps,
-        Err(error) => {
-            note_failure(&context, &client, &error).await?;
-            return Err(error);
-        }
-    };
-    let reasons = reasons?;
+    let written = rejects::write(&context, &client).await;
+    if let (Err(_), Err(error)) = (&built, &written) {
+        progress.say(&error.to_string());
+    }
+    let (mut steps, reasons) = (built?, written?);
     record::enter(&client, context.generation, Step::Publish).await?;
     let publishing = Instant::now();
     publish::run(&context, &mut client).await?;
@@ -215,9 +233,17 @@ async fn build(context: &Arc<Context>, client: &Client, from: Step) -> Result<Ve
         match step {
             Step::Load => read_files::run(context).await?,
             Step::Index => index::run(context).await?,
-            Step::Assemble | Step::Publish => assemble::run(context).await?,
+            _ => assemble::run(context).await?,
         }
         seconds.push((step, begun.elapsed().as_secs_f64()));
+    }
+    // Each step looks at this for itself, to end early; a run that was killed meanwhile, or had another limit, may
+    // have left it to this one.
+    for file in &context.files {
+        let counts = record::file_counts(client, context.generation, file.table.file).await?.counts;
+        if counts.set_aside > context.options.limit.allowed(counts.read) {
+            return Err(context.too_many_rejects(file.table.file, counts));
+        }
     }
     Ok(seconds)
 }
@@ -225,8 +251,13 @@ async fn build(context: &Arc<Context>, client: &Client, from: Step) -> Result<Ve
 /// Records a failure that no further run of the same load can mend. Any other leaves the load where it is, to be
 /// taken up again.
 async fn note_failure(context: &Context, client: &Client, error: &LoadError) -> Result<(), LoadError> {
-    if matches!(error, LoadError::TooManyRejects { .. } | LoadError::NoProducts | LoadError::Inconsistent(_))
-    {
+    if matches!(
+        error,
+        LoadError::TooManyRejects { .. }
+            | LoadError::NoProducts
+            | LoadError::TooLarge { .. }
+            | LoadError::Inconsistent(_)
+    ) {
         record::fail(client, context.generation, &error.to_string()).await?;
     }
     Ok(())

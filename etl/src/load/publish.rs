@@ -21,7 +21,9 @@ const GRANTS: &str = "grant usage on schema catalog_next to atelier_reader, atel
      grant select on catalog_next.skus to atelier_cart";
 
 pub(super) async fn run(context: &Context, client: &mut Client) -> Result<(), LoadError> {
-    let task = context.options.progress.steps("publishing", 2);
+    let progress = &context.options.progress;
+    record::lock_swap(client, || progress.say("a rollback is under way: waiting for it to end")).await?;
+    let task = progress.steps("publishing", 2);
     drop_previous(context, client).await?;
     task.advance(1);
     let transaction = client.transaction().await?;
@@ -59,6 +61,9 @@ async fn drop_previous(context: &Context, client: &mut Client) -> Result<(), Loa
                 context.options.progress.say("someone still reads the previous catalog: trying again");
                 tokio::time::sleep(std::time::Duration::from_millis(500)).await;
             }
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                return Err(LoadError::PreviousIsRead);
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -84,10 +89,11 @@ impl From<tokio_postgres::Error> for RollbackError {
 }
 
 /// Lets the previous catalog be served again, at once, and keeps the present one as the previous: rolling back twice
-/// changes nothing. Answers the generation that is served now. `on_wait` is called if a load has to be waited for.
+/// changes nothing. Answers the generation that is served now. A load that is running goes on; only while it publishes
+/// it has to be waited for, and `on_wait` is called.
 pub async fn rollback(config: &Config, on_wait: impl FnOnce()) -> Result<i32, RollbackError> {
     let mut client = database::connect(config).await?;
-    record::lock_loader(&client, on_wait).await?;
+    record::lock_swap(&client, on_wait).await?;
     let transaction = client.transaction().await?;
     let both =
         schema_exists(&transaction, "catalog").await? && schema_exists(&transaction, "catalog_prev").await?;

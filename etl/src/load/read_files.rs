@@ -53,6 +53,7 @@ async fn load_file(context: Arc<Context>, file: SourceFile) -> Result<(), LoadEr
     if record::lock_file(&transaction, generation, name).await? {
         return Ok(());
     }
+    record::forget_rejects(&transaction, generation, name).await?;
     transaction.batch_execute(&create_table(file.table, generation)).await?;
 
     let task = context.options.progress.bytes(name, file.size);
@@ -190,7 +191,7 @@ fn read_rows(
                     length: line.length,
                     original,
                 });
-                gave_up = limit.is_hopeless(&counts, offset - file.body_offset, file.size - file.body_offset);
+                gave_up = limit.is_hopeless(&counts, file.size.saturating_sub(offset));
             }
         }
         let is_full = encoder.len() >= CHUNK || rejects_bytes >= REJECTS_HELD;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use futures_util::{TryStreamExt, pin_mut};
@@ -59,14 +59,14 @@ impl RejectLimit {
         }
     }
 
-    /// Whether a file that was read as far as `done` of `total` bytes is past any hope: even if the rest of it had
-    /// twice as many rows for its size, and all of them good.
-    pub(super) fn is_hopeless(self, counts: &Counts, done: u64, total: u64) -> bool {
-        let per_row = (done / counts.read.max(1)).max(1);
-        let at_most = counts.read + 2 * total.saturating_sub(done) / per_row;
-        counts.set_aside > self.allowed(at_most)
+    /// Whether a file of which so many bytes remain is past any hope, be they as many rows as they can, and all good.
+    pub(super) fn is_hopeless(self, counts: &Counts, remaining: u64) -> bool {
+        counts.set_aside > self.allowed(counts.read + remaining / SHORTEST_ROW)
     }
 }
+
+/// `1,1,1` and its line ending, in bytes.
+const SHORTEST_ROW: u64 = 6;
 
 impl Context {
     pub(super) fn too_many_rejects(&self, file: &'static str, counts: Counts) -> LoadError {
@@ -98,7 +98,7 @@ pub(super) async fn write(
         .await?;
     let path = &context.options.rejects;
     let failed = |cause| LoadError::Rejects { path: path.clone(), cause };
-    let mut output = create(path)?;
+    let (mut output, unfinished) = create(path).map_err(failed)?;
     let rows = client
         .query_raw(
             "select file, line, byte_offset, column_name, reason, original from etl.reject
@@ -118,21 +118,44 @@ pub(super) async fn write(
         output.write_all(b"\n").map_err(failed)?;
     }
     output.flush().map_err(failed)?;
+    std::fs::rename(unfinished, path).map_err(failed)?;
     Ok(reasons.iter().map(|row| (row.get(0), row.get(1), unsigned(row.get(2)))).collect())
 }
 
-/// Begins the file, in place of one that is there.
-pub(super) fn create(path: &Path) -> Result<BufWriter<File>, LoadError> {
-    let begin = || {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
+/// Refuses a place that is in the dataset's folder, where the file would be found as if it belonged there, or that is
+/// one of its files by another name; and one that cannot be written, which is better told before a load than after.
+/// What is there is left as it is.
+pub(super) fn check_place(path: &Path, files: &[SourceFile]) -> Result<(), LoadError> {
+    let failed = |cause| LoadError::Rejects { path: path.to_owned(), cause };
+    let taken = |why: &str| failed(io::Error::new(io::ErrorKind::InvalidInput, why.to_owned()));
+    let absolute = std::path::absolute(path).map_err(failed)?;
+    // The folder may yet have to be made: then what counts is where it will be made.
+    let folder = absolute.ancestors().skip(1).find_map(|ancestor| ancestor.canonicalize().ok());
+    for file in files {
+        let of_dataset = file.path.parent().and_then(|folder| folder.canonicalize().ok());
+        if let (Some(folder), Some(of_dataset)) = (&folder, of_dataset)
+            && folder.starts_with(of_dataset)
+        {
+            return Err(taken("it is in the dataset's own folder: expected another (--rejects FILE)"));
         }
-        let mut output = BufWriter::new(File::create(path)?);
-        output.write_all(b"file,line,byte_offset,column,reason,original\n")?;
-        output.flush()?;
-        Ok(output)
-    };
-    begin().map_err(|cause| LoadError::Rejects { path: path.to_owned(), cause })
+        if path.canonicalize().is_ok_and(|path| file.path.canonicalize().is_ok_and(|file| path == file)) {
+            return Err(taken("it is a file of the dataset: expected another (--rejects FILE)"));
+        }
+    }
+    if let Some(folder) = absolute.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    File::options().append(true).create(true).open(path).map(drop).map_err(failed)
+}
+
+/// Begins the file under a name for the meantime, so that one that is there stays until the new one is complete.
+fn create(path: &Path) -> io::Result<(BufWriter<File>, PathBuf)> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".unfinished");
+    let unfinished = path.with_file_name(name);
+    let mut output = BufWriter::new(File::create(&unfinished)?);
+    output.write_all(b"file,line,byte_offset,column,reason,original\n")?;
+    Ok((output, unfinished))
 }
 
 /// Whatever the bytes are, they come out of a CSV reader as they went in.

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::copy_out::{CopyOut, Row};
-use super::super::{Context, LoadError, json};
+use super::super::{Context, LARGEST_ANSWER, LoadError, json};
 use super::rows::{among, features, photos, related, skus, styles};
 use crate::record;
 use crate::table::TABLES;
@@ -141,6 +141,9 @@ impl Assembler {
                 self.merged.styles += 1;
             }
             styles_answer.extend_from_slice(b"]}");
+            if styles_answer.len() > LARGEST_ANSWER {
+                return Err(LoadError::TooLarge { table: "styles", parent: format!("product {id}") });
+            }
             self.put_document(&mut documents, id, &product, &styles_answer, &related_answer)?;
         }
         Ok(documents.into())

@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 
 use super::super::copy_out::{CopyOut, Row};
-use super::super::{LoadError, json};
+use super::super::{LARGEST_ANSWER, LoadError, json};
 
 /// What the rows of one parent come to: JSON, the elements joined by commas.
 struct Group {
@@ -19,9 +19,11 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// Reads rows whose first column is the parent, and which come in its order; `element` writes the rest.
+    /// Reads rows of `table` whose first column is the parent, a row `of` its kind, and which come in its order;
+    /// `element` writes the rest.
     async fn read(
         client: &Client,
+        (table, of): (&'static str, &str),
         select: &str,
         element: impl Fn(&mut Vec<u8>, &mut Row) -> Result<(), LoadError>,
     ) -> Result<Self, LoadError> {
@@ -36,6 +38,9 @@ impl Groups {
                     element(&mut json, &mut row)?;
                     last.json.end = json.len();
                     last.rows += 1;
+                    if last.json.len() > LARGEST_ANSWER {
+                        return Err(LoadError::TooLarge { table, parent: format!("{of} {parent}") });
+                    }
                 }
                 Some(last) if last.parent > parent => {
                     return Err(LoadError::Inconsistent(format!("rows came out of order: {select}")));
@@ -70,7 +75,7 @@ pub(super) async fn features(client: &Client, range: &str) -> Result<Groups, Loa
         "select product_id, feature, value from catalog_next.features
          where product_id {range} order by product_id, position"
     );
-    Groups::read(client, &select, |out, row| {
+    Groups::read(client, ("features", "product"), &select, |out, row| {
         out.extend_from_slice(b"{\"feature\":");
         json::string(out, row.text()?)?;
         out.extend_from_slice(b",\"value\":");
@@ -86,7 +91,7 @@ pub(super) async fn related(client: &Client, range: &str) -> Result<Groups, Load
         "select product_id, related_product_id from catalog_next.related
          where product_id {range} order by product_id, position"
     );
-    Groups::read(client, &select, |out, row| {
+    Groups::read(client, ("related", "product"), &select, |out, row| {
         json::integer(out, row.integer()?);
         Ok(())
     })
@@ -98,7 +103,7 @@ pub(super) async fn photos(client: &Client, of_styles: &str) -> Result<Groups, L
         "select style_id, thumbnail_url, url from catalog_next.photos
          where style_id {of_styles} order by style_id, position"
     );
-    Groups::read(client, &select, |out, row| {
+    Groups::read(client, ("photos", "style"), &select, |out, row| {
         out.extend_from_slice(b"{\"thumbnail_url\":");
         json::string(out, row.text()?)?;
         out.extend_from_slice(b",\"url\":");
@@ -114,7 +119,7 @@ pub(super) async fn skus(client: &Client, of_styles: &str) -> Result<Groups, Loa
         "select style_id, id, quantity, size from catalog_next.skus
          where style_id {of_styles} order by style_id, position"
     );
-    Groups::read(client, &select, |out, row| {
+    Groups::read(client, ("skus", "style"), &select, |out, row| {
         out.push(b'"');
         json::integer(out, row.integer()?);
         out.extend_from_slice(b"\":{\"quantity\":");
