@@ -176,7 +176,7 @@ async fn a_load_that_was_killed_before_its_failure_was_recorded_keeps_to_the_lim
     let (dir, database) = (workplace(), Database::create().await.unwrap());
     edit(&dir, "skus.csv", |lines| lines[100..104].iter_mut().for_each(|line| line.push_str(",more")));
     edit(&dir, "photos.csv", |lines| {
-        lines.extend((1..=4).map(|n| format!("{},99999,\"u\",\"t\"", 900_000 + n)))
+        lines.extend((1..=4).map(|n| format!("{},99999,\"u\",\"t\"", 900_000 + n)));
     });
     let before_failure = |step: &'static str| {
         let set = format!("update etl.load set step = '{step}', failure = null, ended_at = null");

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("atelier-host: {error:#}"); // one line, whatever RUST_BACKTRACE says
+            eprintln!("error: {error:#}"); // one line, whatever RUST_BACKTRACE says
             ExitCode::FAILURE
         }
     }

@@ -73,18 +73,18 @@ async fn output(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
 async fn a_wrong_variable_stops_it_with_one_clear_line() {
     let url = ("DATABASE_URL", "postgresql://reader:s3cret@localhost/atelier");
     for (variables, expected) in [
-        (&[][..], "Error: DATABASE_URL is not set: expected an address such as "),
+        (&[][..], "error: DATABASE_URL is not set: expected an address such as "),
         (
             &[url, ("LISTEN", "3000")],
-            "Error: LISTEN=3000: expected an address and a port such as 127.0.0.1:3000",
+            "error: LISTEN=3000: expected an address and a port such as 127.0.0.1:3000",
         ),
         (
             &[url, ("DATABASE_CONNECTIONS", "0")],
-            "Error: DATABASE_CONNECTIONS=0: expected a whole number from 1 to 64",
+            "error: DATABASE_CONNECTIONS=0: expected a whole number from 1 to 64",
         ),
         (
             &[("DATABASE_URL", "postgresql://reader:s3cret@db/atelier")],
-            "Error: DATABASE_URL=(host db): expected ",
+            "error: DATABASE_URL=(host db): expected ",
         ),
     ] {
         let output = output(variables, &[]).await;
@@ -103,7 +103,7 @@ async fn a_port_that_is_taken_stops_it_with_a_clear_line() {
     let output = output(&[("DATABASE_URL", "host=/nowhere user=nobody"), ("LISTEN", &listen)], &[]).await;
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
-    assert!(said.starts_with(&format!("Error: cannot listen on LISTEN={listen}")), "{said}");
+    assert!(said.starts_with(&format!("error: cannot listen on LISTEN={listen}")), "{said}");
 }
 
 #[tokio::test]

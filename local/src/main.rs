@@ -69,7 +69,7 @@ async fn main() -> ExitCode {
         }),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("atelier-local: {error:#}");
+        eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
 }

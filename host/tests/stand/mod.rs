@@ -59,14 +59,15 @@ impl Served {
 pub(crate) async fn publish(database: &Database) {
     let dir = tempfile::tempdir().unwrap();
     let generated = etl::generate::Options { scale: 0.0001, seed: 1, older_copy: false };
-    etl::generate::generate(&generated, dir.path(), |_| {}).unwrap();
+    let set = dir.path().join("set");
+    etl::generate::generate(&generated, &set, |_| {}).unwrap();
     let options = LoadOptions {
         limit: RejectLimit::default(),
         rejects: dir.path().join("rejects.csv"),
         workers: usize::from(DEFAULT_WORKERS),
         progress: Progress::Silent,
     };
-    let dataset = Dataset::open(dir.path(), Some("tested")).unwrap();
+    let dataset = Dataset::open(&set, Some("tested")).unwrap();
     etl::load::load(&database.config(), dataset, options).await.unwrap();
 }
 
