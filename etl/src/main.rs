@@ -56,13 +56,13 @@ enum Command {
     Load {
         #[command(flatten)]
         database: Database,
-        /// What the dataset is called in the record; the folder's name if not given
+        /// What the dataset is called in the record [default: the folder's name]
         #[arg(long, value_name = "NAME")]
         dataset: Option<String>,
         /// How many rows of a file may be set aside: a number, or a percentage, which allows 100 in any case
         #[arg(long, value_name = "N|P%", default_value = "0.1%")]
         max_rejects: RejectLimit,
-        /// Where the rows that were set aside are written as CSV [default: ./rejects/<dataset>.csv]
+        /// Where the rows that were set aside are written as CSV [default: ./rejects/NAME.csv]
         #[arg(long, value_name = "FILE")]
         rejects: Option<PathBuf>,
         /// How many things are done at a time: as many as the database has cores to spare
