@@ -48,6 +48,10 @@ const LARGEST_HEADER_BYTES: usize = 32 * 1024;
 /// will have been closed by then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a client may leave an answer unread, or unacknowledged, before its connection is ended.
+#[cfg(target_os = "linux")]
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// What every connection needs.
 #[derive(Debug)]
 struct Host {
@@ -111,8 +115,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                // Answers are written whole, so waiting to fill a packet only costs time.
-                if let Err(error) = stream.set_nodelay(true) {
+                if let Err(error) = set_options(&stream) {
                     tracing::debug!(cause = %error, "a connection was gone before it was served");
                 }
                 return stream;
@@ -123,6 +126,15 @@ async fn accept(listener: &TcpListener) -> TcpStream {
             }
         }
     }
+}
+
+fn set_options(stream: &TcpStream) -> std::io::Result<()> {
+    // Answers are written whole, so waiting to fill a packet only costs time.
+    stream.set_nodelay(true)?;
+    // Other systems have no such limit; there a client that never reads keeps its connection.
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT))?;
+    Ok(())
 }
 
 impl Host {
@@ -144,6 +156,9 @@ impl Host {
     async fn read(&self, body: Incoming) -> Result<Bytes, Problem> {
         if body.is_end_stream() {
             return Ok(Bytes::new());
+        }
+        if body.size_hint().lower() > LARGEST_BODY_BYTES as u64 {
+            return Err(Problem::body_too_large()); // it was announced, so there is no need to wait for it
         }
         let whole = Limited::new(body, LARGEST_BODY_BYTES).collect();
         match tokio::time::timeout(self.body_timeout, whole).await {

@@ -44,6 +44,30 @@ async fn it_goes_on_serving_when_the_next_catalog_takes_over() {
 }
 
 #[tokio::test]
+async fn a_database_connection_that_stops_answering_is_given_up() {
+    let database = Database::create().await.unwrap();
+    publish(&database).await;
+    let variables = [("DATABASE_CONNECTIONS", "2"), ("DATABASE_STATEMENT_TIMEOUT", "300ms")];
+    let host = Served::start(&database, &variables).await;
+    until(host.address, "GET /readyz HTTP/1.1", " 200 ").await;
+    let select =
+        "select pid from pg_stat_activity where usename = 'atelier_host' and datname = current_database()";
+    let backend: i32 = database.connect().await.unwrap().query(select, &[]).await.unwrap()[0].get(0);
+    let signal = |name: &str| {
+        let kill = format!("kill -s {name} {backend}");
+        std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success()
+    };
+    assert!(signal("STOP"));
+    let mut answers = Vec::new();
+    for _ in 0..20 {
+        answers.push(ask(host.address, "GET /products/1/styles HTTP/1.1").await);
+    }
+    assert!(signal("CONT"));
+    // A read that met the silent connection was asked again of the other one.
+    assert!(answers.iter().all(|answer| answer.starts_with("HTTP/1.1 200 ")), "{answers:?}");
+}
+
+#[tokio::test]
 async fn a_lost_database_connection_is_made_again() {
     let database = Database::create().await.unwrap();
     publish(&database).await;

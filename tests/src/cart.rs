@@ -197,9 +197,9 @@ pub async fn a_sku_that_does_not_exist_is_422(service: &impl Transport) {
     for sku in [5, 13, 2_147_483_647] {
         assert_eq!(add(service, &who, &format!(r#"{{"sku_id":{sku}}}"#)).await.status, 422, "{sku}");
     }
-    for sku in ["0", "-1", "2147483648", "99999999999999999999"] {
+    for sku in ["0", "-1", "2147483648", "9223372036854775807"] {
         let answer = add(service, &who, &format!(r#"{{"sku_id":{sku}}}"#)).await;
-        assert!([400, 422].contains(&answer.status.as_u16()), "{sku}: {}", answer.status);
+        assert_eq!(answer.status.as_u16(), 422, "{sku}");
     }
     assert_eq!(cart_of(service, &who).await, "[]");
 }

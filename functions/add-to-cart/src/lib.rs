@@ -38,10 +38,14 @@ async fn add_to_cart(app: &App, request: &Request) -> Result<Response, Problem> 
     };
     match request.timing.database(app.cart.add(&owner, sku_id, count)).await? {
         Addition::Added => Ok(Response::created().with_cookie(cookie)),
-        Addition::UnknownSku => Err(Problem::unprocessable("There is no sku with this id.")),
+        Addition::UnknownSku => Err(unknown_sku()),
         Addition::TooManyLines => Err(Problem::unprocessable("A cart holds at most 100 different skus.")),
         Addition::TooManyOfSku => Err(Problem::unprocessable("A cart holds at most 9999 of a sku.")),
     }
+}
+
+fn unknown_sku() -> Problem {
+    Problem::unprocessable("There is no sku with this id.")
 }
 
 fn wanted(request: &Request) -> Result<(i32, i32), Problem> {
@@ -52,9 +56,9 @@ fn wanted(request: &Request) -> Result<(i32, i32), Problem> {
         .map_err(|_| Problem::bad_request("The body must be JSON such as {\"sku_id\":1,\"count\":1}."))?;
     let wanted: Wanted = serde_json::from_value(members.into())
         .map_err(|_| Problem::bad_request("The body must be JSON such as {\"sku_id\":1,\"count\":1}."))?;
-    let sku_id = i32::try_from(wanted.sku_id).ok().filter(|sku_id| *sku_id >= 1);
     let count = i32::try_from(wanted.count).ok().filter(|count| (1..=99).contains(count));
-    let sku_id = sku_id.ok_or(Problem::bad_request("sku_id is a whole number from 1 to 2147483647."))?;
+    // A whole number beyond what ids can be is no fault of form: it is a sku that does not exist.
+    let sku_id = i32::try_from(wanted.sku_id).map_err(|_| unknown_sku())?;
     let count = count.ok_or(Problem::bad_request("count is a whole number from 1 to 99."))?;
     Ok((sku_id, count))
 }

@@ -1,9 +1,10 @@
 //! One connection: how it is made, made again when it is lost, and what it has prepared.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{Notify, OnceCell, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{NoTls, Row, Statement};
 
@@ -16,6 +17,10 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// Short enough that readers are back soon after the database is, long enough not to be a burden on one that
 /// starts.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// How much longer than a statement's own time limit an answer may take: Postgres has given the statement up by
+/// then, and said so.
+const LENIENCE: Duration = Duration::from_millis(250);
 
 /// Where a connection is put while it is up.
 #[derive(Debug, Default)]
@@ -30,8 +35,14 @@ impl Slot {
         connection.as_ref().filter(|connection| !connection.client.is_closed()).cloned()
     }
 
-    fn put(&self, connection: Option<Connection>) {
-        *self.connection.write().unwrap_or_else(PoisonError::into_inner) = connection.map(Arc::new);
+    fn put(&self, connection: Connection) -> Arc<Connection> {
+        let connection = Arc::new(connection);
+        *self.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&connection));
+        connection
+    }
+
+    fn clear(&self) {
+        *self.connection.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -40,15 +51,47 @@ impl Slot {
 pub(super) struct Connection {
     client: tokio_postgres::Client,
     prepared: [OnceCell<Statement>; SLOTS],
+    /// How long it may be silent while an answer is due.
+    patience: Duration,
+    made: Instant,
+    /// When it last answered, in milliseconds since it was made.
+    answered_at: AtomicU64,
+    stalled: Notify,
 }
 
 impl Connection {
+    fn new(client: tokio_postgres::Client, patience: Duration) -> Self {
+        let (prepared, answered_at, stalled) = Default::default();
+        Self { client, prepared, patience, made: Instant::now(), answered_at, stalled }
+    }
+
     /// Sends one statement and collects its rows. A statement is prepared on its first use and not when
     /// connecting: before the first publish there is nothing to prepare it against.
     pub(super) async fn query(&self, sql: &Sql, parameters: Parameters<'_>) -> Result<Vec<Row>, Error> {
-        let prepare = || self.client.prepare(sql.text);
-        let statement = self.prepared[sql.slot].get_or_try_init(prepare).await?;
-        Ok(self.client.query(statement, parameters).await?)
+        let asked = async {
+            let prepare = || self.client.prepare(sql.text);
+            let statement = self.prepared[sql.slot].get_or_try_init(prepare).await?;
+            self.client.query(statement, parameters).await
+        };
+        let Ok(answer) = timeout(self.patience, asked).await else {
+            // Busy with others, it is only slow. Silent to all, its peer hangs or is gone without a word, and whoever
+            // is sent here would wait in vain.
+            if self.since_made() - self.answered_at.load(Ordering::Relaxed) >= self.patience_ms() {
+                self.stalled.notify_one();
+                return Err(Error::STALLED);
+            }
+            return Err(Error::SILENT);
+        };
+        self.answered_at.store(self.since_made(), Ordering::Relaxed);
+        Ok(answer?)
+    }
+
+    fn since_made(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn patience_ms(&self) -> u64 {
+        u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -60,13 +103,15 @@ pub(super) async fn keep(config: config::Database, slot: Arc<Slot>, connected: A
         let started = Instant::now();
         match timeout(config.connect_timeout, settings.connect(NoTls)).await {
             Ok(Ok((client, connection))) => {
-                slot.put(Some(Connection { client, prepared: Default::default() }));
+                let up = slot.put(Connection::new(client, config.statement_timeout + LENIENCE));
                 connected.send_modify(|count| *count += 1);
                 tracing::debug!("connected to the database");
-                let ended = connection.await;
-                slot.put(None);
+                let cause = tokio::select! {
+                    ended = connection => ended.err().map(|error| chain(&error)),
+                    () = up.stalled.notified() => Some("it does not answer".to_owned()),
+                };
+                slot.clear();
                 connected.send_modify(|count| *count -= 1);
-                let cause = ended.err().map(|error| chain(&error));
                 tracing::warn!(cause, "lost a connection to the database, connecting again");
             }
             Ok(Err(error)) => tracing::warn!(cause = chain(&error), "cannot connect to the database"),

@@ -44,6 +44,9 @@ impl Error {
     /// No connection is up.
     pub(crate) const UNCONNECTED: Self = Self { kind: Kind::Unreachable, source: None };
 
+    /// The connection that was used has answered nobody for longer than any statement may take.
+    pub(crate) const STALLED: Self = Self { kind: Kind::Unreachable, source: None };
+
     /// Postgres has neither answered nor given up.
     pub(crate) const SILENT: Self = Self { kind: Kind::Busy, source: None };
 
