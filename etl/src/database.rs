@@ -1,8 +1,8 @@
 //! Connections of the loader, and what to say when the database refuses.
 
-use std::error::Error;
 use std::time::Duration;
 
+use shared::database::chain;
 use tokio_postgres::{Client, Config, NoTls};
 
 /// What every session of the loader begins with. It works as `atelier_loader` whoever logged in, so that the schemas
@@ -49,18 +49,4 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
     };
     let detail = refusal.detail().map(|d| format!(" ({d})")).unwrap_or_default();
     format!("{}{detail} [{code}]{hint}", refusal.message())
-}
-
-/// An error and what caused it, in one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let text = inner.to_string();
-        if !line.ends_with(&text) {
-            line = format!("{line}: {text}");
-        }
-        cause = inner.source();
-    }
-    line
 }

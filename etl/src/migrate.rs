@@ -24,7 +24,7 @@ pub enum MigrateError {
     #[error("cannot migrate the database: {}", crate::database::describe(.0))]
     Database(tokio_postgres::Error),
     /// A migration failed; those before it are applied.
-    #[error("a migration failed: {}", crate::database::chain(.0))]
+    #[error("a migration failed: {}", shared::database::chain(.0))]
     Migration(refinery::Error),
 }
 

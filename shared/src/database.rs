@@ -19,9 +19,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::config;
-pub(crate) use connection::chain;
 use connection::{Connection, Slot};
-pub use error::{Error, Kind};
+pub use error::{Error, Kind, chain};
 pub(crate) use gather::Gather;
 
 /// One SQL statement. Each connection prepares it when it first needs it and keeps it in the place `slot`.

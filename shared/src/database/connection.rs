@@ -8,7 +8,7 @@ use tokio::sync::{Notify, OnceCell, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{NoTls, Row, Statement};
 
-use super::{Error, Parameters, SLOTS, Sql};
+use super::{Error, Parameters, SLOTS, Sql, chain};
 use crate::config;
 
 /// The first wait before connecting again; it doubles with every failure up to [`LONGEST_WAIT`].
@@ -146,16 +146,4 @@ fn settings(config: &config::Database) -> tokio_postgres::Config {
 /// together.
 fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
-/// An error and what caused it, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    line
 }

@@ -29,6 +29,21 @@ pub enum Kind {
 /// Shared, because one statement may have failed for many.
 type Source = Arc<dyn std::error::Error + Send + Sync>;
 
+/// An error and what caused it, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        // Some errors say in their own line what caused them.
+        if !line.ends_with(&text) {
+            line = format!("{line}: {text}");
+        }
+        source = cause.source();
+    }
+    line
+}
+
 impl Kind {
     fn description(self) -> &'static str {
         match self {
