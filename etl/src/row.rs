@@ -59,14 +59,9 @@ impl Encoder {
         self.ids_ascend
     }
 
-    /// The bytes collected so far.
-    pub fn len(&self) -> usize {
+    /// How many bytes are collected so far.
+    pub fn collected(&self) -> usize {
         self.rows.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
     }
 
     /// Hands over what was collected.

@@ -211,21 +211,20 @@ pub async fn load(config: &Config, dataset: Dataset, options: LoadOptions) -> Re
     if let (Err(_), Err(error)) = (&built, &written) {
         progress.say(&error.to_string());
     }
-    let (mut steps, reasons) = (built?, written?);
+    let ((mut steps, files), reasons) = (built?, written?);
     record::enter(&client, context.generation, Step::Publish).await?;
     let publishing = Instant::now();
     publish::run(&context, &mut client).await?;
     steps.push((Step::Publish, publishing.elapsed().as_secs_f64()));
-    let mut files = Vec::new();
-    for file in &context.files {
-        let counts = record::file_counts(&client, begun.generation, file.table.file).await?.counts;
-        files.push(FileSummary { file: file.table.file, size: file.size, counts });
-    }
     Ok(Summary { generation: begun.generation, files, reasons, steps })
 }
 
-/// Every step but the last, each with the seconds it took.
-async fn build(context: &Arc<Context>, client: &Client, from: Step) -> Result<Vec<(Step, f64)>, LoadError> {
+/// Every step but the last, each with the seconds it took, and what became of each file by then.
+async fn build(
+    context: &Arc<Context>,
+    client: &Client,
+    from: Step,
+) -> Result<(Vec<(Step, f64)>, Vec<FileSummary>), LoadError> {
     let mut seconds = Vec::new();
     for step in [Step::Load, Step::Index, Step::Assemble].into_iter().filter(|step| *step >= from) {
         record::enter(client, context.generation, step).await?;
@@ -239,13 +238,15 @@ async fn build(context: &Arc<Context>, client: &Client, from: Step) -> Result<Ve
     }
     // Each step looks at this for itself, to end early; a run that was killed meanwhile, or had another limit, may
     // have left it to this one.
+    let mut files = Vec::new();
     for file in &context.files {
         let counts = record::file_counts(client, context.generation, file.table.file).await?.counts;
         if counts.set_aside > context.options.limit.allowed(counts.read) {
             return Err(context.too_many_rejects(file.table.file, counts));
         }
+        files.push(FileSummary { file: file.table.file, size: file.size, counts });
     }
-    Ok(seconds)
+    Ok((seconds, files))
 }
 
 /// Records a failure that no further run of the same load can mend. Any other leaves the load where it is, to be

@@ -194,7 +194,7 @@ fn read_rows(
                 gave_up = limit.is_hopeless(&counts, file.size.saturating_sub(offset));
             }
         }
-        let is_full = encoder.len() >= CHUNK || rejects_bytes >= REJECTS_HELD;
+        let is_full = encoder.collected() >= CHUNK || rejects_bytes >= REJECTS_HELD;
         if is_full || gave_up {
             // Rejects interrupt the COPY, so they wait until there are many or the file ends.
             let with_rejects = rejects_bytes >= REJECTS_HELD || gave_up;
