@@ -9,11 +9,12 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use local::program;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::median;
-use crate::stage::{CATALOG, Stage, program, psql, succeed};
+use crate::stage::{CATALOG, Stage, psql, succeed};
 
 const RAW: &str = "raw_copy";
 

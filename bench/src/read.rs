@@ -9,12 +9,12 @@ use std::process::{Command as StdCommand, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use local::{Guarded, HOST_LOGIN, Watch, create_host_login};
+use local::{Guarded, HOST_LOGIN, Watch, create_host_login, program};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-use crate::stage::{CATALOG, Stage, program};
+use crate::stage::{CATALOG, Stage};
 use crate::{Options, load, median};
 
 const SCRIPT: &str = include_str!("../wrk.lua");

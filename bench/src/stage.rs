@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use local::{Address, Binaries, Cluster, SUPERUSER, Settings};
+use local::{Address, Binaries, Cluster, SUPERUSER, Settings, program};
 use tokio::process::Command;
 
 use crate::Options;
@@ -71,13 +71,6 @@ impl Stage {
         self.cluster.stop().await?;
         Ok(())
     }
-}
-
-/// A program of this workspace, built into the same folder as this one.
-pub(crate) fn program(name: &str) -> Result<PathBuf> {
-    let found = std::env::current_exe().context("cannot tell where this program is")?.with_file_name(name);
-    ensure!(found.is_file(), "{} is missing: `make bench` builds it", found.display());
-    Ok(found)
 }
 
 /// The client of the server in use, or of the path where that came without one.

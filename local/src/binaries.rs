@@ -1,10 +1,20 @@
-//! Finds the programs of a Postgres server on this machine.
+//! Finds the programs of a Postgres server on this machine, and those of this workspace.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+
+/// A program of this workspace, built into the same folder as the one that is running.
+///
+/// # Errors
+/// [`Error::NotBuilt`] if it is not there.
+pub fn program(name: &str) -> Result<PathBuf, Error> {
+    let own = env::current_exe().map_err(Error::io("find", Path::new("this program")))?;
+    let found = own.with_file_name(name);
+    if found.is_file() { Ok(found) } else { Err(Error::NotBuilt(found)) }
+}
 
 /// The folder with `postgres`, `initdb` and their like, all of one version.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -63,15 +63,25 @@ pub enum Error {
         /// The last lines of its log.
         log: String,
     },
+    /// Another program of this workspace is not where this one is.
+    #[error("{} is missing: `make build` makes it, and `make bench` its optimised twin", .0.display())]
+    NotBuilt(PathBuf),
     /// The server was told to stop and did not in time.
     #[error("process {0} did not stop within a minute of being told to")]
     Stop(u32),
     /// The server refused a statement.
     #[error("the private PostgreSQL refused: {}", etl::database::describe(.0))]
-    Database(#[from] tokio_postgres::Error),
+    Database(tokio_postgres::Error),
     /// The template for tests could not be migrated.
     #[error("the template database could not be migrated")]
     Migrate(#[from] etl::migrate::MigrateError),
+}
+
+// By hand, so that it is no `source`: its line has all of it, and would be followed by it again.
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(error)
+    }
 }
 
 impl Error {

@@ -13,7 +13,7 @@ mod settings;
 pub mod testing;
 
 pub use account::{Account, project_directory};
-pub use binaries::Binaries;
+pub use binaries::{Binaries, program};
 pub use cluster::{Address, Cluster, HOST_LOGIN, SUPERUSER, connect, create_host_login};
 pub use error::Error;
 pub use guardian::{Guarded, Watch};

@@ -4,13 +4,13 @@
 //! published yet), `atelier-host` serves. Each is the real program, found beside this one, and each stops with it.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use local::{Cluster, Guarded, HOST_LOGIN, SUPERUSER, Settings, Watch, create_host_login};
+use local::{Cluster, Guarded, HOST_LOGIN, SUPERUSER, Settings, Watch, create_host_login, program};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
@@ -136,14 +136,6 @@ async fn etl(arguments: &[&str], url: &str) -> Result<()> {
     let status = command.status().await.context("cannot run atelier-etl")?;
     ensure!(status.success(), "atelier-etl {} failed ({status})", arguments.join(" "));
     Ok(())
-}
-
-/// A program of this workspace, built into the same folder as this one.
-fn program(name: &str) -> Result<PathBuf> {
-    let own = std::env::current_exe().context("cannot tell where this program is")?;
-    let found = own.with_file_name(name);
-    ensure!(found.is_file(), "{} is missing: `make build` makes it", found.display());
-    Ok(found)
 }
 
 /// A host that listens on every address is asked on the loopback one.
