@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use shared::database::chain;
-use tokio_postgres::{Client, Config, NoTls};
+use shared::database::{Address, chain};
+use tokio_postgres::Client;
 
 /// What every session of the loader begins with. It works as `atelier_loader` whoever logged in, so that the schemas
 /// it makes have one owner. Its statements may take minutes, so timeouts meant for requests are lifted; the memory
@@ -16,26 +16,32 @@ const OPTIONS: &str = "-c role=atelier_loader -c statement_timeout=0 -c lock_tim
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens a connection that is driven in the background until the client is dropped.
-pub async fn connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
-    let mut config = config.clone();
-    config.application_name("atelier-etl");
-    // Behind those of DATABASE_URL, which may say more, but nothing else of these.
-    config.options(format!("{} {OPTIONS}", config.get_options().unwrap_or_default()));
-    connect_as_login(&config).await
+pub async fn connect(address: &Address) -> Result<Client, tokio_postgres::Error> {
+    let address = address.with(|settings| {
+        settings.application_name("atelier-etl");
+        // Behind those of DATABASE_URL, which may say more, but nothing else of these.
+        settings.options(format!("{} {OPTIONS}", settings.get_options().unwrap_or_default()));
+    });
+    connect_as_login(&address).await
 }
 
 /// Opens a connection without any of that, driven in the background as well.
-pub async fn connect_as_login(config: &Config) -> Result<Client, tokio_postgres::Error> {
-    let mut config = config.clone();
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(CONNECT_TIMEOUT);
-    }
-    let (client, connection) = config.connect(NoTls).await?;
+pub async fn connect_as_login(address: &Address) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = with_timeout(address).connect().await?;
     tokio::spawn(async move {
         // Its error reaches whoever uses the client next; said twice it would only confuse.
         let _ = connection.await;
     });
     Ok(client)
+}
+
+/// The address with a limit to how long a connection may take to come about, if it has none of its own.
+pub(crate) fn with_timeout(address: &Address) -> Address {
+    address.with(|settings| {
+        if settings.get_connect_timeout().is_none() {
+            settings.connect_timeout(CONNECT_TIMEOUT);
+        }
+    })
 }
 
 /// One line for a person: the server's own message with its code, or the chain of causes.

@@ -11,7 +11,7 @@ use etl::load::{self, DEFAULT_WORKERS, LoadError, LoadOptions, RejectLimit, Summ
 use etl::progress::Progress;
 use etl::source::Dataset;
 use etl::{database, migrate, status};
-use tokio_postgres::Config;
+use shared::database::Address;
 
 /// Loads the Atelier catalog: CSV files in, a published catalog out.
 ///
@@ -32,8 +32,14 @@ struct Arguments {
 #[derive(clap::Args)]
 struct Database {
     /// Where the database is, as a URL or as key=value pairs
+    ///
+    /// A socket, localhost and loopback addresses are spoken to without encryption, unless sslmode is require,
+    /// verify-ca or verify-full. Any other host is spoken to with TLS, and always has to show a certificate for its name.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: String,
+    /// The authorities that may vouch for the database server, as a PEM file; required with TLS
+    #[arg(long, env = "DATABASE_CA_FILE", value_name = "FILE")]
+    database_ca_file: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -89,8 +95,8 @@ enum Command {
 }
 
 impl Database {
-    fn config(&self) -> Result<Config, shared::config::Error> {
-        shared::config::database_url(&self.database_url)
+    fn address(&self) -> Result<Address, shared::config::Error> {
+        shared::config::database_address(&self.database_url, self.database_ca_file.as_deref())
     }
 }
 
@@ -121,25 +127,25 @@ async fn run(command: Command) -> anyhow::Result<()> {
                 progress: Progress::for_stderr(),
             };
             let shown = options.rejects.clone();
-            let summary = load::load(&database.config()?, dataset, options).await?;
+            let summary = load::load(&database.address()?, dataset, options).await?;
             print_summary(&summary, &shown)
         }
         Command::Migrate { database } => {
-            let applied = migrate::migrate(&database.config()?).await?;
+            let applied = migrate::migrate(&database.address()?).await?;
             match applied.as_slice() {
                 [] => print("the schema is up to date\n"),
                 applied => print(&format!("applied {}\n", applied.join(", "))),
             }
         }
         Command::Status { database } => {
-            let status = status::status(&database.config()?).await;
+            let status = status::status(&database.address()?).await;
             let status =
                 status.map_err(|error| anyhow!("the database failed: {}", database::describe(&error)))?;
             print(&status.to_string())
         }
         Command::Rollback { database } => {
             let waiting = || eprintln!("a catalog is being published: waiting for it");
-            let generation = load::rollback(&database.config()?, waiting).await?;
+            let generation = load::rollback(&database.address()?, waiting).await?;
             print(&format!("serving generation {generation} again\n"))
         }
     }

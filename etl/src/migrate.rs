@@ -2,7 +2,8 @@
 //!
 //! The SQL is in `shared/migrations`. What a catalog consists of is not here: each load makes that anew.
 
-use tokio_postgres::{Client, NoTls};
+use shared::database::Address;
+use tokio_postgres::Client;
 
 mod embedded {
     refinery::embed_migrations!("../shared/migrations");
@@ -43,8 +44,8 @@ impl From<tokio_postgres::Error> for MigrateError {
 
 /// Applies what is missing, and answers with the names of the migrations it applied: none where there was nothing
 /// to do. Several may run this at once, on one database or on many of one cluster.
-pub async fn migrate(config: &tokio_postgres::Config) -> Result<Vec<String>, MigrateError> {
-    let (mut client, connection) = config.connect(NoTls).await?;
+pub async fn migrate(address: &Address) -> Result<Vec<String>, MigrateError> {
+    let (mut client, connection) = crate::database::with_timeout(address).connect().await?;
     let connection = tokio::spawn(connection);
     let applied = migrate_with(&mut client).await;
     drop(client);
@@ -62,8 +63,8 @@ async fn migrate_with(client: &mut Client) -> Result<Vec<String>, MigrateError> 
 }
 
 /// The migrations that this build knows and the database has not applied, by name.
-pub async fn pending(config: &tokio_postgres::Config) -> Result<Vec<String>, MigrateError> {
-    let client = crate::database::connect_as_login(config).await?;
+pub async fn pending(address: &Address) -> Result<Vec<String>, MigrateError> {
+    let client = crate::database::connect_as_login(address).await?;
     let exists = "select to_regclass('public.refinery_schema_history') is not null";
     let applied: Vec<i32> = if client.query_one(exists, &[]).await?.get(0) {
         let versions = client.query("select version from public.refinery_schema_history", &[]).await?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tokio_postgres::Config;
+use shared::database::Address;
 
 use crate::database;
 use crate::record::unsigned;
@@ -50,8 +50,8 @@ pub struct LoadStatus {
 }
 
 /// Reads the status. Before the first `migrate` there is nothing to read, and the error says so.
-pub async fn status(config: &Config) -> Result<Status, tokio_postgres::Error> {
-    let client = database::connect(config).await?;
+pub async fn status(address: &Address) -> Result<Status, tokio_postgres::Error> {
+    let client = database::connect(address).await?;
     let served = client
         .query_opt(
             "select generation, action, to_char(at, 'YYYY-MM-DD HH24:MI:SS TZ')

@@ -136,7 +136,13 @@ async fn a_database_that_is_away_or_not_named_is_said_without_its_password() {
     let line = error(&run(&dir, "postgres://someone:secret@[", &["load", "set"]));
     assert!(line.contains("DATABASE_URL") && !line.contains("secret"), "{line}");
     let line = error(&run(&dir, "postgres://someone:secret@db.example/atelier", &["load", "set"]));
-    assert!(line.contains("encryption is not supported yet") && !line.contains("secret"), "{line}");
+    assert!(line.starts_with("DATABASE_CA_FILE is not set: ") && !line.contains("secret"), "{line}");
+    let garbage = dir.path().join("garbage.pem");
+    std::fs::write(&garbage, "-----BEGIN").unwrap();
+    let file = garbage.to_str().unwrap();
+    let url = "postgres://someone:secret@db.example/atelier";
+    let line = error(&run(&dir, url, &["status", "--database-ca-file", file]));
+    assert!(line.starts_with(&format!("DATABASE_CA_FILE={file}: expected a PEM file")), "{line}");
     let missing = atelier_etl(&dir, "", &["status"]).env_remove("DATABASE_URL").output().unwrap();
     assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("--database-url"));

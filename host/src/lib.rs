@@ -57,7 +57,7 @@ const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
 struct Host {
     app: Arc<App>,
     access: Option<AccessLog>,
-    body_timeout: Duration,
+    request_timeout: Duration,
 }
 
 /// Serves all endpoints on `listener` until `shutdown` is ready, then takes no more connections, lets the
@@ -70,7 +70,7 @@ pub async fn serve(
     access: Option<AccessLog>,
     shutdown: impl Future<Output = ()>,
 ) -> usize {
-    let host = Arc::new(Host { app, access, body_timeout: config.requests.timeout });
+    let host = Arc::new(Host { app, access, request_timeout: config.requests.timeout });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(config.host.header_read_timeout)
@@ -143,7 +143,10 @@ impl Host {
         let (parts, body) = request.into_parts();
         let method = self.access.as_ref().map(|_| parts.method.clone());
         let answer = match self.read(body).await {
-            Ok(body) => shared::answer(&self.app, &ENDPOINTS, Request::from_parts(parts, body)).await,
+            Ok(body) => {
+                let request = Request::from_parts(parts, body);
+                shared::answer(&self.app, &ENDPOINTS, request, self.request_timeout).await
+            }
             Err(problem) => shared::refuse(&ENDPOINTS, parts, problem),
         };
         if let (Some(access), Some(method)) = (&self.access, &method) {
@@ -161,7 +164,7 @@ impl Host {
             return Err(Problem::body_too_large()); // it was announced, so there is no need to wait for it
         }
         let whole = Limited::new(body, LARGEST_BODY_BYTES).collect();
-        match tokio::time::timeout(self.body_timeout, whole).await {
+        match tokio::time::timeout(self.request_timeout, whole).await {
             Ok(Ok(whole)) => Ok(whole.to_bytes()),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
                 Err(Problem::body_too_large())

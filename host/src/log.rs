@@ -10,10 +10,8 @@ use http::Method;
 use serde::Serialize;
 use shared::Answer;
 use shared::config::Level;
-use tracing::level_filters::LevelFilter;
+use shared::log::{milliseconds, timestamp};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 /// Lines that may wait to be written: some 3 MB, and a tenth of a second of all a host can answer.
 const QUEUE_LINES: usize = 16_384;
@@ -52,24 +50,9 @@ impl Log {
         Self { dropped: lines.error_counter(), lines, _guard: guard }
     }
 
-    /// Sends what the program says of itself here, panics included, if it is of this level or a graver one.
-    /// Once a process.
+    /// Sends what the program says of itself here. Once a process.
     pub fn take_over(&self, level: Level) {
-        tracing_subscriber::fmt()
-            .json()
-            .flatten_event(true)
-            .with_target(false)
-            .with_max_level(match level {
-                Level::Off => LevelFilter::OFF,
-                Level::Error => LevelFilter::ERROR,
-                Level::Warn => LevelFilter::WARN,
-                Level::Info => LevelFilter::INFO,
-                Level::Debug => LevelFilter::DEBUG,
-                Level::Trace => LevelFilter::TRACE,
-            })
-            .with_writer(self.lines.clone())
-            .init();
-        std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a fault in the program")));
+        shared::log::take_over(level, self.lines.clone());
     }
 
     /// A log of requests that writes here.
@@ -101,15 +84,13 @@ impl AccessLog {
     /// One line: who asked for what is not in it beyond the route. `elapsed` is from the header's arrival to
     /// the answer's completion, without the writing of it.
     pub(crate) fn write(&self, method: &Method, answer: &Answer, elapsed: Duration) {
-        let mut ts = String::with_capacity(32);
-        let _ = SystemTime.format_time(&mut Writer::new(&mut ts)); // a String takes everything
         let line = Line {
-            ts: &ts,
+            ts: &timestamp(),
             request_id: answer.request_id.as_str(),
-            method: known(method),
+            method: shared::log::method(method),
             route: answer.route,
             status: answer.response.status().as_u16(),
-            ms: (elapsed.as_secs_f64() * 1e6).round() / 1e3,
+            ms: milliseconds(elapsed),
         };
         let mut text = Vec::with_capacity(192);
         // The queue takes the line or counts it as dropped; neither fails.
@@ -118,11 +99,4 @@ impl AccessLog {
             self.lines.clone().write_all(&text)
         });
     }
-}
-
-/// A method as it is logged: one that no endpoint could ever have may be 30 KB of a client's own text, and lines
-/// wait in memory.
-fn known(method: &Method) -> &str {
-    let name = method.as_str();
-    if name.len() <= 16 { name } else { "(other)" }
 }

@@ -84,8 +84,12 @@ async fn a_wrong_variable_stops_it_with_one_clear_line() {
             "error: DATABASE_CONNECTIONS=0: expected a whole number from 1 to 64",
         ),
         (
+            &[("DATABASE_URL", "postgresql://reader:s3cret@db/atelier?sslmode=disable")],
+            "error: DATABASE_URL=(host db): expected no sslmode=disable, because ",
+        ),
+        (
             &[("DATABASE_URL", "postgresql://reader:s3cret@db/atelier")],
-            "error: DATABASE_URL=(host db): expected ",
+            "error: DATABASE_CA_FILE is not set: expected a PEM file ",
         ),
     ] {
         let output = output(variables, &[]).await;

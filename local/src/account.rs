@@ -2,9 +2,9 @@
 //!
 //! Postgres refuses to run as root. Started by root, it runs as `postgres` where that user exists, else as `nobody`.
 
-use std::fs::{DirBuilder, symlink_metadata};
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::fs::{DirBuilder, OpenOptions, symlink_metadata};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -56,6 +56,15 @@ impl Account {
             chown(path, Some(self.uid), Some(self.gid)).map_err(Error::io("change the owner of", path))?;
         }
         Ok(())
+    }
+
+    /// Writes a file that nobody else can read.
+    pub(crate) fn private_file(self, path: &Path, content: &str) -> Result<(), Error> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+        let written = file.and_then(|mut file| file.write_all(content.as_bytes()));
+        written.map_err(Error::io("write", path))?;
+        self.own(path)
     }
 
     /// Makes sure that `path` is a directory nobody else can enter. In folders where everybody may write, somebody

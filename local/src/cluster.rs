@@ -22,8 +22,11 @@ pub const SUPERUSER: &str = "atelier";
 /// The login of the host: it may read the catalog and write carts, and nothing else, as in a deployment.
 pub const HOST_LOGIN: &str = "atelier_host";
 
-/// The socket's name within its directory, as `port` in the settings makes it.
-const SOCKET: &str = ".s.PGSQL.5432";
+/// The port in the settings, which is a part of the socket's name even where no port is listened on.
+pub(crate) const PORT: u16 = 5432;
+
+/// The socket's name within its directory, up to the port, which has five digits at most.
+const SOCKET: &str = ".s.PGSQL.";
 
 /// The longest path that a socket may have: 107 bytes on Linux, 103 on macOS.
 const SOCKET_PATH_LIMIT: usize = 103;
@@ -35,17 +38,18 @@ const START_PATIENCE: Duration = Duration::from_mins(3);
 #[derive(Clone, Debug)]
 pub struct Address {
     sockets: PathBuf,
+    port: u16,
 }
 
 impl Address {
     /// Of the cluster whose socket is in this directory.
     pub fn of(sockets: impl Into<PathBuf>) -> Self {
-        Self { sockets: sockets.into() }
+        Self { sockets: sockets.into(), port: PORT }
     }
 
     /// Of the cluster kept in `root`, whether it runs or not.
     pub fn of_root(root: &Path) -> Self {
-        if root.as_os_str().len() + 1 + SOCKET.len() <= SOCKET_PATH_LIMIT {
+        if root.as_os_str().len() + 1 + SOCKET.len() + 5 <= SOCKET_PATH_LIMIT {
             return Self::of(root);
         }
         let hash = xxhash_rust::xxh3::xxh3_64(root.as_os_str().as_encoded_bytes());
@@ -57,10 +61,20 @@ impl Address {
         &self.sockets
     }
 
+    /// The port of the socket, and the one that is listened on where the settings say so.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The socket itself.
+    pub fn socket(&self) -> PathBuf {
+        self.sockets.join(format!("{SOCKET}{}", self.port))
+    }
+
     /// For tokio-postgres.
     pub fn config(&self, user: &str, database: &str) -> Config {
         let mut config = Config::new();
-        config.host_path(&self.sockets).user(user).dbname(database);
+        config.host_path(&self.sockets).port(self.port).user(user).dbname(database);
         config
     }
 
@@ -72,7 +86,8 @@ impl Address {
             .iter()
             .map(|&byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
             .collect();
-        format!("postgresql:///{database}?host={directory}&user={user}")
+        let port = if self.port == PORT { String::new() } else { format!("&port={}", self.port) };
+        format!("postgresql:///{database}?host={directory}{port}&user={user}")
     }
 
     /// Connects as the superuser; the connection is driven in the background.
@@ -173,6 +188,9 @@ impl Cluster {
         lock: Option<File>,
     ) -> Result<Self, Error> {
         account.private_directory(address.sockets())?;
+        let settings = settings.with_files_in(root, account)?;
+        let port = settings.get("port").and_then(|port| port.parse().ok()).unwrap_or(PORT);
+        let address = Address { port, ..address };
         let log = root.join("server.log");
         let output = File::create(&log).map_err(Error::io("create", &log))?;
         let mut postgres = Command::new(binaries.program("postgres"));
@@ -266,7 +284,7 @@ fn lock(root: &Path) -> Result<File, Error> {
 
 /// The lock is free, but the server of an owner that was killed may still be writing out its memory.
 async fn wait_for_the_last_owner(root: &Path, address: &Address) -> Result<(), Error> {
-    let socket = address.sockets().join(SOCKET);
+    let socket = address.socket();
     let since = Instant::now();
     while UnixStream::connect(&socket).is_ok() {
         if since.elapsed() > Duration::from_secs(20) {

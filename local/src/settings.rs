@@ -1,12 +1,20 @@
 //! The server's settings, each with its reason. They are given on the command line: no file is edited.
 
+use std::path::Path;
 use std::{fmt, fs};
+
+use crate::{Account, Error};
 
 const MIB_PER_GIB: u64 = 1024;
 
-/// Settings of a private cluster, as name and value.
+/// Settings of a private cluster.
 #[derive(Clone, Debug)]
-pub struct Settings(Vec<(&'static str, String)>);
+pub struct Settings {
+    /// Each as name and value; of two with one name the last holds.
+    values: Vec<(&'static str, String)>,
+    /// Settings that name a file, each with what is in it.
+    files: Vec<(&'static str, String)>,
+}
 
 impl Settings {
     /// For data that is to be kept: `make run` and the benchmarks. Nothing here trades safety for speed.
@@ -37,6 +45,21 @@ impl Settings {
         ])
     }
 
+    /// These, and one more setting.
+    #[must_use]
+    pub fn and(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.values.push((name, value.into()));
+        self
+    }
+
+    /// These, and a setting that names a file with this content. The file lies beside the data, and nobody but the
+    /// server can read it.
+    #[must_use]
+    pub fn and_file(mut self, name: &'static str, content: impl Into<String>) -> Self {
+        self.files.push((name, content.into()));
+        self
+    }
+
     /// What both have in common. Autovacuum and all that is not named stay as Postgres ships them.
     fn with(further: &[(&'static str, String)]) -> Self {
         let mut all = vec![
@@ -48,19 +71,35 @@ impl Settings {
             ("max_wal_senders", "0".to_owned()),
         ];
         all.extend_from_slice(further);
-        Self(all)
+        Self { values: all, files: Vec::new() }
+    }
+
+    /// What is set under this name.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.values.iter().rev().find(|(set, _)| *set == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Writes the files to `root` and names them in the settings.
+    pub(crate) fn with_files_in(&self, root: &Path, account: Account) -> Result<Self, Error> {
+        let mut settings = Self { values: self.values.clone(), files: Vec::new() };
+        for (name, content) in &self.files {
+            let path = root.join(name);
+            account.private_file(&path, content)?;
+            settings = settings.and(name, path.display().to_string());
+        }
+        Ok(settings)
     }
 
     /// As arguments for `postgres`.
     pub(crate) fn arguments(&self) -> impl Iterator<Item = String> + '_ {
-        self.0.iter().flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")])
+        self.values.iter().flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")])
     }
 }
 
 /// As one line of `name=value`, for a report.
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all: Vec<String> = self.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let all: Vec<String> = self.values.iter().map(|(name, value)| format!("{name}={value}")).collect();
         f.write_str(&all.join(" "))
     }
 }

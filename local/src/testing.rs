@@ -5,9 +5,12 @@
 //! template is migrated once, by whoever comes first, and every test gets a copy of it. The copies are dropped with
 //! the cluster, which leaves nothing behind when its owner ends.
 
+use std::path::PathBuf;
+
 use etl::migrate;
+use shared::database;
 use tokio::sync::OnceCell;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::Client;
 
 use crate::{Address, Cluster, Error, HOST_LOGIN, SUPERUSER, Settings, create_host_login};
 
@@ -60,9 +63,29 @@ impl Database {
         self.address.url(HOST_LOGIN, &self.name)
     }
 
+    /// As `DATABASE_URL` for a function: the login that `functions/logins.sql` makes for it.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn function_url(&self, function: &str) -> Result<String, tokio_postgres::Error> {
+        let client = self.connect().await?;
+        client.batch_execute(include_str!("../../functions/logins.sql")).await?;
+        Ok(self.address.url(&function.replace('-', "_"), &self.name))
+    }
+
     /// For the loader's library: the superuser.
-    pub fn config(&self) -> Config {
-        self.address.config(SUPERUSER, &self.name)
+    pub fn config(&self) -> database::Address {
+        database::Address::without_tls(self.address.config(SUPERUSER, &self.name))
+    }
+
+    /// The socket of the server it is in, to be reached in a roundabout way.
+    pub fn socket(&self) -> PathBuf {
+        self.address.socket()
+    }
+
+    /// What it is called on its server.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// A connection as the superuser, to look or to meddle.
@@ -94,7 +117,8 @@ async fn make_template(address: &Address) -> Result<String, Error> {
     if !made {
         server.batch_execute("drop database if exists unfinished").await?;
         server.batch_execute("create database unfinished").await?;
-        migrate::migrate(&address.config(SUPERUSER, "unfinished")).await?;
+        let unfinished = database::Address::without_tls(address.config(SUPERUSER, "unfinished"));
+        migrate::migrate(&unfinished).await?;
         create_host_login(&server).await?;
         server.batch_execute(&format!("alter database unfinished rename to {template}")).await?;
     }

@@ -2,6 +2,7 @@
 //! and what every answer carries.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -23,32 +24,47 @@ pub struct Answer {
     pub route: Option<&'static str>,
     /// What the request is known by.
     pub request_id: RequestId,
+    /// How long the database was waited for.
+    pub database: Duration,
 }
 
-/// Answers a request with one of `endpoints`. It always answers: what goes wrong is a problem, a panic
-/// included.
+/// Answers a request with one of `endpoints`, whose handler may take `within`. It always answers: what goes
+/// wrong is a problem, a panic included.
 ///
 /// A transport need not read more than one byte over [`LARGEST_BODY_BYTES`] of a body: that is enough for it
 /// to be refused.
-pub async fn answer(app: &App, endpoints: &[&Endpoint], request: http::Request<Bytes>) -> Answer {
+pub async fn answer(
+    app: &App,
+    endpoints: &[&Endpoint],
+    request: http::Request<Bytes>,
+    within: Duration,
+) -> Answer {
     let (parts, body) = request.into_parts();
     let mut request = Request::new(parts, body);
     let found = route(endpoints, &request.method, request.uri.path());
     let path = found.path();
-    if request.method == Method::OPTIONS {
-        return finish(Ok(response::preflight()), request, path);
-    }
-    let answered = match found {
-        _ if request.body.len() > LARGEST_BODY_BYTES => Err(Problem::body_too_large()),
-        Route::Endpoint(endpoint, product_id) => {
-            request.product_id = product_id;
-            handle(app, &endpoint, &request).await
-        }
-        Route::OtherMethod(endpoint) => Err(Problem::method_not_allowed(endpoint.allow)),
-        Route::Nothing => Err(Problem::not_found("There is nothing at this path.")),
+    let response = match whatever_the_path(&request) {
+        Some(response) => response,
+        None => match found {
+            Route::Endpoint(endpoint, product_id) => {
+                request.product_id = product_id;
+                let answered = handle(app, &endpoint, &request, within).await;
+                answered.and_then(|response| response.into_http(&request))
+            }
+            Route::OtherMethod(endpoint) => Err(Problem::method_not_allowed(endpoint.allow)),
+            Route::Nothing => Err(nothing_here()),
+        },
     };
-    let response = answered.and_then(|response| response.into_http(&request));
     finish(response, request, path)
+}
+
+/// Answers a request that none of the endpoints is for, as [`answer`] does for such a path.
+#[must_use]
+pub fn answer_without_endpoint(request: http::Request<Bytes>) -> Answer {
+    let (parts, body) = request.into_parts();
+    let request = Request::new(parts, body);
+    let response = whatever_the_path(&request).unwrap_or_else(|| Err(nothing_here()));
+    finish(response, request, None)
 }
 
 /// Answers a request that its transport could not hand over whole.
@@ -59,10 +75,27 @@ pub fn refuse(endpoints: &[&Endpoint], parts: http::request::Parts, problem: Pro
     finish(Err(problem), request, path)
 }
 
-async fn handle(app: &App, endpoint: &Endpoint, request: &Request) -> Result<Response, Problem> {
+/// What is answered before a path is looked at.
+fn whatever_the_path(request: &Request) -> Option<Result<http::Response<Bytes>, Problem>> {
+    if request.body.len() > LARGEST_BODY_BYTES {
+        return Some(Err(Problem::body_too_large()));
+    }
+    (request.method == Method::OPTIONS).then(|| Ok(response::preflight()))
+}
+
+fn nothing_here() -> Problem {
+    Problem::not_found("There is nothing at this path.")
+}
+
+async fn handle(
+    app: &App,
+    endpoint: &Endpoint,
+    request: &Request,
+    within: Duration,
+) -> Result<Response, Problem> {
     // Handlers change nothing in `app` that a panic could leave half done.
     let answering = AssertUnwindSafe(async { (endpoint.handler)(app, request).await }).catch_unwind();
-    match tokio::time::timeout(app.request_timeout, answering).await {
+    match tokio::time::timeout(within, answering).await {
         Ok(Ok(answered)) => answered,
         Ok(Err(_)) => Err(Problem::fault()), // the panic hook has logged where it was
         Err(_) => Err(Problem::unavailable("The answer was not ready in time.")),
@@ -85,7 +118,8 @@ fn finish(
         }
         problem.to_http(&request)
     });
-    Answer { response: response::complete(response, &request), route, request_id: request.id }
+    let database = request.timing.of_database();
+    Answer { response: response::complete(response, &request), route, request_id: request.id, database }
 }
 
 #[cfg(test)]
@@ -117,7 +151,6 @@ mod tests {
     fn app() -> App {
         let config = Config::from_lookup(&|name| match name {
             "DATABASE_URL" => Some("host=/nowhere user=nobody".to_owned()),
-            "REQUEST_TIMEOUT" => Some("50ms".to_owned()),
             _ => None,
         });
         let config = config.unwrap();
@@ -126,7 +159,8 @@ mod tests {
 
     async fn ask(method: &str, path: &str) -> http::Response<Bytes> {
         let request = http::Request::builder().method(method).uri(path).body(Bytes::new()).unwrap();
-        let answer = answer(&app(), &[&PRODUCT, &FIXED, &FAULTY, &ENDLESS, &CART], request).await;
+        let endpoints = [&PRODUCT, &FIXED, &FAULTY, &ENDLESS, &CART];
+        let answer = answer(&app(), &endpoints, request, Duration::from_millis(50)).await;
         assert_eq!(answer.response.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
         assert_eq!(answer.response.headers()["x-request-id"], answer.request_id.as_str());
         answer.response
@@ -162,6 +196,21 @@ mod tests {
             let response = ask("PUT", path).await;
             assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
             assert_eq!(response.headers()[ALLOW], allow);
+        }
+    }
+
+    #[tokio::test]
+    async fn without_an_endpoint_the_answers_are_those_of_a_path_that_has_none() {
+        for method in ["GET", "HEAD", "POST", "OPTIONS"] {
+            for body in ["", &"x".repeat(1025)] {
+                let request = || {
+                    let request = http::Request::builder().method(method).uri("/elsewhere");
+                    request.header("x-request-id", "1").body(Bytes::copy_from_slice(body.as_bytes())).unwrap()
+                };
+                let expected = answer(&app(), &[&FIXED], request(), Duration::from_secs(1)).await.response;
+                let without = answer_without_endpoint(request()).response;
+                assert_eq!(format!("{expected:?}"), format!("{without:?}"));
+            }
         }
     }
 

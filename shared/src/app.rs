@@ -24,7 +24,6 @@ pub struct App {
     pub cart: Cart,
     database: Arc<Database>,
     draining: AtomicBool,
-    pub(crate) request_timeout: Duration,
 }
 
 /// Whether requests should be sent here, and why not.
@@ -52,13 +51,18 @@ impl App {
             cart: Cart::new(Arc::clone(&database)),
             database,
             draining: AtomicBool::new(false),
-            request_timeout: requests.timeout,
         }
     }
 
     /// Waits until the database is connected, `most` at the longest, and says whether it is.
     pub async fn connected(&self, most: Duration) -> bool {
         self.database.connected(most).await
+    }
+
+    /// Closes the connections to the database in good order, which takes 300 ms at the longest. Requests are answered
+    /// 503 from now on.
+    pub async fn close(&self) {
+        self.database.close().await;
     }
 
     /// From now on [`App::readiness`] is `Draining`.

@@ -2,26 +2,39 @@
 //!
 //! tokio-postgres pipelines: any number of requests send their statements over one connection without waiting
 //! for each other's answers, so there is no pool to check a connection out of. Each connection has a task
-//! that keeps it up (`connection`); a request takes the next one that is alive, and fails at once when none
-//! is. Point reads that come together share a statement (`gather`).
+//! that keeps it up (`upkeep`); a request takes the next one that is alive (`connection`), and when none is, fails
+//! at once or waits for one, as configured. Point reads that come together share a statement (`gather`). Where the
+//! database is and how it is spoken to is an `address`, with TLS (`tls`) and tokens for a password (`iam`).
 
+mod address;
 mod connection;
 mod error;
 mod gather;
+pub(crate) mod iam;
+pub(crate) mod tls;
+mod upkeep;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::config;
-use connection::{Connection, Slot};
+pub use address::{Address, Driver};
+use connection::Connection;
 pub use error::{Error, Kind, chain};
 pub(crate) use gather::Gather;
+pub use iam::Signer;
+use upkeep::{Slot, Upkeep};
+
+/// How long the connections may take to close in good order.
+const CLOSING: Duration = Duration::from_millis(300);
 
 /// One SQL statement. Each connection prepares it when it first needs it and keeps it in the place `slot`.
 #[derive(Debug)]
@@ -42,7 +55,12 @@ pub(crate) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub struct Database {
     slots: Vec<Arc<Slot>>,
     next: AtomicUsize,
-    connected: watch::Receiver<usize>,
+    /// How long a request waits for a connection when none is up.
+    wait: Duration,
+    /// Changes with every connection that is made, and when all are closed.
+    made: Arc<watch::Sender<u64>>,
+    /// Each task that keeps a connection up holds a receiver.
+    closing: watch::Sender<bool>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -50,21 +68,36 @@ impl Database {
     /// Starts connecting, and goes on trying for as long as this value lives. Needs a running tokio runtime.
     #[must_use]
     pub fn start(config: &config::Database) -> Self {
-        let (count, connected) = watch::channel(0);
-        let count = Arc::new(count);
+        let (made, closing) = (Arc::new(watch::Sender::new(0)), watch::Sender::new(false));
         let slots: Vec<Arc<Slot>> = (0..config.connections).map(|_| Arc::default()).collect();
         let keep = |slot: &Arc<Slot>| {
-            let task = connection::keep(config.clone(), Arc::clone(slot), Arc::clone(&count));
-            tokio::spawn(task).abort_handle()
+            let (slot, made) = (Arc::clone(slot), Arc::clone(&made));
+            let upkeep = Upkeep { config: config.clone(), slot, made, closing: closing.subscribe() };
+            tokio::spawn(upkeep.run()).abort_handle()
         };
         let tasks = slots.iter().map(keep).collect();
-        Self { slots, next: AtomicUsize::new(0), connected, tasks }
+        Self { slots, next: AtomicUsize::new(0), wait: config.wait_for_connection, made, closing, tasks }
     }
 
     /// Waits until one connection is up, `most` at the longest, and says whether one is.
     pub async fn connected(&self, most: Duration) -> bool {
-        let mut connected = self.connected.clone();
-        matches!(tokio::time::timeout(most, connected.wait_for(|count| *count > 0)).await, Ok(Ok(_)))
+        let mut made = self.made.subscribe();
+        let one_is_up = async {
+            while self.next_live(None).is_none() {
+                let _ = made.changed().await; // fails only without `self.made`
+            }
+        };
+        timeout(most, one_is_up).await.is_ok()
+    }
+
+    /// Closes the connections: Postgres is told, once the statements under way are answered, if that is soon. Whoever
+    /// asks for something from now on is told that there is no connection.
+    pub async fn close(&self) {
+        self.closing.send_replace(true);
+        self.made.send_modify(|count| *count += 1); // for those who wait
+        if timeout(CLOSING, self.closing.closed()).await.is_err() {
+            self.abort();
+        }
     }
 
     /// Rows of a statement that changes nothing. Should its connection close meanwhile, another is asked,
@@ -74,39 +107,96 @@ impl Database {
         sql: &'static Sql,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, Error> {
-        let first = self.live(None).ok_or(Error::UNCONNECTED)?;
+        let first = self.usable(None).await?;
         match first.query(sql, parameters).await {
-            Err(error) if error.kind() == Kind::Unreachable => match self.live(Some(&first)) {
-                Some(other) => other.query(sql, parameters).await,
-                None => Err(error),
+            Err(error) if error.kind() == Kind::Unreachable => match self.usable(Some(&first)).await {
+                Ok(other) => other.query(sql, parameters).await,
+                Err(_) => Err(error),
             },
             rows => rows,
         }
     }
 
     /// Rows of a statement that may change something. It is never sent twice: when its connection closes,
-    /// whether it was carried out is not known.
+    /// whether it was carried out is not known. To prepare it changes nothing, and may be done again.
     pub(crate) async fn write(
         &self,
         sql: &'static Sql,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, Error> {
-        self.live(None).ok_or(Error::UNCONNECTED)?.query(sql, parameters).await
+        let first = self.usable(None).await?;
+        match first.prepare(sql).await {
+            Ok(()) => first.query(sql, parameters).await,
+            Err(error) if error.kind() == Kind::Unreachable => match self.usable(Some(&first)).await {
+                Ok(other) => other.query(sql, parameters).await,
+                Err(_) => Err(error),
+            },
+            Err(error) => Err(error),
+        }
     }
 
-    /// The next connection, in turn, that is alive and is not `except`.
-    fn live(&self, except: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
+    /// A connection that is alive and is not `except`. When there is none, one is waited for, if so configured.
+    async fn usable(&self, except: Option<&Arc<Connection>>) -> Result<Arc<Connection>, Error> {
+        if *self.closing.borrow() {
+            return Err(Error::UNCONNECTED);
+        }
+        match self.alive(except).await {
+            Some(connection) => Ok(connection),
+            None if self.wait.is_zero() => Err(Error::UNCONNECTED),
+            None => timeout(self.wait, self.wait_for(except)).await.unwrap_or(Err(Error::UNCONNECTED)),
+        }
+    }
+
+    async fn wait_for(&self, except: Option<&Arc<Connection>>) -> Result<Arc<Connection>, Error> {
+        let mut made = self.made.subscribe();
+        self.slots.iter().for_each(|slot| slot.hurry());
+        while !*self.closing.borrow() {
+            if let Some(connection) = self.alive(except).await {
+                return Ok(connection);
+            }
+            let _ = made.changed().await; // fails only without `self.made`
+        }
+        Err(Error::UNCONNECTED)
+    }
+
+    /// The next connection, in turn, that is not `except` and, if there is doubt, has given a sign of life.
+    async fn alive(&self, except: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
+        let first = self.next_live(except)?;
+        if first.is_alive().await {
+            return Some(first);
+        }
+        // What ended one may have ended all. Those without doubt come first; the others are asked together, so that
+        // the time for one is enough.
+        let live = self.slots.iter().filter_map(|slot| slot.live());
+        let (doubtful, sure): (Vec<_>, Vec<_>) =
+            live.filter(|live| is_other(live, except)).partition(|live| live.is_doubtful());
+        if let Some(connection) = sure.into_iter().next() {
+            return Some(connection);
+        }
+        let alive = join_all(doubtful.iter().map(|connection| connection.is_alive())).await;
+        doubtful.into_iter().zip(alive).find_map(|(connection, alive)| alive.then_some(connection))
+    }
+
+    /// The next connection, in turn, that is up, as far as anybody here knows, and is not `except`.
+    fn next_live(&self, except: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         (0..self.slots.len()).find_map(|step| {
-            let connection = self.slots.get(first.wrapping_add(step) % self.slots.len())?.live()?;
-            let excepted = except.is_some_and(|except| Arc::ptr_eq(except, &connection));
-            (!excepted).then_some(connection)
+            let slot = self.slots.get(first.wrapping_add(step) % self.slots.len())?;
+            slot.live().filter(|live| is_other(live, except))
         })
+    }
+
+    fn abort(&self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
+        self.abort();
     }
+}
+
+fn is_other(connection: &Arc<Connection>, except: Option<&Arc<Connection>>) -> bool {
+    except.is_none_or(|except| !Arc::ptr_eq(except, connection))
 }

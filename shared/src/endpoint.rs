@@ -10,6 +10,9 @@ use crate::problem::Problem;
 use crate::request::Request;
 use crate::response::Response;
 
+/// What stands for a product's id in a template.
+const PRODUCT_ID: &str = "{product_id}";
+
 /// The `Allow` of a path that can only be read.
 pub const READ_ONLY: &str = "GET, HEAD, OPTIONS";
 
@@ -50,6 +53,14 @@ pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Response, Problem>> 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} {:?} {}", self.name, self.method, self.path)
+    }
+}
+
+impl Endpoint {
+    /// The path with `product_id`, as it stands in a path, in the template's place for it.
+    #[must_use]
+    pub fn path_of(&self, product_id: &str) -> String {
+        self.path.replace(PRODUCT_ID, product_id)
     }
 }
 
@@ -100,7 +111,7 @@ pub(crate) fn route(endpoints: &[&Endpoint], method: &http::Method, path: &str) 
 /// Where in `path` the template's parameter is, if the path fits the template.
 fn matched(template: &str, path: &str) -> Option<Range<usize>> {
     let path = path.strip_suffix('/').unwrap_or(path);
-    let Some((before, after)) = template.split_once("{product_id}") else {
+    let Some((before, after)) = template.split_once(PRODUCT_ID) else {
         return (path == template).then_some(0..0);
     };
     let parameter = path.strip_prefix(before)?.strip_suffix(after)?;

@@ -13,11 +13,12 @@ pub mod config;
 pub mod database;
 pub mod encoding;
 pub mod endpoint;
+pub mod log;
 pub mod problem;
 pub mod request;
 mod response;
 
-pub use answer::{Answer, answer, refuse};
+pub use answer::{Answer, answer, answer_without_endpoint, refuse};
 pub use app::{App, Readiness};
 pub use endpoint::Endpoint;
 pub use problem::Problem;

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName};
@@ -152,9 +152,14 @@ impl Timing {
         answered
     }
 
+    /// How long the database was waited for.
+    pub(crate) fn of_database(&self) -> Duration {
+        Duration::from_nanos(self.database_ns.load(Ordering::Relaxed))
+    }
+
     /// `db;dur=` and milliseconds, or nothing if the database was not asked.
     pub(crate) fn header(&self) -> Option<HeaderValue> {
-        let microseconds = self.database_ns.load(Ordering::Relaxed) / 1000;
+        let microseconds = self.of_database().as_micros();
         if microseconds == 0 {
             return None;
         }

@@ -20,8 +20,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use shared::database::Address;
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::Client;
 
 use crate::database;
 use crate::migrate::{self, MigrateError};
@@ -154,7 +155,7 @@ impl From<tokio_postgres::Error> for LoadError {
 
 /// What the steps of one load share.
 pub(crate) struct Context {
-    config: Config,
+    address: Address,
     generation: i32,
     options: LoadOptions,
     files: Vec<SourceFile>,
@@ -162,7 +163,7 @@ pub(crate) struct Context {
 
 impl Context {
     async fn connect(&self) -> Result<Client, LoadError> {
-        let client = database::connect(&self.config).await?;
+        let client = database::connect(&self.address).await?;
         record::join_work(&client).await?;
         Ok(client)
     }
@@ -175,13 +176,13 @@ impl Context {
 /// Loads a dataset and publishes it. Pending migrations are applied first.
 ///
 /// One load runs at a time in a database; a second waits, and says so.
-pub async fn load(config: &Config, dataset: Dataset, options: LoadOptions) -> Result<Summary, LoadError> {
+pub async fn load(address: &Address, dataset: Dataset, options: LoadOptions) -> Result<Summary, LoadError> {
     rejects::check_place(&options.rejects, &dataset.files)?;
-    let pending = migrate::pending(config).await.map_err(LoadError::Schema)?;
+    let pending = migrate::pending(address).await.map_err(LoadError::Schema)?;
     if !pending.is_empty() {
-        migrate::migrate(config).await.map_err(|cause| LoadError::Migrate { pending, cause })?;
+        migrate::migrate(address).await.map_err(|cause| LoadError::Migrate { pending, cause })?;
     }
-    let mut client = database::connect(config).await?;
+    let mut client = database::connect(address).await?;
     let progress = options.progress.clone();
     record::lock_loader(&client, || progress.say("another load is running: waiting for it to end")).await?;
     let begun = record::begin(&mut client, &dataset).await?;
@@ -196,7 +197,7 @@ pub async fn load(config: &Config, dataset: Dataset, options: LoadOptions) -> Re
         ));
     }
     let context = Arc::new(Context {
-        config: config.clone(),
+        address: address.clone(),
         generation: begun.generation,
         options,
         files: dataset.files,
@@ -299,13 +300,13 @@ async fn blocking<T: Send + 'static>(
 mod tests {
     use super::*;
 
-    fn is_send<T: Send>(_: impl FnOnce(&Config, Dataset, LoadOptions) -> T) {}
+    fn is_send<T: Send>(_: impl FnOnce(&Address, Dataset, LoadOptions) -> T) {}
 
     #[test]
     fn a_load_may_run_on_any_thread() {
-        is_send(|config, dataset, options| {
-            let config = config.clone();
-            async move { load(&config, dataset, options).await.map(drop) }
+        is_send(|address, dataset, options| {
+            let address = address.clone();
+            async move { load(&address, dataset, options).await.map(drop) }
         });
     }
 }

@@ -5,8 +5,9 @@
 //! ```
 //! Schemas are renamed in one short transaction, so every statement of every reader meets one whole catalog.
 
+use shared::database::Address;
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config};
 
 use super::{Context, LoadError};
 use crate::database;
@@ -91,8 +92,8 @@ impl From<tokio_postgres::Error> for RollbackError {
 /// Lets the previous catalog be served again, at once, and keeps the present one as the previous: rolling back twice
 /// changes nothing. Answers the generation that is served now. A load that is running goes on; only while it publishes
 /// it has to be waited for, and `on_wait` is called.
-pub async fn rollback(config: &Config, on_wait: impl FnOnce()) -> Result<i32, RollbackError> {
-    let mut client = database::connect(config).await?;
+pub async fn rollback(address: &Address, on_wait: impl FnOnce()) -> Result<i32, RollbackError> {
+    let mut client = database::connect(address).await?;
     record::lock_swap(&client, on_wait).await?;
     let transaction = client.transaction().await?;
     let both =

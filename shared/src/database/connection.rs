@@ -1,149 +1,169 @@
-//! One connection: how it is made, made again when it is lost, and what it has prepared.
+//! One connection: what it has prepared, whether its server still answers, and giving it up when that does not.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{Notify, OnceCell, watch};
-use tokio::time::{Instant, sleep, timeout};
-use tokio_postgres::{NoTls, Row, Statement};
+use tokio::sync::{Notify, OnceCell};
+use tokio::time::timeout;
+use tokio_postgres::{Client, Row, Statement};
 
-use super::{Error, Parameters, SLOTS, Sql, chain};
+use super::{Error, Parameters, SLOTS, Sql};
 use crate::config;
-
-/// The first wait before connecting again; it doubles with every failure up to [`LONGEST_WAIT`].
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-
-/// Short enough that readers are back soon after the database is, long enough not to be a burden on one that
-/// starts.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// How much longer than a statement's own time limit an answer may take: Postgres has given the statement up by
 /// then, and said so.
 const LENIENCE: Duration = Duration::from_millis(250);
 
-/// Where a connection is put while it is up.
-#[derive(Debug, Default)]
-pub(super) struct Slot {
-    connection: RwLock<Option<Arc<Connection>>>,
-}
-
-impl Slot {
-    /// The connection, unless it is down.
-    pub(super) fn live(&self) -> Option<Arc<Connection>> {
-        let connection = self.connection.read().unwrap_or_else(PoisonError::into_inner);
-        connection.as_ref().filter(|connection| !connection.client.is_closed()).cloned()
-    }
-
-    fn put(&self, connection: Connection) -> Arc<Connection> {
-        let connection = Arc::new(connection);
-        *self.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&connection));
-        connection
-    }
-
-    fn clear(&self) {
-        *self.connection.write().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
+/// How long a sign of life may take: it costs Postgres nothing, so this is the network's.
+const PROBE_PATIENCE: Duration = Duration::from_millis(250);
 
 /// A connection that is up, or was when it was last looked at.
 #[derive(Debug)]
 pub(super) struct Connection {
-    client: tokio_postgres::Client,
+    client: Client,
     prepared: [OnceCell<Statement>; SLOTS],
     /// How long it may be silent while an answer is due.
     patience: Duration,
-    made: Instant,
-    /// When it last answered, in milliseconds since it was made.
-    answered_at: AtomicU64,
-    stalled: Notify,
+    /// How long it may be quiet before it is asked for a sign of life.
+    probe_after: Duration,
+    made: Moment,
+    answered: Mutex<Moment>,
+    /// How many statements wait for an answer.
+    under_way: AtomicUsize,
+    /// Held by whoever asks for a sign of life, so that others wait for that one.
+    probing: tokio::sync::Mutex<()>,
+    given_up: AtomicBool,
+    silent: Notify,
 }
 
 impl Connection {
-    fn new(client: tokio_postgres::Client, patience: Duration) -> Self {
-        let (prepared, answered_at, stalled) = Default::default();
-        Self { client, prepared, patience, made: Instant::now(), answered_at, stalled }
+    pub(super) fn new(client: Client, config: &config::Database) -> Self {
+        let made = Moment::now();
+        let (prepared, under_way, probing, given_up, silent) = Default::default();
+        let (patience, probe_after) = (config.statement_timeout + LENIENCE, config.probe_after);
+        let answered = Mutex::new(made);
+        Self { client, prepared, patience, probe_after, made, answered, under_way, probing, given_up, silent }
     }
 
-    /// Sends one statement and collects its rows. A statement is prepared on its first use and not when
-    /// connecting: before the first publish there is nothing to prepare it against.
+    /// Whether it is up, as far as anybody here knows.
+    pub(super) fn is_up(&self) -> bool {
+        !self.given_up.load(Ordering::Relaxed) && !self.client.is_closed()
+    }
+
+    /// Whether it has been quiet for so long that it may have died unseen, as all do while the process is frozen.
+    pub(super) fn is_doubtful(&self) -> bool {
+        // Where an answer is due, a sign of life would have to wait for it, and its absence would tell nothing.
+        let due = self.under_way.load(Ordering::Relaxed) > 0;
+        self.quiet() > if due { self.probe_after + self.patience } else { self.probe_after }
+    }
+
+    /// Whether a statement may be sent: doubtful, it is asked for a sign of life first, and given up without one.
+    pub(super) async fn is_alive(&self) -> bool {
+        if self.is_up() && self.is_doubtful() {
+            let _alone = self.probing.lock().await;
+            if self.is_up() && self.is_doubtful() {
+                match timeout(PROBE_PATIENCE, self.client.check_connection()).await {
+                    Ok(Ok(())) => self.has_answered(),
+                    Ok(Err(_)) | Err(_) => self.give_up(),
+                }
+            }
+        }
+        self.is_up()
+    }
+
+    /// Has Postgres prepare a statement, unless it has. That is done on first use and not when connecting: before the
+    /// first publish there is nothing to prepare it against.
+    pub(super) async fn prepare(&self, sql: &Sql) -> Result<(), Error> {
+        self.answer(self.prepared(sql)).await.map(drop)
+    }
+
+    /// Sends one statement and collects its rows.
     pub(super) async fn query(&self, sql: &Sql, parameters: Parameters<'_>) -> Result<Vec<Row>, Error> {
-        let asked = async {
-            let prepare = || self.client.prepare(sql.text);
-            let statement = self.prepared[sql.slot].get_or_try_init(prepare).await?;
-            self.client.query(statement, parameters).await
-        };
-        let Ok(answer) = timeout(self.patience, asked).await else {
+        self.answer(async { self.client.query(self.prepared(sql).await?, parameters).await }).await
+    }
+
+    /// Ends when it is given up.
+    pub(super) async fn silent(&self) {
+        self.silent.notified().await;
+    }
+
+    /// How long ago it was made.
+    pub(super) fn age(&self) -> Duration {
+        self.made.elapsed()
+    }
+
+    async fn prepared(&self, sql: &Sql) -> Result<&Statement, tokio_postgres::Error> {
+        self.prepared[sql.slot].get_or_try_init(|| self.client.prepare(sql.text)).await
+    }
+
+    /// Waits for what was asked, within the limits of a connection.
+    async fn answer<T>(
+        &self,
+        asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        let due = Due::new(&self.under_way);
+        let answer = timeout(self.patience, asked).await;
+        drop(due);
+        let Ok(answer) = answer else {
             // Busy with others, it is only slow. Silent to all, its peer hangs or is gone without a word, and whoever
             // is sent here would wait in vain.
-            if self.since_made() - self.answered_at.load(Ordering::Relaxed) >= self.patience_ms() {
-                self.stalled.notify_one();
+            if self.quiet() >= self.patience {
+                self.give_up();
                 return Err(Error::STALLED);
             }
             return Err(Error::SILENT);
         };
-        self.answered_at.store(self.since_made(), Ordering::Relaxed);
+        self.has_answered();
         Ok(answer?)
     }
 
-    fn since_made(&self) -> u64 {
-        u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX)
+    fn has_answered(&self) {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Moment::now();
     }
 
-    fn patience_ms(&self) -> u64 {
-        u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX)
+    /// How long ago it last answered.
+    fn quiet(&self) -> Duration {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
-}
 
-/// Keeps a connection in `slot` for ever, counting it in `connected` while it is up.
-pub(super) async fn keep(config: config::Database, slot: Arc<Slot>, connected: Arc<watch::Sender<usize>>) {
-    let settings = settings(&config);
-    let mut wait = FIRST_WAIT;
-    loop {
-        let started = Instant::now();
-        match timeout(config.connect_timeout, settings.connect(NoTls)).await {
-            Ok(Ok((client, connection))) => {
-                let up = slot.put(Connection::new(client, config.statement_timeout + LENIENCE));
-                connected.send_modify(|count| *count += 1);
-                tracing::debug!("connected to the database");
-                let cause = tokio::select! {
-                    ended = connection => ended.err().map(|error| chain(&error)),
-                    () = up.stalled.notified() => Some("it does not answer".to_owned()),
-                };
-                slot.clear();
-                connected.send_modify(|count| *count -= 1);
-                tracing::warn!(cause, "lost a connection to the database, connecting again");
-            }
-            Ok(Err(error)) => tracing::warn!(cause = chain(&error), "cannot connect to the database"),
-            Err(_) => tracing::warn!("connecting to the database took too long"),
-        }
-        // A server that takes connections only to drop them is treated like one that is down.
-        if started.elapsed() > LONGEST_WAIT {
-            wait = FIRST_WAIT;
-        }
-        sleep(jittered(wait)).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
+    fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+        self.silent.notify_one();
     }
 }
 
-/// The address with everything that holds for each of this service's connections. The timeout is a startup
-/// option and not a `set`, which a proxy between here and the database could not share among its clients.
-fn settings(config: &config::Database) -> tokio_postgres::Config {
-    let mut settings = config.url.clone();
-    let given = settings.get_options().map(|options| format!("{options} ")).unwrap_or_default();
-    settings.options(format!("{given}-c statement_timeout={}", config.statement_timeout.as_millis()));
-    settings.keepalives_idle(Duration::from_secs(30));
-    settings.keepalives_interval(Duration::from_secs(5));
-    settings.keepalives_retries(3);
-    settings.tcp_user_timeout(Duration::from_secs(10)); // a peer that vanished is found out under load as well
-    if settings.get_application_name().is_none() {
-        settings.application_name("atelier");
+/// Counts an answer as due until it is dropped.
+struct Due<'a>(&'a AtomicUsize);
+
+impl<'a> Due<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
     }
-    settings
 }
 
-/// Half of `wait` and a random part of the other half, so that connections lost together do not come back
-/// together.
-fn jittered(wait: Duration) -> Duration {
-    wait.mul_f64(0.5 + fastrand::f64() / 2.0)
+impl Drop for Due<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A point in time by two clocks: the process's own, which may stand still while the process is frozen, and the one
+/// on the wall, which may be set back.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    own: Instant,
+    wall: SystemTime,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self { own: Instant::now(), wall: SystemTime::now() }
+    }
+
+    /// By the clock that says more.
+    fn elapsed(self) -> Duration {
+        self.own.elapsed().max(self.wall.elapsed().unwrap_or_default())
+    }
 }

@@ -31,10 +31,12 @@ type Source = Arc<dyn std::error::Error + Send + Sync>;
 
 /// An error and what caused it, on one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
+    // Postgres puts a detail and a hint on lines of their own.
+    let text = |error: &dyn std::error::Error| error.to_string().replace('\n', "; ");
+    let mut line = text(error);
     let mut source = error.source();
     while let Some(cause) = source {
-        let text = cause.to_string();
+        let text = text(cause);
         // Some errors say in their own line what caused them.
         if !line.ends_with(&text) {
             line = format!("{line}: {text}");

@@ -1,0 +1,177 @@
+//! Keeps a connection up: makes it, makes it again when it is lost, closes it in good order at the end.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+use tokio_postgres::Client;
+
+use super::address::Driver;
+use super::connection::Connection;
+use super::{Address, chain};
+use crate::config::{self, Auth};
+
+/// The first wait before connecting again; it doubles with every failure up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+
+/// Short enough that readers are back soon after the database is, long enough not to be a burden on one that
+/// starts.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// A connection of this age was of use, and is made again at once when it is lost. A server that takes connections
+/// only to drop them is treated like one that is down.
+const OF_USE: Duration = Duration::from_secs(1);
+
+/// Where a connection is put while it is up.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    connection: RwLock<Option<Arc<Connection>>>,
+    wanted: Notify,
+}
+
+impl Slot {
+    /// The connection, unless it is down.
+    pub(super) fn live(&self) -> Option<Arc<Connection>> {
+        let connection = self.connection.read().unwrap_or_else(PoisonError::into_inner);
+        connection.as_ref().filter(|connection| connection.is_up()).cloned()
+    }
+
+    /// Somebody waits for a connection: a pause between two attempts is cut short.
+    pub(super) fn hurry(&self) {
+        self.wanted.notify_one();
+    }
+
+    fn put(&self, connection: Connection) -> Arc<Connection> {
+        let connection = Arc::new(connection);
+        *self.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&connection));
+        connection
+    }
+
+    fn clear(&self) {
+        *self.connection.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    async fn pause(&self, wait: Duration) {
+        let in_any_case = wait.min(FIRST_WAIT);
+        sleep(in_any_case).await;
+        let _ = timeout(wait - in_any_case, self.wanted.notified()).await;
+    }
+}
+
+/// What the task of one connection works with.
+pub(super) struct Upkeep {
+    pub(super) config: config::Database,
+    pub(super) slot: Arc<Slot>,
+    /// Counts the connections that were made.
+    pub(super) made: Arc<watch::Sender<u64>>,
+    /// Turns true when the service ends.
+    pub(super) closing: watch::Receiver<bool>,
+}
+
+impl Upkeep {
+    /// Keeps a connection in the slot until the service ends.
+    pub(super) async fn run(mut self) {
+        let address = address(&self.config);
+        let host = address.host();
+        let mut wait = FIRST_WAIT;
+        loop {
+            let attempt = tokio::select! {
+                attempt = connect(&self.config, &address) => attempt,
+                () = closing(&mut self.closing) => return,
+            };
+            match attempt {
+                Ok((client, driver)) => {
+                    tracing::debug!(host, "connected to the database");
+                    let connection = Connection::new(client, &self.config);
+                    let Some(lost) = self.hold(connection, driver).await else { return };
+                    let cause = lost.cause;
+                    tracing::warn!(host, cause, "lost a connection to the database, connecting again");
+                    if lost.was_of_use {
+                        wait = FIRST_WAIT;
+                        continue;
+                    }
+                }
+                Err(cause) => tracing::warn!(host, cause, "cannot connect to the database"),
+            }
+            tokio::select! {
+                () = self.slot.pause(jittered(wait)) => {}
+                () = closing(&mut self.closing) => return,
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Has a connection in the slot until it is lost; `None` if it was closed because the service ends.
+    async fn hold(&mut self, connection: Connection, mut driver: Driver) -> Option<Lost> {
+        let up = self.slot.put(connection);
+        self.made.send_modify(|count| *count += 1);
+        let lost = tokio::select! {
+            ended = &mut driver => Some(Lost {
+                cause: ended.err().map(|error| chain(&error)),
+                was_of_use: up.age() >= OF_USE,
+            }),
+            // It took time to find that out, so this cannot come in quick succession.
+            () = up.silent() => Some(Lost { cause: Some("it does not answer".to_owned()), was_of_use: true }),
+            () = closing(&mut self.closing) => None,
+        };
+        self.slot.clear();
+        if lost.is_none() {
+            // Those who wait for an answer still hold it. After the last of them the driver takes leave of Postgres.
+            drop(up);
+            let _ = driver.await;
+        }
+        lost
+    }
+}
+
+/// How a connection ended.
+struct Lost {
+    cause: Option<String>,
+    was_of_use: bool,
+}
+
+async fn closing(closing: &mut watch::Receiver<bool>) {
+    let _ = closing.wait_for(|closing| *closing).await; // fails if there is no service any more
+}
+
+/// One attempt, or why it failed, in one line.
+async fn connect(config: &config::Database, address: &Address) -> Result<(Client, Driver), String> {
+    let signed;
+    let address = match &config.auth {
+        Auth::Password => address,
+        Auth::Iam(signer) => {
+            let token = signer.token(SystemTime::now()).map_err(|error| chain(&error))?;
+            signed = address.with(|settings| {
+                settings.password(token);
+            });
+            &signed
+        }
+    };
+    match timeout(config.connect_timeout, address.connect()).await {
+        Ok(made) => made.map_err(|error| chain(&error)),
+        Err(_) => Err(format!("no connection within {} ms", config.connect_timeout.as_millis())),
+    }
+}
+
+/// The address with everything that holds for each of this service's connections. The timeout is a startup
+/// option and not a `set`, which a proxy between here and the database could not share among its clients.
+fn address(config: &config::Database) -> Address {
+    config.address.with(|settings| {
+        let given = settings.get_options().map(|options| format!("{options} ")).unwrap_or_default();
+        settings.options(format!("{given}-c statement_timeout={}", config.statement_timeout.as_millis()));
+        settings.keepalives_idle(Duration::from_secs(30));
+        settings.keepalives_interval(Duration::from_secs(5));
+        settings.keepalives_retries(3);
+        settings.tcp_user_timeout(Duration::from_secs(10)); // a peer that vanished is found out under load as well
+        if settings.get_application_name().is_none() {
+            settings.application_name("atelier");
+        }
+    })
+}
+
+/// Half of `wait` and a random part of the other half, so that connections lost together do not come back
+/// together.
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(0.5 + fastrand::f64() / 2.0)
+}

@@ -1,0 +1,55 @@
+//! The form of the log: lines of JSON, the same on every transport. Where they go, and what a request's line holds
+//! beyond its route and its status, is the transport's.
+
+use http::Method;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+
+use crate::config::Level;
+
+/// Sends what the program says of itself to `lines`, panics included, if it is of this level or a graver one. Once a
+/// process.
+pub fn take_over<W>(level: Level, lines: W)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_target(false)
+        .with_max_level(match level {
+            Level::Off => LevelFilter::OFF,
+            Level::Error => LevelFilter::ERROR,
+            Level::Warn => LevelFilter::WARN,
+            Level::Info => LevelFilter::INFO,
+            Level::Debug => LevelFilter::DEBUG,
+            Level::Trace => LevelFilter::TRACE,
+        })
+        .with_writer(lines)
+        .init();
+    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a fault in the program")));
+}
+
+/// Now, as a line says it: `2026-01-31T12:00:00.000000Z`.
+#[must_use]
+pub fn timestamp() -> String {
+    let mut timestamp = String::with_capacity(32);
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp)); // a String takes everything
+    timestamp
+}
+
+/// A method as it is logged: one that no endpoint could ever have may be 30 KB of a client's own text, and lines
+/// wait in memory.
+#[must_use]
+pub fn method(method: &Method) -> &str {
+    let name = method.as_str();
+    if name.len() <= 16 { name } else { "(other)" }
+}
+
+/// Milliseconds as a line says them, to the microsecond.
+#[must_use]
+pub fn milliseconds(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,178 @@
+//! TLS to a real Postgres with a real chain of certificates: what is accepted, and what is refused in which words.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
+mod stand;
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
+use local::{Cluster, Settings};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use shared::config::database_address;
+use shared::database::chain;
+use shared::{App, Readiness};
+use stand::{PATIENCE, function, until};
+use tempfile::NamedTempFile;
+
+/// An authority that vouches for another, which vouches for servers: as those of RDS do.
+struct Authority {
+    file: NamedTempFile,
+    intermediate: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn called(name: &str) -> Self {
+        let root = CertifiedIssuer::self_signed(authority(name), KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let intermediate = CertifiedIssuer::signed_by(authority("an intermediate"), key, &root).unwrap();
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(root.pem().as_bytes()).unwrap();
+        Self { file, intermediate }
+    }
+
+    fn file(&self) -> &str {
+        self.file.path().to_str().unwrap()
+    }
+
+    /// Settings of a server that shows a certificate for `localhost`, which was good until that year.
+    fn vouching(&self, until: i32) -> Settings {
+        let mut parameters = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        parameters.not_before = date_time_ymd(2000, 1, 1);
+        parameters.not_after = date_time_ymd(until, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = parameters.signed_by(&key, &self.intermediate).unwrap();
+        reachable()
+            .and("ssl", "on")
+            .and_file("ssl_cert_file", certificate.pem() + &self.intermediate.pem())
+            .and_file("ssl_key_file", key.serialize_pem())
+    }
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut parameters = CertificateParams::default();
+    parameters.distinguished_name.push(DnType::CommonName, name);
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    parameters
+}
+
+/// Settings of a server that is reached by TCP, with a password.
+fn reachable() -> Settings {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    Settings::disposable()
+        .and("listen_addresses", "127.0.0.1")
+        .and("port", port.to_string())
+        .and_file("hba_file", "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+}
+
+/// A server with the login `web`, and its address for it up to the host.
+async fn start(settings: &Settings) -> (Cluster, String) {
+    let cluster = Cluster::start_temporary(settings).await.unwrap();
+    let client = cluster.address().connect("postgres").await.unwrap();
+    client.batch_execute("create role web superuser login password 's3cret'").await.unwrap();
+    let port = cluster.address().port();
+    (cluster, format!("hostaddr=127.0.0.1 port={port} user=web password=s3cret dbname=postgres host="))
+}
+
+/// Why a connection does not come about, in one line.
+async fn refusal(address: &str, authority: &Authority) -> String {
+    let Err(error) = database_address(address, Some(authority.file())).unwrap().connect().await else {
+        panic!("{address} was accepted")
+    };
+    let line = chain(&error);
+    assert!(!line.contains(['\n']) && !line.contains("s3cret"), "{line}");
+    line
+}
+
+#[tokio::test]
+async fn a_server_that_proves_who_it_is_is_spoken_to_encrypted_and_any_other_is_refused() {
+    let authority = Authority::called("a root");
+    let (cluster, address) = start(&authority.vouching(2999)).await;
+    for asked in ["sslmode=require", "sslmode=verify-full channel_binding=require"] {
+        let address =
+            database_address(&format!("{address}localhost {asked}"), Some(authority.file())).unwrap();
+        let (client, connection) = address.connect().await.unwrap();
+        tokio::spawn(connection);
+        let encrypted = "select ssl, version from pg_stat_ssl where pid = pg_backend_pid()";
+        let row = client.query_one(encrypted, &[]).await.unwrap();
+        assert_eq!((row.get(0), row.get(1)), (true, "TLSv1.3"));
+        etl::migrate::migrate(&address).await.unwrap(); // the loader goes the same way
+    }
+    let url = format!("{address}localhost sslmode=verify-ca");
+    let function = function(&[("DATABASE_URL", &url), ("DATABASE_CA_FILE", authority.file())]);
+    let app = App::start(&function.database, &function.requests);
+    assert_eq!(app.readiness().await.unwrap(), Readiness::NoCatalog);
+
+    let wrong_name = refusal(&format!("{address}db.example.com"), &authority).await;
+    let expected = "error performing TLS handshake: invalid peer certificate: certificate not valid for name \
+                    \"db.example.com\"";
+    assert!(wrong_name.starts_with(expected), "{wrong_name}");
+    let unknown =
+        refusal(&format!("{address}localhost sslmode=require"), &Authority::called("another root")).await;
+    assert_eq!(unknown, "error performing TLS handshake: invalid peer certificate: UnknownIssuer");
+    let wrong_password = address.replace("s3cret", "guessed");
+    let refused = refusal(&format!("{wrong_password}localhost sslmode=require"), &authority).await;
+    assert!(refused.contains("password authentication failed for user \"web\""), "{refused}");
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_with_a_certificate_that_has_expired_is_refused_and_the_log_says_which_and_why() {
+    let authority = Authority::called("a root");
+    let (cluster, address) = start(&authority.vouching(2001)).await;
+    let expired = refusal(&format!("{address}localhost sslmode=require"), &authority).await;
+    let expected = "error performing TLS handshake: invalid peer certificate: certificate expired";
+    assert!(expired.starts_with(expected), "{expired}");
+
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let url = format!("{address}localhost sslmode=verify-full");
+    let function = function(&[("DATABASE_URL", &url), ("DATABASE_CA_FILE", authority.file())]);
+    let app = App::start(&function.database, &function.requests);
+    until("it is logged", async || log.text().contains("cannot connect to the database")).await;
+    app.close().await;
+    let text = log.text();
+    let line = text.lines().find(|line| line.contains("cannot connect")).unwrap();
+    assert!(
+        line.contains("WARN") && line.contains(r#""host":"localhost""#) && line.contains(expected),
+        "{line}"
+    );
+    assert!(!text.contains("s3cret"), "{text}");
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_refused_before_it_is_told_anything() {
+    let authority = Authority::called("a root");
+    let (cluster, address) = start(&reachable()).await;
+    for host in ["localhost sslmode=require", "db.example.com", "db.example.com sslmode=prefer"] {
+        let refused = refusal(&format!("{address}{host}"), &authority).await;
+        assert_eq!(refused, "error performing TLS handshake: server does not support TLS");
+    }
+    let plain = database_address(&format!("{address}localhost"), None).unwrap();
+    assert!(tokio::time::timeout(PATIENCE, plain.connect()).await.unwrap().is_ok());
+    cluster.stop().await.unwrap();
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
