@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-/// A program of this workspace, built into the same folder as the one that is running.
+/// A program of this workspace, built into the same folder as the one that is running; for a test, the folder above.
 ///
 /// # Errors
 /// [`Error::NotBuilt`] if it is not there.
 pub fn program(name: &str) -> Result<PathBuf, Error> {
     let own = env::current_exe().map_err(Error::io("find", Path::new("this program")))?;
-    let found = own.with_file_name(name);
+    let mut folders = own.ancestors().skip(1);
+    let folder = folders.find(|folder| !folder.ends_with("deps")).unwrap_or(&own);
+    let found = folder.join(name);
     if found.is_file() { Ok(found) } else { Err(Error::NotBuilt(found)) }
 }
 

@@ -15,6 +15,7 @@ pub mod caching;
 pub mod cart;
 pub mod catalog;
 pub mod hostile;
+pub mod lambda;
 pub mod methods;
 pub mod problems;
 
@@ -27,6 +28,9 @@ pub use answer::{Answer, ask, get, get_with, gunzip};
 
 /// Something that answers an HTTP request.
 pub trait Transport: Sync {
+    /// Whether an id's `%31` has become 1 before the service sees it, which it then cannot refuse.
+    const DECODES_PATHS: bool = false;
+
     /// Answers one request. A transport that cannot get an answer panics.
     fn call(&self, request: Request<Bytes>) -> impl Future<Output = Response<Bytes>> + Send;
 }

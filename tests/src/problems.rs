@@ -27,8 +27,8 @@ const WRONG_NUMBERS: [&str; 20] = [
 ];
 
 /// On every path with an id.
-pub async fn ids_that_are_not_whole_numbers_in_range_are_400(service: &impl Transport) {
-    for id in WRONG_NUMBERS {
+pub async fn ids_that_are_not_whole_numbers_in_range_are_400<T: Transport>(service: &T) {
+    for id in WRONG_NUMBERS.into_iter().filter(|id| !(T::DECODES_PATHS && *id == "%31")) {
         for endpoint in ["", "/", "/styles", "/related", "/overview", "/overview/"] {
             let path = format!("/products/{id}{endpoint}");
             assert_eq!(get(service, &path).await.status, 400, "{path}");

@@ -56,3 +56,41 @@ async fn each_role_may_do_its_own_work_and_no_other() {
         }
     }
 }
+
+#[tokio::test]
+async fn each_function_s_login_may_do_what_it_is_there_for_and_nothing_else() {
+    let database = load(small_dataset()).await.database;
+    database.function_url("get-cart").await.unwrap(); // makes all of them, and may be done again
+    database.function_url("get-cart").await.unwrap();
+    let client = database.connect().await.unwrap();
+    let statements = [
+        "select from catalog.documents",
+        "select from catalog.products",
+        "select id from catalog.skus where id = 1",
+        "select from cart.lines",
+        "select from cart.carts",
+        "select cart.add(sha256('x'), 1, 1)",
+        "insert into cart.carts (owner) values (sha256('x'))",
+        "delete from cart.lines",
+        "update catalog.documents set product_id = 1",
+        "select from etl.load",
+    ];
+    let of_the_catalog = &statements[..2];
+    for (login, may) in [
+        ("list_products", of_the_catalog),
+        ("get_product", of_the_catalog),
+        ("get_styles", of_the_catalog),
+        ("get_related", of_the_catalog),
+        ("get_overview", of_the_catalog),
+        ("get_cart", &statements[3..5]),
+        ("add_to_cart", &statements[2..7]),
+    ] {
+        for statement in statements {
+            let tried = client
+                .batch_execute(&format!("begin; set local session authorization {login}; {statement}"))
+                .await;
+            client.batch_execute("rollback").await.unwrap();
+            assert_eq!(tried.is_ok(), may.contains(&statement), "{login}: {statement}: {tried:?}");
+        }
+    }
+}

@@ -4,6 +4,8 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod derivation;
+pub mod functions;
+pub mod mutation;
 pub mod serving;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,7 @@
+//! `add-to-cart` as a Lambda function.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lambda::serve(&add_to_cart::ENDPOINT)
+}

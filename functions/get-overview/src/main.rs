@@ -1,0 +1,7 @@
+//! `get-overview` as a Lambda function.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lambda::serve(&get_overview::ENDPOINT)
+}

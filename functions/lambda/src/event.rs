@@ -1,0 +1,111 @@
+//! From an event to a request. An event is whatever somebody invokes the function with, so nothing in it is relied on.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{COOKIE, HeaderName};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use shared::{Endpoint, Problem};
+
+/// What may not stand in a query as it is. A `%` may: the query is said to come encoded.
+const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
+
+/// What may not stand in a path as it is. API Gateway decodes some paths, Function URLs do not; what is right in an
+/// encoded path stays as it is.
+const PATH: &AsciiSet =
+    &QUERY.add(b'?').add(b'[').add(b'\\').add(b']').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+const NO_REQUEST: Problem = Problem::bad_request(
+    "The event is not an HTTP request: requestContext.http.method is expected, as API Gateway (payload format 2.0) and \
+     Function URLs send it.",
+);
+const NO_METHOD: Problem = Problem::bad_request("The method is not one that HTTP can have.");
+const NO_ADDRESS: Problem =
+    Problem::bad_request("The address of the request is longer than any of this service's.");
+const NO_BODY: Problem =
+    Problem::bad_request("The body of the event is not base64, which isBase64Encoded says it is.");
+
+/// The request that an event of API Gateway (HTTP API, payload format 2.0) or of a Function URL stands for, and what
+/// keeps it from being one. With a problem, the request is what could be read.
+pub(crate) fn request(event: &str, endpoint: Option<&Endpoint>) -> (http::Request<Bytes>, Option<Problem>) {
+    let event: Value = serde_json::from_str(event).unwrap_or_default();
+    let (body, no_body) = split(body(&event));
+    let (method, no_method) = split(method(&event));
+    let (uri, no_address) = split(uri(&event, endpoint));
+    let mut request = http::Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers(&event);
+    (request, no_method.or(no_address).or(no_body))
+}
+
+fn split<T: Default>(read: Result<T, Problem>) -> (T, Option<Problem>) {
+    match read {
+        Ok(value) => (value, None),
+        Err(problem) => (T::default(), Some(problem)),
+    }
+}
+
+fn method(event: &Value) -> Result<Method, Problem> {
+    let method = event["requestContext"]["http"]["method"].as_str().ok_or(NO_REQUEST)?;
+    Method::from_bytes(method.as_bytes()).map_err(|_| NO_METHOD)
+}
+
+fn uri(event: &Value, endpoint: Option<&Endpoint>) -> Result<Uri, Problem> {
+    let mut address = path(event, endpoint);
+    if let Some(query) = event["rawQueryString"].as_str().filter(|query| !query.is_empty()) {
+        address.push('?');
+        address.extend(utf8_percent_encode(query, QUERY));
+    }
+    PathAndQuery::try_from(address).map(Uri::from).map_err(|_| NO_ADDRESS)
+}
+
+/// Where API Gateway has matched one of the endpoint's own routes, its path with the parameter that was found there:
+/// the raw path is decoded by then, and may have the name of a stage or a mapping before it. Else the raw path.
+fn path(event: &Value, endpoint: Option<&Endpoint>) -> String {
+    let route = event["routeKey"].as_str().and_then(|key| key.split_once(' ')).map(|(_, path)| path);
+    let route = route.map(|path| path.strip_suffix('/').unwrap_or(path));
+    if let Some(endpoint) = endpoint.filter(|endpoint| route == Some(endpoint.path)) {
+        let product_id = event["pathParameters"]["product_id"].as_str().unwrap_or_default();
+        // Encoded again, a slash that was decoded stays within its segment.
+        return endpoint.path_of(&utf8_percent_encode(product_id, NON_ALPHANUMERIC).to_string());
+    }
+    let raw = event["rawPath"].as_str().unwrap_or_default();
+    let slash = if raw.starts_with('/') { "" } else { "/" };
+    format!("{slash}{}", utf8_percent_encode(raw, PATH))
+}
+
+/// What can be a header. A client cannot have sent what cannot.
+fn headers(event: &Value) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in event["headers"].as_object().into_iter().flatten() {
+        if let (Ok(name), Some(Ok(value))) =
+            (HeaderName::try_from(name), value.as_str().map(HeaderValue::from_str))
+        {
+            let _ = headers.try_append(name, value); // fails when there are more than any client can send
+        }
+    }
+    let cookies: Vec<&str> =
+        event["cookies"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if let Ok(cookies) = HeaderValue::from_str(&cookies.join("; "))
+        && !cookies.is_empty()
+    {
+        let _ = headers.try_append(COOKIE, cookies);
+    }
+    // Neither API Gateway nor a Function URL speaks anything but TLS.
+    let _ = headers.try_insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+    headers
+}
+
+fn body(event: &Value) -> Result<Bytes, Problem> {
+    let body = event["body"].as_str().unwrap_or_default();
+    if event["isBase64Encoded"] == true {
+        return STANDARD.decode(body).map(Bytes::from).map_err(|_| NO_BODY);
+    }
+    Ok(Bytes::copy_from_slice(body.as_bytes()))
+}

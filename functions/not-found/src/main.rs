@@ -1,0 +1,7 @@
+//! `not-found`: the Lambda function for every path that no endpoint has. It needs no database.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lambda::serve_without_endpoint()
+}

@@ -1,0 +1,82 @@
+//! What the suite has to know of template.yaml: the routes, and which functions they lead to.
+
+use std::path::Path;
+
+use http::Method;
+use yaml_rust2::{Yaml, YamlLoader};
+
+/// A route of the HTTP API.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// `ANY /products/{product_id}`, or `$default`.
+    pub key: String,
+    /// The name of the function that it leads to: `get-product`.
+    pub function: String,
+}
+
+impl Route {
+    /// The routes that the template makes.
+    pub fn all_of_the_template() -> Vec<Self> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
+        let text =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let template = YamlLoader::load_from_str(&text).unwrap().remove(0);
+        let resources = &template["Resources"];
+        let of_type = |resource: &&Yaml| resource["Type"].as_str() == Some("AWS::ApiGatewayV2::Route");
+        resources
+            .as_hash()
+            .unwrap()
+            .values()
+            .filter(of_type)
+            .map(|route| Self::read(route, resources))
+            .collect()
+    }
+
+    /// A route leads to an integration, and that to a function, whose name is that of what is built into it. Tags such
+    /// as `!Sub` are not part of what the parser tells.
+    fn read(route: &Yaml, resources: &Yaml) -> Self {
+        let text =
+            |value: &Yaml| value.as_str().unwrap_or_else(|| panic!("{value:?} in {route:?}")).to_owned();
+        let properties = &route["Properties"];
+        let target = text(&properties["Target"]);
+        let integration = target.trim_start_matches("integrations/").trim_matches(['$', '{', '}']);
+        let function = text(&resources[integration]["Properties"]["IntegrationUri"]);
+        let function = &resources[function.trim_end_matches(".Arn")];
+        let binary = &function["Metadata"]["BuildProperties"]["Binary"];
+        Self { key: text(&properties["RouteKey"]), function: text(binary) }
+    }
+
+    /// Whether it takes what no other route takes.
+    pub fn is_default(&self) -> bool {
+        self.key == "$default"
+    }
+
+    /// Whether it takes any method.
+    pub fn is_for_any_method(&self) -> bool {
+        self.key.starts_with("ANY ")
+    }
+
+    /// What its parameters stand for in this path, encoded; none if a request is not for it.
+    pub fn parameters(&self, method: &Method, path: &str) -> Option<Vec<(String, String)>> {
+        if self.is_default() {
+            return Some(Vec::new());
+        }
+        let (key_method, template) = self.key.split_once(' ')?;
+        if !self.is_for_any_method() && key_method != method.as_str() {
+            return None;
+        }
+        let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+        if template.len() != path.len() {
+            return None;
+        }
+        let mut parameters = Vec::new();
+        for (expected, segment) in template.into_iter().zip(path) {
+            match expected.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+                Some(name) if !segment.is_empty() => parameters.push((name.to_owned(), segment.to_owned())),
+                None if expected == segment => {}
+                _ => return None,
+            }
+        }
+        Some(parameters)
+    }
+}

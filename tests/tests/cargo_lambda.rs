@@ -1,0 +1,212 @@
+//! What a developer does by hand: `cargo lambda watch`, requests to it, and `cargo lambda invoke` with each file in
+//! `events/`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
+mod stand;
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use aws_lambda_events::s3::S3Event;
+use aws_lambda_events::sqs::SqsEvent;
+use bytes::Bytes;
+use conformance::lambda::{Outcome, response};
+use conformance::{Transport as _, golden};
+use http::Request;
+use local::{Guarded, Watch};
+use serde_json::Value;
+use stand::functions::NAMES;
+use stand::serving::Socket;
+use stand::small;
+use tokio::net::TcpStream;
+
+/// `watch` compiles what it runs, if that was not done before.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What each file in `events/` is answered, and whether by what `golden` has for the path behind it.
+const ANSWERS: [(&str, u16, Option<&str>); 47] = [
+    ("add-to-cart-anonymous", 201, None),
+    ("add-to-cart-base64", 201, None),
+    ("add-to-cart-url", 201, None),
+    ("add-to-cart", 201, None),
+    // No function takes these yet, and one that serves an endpoint says so.
+    ("etl-s3-encoded-key", 400, None),
+    ("etl-s3-test", 400, None),
+    ("etl-s3", 400, None),
+    ("etl-sqs-test", 400, None),
+    ("etl-sqs", 400, None),
+    ("get-cart-cookie", 200, None),
+    ("get-cart-not-allowed", 405, None),
+    ("get-cart-url", 200, None),
+    ("get-cart", 200, None),
+    ("get-overview-url", 200, Some("/products/1/overview")),
+    ("get-overview", 200, Some("/products/1/overview")),
+    ("get-product-head", 200, None),
+    ("get-product-if-none-match", 304, None),
+    ("get-product-unknown", 404, None),
+    ("get-product-url", 200, Some("/products/1")),
+    ("get-product", 200, Some("/products/1")),
+    ("get-related-url", 200, Some("/products/1/related")),
+    ("get-related", 200, Some("/products/1/related")),
+    ("get-styles-gzip", 200, Some("/products/1/styles")),
+    ("get-styles-preflight", 204, None),
+    ("get-styles-url", 200, Some("/products/1/styles")),
+    ("get-styles", 200, Some("/products/1/styles")),
+    ("hostile-body-not-base64", 400, None),
+    ("hostile-forwarded-proto", 200, Some("/products/1")),
+    ("hostile-headers", 200, Some("/products/1")),
+    ("hostile-host-bad", 200, Some("/products/1")),
+    ("hostile-host-empty", 200, Some("/products/1")),
+    ("hostile-id-injection", 400, None),
+    ("hostile-id-of-400-digits", 400, None),
+    ("hostile-no-request-context", 400, None),
+    ("hostile-nulls", 200, Some("/products/1")),
+    ("hostile-path-confusion", 404, None),
+    ("hostile-path-encoded-slash-url", 400, None),
+    ("hostile-path-encoded-slash", 400, None),
+    ("hostile-path-without-slash", 200, Some("/products/1")),
+    ("hostile-query-angle-bracket", 200, Some("/products/1")),
+    ("hostile-query-space", 200, Some("/products/1")),
+    ("list-products-slash", 200, Some("/products")),
+    ("list-products-url", 200, None),
+    ("list-products", 200, None),
+    ("not-found-preflight", 204, None),
+    ("not-found-url", 404, None),
+    ("not-found", 404, None),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A command of cargo-lambda, which `make tools` installs into `.venv`.
+fn cargo_lambda(arguments: &[&str]) -> Command {
+    let mut command = Command::new("cargo-lambda");
+    command.arg("lambda").args(arguments).current_dir(root());
+    command
+}
+
+/// `cargo lambda watch` at work over the hand-made dataset.
+struct Watching {
+    address: SocketAddr,
+    emulator: Guarded,
+}
+
+impl Watching {
+    async fn start() -> Self {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = cargo_lambda(&["watch", "--disable-cors", "--ignore-changes"]);
+        command.args(["--invoke-address", "127.0.0.1", "--invoke-port", &address.port().to_string()]);
+        command.env("DATABASE_URL", small().await.database.host_url());
+        let log = tempfile::tempfile().unwrap();
+        let watch = Watch { stop_with: "TERM", remove: None, account: None };
+        let mut emulator = Guarded::spawn(&command, watch, Some(log)).unwrap();
+        let listening = async {
+            while TcpStream::connect(address).await.is_err() {
+                let ended = emulator.ended().unwrap();
+                assert_eq!(ended, None, "cargo lambda watch has ended; `make tools` installs cargo-lambda");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, listening).await.expect("cargo lambda watch does not listen");
+        Self { address, emulator }
+    }
+
+    /// What `cargo lambda invoke` prints.
+    async fn invoke(&self, function: &str, event: &str) -> Outcome {
+        let file = format!("events/{event}.json");
+        let mut command = cargo_lambda(&["invoke", function, "--data-file", &file]);
+        command.args(["--invoke-address", "127.0.0.1", "--invoke-port", &self.address.port().to_string()]);
+        let output = tokio::process::Command::from(command).output().await.unwrap();
+        assert!(output.status.success(), "{event}: {}", String::from_utf8_lossy(&output.stderr));
+        Outcome::Reply(output.stdout.into())
+    }
+}
+
+/// The function that an event is named after; the hostile ones name none.
+fn function_of(event: &str) -> &str {
+    let names = NAMES.into_iter().chain(["not-found"]);
+    let function = names.filter(|name| event.starts_with(name)).max_by_key(|name| name.len());
+    function.unwrap_or(if event == "hostile-body-not-base64" { "add-to-cart" } else { "get-product" })
+}
+
+#[tokio::test]
+async fn every_file_in_events_can_be_invoked_and_every_path_be_asked_for() {
+    let watching = Watching::start().await;
+    let mut expected: BTreeMap<&str, (u16, Option<&str>)> =
+        ANSWERS.into_iter().map(|(event, status, path)| (event, (status, path))).collect();
+    for file in std::fs::read_dir(root().join("events")).unwrap() {
+        let file = file.unwrap().file_name().into_string().unwrap();
+        let event = file.strip_suffix(".json").unwrap();
+        let (status, path) = expected.remove(event).unwrap_or_else(|| panic!("what is {event} answered?"));
+        let outcome = watching.invoke(function_of(event), event).await;
+        let answer = response(&outcome);
+        assert_eq!(answer.status(), status, "{event}: {outcome:?}");
+        if let Some(path) = path {
+            let is_gzipped = answer.headers().contains_key("content-encoding");
+            assert_eq!(is_gzipped, event.contains("gzip"), "{event}");
+            let body = if is_gzipped { conformance::gunzip(answer.body()) } else { answer.body().to_vec() };
+            assert_eq!(String::from_utf8(body).unwrap(), golden(path), "{event}");
+        }
+    }
+    assert!(expected.is_empty(), "there is no event for {expected:?}");
+    every_path_has_its_function(Socket(watching.address)).await;
+    watching.emulator.stop().await.unwrap();
+}
+
+async fn every_path_has_its_function(watching: Socket) {
+    for path in
+        ["/products", "/products/1", "/products/1/styles", "/products/1/related", "/products/1/overview"]
+    {
+        for slash in ["", "/"] {
+            let all = format!("{path}{slash}?count=1000"); // what is no list ignores it
+            let answer = watching.call(Request::get(&all).body(Bytes::new()).unwrap()).await;
+            assert_eq!((answer.status().as_u16(), answer.body()), (200, &golden(path).into()), "{all}");
+        }
+    }
+    for (method, path, status) in [
+        ("GET", "/cart", 200),
+        ("HEAD", "/cart/", 200),
+        ("POST", "/cart", 415),
+        ("DELETE", "/cart", 405),
+        ("OPTIONS", "/cart", 204),
+        ("OPTIONS", "/products/1", 204),
+        ("PUT", "/products/1/styles", 405),
+        ("GET", "/products/abc", 400),
+        ("GET", "/nothing/here", 404),
+        ("GET", "/", 404),
+    ] {
+        let request = Request::builder().method(method).uri(path).body(Bytes::new()).unwrap();
+        let answer = watching.call(request).await;
+        assert_eq!(answer.status(), status, "{method} {path}");
+        assert_eq!(answer.headers()["access-control-allow-origin"], "*", "{method} {path}");
+    }
+}
+
+/// What the load of datasets will be given.
+#[test]
+fn events_for_the_load_are_what_s3_and_sqs_send() {
+    let read = |name: &str| std::fs::read(root().join(format!("events/{name}.json"))).unwrap();
+    let keys = |event: S3Event| -> Vec<String> {
+        event.records.into_iter().map(|record| record.s3.object.key.unwrap()).collect()
+    };
+    let s3 = |name: &str| keys(serde_json::from_slice(&read(name)).unwrap());
+    assert_eq!(s3("etl-s3"), ["incoming/spring/product.csv"]);
+    let encoded = ["incoming/spring+sale+%28%C3%BCber%29/product.csv", "incoming/100%25/photos.csv"];
+    assert_eq!(s3("etl-s3-encoded-key"), encoded);
+    let wrapped = |name: &str| -> String {
+        let event: SqsEvent = serde_json::from_slice(&read(name)).unwrap();
+        event.records[0].body.clone().unwrap()
+    };
+    assert_eq!(keys(serde_json::from_str(&wrapped("etl-sqs")).unwrap()), s3("etl-s3"));
+    for test in [
+        serde_json::from_slice::<Value>(&read("etl-s3-test")),
+        serde_json::from_str(&wrapped("etl-sqs-test")),
+    ] {
+        assert_eq!(test.unwrap()["Event"], "s3:TestEvent");
+    }
+}
