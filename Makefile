@@ -1,16 +1,29 @@
 # `make` alone lists the verbs. Where a verb takes settings, its line of help shows them with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench generate load
+.PHONY: help run build test lint bench generate load tools template watch invoke package deploy
 
 SCALE ?= 0.01
 SEED ?= 1
 DIR ?= data
 DATASET ?=
 ROUNDS ?= 3
+FN ?= get-product
+EVENT ?= events/$(FN).json
+PORT ?= 9000
+ENVIRONMENT ?= dev
 
 # Always the whole workspace: a build of one package would choose other features and compile libraries twice.
 LOCAL := target/debug/atelier-local
+
+# Each is built by itself, as for a deployment: with others, it would get the features of their libraries too.
+FUNCTIONS := list-products get-product get-styles get-related get-overview get-cart add-to-cart not-found
+
+# cargo-lambda, sam and cfn-lint come from PyPI, pinned, into a folder of the project's own.
+VENV := .venv
+TOOLS := $(VENV)/.installed
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export SAM_CLI_TELEMETRY := 0
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +36,7 @@ run: ## serve on 127.0.0.1:3000 (LISTEN=…), with a private Postgres and a gene
 build: ## build everything, unoptimised
 	cargo build --workspace
 
-test: ## run every test, on a private Postgres
+test: template ## run every test, on a private Postgres
 	@scripts/install.sh postgres
 	cargo build --workspace
 	$(LOCAL) exec -- cargo test --workspace
@@ -34,9 +47,10 @@ lint: ## formatting, clippy and docs, with warnings denied
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --workspace
 
 bench: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),1)
-bench: ## measure the loader and the host as ratios: SCALE=1 ROUNDS=3, some 12 GB of disk at scale 1
+bench: ## measure loader and host as ratios, and functions: SCALE=1 ROUNDS=3, some 12 GB of disk at scale 1
 	@scripts/install.sh postgres wrk
 	cargo build --release --package bench --package etl --package atelier-host
+	for function in $(FUNCTIONS); do cargo build --release --package $$function || exit; done
 	target/release/atelier-bench all --scale $(SCALE) --rounds $(ROUNDS)
 
 generate: ## write a synthetic set of CSV files: SCALE=0.01 SEED=1 DIR=data
@@ -46,3 +60,31 @@ generate: ## write a synthetic set of CSV files: SCALE=0.01 SEED=1 DIR=data
 load: ## load a set into the database of a `make run`, or of DATABASE_URL: DIR=data DATASET=<name>
 	@cargo build --quiet --workspace
 	DATABASE_URL=$${DATABASE_URL:-$$($(LOCAL) url)} target/debug/atelier-etl load $(DIR) $(if $(DATASET),--dataset $(DATASET))
+
+tools: $(TOOLS) ## install cargo-lambda, sam and cfn-lint into .venv/
+
+$(TOOLS): scripts/requirements.txt scripts/constraints.txt
+	@scripts/install.sh python
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement scripts/requirements.txt \
+		--constraint scripts/constraints.txt
+	@touch $@
+
+template: $(TOOLS) ## check template.yaml
+	cfn-lint template.yaml
+	sam validate --lint
+
+watch: $(TOOLS) ## serve all functions as Lambda does, on 127.0.0.1:9000 (PORT=…), on the database of a `make run`
+	@cargo build --workspace
+	DATABASE_URL=$${DATABASE_URL:-$$($(LOCAL) url)} \
+		cargo lambda watch --disable-cors --invoke-address 127.0.0.1 --invoke-port $(PORT)
+
+invoke: $(TOOLS) ## send an event to a function of a `make watch`: FN=get-product EVENT=events/get-product.json
+	@cargo lambda invoke $(FN) --data-file $(EVENT) --invoke-address 127.0.0.1 --invoke-port $(PORT)
+
+package: $(TOOLS) ## build all functions for AWS: ENVIRONMENT=dev (or prod), which samconfig.toml describes
+	sam build --config-env $(ENVIRONMENT)
+
+deploy: package ## deploy them: ENVIRONMENT=dev (or prod)
+	@test -s ca/rds.pem || { echo "ca/rds.pem is missing: ca/README.md says how to fetch it" >&2; exit 1; }
+	sam deploy --config-env $(ENVIRONMENT)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the programs named as arguments where the machine does not have them: postgres, wrk.
+# Installs the programs named as arguments where the machine does not have them: postgres, wrk,
+# python (3, with venv).
 # With apt-get (Debian, Ubuntu) or brew (macOS); asks nothing, and does nothing where all are there.
 set -eu
 
@@ -13,6 +14,7 @@ present() {
             [ -x "$server" ] && return
         done
         return 1 ;;
+    python) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     *) command -v "$1" >/dev/null ;;
     esac
 }
@@ -43,6 +45,7 @@ with_apt() {
         apt_install postgresql && installed=0 || installed=$?
         as_root rm -f $overrides/atelier.conf
         return $installed ;;
+    python) apt_install python3 python3-venv ;;
     *) apt_install "$1" ;;
     esac
 }
@@ -50,6 +53,7 @@ with_apt() {
 with_brew() {
     case $1 in
     postgres) brew install postgresql@17 ;;
+    python) brew install python@3.13 ;;
     *) brew install "$1" ;;
     esac
 }
