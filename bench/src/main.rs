@@ -1,8 +1,9 @@
-//! `atelier-bench`: the loader and the host against the least that does the same work, as ratios.
+//! `atelier-bench`: the loader and the host against the least that does the same work, as ratios; and the functions.
 //!
 //! A machine's speed changes within the hour, so a figure means something only beside another taken in the same
 //! minute: both sides of each ratio run in turn, round by round, and the medians are divided.
 
+mod functions;
 mod hello;
 mod load;
 mod read;
@@ -16,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 use crate::stage::Stage;
 
-/// Measures the loader and the host, and prints ratios.
+/// Measures the loader and the host, and prints ratios; and the functions.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -30,7 +31,9 @@ enum Verb {
     Load(Options),
     /// `atelier-host` against a server with a fixed answer: read_vs_hello
     Read(Options),
-    /// Both, on one generated set
+    /// Each Lambda function: its size, its first answer, its speed and its memory
+    Functions(Options),
+    /// All three, the first two on one generated set
     All(Options),
     /// Answer every request with the same bytes: the other side of `read`
     #[command(hide = true)]
@@ -51,7 +54,7 @@ struct Options {
     /// How often each side runs
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// How long each run of `read` takes
+    /// How long each run of `read` takes, and each function is kept busy
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
     /// Where files and databases are put, and removed from afterwards; a disk, where /tmp may be memory
@@ -65,7 +68,11 @@ async fn main() -> ExitCode {
         Verb::Hello { bytes, listen } => hello::serve(listen, bytes).await,
         Verb::Load(options) => measure(&options, true, false).await,
         Verb::Read(options) => measure(&options, false, true).await,
-        Verb::All(options) => measure(&options, true, true).await,
+        Verb::Functions(options) => functions::measure(&options).await,
+        Verb::All(options) => match measure(&options, true, true).await {
+            Ok(()) => functions::measure(&options).await,
+            failed => failed,
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,149 @@
+//! The functions as Lambda starts and runs them: how large they are, how soon they answer, how fast, in how much memory.
+//!
+//! The Runtime API is the stand-in that the tests use, on the same machine, so its own time is in every figure. The
+//! database is reached over TLS, on a port of the loopback interface.
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use conformance::lambda::{Function, Outcome, Source, response};
+use http::Request;
+use local::{Cluster, HOST_LOGIN, SUPERUSER, Settings, create_host_login, program};
+use tokio::process::Command;
+
+use crate::stage::{CATALOG, succeed};
+use crate::{Options, median};
+
+/// Each function with a path that it answers from the database.
+const FUNCTIONS: [(&str, &str); 7] = [
+    ("list-products", "/products"),
+    ("get-product", "/products/1"),
+    ("get-styles", "/products/1/styles"),
+    ("get-related", "/products/1/related"),
+    ("get-overview", "/products/1/overview"),
+    ("get-cart", "/cart"),
+    ("add-to-cart", "/cart"),
+];
+
+/// A path that is refused before a database is asked.
+const REFUSED: &str = "/products/abc";
+
+/// How often a process is started for each of the first three times.
+const STARTS: usize = 25;
+
+/// Products of the catalog behind it: what is measured does not depend on how many there are.
+const SCALE: &str = "0.001";
+
+/// Measures each function and prints a line for it.
+pub(crate) async fn measure(options: &Options) -> Result<()> {
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let (trusted, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let settings = Settings::durable().and("listen_addresses", "localhost").and("port", port.to_string());
+    let settings =
+        settings.and("ssl", "on").and_file("ssl_cert_file", &trusted).and_file("ssl_key_file", key);
+    let cluster = Cluster::start_temporary_in(&options.dir, &settings).await?;
+    let scratch = cluster.directory("scratch")?;
+    let ca_file = scratch.join("ca.pem");
+    std::fs::write(&ca_file, trusted).context("cannot write the certificate")?;
+    load(&cluster, &scratch).await?;
+    let url = format!("postgresql://{HOST_LOGIN}@localhost:{port}/{CATALOG}?sslmode=verify-full");
+    let variables: [(&str, OsString); 3] =
+        [("DATABASE_URL", url.into()), ("DATABASE_CA_FILE", ca_file.into()), ("LOG_ACCESS", "off".into())];
+    println!("functions: medians of {STARTS} starts; warm: {} s of one event after another", options.seconds);
+    for (name, path) in FUNCTIONS {
+        println!("{name}: {}", figures(name, path, &variables, options).await?);
+    }
+    println!("not-found: {}", figures("not-found", "/nothing", &[], options).await?);
+    cluster.stop().await?;
+    Ok(())
+}
+
+async fn load(cluster: &Cluster, scratch: &Path) -> Result<()> {
+    cluster.address().connect("postgres").await?.batch_execute(&format!("create database {CATALOG}")).await?;
+    let url = cluster.address().url(SUPERUSER, CATALOG);
+    let set = scratch.join("set");
+    succeed(Command::new(program("atelier-etl")?).args(["generate", "--scale", SCALE]).arg(&set)).await?;
+    let mut load = Command::new(program("atelier-etl")?);
+    load.arg("load").arg(&set).args(["--dataset", "bench", "--rejects"]).arg(scratch.join("rejects.csv"));
+    succeed(load.env("DATABASE_URL", url)).await?;
+    create_host_login(&cluster.address().connect(CATALOG).await?).await?;
+    Ok(())
+}
+
+async fn figures(
+    name: &str,
+    path: &str,
+    variables: &[(&str, OsString)],
+    options: &Options,
+) -> Result<String> {
+    let program = program(name)?;
+    let (mut inits, mut first_refusals, mut first_answers) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..STARTS {
+        let since = Instant::now();
+        let function = Function::start(&program, variables, false).await;
+        function.api().polled(1).await;
+        inits.push(milliseconds(since));
+        drop(function);
+        for (path, figures) in [(REFUSED, &mut first_refusals), (path, &mut first_answers)] {
+            let since = Instant::now();
+            let function = Function::start(&program, variables, false).await;
+            answer(&function, name, path).await?;
+            figures.push(milliseconds(since));
+        }
+    }
+    let function = Function::start(&program, variables, false).await;
+    let (since, mut answers) = (Instant::now(), 0_u32);
+    let duration = Duration::from_secs(options.seconds.into());
+    while since.elapsed() < duration {
+        answer(&function, name, path).await?;
+        answers += 1;
+    }
+    let rate = f64::from(answers) / since.elapsed().as_secs_f64();
+    let size = std::fs::metadata(&program)?.len() as f64 / 1e6;
+    Ok(format!(
+        "{size:.2} MB, first poll {:.1} ms, first answer {:.1} ms without the database and {:.1} ms with it, \
+         {rate:.0} warm invocations/s, {:.1} MiB after {answers} of them",
+        median(&inits),
+        median(&first_refusals),
+        median(&first_answers),
+        memory_mib(&function)?,
+    ))
+}
+
+async fn answer(function: &Function, name: &str, path: &str) -> Result<()> {
+    let request = if name == "add-to-cart" && path == "/cart" {
+        let request = Request::post(path).header("content-type", "application/json");
+        request.header("authorization", "bench").body(Bytes::from_static(br#"{"sku_id":1}"#))
+    } else {
+        Request::get(path)
+            .header("authorization", "bench")
+            .header("accept-encoding", "gzip")
+            .body(Bytes::new())
+    };
+    let outcome = function.invoke(Source::Url.event(&request?).to_string()).await;
+    let status = response(&outcome).status().as_u16();
+    let expected = if path == REFUSED || path == "/nothing" { 400..=404 } else { 200..=201 };
+    // The hundredth is as good an answer as the first, but a cart takes no more than so many of a sku.
+    let is_full = name == "add-to-cart" && status == 422;
+    ensure!(expected.contains(&status) || is_full, "{name} answered {path} with {status}: {outcome:?}");
+    ensure!(matches!(outcome, Outcome::Reply(_)), "{name} gave no answer to {path}");
+    Ok(())
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+/// What the process holds of the machine's memory.
+fn memory_mib(function: &Function) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", function.pid()))?;
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<f64>().ok());
+    Ok(kib.context("/proc does not tell the memory of a process")? / 1024.0)
+}
