@@ -1,7 +1,8 @@
 # `make` alone lists the verbs. Where a verb takes settings, its line of help shows them with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench generate load tools template watch invoke package deploy
+.PHONY: help run build test lint bench generate load tools template watch invoke environment package \
+	ready-to-deploy deploy
 
 SCALE ?= 0.01
 SEED ?= 1
@@ -76,15 +77,32 @@ template: $(TOOLS) ## check template.yaml
 
 watch: $(TOOLS) ## serve all functions as Lambda does, on 127.0.0.1:9000 (PORT=…), on the database of a `make run`
 	@cargo build --workspace
+	@python3 -c 'import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); \
+		s.bind(("127.0.0.1", int(sys.argv[1])))' $(PORT) 2>/dev/null || \
+		{ echo "127.0.0.1:$(PORT) is taken; PORT=<another> make watch" >&2; exit 1; }
+	@[ -n "$$DATABASE_URL" ] || target/debug/atelier-etl status --database-url "$$($(LOCAL) url)" >/dev/null || \
+		{ echo "there is no database: start \`make run\` in another terminal, or set DATABASE_URL" >&2; exit 1; }
 	DATABASE_URL=$${DATABASE_URL:-$$($(LOCAL) url)} \
 		cargo lambda watch --disable-cors --invoke-address 127.0.0.1 --invoke-port $(PORT)
 
 invoke: $(TOOLS) ## send an event to a function of a `make watch`: FN=get-product EVENT=events/get-product.json
-	@cargo lambda invoke $(FN) --data-file $(EVENT) --invoke-address 127.0.0.1 --invoke-port $(PORT)
+	@[ -r $(EVENT) ] || { echo "$(EVENT) cannot be read; EVENT=<file> chooses one of events/" >&2; exit 1; }
+	@cargo lambda invoke $(FN) --data-file $(EVENT) --invoke-address 127.0.0.1 --invoke-port $(PORT) || \
+		{ echo "is \`make watch\` running, on port $(PORT)?" >&2; exit 1; }
 
-package: $(TOOLS) ## build all functions for AWS: ENVIRONMENT=dev (or prod), which samconfig.toml describes
+environment:
+	@grep -q '^\[$(ENVIRONMENT)\.' samconfig.toml || \
+		{ echo "samconfig.toml has no environment $(ENVIRONMENT)" >&2; exit 1; }
+
+package: environment $(TOOLS) ## build all functions for AWS: ENVIRONMENT=dev (or prod), which samconfig.toml describes
 	sam build --config-env $(ENVIRONMENT)
 
-deploy: package ## deploy them: ENVIRONMENT=dev (or prod)
-	@test -s ca/rds.pem || { echo "ca/rds.pem is missing: ca/README.md says how to fetch it" >&2; exit 1; }
+ready-to-deploy: environment
+	@section=$$(awk '/^\[/ { own = index($$0, "[$(ENVIRONMENT).") == 1 } own' samconfig.toml); \
+	case $$section in *REPLACE*) \
+		echo "samconfig.toml: replace what begins with REPLACE for $(ENVIRONMENT)" >&2; exit 1 ;; esac; \
+	case $$section in *CaLayerArn=*) ;; *) \
+		[ -s ca/rds.pem ] || { echo "ca/rds.pem is missing: ca/README.md says how to fetch it" >&2; exit 1; } ;; esac
+
+deploy: ready-to-deploy package ## deploy them: ENVIRONMENT=dev (or prod)
 	sam deploy --config-env $(ENVIRONMENT)

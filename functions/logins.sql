@@ -10,6 +10,8 @@ declare
     login text;
     its_group text;
 begin
+    -- Two at once in one database would trip over each other's grants.
+    perform pg_advisory_xact_lock(x'6174656c69657206'::bigint);
     for login, its_group in values
         ('list_products', 'atelier_reader'),
         ('get_product', 'atelier_reader'),

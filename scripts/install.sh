@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the programs named as arguments where the machine does not have them: postgres, wrk,
-# python (3, with venv).
+# python (3.11 or newer, with venv).
 # With apt-get (Debian, Ubuntu) or brew (macOS); asks nothing, and does nothing where all are there.
 set -eu
 
@@ -14,7 +14,7 @@ present() {
             [ -x "$server" ] && return
         done
         return 1 ;;
-    python) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
+    python) python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ;;
     *) command -v "$1" >/dev/null ;;
     esac
 }
@@ -70,6 +70,10 @@ for program in "$@"; do
         with_brew "$program"
     else
         echo "$0: $program is missing, and there is neither apt-get nor brew to install it with" >&2
+        exit 1
+    fi
+    if [ "$program" = python ] && ! present python; then
+        echo "$0: python3 has to be 3.11 or newer, with venv, and is $(python3 --version 2>&1)" >&2
         exit 1
     fi
 done

@@ -20,6 +20,9 @@ pub const CLUSTER_VARIABLE: &str = "ATELIER_TEST_CLUSTER";
 /// Held in the database postgres while the template is made; nothing else there locks it.
 const TEMPLATE_LOCK: i64 = 0x6174_656c_6965_7203;
 
+/// Held there while functions' logins are made.
+const LOGINS_LOCK: i64 = 0x6174_656c_6965_7207;
+
 /// Where this process's tests have their databases.
 struct Home {
     address: Address,
@@ -68,8 +71,11 @@ impl Database {
     /// # Errors
     /// What the server says.
     pub async fn function_url(&self, function: &str) -> Result<String, tokio_postgres::Error> {
-        let client = self.connect().await?;
-        client.batch_execute(include_str!("../../functions/logins.sql")).await?;
+        // Roles belong to the cluster: two databases that grant them at the same time would trip over each other.
+        let server = self.address.connect("postgres").await?;
+        server.execute("select pg_advisory_lock($1)", &[&LOGINS_LOCK]).await?;
+        self.connect().await?.batch_execute(include_str!("../../functions/logins.sql")).await?;
+        server.execute("select pg_advisory_unlock($1)", &[&LOGINS_LOCK]).await?;
         Ok(self.address.url(&function.replace('-', "_"), &self.name))
     }
 

@@ -1,6 +1,6 @@
 #![doc = include_str!("config.md")]
 //!
-//! Nothing else in the service reads the environment. Everything is parsed from a lookup function, so that
+//! Nothing else reads the environment of the service; what Lambda says there of itself, `functions/lambda` reads. Everything is parsed from a lookup function, so that
 //! tests need not change the environment of their process.
 
 mod address;
@@ -31,7 +31,7 @@ pub struct Config {
     pub log: Log,
 }
 
-/// Everything that can be set for a function: one request at a time, in a process that is frozen in between.
+/// Everything that can be set for a function, a process that is frozen between requests.
 #[derive(Debug, Clone)]
 pub struct Function {
     /// Where the database is and how it is spoken to: over one connection, which a request waits for.
@@ -58,7 +58,8 @@ pub struct Database {
     /// `DATABASE_PROBE_AFTER`.
     pub probe_after: Duration,
     /// How long a request waits for a connection when none is up. The host answers 503 at once. A function is asked
-    /// before its first connection is up, so there it is `DATABASE_CONNECT_TIMEOUT`.
+    /// before its first connection is up, so there it is `DATABASE_CONNECT_TIMEOUT`, or less if a request may not take as
+    /// long; or until an attempt to connect fails.
     pub wait_for_connection: Duration,
 }
 
@@ -176,9 +177,10 @@ impl Function {
     /// The first variable that is wrong or missing.
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let variables = Variables { lookup };
-        let mut database = variables.database(1)?;
-        database.wait_for_connection = database.connect_timeout;
-        Ok(Self { database, requests: variables.requests()?, log: variables.log()? })
+        let (mut database, requests) = (variables.database(1)?, variables.requests()?);
+        // Less than all a request may take, so that it can still be told why.
+        database.wait_for_connection = database.connect_timeout.min(requests.timeout.mul_f64(0.75));
+        Ok(Self { database, requests, log: variables.log()? })
     }
 }
 

@@ -31,7 +31,7 @@ use connection::Connection;
 pub use error::{Error, Kind, chain};
 pub(crate) use gather::Gather;
 pub use iam::Signer;
-use upkeep::{Slot, Upkeep};
+use upkeep::{Attempts, Slot, Upkeep};
 
 /// How long the connections may take to close in good order.
 const CLOSING: Duration = Duration::from_millis(300);
@@ -57,8 +57,8 @@ pub struct Database {
     next: AtomicUsize,
     /// How long a request waits for a connection when none is up.
     wait: Duration,
-    /// Changes with every connection that is made, and when all are closed.
-    made: Arc<watch::Sender<u64>>,
+    /// Changes with every attempt to connect that begins or ends, and when all connections are closed.
+    attempts: Arc<watch::Sender<Attempts>>,
     /// Each task that keeps a connection up holds a receiver.
     closing: watch::Sender<bool>,
     tasks: Vec<AbortHandle>,
@@ -68,23 +68,23 @@ impl Database {
     /// Starts connecting, and goes on trying for as long as this value lives. Needs a running tokio runtime.
     #[must_use]
     pub fn start(config: &config::Database) -> Self {
-        let (made, closing) = (Arc::new(watch::Sender::new(0)), watch::Sender::new(false));
+        let (attempts, closing) = (Arc::new(watch::Sender::default()), watch::Sender::new(false));
         let slots: Vec<Arc<Slot>> = (0..config.connections).map(|_| Arc::default()).collect();
         let keep = |slot: &Arc<Slot>| {
-            let (slot, made) = (Arc::clone(slot), Arc::clone(&made));
-            let upkeep = Upkeep { config: config.clone(), slot, made, closing: closing.subscribe() };
+            let (slot, attempts) = (Arc::clone(slot), Arc::clone(&attempts));
+            let upkeep = Upkeep { config: config.clone(), slot, attempts, closing: closing.subscribe() };
             tokio::spawn(upkeep.run()).abort_handle()
         };
         let tasks = slots.iter().map(keep).collect();
-        Self { slots, next: AtomicUsize::new(0), wait: config.wait_for_connection, made, closing, tasks }
+        Self { slots, next: AtomicUsize::new(0), wait: config.wait_for_connection, attempts, closing, tasks }
     }
 
     /// Waits until one connection is up, `most` at the longest, and says whether one is.
     pub async fn connected(&self, most: Duration) -> bool {
-        let mut made = self.made.subscribe();
+        let mut attempts = self.attempts.subscribe();
         let one_is_up = async {
             while self.next_live(None).is_none() {
-                let _ = made.changed().await; // fails only without `self.made`
+                let _ = attempts.changed().await; // fails only without `self.attempts`
             }
         };
         timeout(most, one_is_up).await.is_ok()
@@ -94,7 +94,7 @@ impl Database {
     /// asks for something from now on is told that there is no connection.
     pub async fn close(&self) {
         self.closing.send_replace(true);
-        self.made.send_modify(|count| *count += 1); // for those who wait
+        self.attempts.send_modify(|_| {}); // for those who wait
         if timeout(CLOSING, self.closing.closed()).await.is_err() {
             self.abort();
         }
@@ -147,14 +147,17 @@ impl Database {
         }
     }
 
+    /// Waits until a connection is made, or until an attempt that began meanwhile has failed: then there is none to be
+    /// had. One that began before may fail for what has passed since.
     async fn wait_for(&self, except: Option<&Arc<Connection>>) -> Result<Arc<Connection>, Error> {
-        let mut made = self.made.subscribe();
+        let mut attempts = self.attempts.subscribe();
+        let before = attempts.borrow().begun;
         self.slots.iter().for_each(|slot| slot.hurry());
-        while !*self.closing.borrow() {
+        while !*self.closing.borrow() && attempts.borrow_and_update().failed <= before {
             if let Some(connection) = self.alive(except).await {
                 return Ok(connection);
             }
-            let _ = made.changed().await; // fails only without `self.made`
+            let _ = attempts.changed().await; // fails only without `self.attempts`
         }
         Err(Error::UNCONNECTED)
     }

@@ -7,7 +7,6 @@ mod stand;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -19,9 +18,9 @@ use conformance::{Transport as _, golden};
 use http::Request;
 use local::{Guarded, Watch};
 use serde_json::Value;
-use stand::functions::NAMES;
+use stand::functions::names;
 use stand::serving::Socket;
-use stand::small;
+use stand::{root, small};
 use tokio::net::TcpStream;
 
 /// `watch` compiles what it runs, if that was not done before.
@@ -79,10 +78,6 @@ const ANSWERS: [(&str, u16, Option<&str>); 47] = [
     ("not-found", 404, None),
 ];
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
 /// A command of cargo-lambda, which `make tools` installs into `.venv`.
 fn cargo_lambda(arguments: &[&str]) -> Command {
     let mut command = Command::new("cargo-lambda");
@@ -129,8 +124,7 @@ impl Watching {
 
 /// The function that an event is named after; the hostile ones name none.
 fn function_of(event: &str) -> &str {
-    let names = NAMES.into_iter().chain(["not-found"]);
-    let function = names.filter(|name| event.starts_with(name)).max_by_key(|name| name.len());
+    let function = names().filter(|name| event.starts_with(name)).max_by_key(|name| name.len());
     function.unwrap_or(if event == "hostile-body-not-base64" { "add-to-cart" } else { "get-product" })
 }
 

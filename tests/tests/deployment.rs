@@ -3,18 +3,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
+mod stand;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use conformance::lambda::Route;
 use serde_json::Value;
 use shared::Endpoint;
 use shared::endpoint::Method;
+use stand::functions::{endpoints, names};
+use stand::root;
 
 /// Every library that does not belong into a function, whatever brings it: the ETL's and the host's, a second stack of
 /// HTTP or cryptography, and what only programs for a terminal need.
-const NOT_IN_FUNCTIONS: [&str; 19] = [
+const NOT_IN_FUNCTIONS: [&str; 23] = [
     "etl",
     "local",
     "atelier-host",
@@ -23,27 +27,25 @@ const NOT_IN_FUNCTIONS: [&str; 19] = [
     "aws-lc-sys",
     "aws-sdk-s3",
     "aws-smithy-runtime",
+    "chrono",
     "clap",
     "csv-core",
     "hyper-rustls",
     "indicatif",
+    "lambda-extension",
+    "matchers",
     "native-tls",
     "openssl",
     "openssl-sys",
     "refinery",
     "regex",
+    "regex-automata",
     "reqwest",
     "tracing-appender",
 ];
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// The endpoints that are functions: all of the host's but its own two.
-fn endpoints() -> Vec<&'static Endpoint> {
-    let of_the_host = ["/healthz", "/readyz"];
-    atelier_host::ENDPOINTS.into_iter().filter(|endpoint| !of_the_host.contains(&endpoint.path)).collect()
+fn metadata() -> Value {
+    serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version", "1"])).unwrap()
 }
 
 fn cargo(arguments: &[&str]) -> String {
@@ -55,7 +57,7 @@ fn cargo(arguments: &[&str]) -> String {
 
 /// Which function answers a path: its own one for POST where there are two, and the other for every other method.
 fn expected_routes() -> BTreeSet<(String, String)> {
-    let endpoints = endpoints();
+    let endpoints: Vec<_> = endpoints().collect();
     let is_shared = |path| endpoints.iter().filter(|endpoint| endpoint.path == path).count() > 1;
     let mut routes = BTreeSet::from([("$default".to_owned(), "not-found".to_owned())]);
     for endpoint in &endpoints {
@@ -75,8 +77,7 @@ fn the_template_has_the_routes_of_the_endpoints() {
 
 #[test]
 fn cargo_lambda_watch_has_the_routes_of_the_template() {
-    let metadata: Value =
-        serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version", "1"])).unwrap();
+    let metadata = metadata();
     let router = metadata["metadata"]["lambda"]["watch"]["router"].as_object().unwrap();
     let mut routes = BTreeSet::new();
     let mut methods: BTreeMap<(String, String), BTreeSet<&str>> = BTreeMap::new();
@@ -105,9 +106,8 @@ fn cargo_lambda_watch_has_the_routes_of_the_template() {
 
 #[test]
 fn every_endpoint_is_a_package_and_a_program_of_its_name() {
-    let metadata: Value =
-        serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version", "1"])).unwrap();
-    for name in endpoints().iter().map(|endpoint| endpoint.name).chain(["not-found"]) {
+    let metadata = metadata();
+    for name in names() {
         let package =
             metadata["packages"].as_array().unwrap().iter().find(|package| package["name"] == name).unwrap();
         let manifest = Path::new(package["manifest_path"].as_str().unwrap());
@@ -118,8 +118,15 @@ fn every_endpoint_is_a_package_and_a_program_of_its_name() {
 }
 
 #[test]
+fn make_knows_every_function() {
+    let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
+    let known = makefile.lines().find_map(|line| line.strip_prefix("FUNCTIONS := ")).unwrap();
+    assert_eq!(known.split(' ').collect::<BTreeSet<_>>(), names().collect());
+}
+
+#[test]
 fn functions_hold_nothing_of_the_loader_or_the_host() {
-    for name in endpoints().iter().map(|endpoint| endpoint.name).chain(["not-found"]) {
+    for name in names() {
         let tree =
             cargo(&["tree", "--package", name, "--edges", "normal", "--prefix", "none", "--format", "{p}"]);
         let within: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
@@ -147,8 +154,7 @@ fn section(template: &str, endpoint: &Endpoint) -> String {
 fn the_template_treats_all_endpoints_alike() {
     let template = std::fs::read_to_string(root().join("template.yaml")).unwrap();
     let logins = std::fs::read_to_string(root().join("functions/logins.sql")).unwrap();
-    let endpoints = endpoints();
-    let first = section(&template, endpoints[0]);
+    let first = section(&template, &list_products::ENDPOINT);
     for expected in [
         "postgresql://<name>@${DatabaseHost}",
         "dbuser:${DatabaseResourceId}/<name>",
@@ -157,7 +163,7 @@ fn the_template_treats_all_endpoints_alike() {
     ] {
         assert!(first.contains(expected), "{expected} in {first}");
     }
-    for endpoint in &endpoints {
+    for endpoint in endpoints() {
         assert_eq!(section(&template, endpoint), first, "{}", endpoint.name);
         let login = format!("('{}', ", endpoint.name.replace('-', "_"));
         assert!(logins.contains(&login), "{login} in functions/logins.sql");

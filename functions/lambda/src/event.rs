@@ -34,9 +34,9 @@ const NO_BODY: Problem =
 /// keeps it from being one. With a problem, the request is what could be read.
 pub(crate) fn request(event: &str, endpoint: Option<&Endpoint>) -> (http::Request<Bytes>, Option<Problem>) {
     let event: Value = serde_json::from_str(event).unwrap_or_default();
-    let (body, no_body) = split(body(&event));
-    let (method, no_method) = split(method(&event));
-    let (uri, no_address) = split(uri(&event, endpoint));
+    let (body, no_body) = or_default_with_problem(body(&event));
+    let (method, no_method) = or_default_with_problem(method(&event));
+    let (uri, no_address) = or_default_with_problem(uri(&event, endpoint));
     let mut request = http::Request::new(body);
     *request.method_mut() = method;
     *request.uri_mut() = uri;
@@ -44,7 +44,7 @@ pub(crate) fn request(event: &str, endpoint: Option<&Endpoint>) -> (http::Reques
     (request, no_method.or(no_address).or(no_body))
 }
 
-fn split<T: Default>(read: Result<T, Problem>) -> (T, Option<Problem>) {
+fn or_default_with_problem<T: Default>(read: Result<T, Problem>) -> (T, Option<Problem>) {
     match read {
         Ok(value) => (value, None),
         Err(problem) => (T::default(), Some(problem)),
@@ -90,10 +90,11 @@ fn headers(event: &Value) -> HeaderMap {
             let _ = headers.try_append(name, value); // fails when there are more than any client can send
         }
     }
-    let cookies: Vec<&str> =
-        event["cookies"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if let Ok(cookies) = HeaderValue::from_str(&cookies.join("; "))
-        && !cookies.is_empty()
+    let cookies = event["cookies"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    // One that can be no header must not take the others along.
+    let cookies: Vec<&str> = cookies.filter(|cookie| HeaderValue::from_str(cookie).is_ok()).collect();
+    if !cookies.is_empty()
+        && let Ok(cookies) = HeaderValue::from_str(&cookies.join("; "))
     {
         let _ = headers.try_append(COOKIE, cookies);
     }
@@ -108,4 +109,92 @@ fn body(event: &Value) -> Result<Bytes, Problem> {
         return STANDARD.decode(body).map(Bytes::from).map_err(|_| NO_BODY);
     }
     Ok(Bytes::copy_from_slice(body.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use shared::endpoint::{Method as Answers, READ_ONLY};
+
+    use super::*;
+
+    const STYLES: Endpoint = Endpoint {
+        name: "get-styles",
+        method: Answers::Get,
+        path: "/products/{product_id}/styles",
+        allow: READ_ONLY,
+        handler: |_, _| unreachable!(),
+    };
+
+    fn read(further: &Value) -> (http::Request<Bytes>, Option<Problem>) {
+        let mut event = json!({ "requestContext": { "http": { "method": "GET" } } });
+        event.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
+        request(&event.to_string(), Some(&STYLES))
+    }
+
+    fn uri(further: &Value) -> String {
+        let (request, problem) = read(further);
+        assert!(problem.is_none(), "{further}");
+        request.uri().to_string()
+    }
+
+    #[test]
+    fn a_route_of_the_endpoint_gives_its_path_with_the_parameter_encoded_again() {
+        for (key, id, expected) in [
+            ("ANY /products/{product_id}/styles", "71", "/products/71/styles"),
+            ("GET /products/{product_id}/styles/", "71", "/products/71/styles"),
+            ("ANY /products/{product_id}/styles", "1/../2", "/products/1%2F%2E%2E%2F2/styles"),
+            ("ANY /products/{product_id}/styles", "1?a#b%", "/products/1%3Fa%23b%25/styles"),
+            ("ANY /products/{product_id}/styles", "", "/products//styles"),
+        ] {
+            let raw = "/stage/whatever";
+            let event = json!({ "routeKey": key, "rawPath": raw, "pathParameters": { "product_id": id } });
+            assert_eq!(uri(&event), expected);
+        }
+    }
+
+    #[test]
+    fn without_a_route_of_the_endpoint_the_raw_path_counts() {
+        for (key, raw, expected) in [
+            (json!("$default"), "/products/71/styles/", "/products/71/styles/"),
+            (json!("ANY /products/{product_id}"), "/products/1%2F2/styles", "/products/1%2F2/styles"),
+            (json!(null), "/products/../cart", "/products/../cart"),
+            (json!(7), "//products", "//products"),
+            (json!("$default"), "products/é ?#", "/products/%C3%A9%20%3F%23"),
+            (json!("$default"), "", "/"),
+        ] {
+            let event = json!({ "routeKey": key, "rawPath": raw, "pathParameters": { "product_id": "2" } });
+            assert_eq!(uri(&event), expected);
+        }
+    }
+
+    #[test]
+    fn a_query_keeps_what_is_encoded_and_has_the_rest_encoded() {
+        let event = json!({ "rawPath": "/products", "rawQueryString": "page=%31&x=<a b\">#\u{e9}" });
+        assert_eq!(uri(&event), "/products?page=%31&x=%3Ca%20b%22%3E%23%C3%A9");
+    }
+
+    #[test]
+    fn what_can_be_no_header_or_cookie_was_not_sent() {
+        let (request, _) = read(&json!({
+            "headers": { "accept": "a", "bad name": "b", "x-control": "c\r\nd: e", "x-number": 1, "x-forwarded-proto": "http" },
+            "cookies": ["a=1", "b=\u{1}", 7, "atelier_session=2"],
+        }));
+        let headers: Vec<_> =
+            request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let expected: [(&str, &[u8]); 3] =
+            [("accept", b"a"), ("x-forwarded-proto", b"https"), ("cookie", b"a=1; atelier_session=2")];
+        assert_eq!(headers, expected);
+    }
+
+    #[test]
+    fn a_body_is_text_unless_it_is_said_to_be_base64() {
+        let body =
+            |body: Value, is_base64: Value| read(&json!({ "body": body, "isBase64Encoded": is_base64 }));
+        assert_eq!(body(json!("{}"), json!(false)).0.into_body(), "{}");
+        assert_eq!(body(json!("e30="), json!(true)).0.into_body(), "{}");
+        assert_eq!(body(json!("e30="), json!("true")).0.into_body(), "e30=");
+        assert_eq!(body(json!({ "a": 1 }), json!(false)).0.into_body(), "");
+        assert!(body(json!("*"), json!(true)).1.is_some());
+    }
 }

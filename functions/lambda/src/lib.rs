@@ -1,16 +1,16 @@
 //! The Lambda adapter: runs one endpoint as a function, behind an HTTP API of API Gateway or a Function URL.
 //!
 //! ```text
-//! event ──> event ──> request ──> shared::answer ──> response ──> reply ──> answer
-//!                                      └─> log: a line, which is a metric too
+//! event ──event──> request ──> shared::answer ──> response ──reply──> reply
+//!                                   └──log──> a line, which is a metric too
 //! ```
 //! It is the only crate that knows Lambda. What an answer says is decided in `shared`.
 
 mod event;
 mod log;
 mod reply;
+mod shutdown;
 
-use std::convert::Infallible;
 use std::env;
 use std::io;
 use std::process::ExitCode;
@@ -18,20 +18,37 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use lambda_runtime::{Context, LambdaEvent, Runtime, service_fn, spawn_graceful_shutdown_handler};
+use bytes::Bytes;
+use lambda_runtime::tower::util::MapFutureLayer;
+use lambda_runtime::{Context, Error, LambdaEvent, Runtime, service_fn};
 use serde_json::value::RawValue;
 use shared::config::{self, VARIABLES};
-use shared::{App, Endpoint};
+use shared::{Answer, App, Endpoint, Problem};
 
 use crate::log::Invocation;
-use crate::reply::Reply;
+use crate::shutdown::UnderWay;
 
 /// How long before the function's own deadline a request is given up: time for the answer to be sent. At the
 /// deadline Lambda ends the process, and the client gets an answer that is none of ours.
 const MARGIN: Duration = Duration::from_millis(250);
 
-/// Where Lambda, or what stands in for it, is found by a function.
-const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
+/// A deadline before this many milliseconds since 1970 is none: `cargo lambda watch` says ten minutes.
+const EARLIEST_DEADLINE_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// How long requests under way may take after SIGTERM. Half a second after it, Lambda ends the process.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// The longest reply that Lambda takes, in bytes:
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
+const LONGEST_REPLY: usize = 6_291_556;
+
+/// What Lambda, or what stands in for it, tells every function.
+const OF_LAMBDA: [&str; 4] = [
+    "AWS_LAMBDA_RUNTIME_API",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+];
 
 /// How many requests come at once. Only Lambda Managed Instances set it.
 const MAX_CONCURRENCY: &str = "AWS_LAMBDA_MAX_CONCURRENCY";
@@ -51,31 +68,32 @@ struct Service {
     request_timeout: Duration,
 }
 
-/// Runs an endpoint as a function until Lambda ends it. All of `main`: it answers with the exit code.
+/// Runs an endpoint as a function until Lambda ends it. All of a `main`: it answers with the exit code.
 #[must_use]
 pub fn serve(endpoint: &'static Endpoint) -> ExitCode {
-    main(|| {
+    start(VARIABLES, || {
         let config = config::Function::from_environment()?;
         Ok((config.log.clone(), Some((endpoint, config))))
     })
 }
 
-/// Runs a function for the paths that no endpoint has. It reads nothing but `LOG` and `LOG_ACCESS`, and needs no
-/// database.
+/// Runs a function for the paths that no endpoint has. It needs no database.
 #[must_use]
 pub fn serve_without_endpoint() -> ExitCode {
-    main(|| Ok((config::Log::from_environment()?, None)))
+    let variables =
+        "It reads LOG (default info) and LOG_ACCESS (default on) from its environment, and nothing else.";
+    start(variables, || Ok((config::Log::from_environment()?, None)))
 }
 
 /// What a function is configured with, and the endpoint it serves if there is one.
 type Configured = (config::Log, Option<(&'static Endpoint, config::Function)>);
 
-fn main(configure: impl FnOnce() -> Result<Configured, config::Error>) -> ExitCode {
+fn start(variables: &str, configure: impl FnOnce() -> Result<Configured, config::Error>) -> ExitCode {
     if env::args_os().len() > 1 {
         println!(
             "A function for AWS Lambda. It takes no arguments: Lambda runs it, or `cargo lambda watch`.\n"
         );
-        println!("{VARIABLES}");
+        println!("{variables}");
         return ExitCode::SUCCESS;
     }
     match run(configure) {
@@ -87,18 +105,20 @@ fn main(configure: impl FnOnce() -> Result<Configured, config::Error>) -> ExitCo
     }
 }
 
-fn run(configure: impl FnOnce() -> Result<Configured, config::Error>) -> Result<(), lambda_runtime::Error> {
-    if env::var_os(RUNTIME_API).is_none() {
+fn run(configure: impl FnOnce() -> Result<Configured, config::Error>) -> Result<(), Error> {
+    if let Some(variable) =
+        OF_LAMBDA.into_iter().find(|name| env::var_os(name).is_none_or(|value| value.is_empty()))
+    {
         let expected = "this is a function for AWS Lambda, which sets it, as `make watch` does on a laptop";
-        return Err(format!("{RUNTIME_API} is not set: {expected}").into());
+        return Err(format!("{variable} is not set: {expected}").into());
     }
     let (log, endpoint) = configure()?;
     shared::log::take_over(log.level, io::stdout);
-    let is_concurrent = env::var_os(MAX_CONCURRENCY).is_some_and(|most| most != "1");
-    let mut runtime = if is_concurrent {
+    let most_at_once = env::var(MAX_CONCURRENCY).ok().and_then(|most| most.parse().ok()).unwrap_or(1_u32);
+    let mut runtime = if most_at_once > 1 {
         tokio::runtime::Builder::new_multi_thread()
     } else {
-        tokio::runtime::Builder::new_current_thread() // one request at a time: more threads would only have to be started
+        tokio::runtime::Builder::new_current_thread() // more threads would only have to be started
     };
     runtime.enable_all().build()?.block_on(async {
         let service = endpoint.map(|(endpoint, config)| Service {
@@ -106,61 +126,95 @@ fn run(configure: impl FnOnce() -> Result<Configured, config::Error>) -> Result<
             app: App::start(&config.database, &config.requests),
             request_timeout: config.requests.timeout,
         });
-        poll(Function { service, access: log.access, is_warm: AtomicBool::new(false) }).await
+        serve_events(Function { service, access: log.access, is_warm: AtomicBool::new(false) }).await
     })
 }
 
-/// Asks Lambda for events and answers them, for ever. The connection to the database comes about meanwhile.
-async fn poll(function: Function) -> Result<(), lambda_runtime::Error> {
+/// Answers events until the process is told to end. The connection to the database comes about meanwhile.
+async fn serve_events(function: Function) -> Result<(), Error> {
     let function = Arc::new(function);
-    let closing = Arc::clone(&function);
-    spawn_graceful_shutdown_handler(|| async move { closing.close().await }).await;
-    let service = service_fn(move |event| {
+    let under_way = UnderWay::default();
+    shutdown::register().await;
+    let handler = {
         let function = Arc::clone(&function);
-        async move { Ok::<_, Infallible>(function.respond(event).await) }
-    });
-    Runtime::new(service).run_concurrent().await
+        service_fn(move |event| {
+            let function = Arc::clone(&function);
+            async move { function.respond(event).await }
+        })
+    };
+    let counting = {
+        let under_way = under_way.clone();
+        MapFutureLayer::new(move |invocation| under_way.counted(invocation))
+    };
+    tokio::select! {
+        ended = Runtime::new(handler).layer(counting).run_concurrent() => ended,
+        left = function.leave(&under_way) => left,
+    }
 }
 
 impl Function {
-    async fn respond(&self, event: LambdaEvent<Box<RawValue>>) -> Reply {
-        let started = Instant::now();
+    async fn respond(&self, event: LambdaEvent<Box<RawValue>>) -> Result<Box<RawValue>, Error> {
+        let (began, cold_start) = (Instant::now(), !self.is_warm.swap(true, Ordering::Relaxed));
         let endpoint = self.service.as_ref().map(|service| service.endpoint);
         let (request, problem) = event::request(event.payload.get(), endpoint);
         let method = request.method().clone();
-        let answer = match (problem, &self.service) {
-            (Some(problem), _) => shared::refuse(endpoint.as_slice(), request.into_parts().0, problem),
-            (None, Some(service)) => {
-                let within = service.request_timeout.min(left(&event.context));
-                shared::answer(&service.app, &[service.endpoint], request, within).await
-            }
-            (None, None) => shared::answer_without_endpoint(request),
-        };
-        let cold_start = !self.is_warm.swap(true, Ordering::Relaxed);
+        let mut answer = self.answer(request, problem, &event.context).await;
+        let mut reply = reply::of(&answer.response)?;
+        if reply.get().len() > LONGEST_REPLY {
+            let cause =
+                format!("the reply has {} bytes, and Lambda takes {LONGEST_REPLY}", reply.get().len());
+            let (request, _) = event::request(event.payload.get(), endpoint); // the first one is used up
+            answer = shared::refuse(endpoint.as_slice(), request.into_parts().0, Problem::unforeseen(cause));
+            reply = reply::of(&answer.response)?;
+        }
         if self.access {
             let invocation = Invocation {
                 function: &event.context.env_config.function_name,
                 lambda_request_id: &event.context.request_id,
                 cold_start,
                 method: &method,
-                elapsed: started.elapsed(),
+                elapsed: began.elapsed(),
             };
             let _ = log::write(io::stdout().lock(), &invocation, &answer); // a log that is gone is no reason not to answer
         }
-        answer.response.into()
+        Ok(reply)
     }
 
-    /// Says goodbye to the database, so that it need not find out that nobody is there.
-    async fn close(&self) {
+    async fn answer(
+        &self,
+        request: http::Request<Bytes>,
+        problem: Option<Problem>,
+        context: &Context,
+    ) -> Answer {
+        match (problem, &self.service) {
+            (Some(problem), service) => {
+                let endpoint = service.as_ref().map(|service| service.endpoint);
+                shared::refuse(endpoint.as_slice(), request.into_parts().0, problem)
+            }
+            (None, Some(service)) => {
+                let within = service.request_timeout.min(time_left(context));
+                shared::answer(&service.app, &[service.endpoint], request, within).await
+            }
+            (None, None) => shared::answer_without_endpoint(request),
+        }
+    }
+
+    /// Waits to be told to end, then lets what is under way end and says goodbye to the database, which would
+    /// otherwise have to find out that nobody is there.
+    async fn leave(&self, under_way: &UnderWay) -> Result<(), Error> {
+        shutdown::told().await?;
+        under_way.ended(GRACE).await;
         if let Some(service) = &self.service {
             service.app.close().await;
         }
+        Ok(())
     }
 }
 
-/// How long an invocation may still take. A deadline that was over before the event came is none: `cargo lambda watch`
-/// says ten minutes after 1970.
-fn left(context: &Context) -> Duration {
-    let until_deadline = context.deadline().duration_since(SystemTime::now());
-    until_deadline.map_or(Duration::MAX, |left| left.saturating_sub(MARGIN))
+/// How long an invocation may still take.
+fn time_left(context: &Context) -> Duration {
+    if context.deadline < EARLIEST_DEADLINE_MS {
+        return Duration::MAX;
+    }
+    context.deadline().duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(MARGIN)
 }

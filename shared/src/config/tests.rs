@@ -208,15 +208,18 @@ fn with_iam_a_missing_variable_and_an_address_that_cannot_be_signed_for_are_name
 
 #[test]
 fn a_function_has_one_connection_and_waits_for_it() {
-    let function = Function::from_lookup(&|name| match name {
-        "DATABASE_URL" => Some(URL.to_owned()),
-        "DATABASE_CONNECTIONS" | "LISTEN" => Some("not for a function".to_owned()),
-        "DATABASE_CONNECT_TIMEOUT" => Some("3s".to_owned()),
-        _ => None,
-    })
-    .unwrap();
-    assert_eq!(function.database.connections, 1);
-    assert_eq!(function.database.wait_for_connection, Duration::from_secs(3));
+    for (request_timeout, wait) in [("10s", 3_000), ("2s", 1_500)] {
+        let function = Function::from_lookup(&|name| match name {
+            "DATABASE_URL" => Some(URL.to_owned()),
+            "DATABASE_CONNECTIONS" | "LISTEN" => Some("not for a function".to_owned()),
+            "DATABASE_CONNECT_TIMEOUT" => Some("3s".to_owned()),
+            "REQUEST_TIMEOUT" => Some(request_timeout.to_owned()),
+            _ => None,
+        })
+        .unwrap();
+        assert_eq!(function.database.connections, 1);
+        assert_eq!(function.database.wait_for_connection, Duration::from_millis(wait));
+    }
     assert_eq!(parse(&[]).unwrap().database.wait_for_connection, Duration::ZERO);
 }
 

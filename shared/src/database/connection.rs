@@ -152,18 +152,18 @@ impl Drop for Due<'_> {
 /// A point in time by two clocks: the process's own, which may stand still while the process is frozen, and the one
 /// on the wall, which may be set back.
 #[derive(Debug, Clone, Copy)]
-struct Moment {
+pub(super) struct Moment {
     own: Instant,
     wall: SystemTime,
 }
 
 impl Moment {
-    fn now() -> Self {
+    pub(super) fn now() -> Self {
         Self { own: Instant::now(), wall: SystemTime::now() }
     }
 
     /// By the clock that says more.
-    fn elapsed(self) -> Duration {
+    pub(super) fn elapsed(self) -> Duration {
         self.own.elapsed().max(self.wall.elapsed().unwrap_or_default())
     }
 }

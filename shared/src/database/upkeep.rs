@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
 use super::address::Driver;
-use super::connection::Connection;
+use super::connection::{Connection, Moment};
 use super::{Address, chain};
 use crate::config::{self, Auth};
 
@@ -22,6 +22,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// A connection of this age was of use, and is made again at once when it is lost. A server that takes connections
 /// only to drop them is treated like one that is down.
 const OF_USE: Duration = Duration::from_secs(1);
+
+/// An attempt of this age is begun anew when somebody waits for it.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// Where a connection is put while it is up.
 #[derive(Debug, Default)]
@@ -52,6 +55,17 @@ impl Slot {
         *self.connection.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// Ends when somebody waits for a connection and the attempt that began then has taken long: the process may have
+    /// been frozen meanwhile, and the other end have given up.
+    async fn is_wanted_since(&self, began: Moment) {
+        loop {
+            self.wanted.notified().await;
+            if began.elapsed() > SLOW {
+                return;
+            }
+        }
+    }
+
     async fn pause(&self, wait: Duration) {
         let in_any_case = wait.min(FIRST_WAIT);
         sleep(in_any_case).await;
@@ -59,12 +73,21 @@ impl Slot {
     }
 }
 
+/// What those who wait for a connection are told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Attempts {
+    /// How many have begun.
+    pub(super) begun: u64,
+    /// The number of the latest of those that failed.
+    pub(super) failed: u64,
+}
+
 /// What the task of one connection works with.
 pub(super) struct Upkeep {
     pub(super) config: config::Database,
     pub(super) slot: Arc<Slot>,
-    /// Counts the connections that were made.
-    pub(super) made: Arc<watch::Sender<u64>>,
+    /// Changes with every attempt that begins or ends.
+    pub(super) attempts: Arc<watch::Sender<Attempts>>,
     /// Turns true when the service ends.
     pub(super) closing: watch::Receiver<bool>,
 }
@@ -76,8 +99,11 @@ impl Upkeep {
         let host = address.host();
         let mut wait = FIRST_WAIT;
         loop {
+            let number = self.begin();
+            let began = Moment::now();
             let attempt = tokio::select! {
                 attempt = connect(&self.config, &address) => attempt,
+                () = self.slot.is_wanted_since(began) => continue,
                 () = closing(&mut self.closing) => return,
             };
             match attempt {
@@ -92,7 +118,10 @@ impl Upkeep {
                         continue;
                     }
                 }
-                Err(cause) => tracing::warn!(host, cause, "cannot connect to the database"),
+                Err(cause) => {
+                    tracing::warn!(host, cause, "cannot connect to the database");
+                    self.attempts.send_modify(|attempts| attempts.failed = attempts.failed.max(number));
+                }
             }
             tokio::select! {
                 () = self.slot.pause(jittered(wait)) => {}
@@ -102,10 +131,20 @@ impl Upkeep {
         }
     }
 
+    /// Counts an attempt.
+    fn begin(&self) -> u64 {
+        let mut number = 0;
+        self.attempts.send_modify(|attempts| {
+            attempts.begun += 1;
+            number = attempts.begun;
+        });
+        number
+    }
+
     /// Has a connection in the slot until it is lost; `None` if it was closed because the service ends.
     async fn hold(&mut self, connection: Connection, mut driver: Driver) -> Option<Lost> {
         let up = self.slot.put(connection);
-        self.made.send_modify(|count| *count += 1);
+        self.attempts.send_modify(|_| {});
         let lost = tokio::select! {
             ended = &mut driver => Some(Lost {
                 cause: ended.err().map(|error| chain(&error)),

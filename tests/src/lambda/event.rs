@@ -97,7 +97,7 @@ fn headers(request: &Request<Bytes>) -> Map<String, Value> {
     headers.entry("host").or_insert_with(|| "a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com".into());
     for (name, value) in [
         ("content-length", request.body().len().to_string()),
-        ("x-amzn-trace-id", "Root=1-5759e988-bd862e3fe1be46a994272793".to_owned()),
+        ("x-amzn-trace-id", "Root=1-6b057c40-bd862e3fe1be46a994272793".to_owned()),
         ("x-forwarded-for", "192.0.2.1".to_owned()),
         ("x-forwarded-port", "443".to_owned()),
         ("x-forwarded-proto", "https".to_owned()),

@@ -77,6 +77,11 @@ impl Function {
         self.process.try_wait().unwrap()
     }
 
+    /// Ends it at once, and waits until it is gone.
+    pub async fn kill(mut self) {
+        self.process.kill().await.unwrap();
+    }
+
     /// Waits until it has ended.
     pub async fn end(&mut self) -> ExitStatus {
         self.process.wait().await.unwrap()

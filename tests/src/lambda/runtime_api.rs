@@ -18,6 +18,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
+/// What Lambda takes for a reply, in bytes.
+const LONGEST_REPLY: usize = 6_291_556;
+
 /// What became of an invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -29,7 +32,8 @@ pub enum Outcome {
     TimedOut,
 }
 
-/// A Runtime API on a port of its own. It ends when it is dropped; so does a function that polls it.
+/// A Runtime API on a port of its own. It ends when it is dropped; so does a function that polls it, unless it answers
+/// several events at once.
 #[derive(Debug)]
 pub struct RuntimeApi {
     address: SocketAddr,
@@ -139,6 +143,12 @@ impl State {
             ("GET", ["2018-06-01", "runtime", "invocation", "next"]) => self.next().await,
             ("POST", ["2018-06-01", "runtime", "invocation", id, "response"]) => {
                 let body = body.collect().await.unwrap().to_bytes();
+                if body.len() > LONGEST_REPLY {
+                    return Response::builder()
+                        .status(StatusCode::PAYLOAD_TOO_LARGE)
+                        .body(Full::default())
+                        .unwrap();
+                }
                 self.answered(id, Outcome::Reply(body))
             }
             ("POST", ["2018-06-01", "runtime", "invocation", id, "error"]) => {
@@ -172,7 +182,7 @@ impl State {
             )
             .header(
                 "lambda-runtime-trace-id",
-                "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0",
+                "Root=1-6b057c40-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0",
             )
             .body(Full::new(invocation.event))
             .unwrap()

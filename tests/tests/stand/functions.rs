@@ -3,22 +3,41 @@
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use conformance::lambda::{Function, FunctionUrls, Functions, Gateway, Route};
+use bytes::Bytes;
+use conformance::lambda::{Function, FunctionUrls, Functions, Gateway, Route, Source};
+use http::Request;
 use local::testing::Database;
+use shared::Endpoint;
 use tokio::sync::OnceCell;
 
 use super::SHARED_RUNTIME;
 
-/// The functions that serve an endpoint.
-pub const NAMES: [&str; 7] =
-    ["list-products", "get-product", "get-styles", "get-related", "get-overview", "get-cart", "add-to-cart"];
+/// The endpoints that are functions: all of the host's but its own two.
+pub fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
+    let of_the_host = ["/healthz", "/readyz"];
+    atelier_host::ENDPOINTS.into_iter().filter(move |endpoint| !of_the_host.contains(&endpoint.path))
+}
 
-/// Starts a function on a database, with these variables too.
+/// The names of all functions.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    endpoints().map(|endpoint| endpoint.name).chain(["not-found"])
+}
+
+/// Starts a function on a database, with these variables too. Its log goes nowhere.
 pub async fn function(name: &str, database: &Database, further: &[(&str, &str)]) -> Function {
+    start(name, database, further, false).await
+}
+
+/// The same, with a log that the test reads: a function waits while nobody does.
+pub async fn logging_function(name: &str, database: &Database, further: &[(&str, &str)]) -> Function {
+    start(name, database, further, true).await
+}
+
+async fn start(name: &str, database: &Database, further: &[(&str, &str)], log: bool) -> Function {
     let url = database.function_url(name).await.unwrap();
     let mut variables = vec![("DATABASE_URL", OsString::from(url))];
     variables.extend(further.iter().map(|(name, value)| (*name, value.into())));
-    Function::start(&local::program(name).unwrap(), &variables, true).await
+    Function::start(&local::program(name).unwrap(), &variables, log).await
 }
 
 /// All functions over the hand-made dataset, one of each for all tests of a binary.
@@ -28,17 +47,30 @@ async fn functions() -> Arc<Functions> {
         let database = super::small().await.database.clone();
         let starting = async move {
             let mut functions = Functions::new();
-            for name in NAMES {
-                let function = function(name, &database, &[("LOG_ACCESS", "off")]).await;
-                functions.insert(name.to_owned(), function);
+            for name in endpoints().map(|endpoint| endpoint.name) {
+                functions.insert(name.to_owned(), function(name, &database, &[]).await);
             }
-            let not_found = Function::start(&local::program("not-found").unwrap(), &[], false).await;
-            functions.insert("not-found".to_owned(), not_found);
+            functions.insert("not-found".to_owned(), not_found().await);
             Arc::new(functions)
         };
         SHARED_RUNTIME.spawn(starting).await.unwrap()
     };
     Arc::clone(FUNCTIONS.get_or_init(start).await)
+}
+
+/// A request for a path.
+pub fn get(path: &str) -> Request<Bytes> {
+    Request::get(path).header("x-request-id", "tested").body(Bytes::new()).unwrap()
+}
+
+/// The event that a Function URL makes of it.
+pub fn event(path: &str) -> String {
+    Source::Url.event(&get(path)).to_string()
+}
+
+/// The function for what no endpoint has. It is given no database.
+pub async fn not_found() -> Function {
+    Function::start(&local::program("not-found").unwrap(), &[], false).await
 }
 
 /// The functions behind the HTTP API of the template.

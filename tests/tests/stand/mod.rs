@@ -23,6 +23,11 @@ use tokio_postgres::Client;
 /// What several tests share runs here: each test's own runtime ends with it.
 static SHARED_RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
+/// The folder of the project.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 /// A dataset that was loaded and published.
 pub struct Loaded {
     pub database: Database,

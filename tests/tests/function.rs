@@ -1,0 +1,299 @@
+//! The life of a function's process: its start, its log, freezing and thawing, its deadline, its end.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
+mod stand;
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use conformance::golden;
+use conformance::lambda::{Function, Outcome, Source, response};
+use http::Request;
+use local::testing::Database;
+use serde_json::{Value, json};
+use stand::functions::{event, function, get, logging_function, names};
+use stand::small;
+use tokio_postgres::Client;
+
+/// How long anything that is waited for may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the functions of this file have at the database.
+const CONNECTIONS: &str = "from pg_stat_activity where datname = current_database()
+    and usename in ('get_product', 'add_to_cart', 'list_products')";
+
+async fn connections(client: &Client, further: &str) -> i64 {
+    client.query_one(&format!("select count(*) {CONNECTIONS} {further}"), &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn connections_that_died_between_two_invocations_are_noticed() {
+    let database = load_small().await;
+    let read = function("get-product", &database, &[("DATABASE_PROBE_AFTER", "10ms")]).await;
+    let write = function("add-to-cart", &database, &[("DATABASE_PROBE_AFTER", "10ms")]).await;
+    let add =
+        Request::post("/cart").header("authorization", "frozen").header("content-type", "application/json");
+    let add = Source::Url.event(&add.body(r#"{"sku_id":1}"#.into()).unwrap()).to_string();
+    for round in 1..=10 {
+        assert_eq!(response(&read.invoke(event("/products/1")).await).status(), 200, "{round}");
+        assert_eq!(response(&write.invoke(add.clone()).await).status(), 201, "{round}");
+        // As Lambda does between invocations; the kernel learns meanwhile that the other side is gone.
+        signal(&read, "STOP").await;
+        signal(&write, "STOP").await;
+        let client = database.connect().await.unwrap();
+        let ended =
+            client.query(&format!("select pg_terminate_backend(pid) {CONNECTIONS}"), &[]).await.unwrap();
+        assert_eq!(ended.len(), 2, "each function has one connection");
+        signal(&read, "CONT").await;
+        signal(&write, "CONT").await;
+    }
+    let lines = database.connect().await.unwrap().query("select count from cart.lines", &[]).await.unwrap();
+    let counts: Vec<i32> = lines.iter().map(|line| line.get(0)).collect();
+    assert_eq!(counts, [10], "each addition was carried out once");
+}
+
+#[tokio::test]
+async fn an_answer_that_the_database_keeps_back_is_503_before_the_deadline() {
+    let database = load_small().await;
+    let function = function(
+        "get-product",
+        &database,
+        &[("REQUEST_TIMEOUT", "60s"), ("DATABASE_STATEMENT_TIMEOUT", "60s")],
+    )
+    .await;
+    assert_eq!(response(&function.invoke(event("/products/1")).await).status(), 200);
+    let mut client = database.connect().await.unwrap();
+    let lock = client.transaction().await.unwrap();
+    lock.batch_execute("lock table catalog.documents").await.unwrap();
+    let answer = response(&function.api().invoke(event("/products/1"), Duration::from_secs(2)).await);
+    assert_eq!(answer.status(), 503);
+    assert_eq!(
+        answer.headers()["content-type"],
+        "application/problem+json",
+        "the function's own, not Lambda's"
+    );
+    assert!(answer.headers().contains_key("retry-after"));
+    lock.rollback().await.unwrap();
+    assert_eq!(response(&function.invoke(event("/products/1")).await).status(), 200);
+}
+
+#[tokio::test]
+async fn each_request_leaves_a_line_that_is_a_metric_too() {
+    let mut function = logging_function("get-product", &small().await.database, &[]).await;
+    let secrets = [("authorization", "Bearer s3cret"), ("cookie", "atelier_session=s3cret")];
+    for (path, route, status) in [
+        ("/products/1", "/products/{product_id}", "200"),
+        ("/products/abc", "/products/{product_id}", "400"),
+        ("/nothing", "none", "404"),
+    ] {
+        let mut request = get(path);
+        for (name, value) in secrets {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        function.reply(Source::Url.event(&request).to_string()).await;
+        let text = function.line().await;
+        let line: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((line["route"].as_str(), line["status"].as_str()), (Some(route), Some(status)), "{text}");
+        assert_eq!(line["request_id"], "tested");
+        assert!(
+            line["lambda_request_id"].as_str().unwrap().starts_with("00000000-0000-4000-8000-"),
+            "{text}"
+        );
+        assert_eq!(line["cold_start"], path == "/products/1", "{text}");
+        assert_eq!((&line["method"], &line["function"]), (&json!("GET"), &json!("get-product")));
+        let database_ms = line["db_ms"].as_f64().unwrap();
+        assert!(
+            line["ms"].as_f64().unwrap() >= database_ms && (database_ms > 0.0) == (status == "200"),
+            "{text}"
+        );
+        let directive = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(directive["Namespace"], "Atelier");
+        assert_eq!(directive["Dimensions"], json!([["function", "route", "status"]]));
+        assert_eq!(
+            directive["Metrics"],
+            json!([{ "Name": "ms", "Unit": "Milliseconds" }, { "Name": "db_ms", "Unit": "Milliseconds" }])
+        );
+        assert!(line["_aws"]["Timestamp"].as_u64().unwrap() > 1_700_000_000_000, "{text}");
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn at_no_level_does_the_log_tell_what_a_client_has_shown() {
+    let mut function = logging_function("get-cart", &small().await.database, &[("LOG", "trace")]).await;
+    let mut request = get("/cart");
+    for (name, value) in [("authorization", "Bearer s3cret"), ("cookie", "atelier_session=s3cret")] {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    let event = Source::Url.event(&request).to_string();
+    // Nor is an event looked into for the log's sake, which would end the process.
+    assert!(matches!(function.invoke(&b"s3cret \xff"[..]).await, Outcome::Error(_)));
+    function.reply(event).await;
+    let told = loop {
+        let line = function.line().await;
+        assert!(!line.contains("s3cret"), "{line}");
+        if line.contains("lambda_request_id") {
+            break line;
+        }
+    };
+    assert!(told.contains("\"status\":\"200\""), "{told}");
+}
+
+#[tokio::test]
+async fn on_sigterm_a_function_takes_leave_of_the_database_and_ends_well() {
+    let database = load_small().await;
+    let mut function = function("get-product", &database, &[]).await;
+    assert_eq!(response(&function.invoke(event("/products/1")).await).status(), 200);
+    assert_eq!(function.api().extensions().len(), 1, "without an extension Lambda sends no SIGTERM");
+    signal(&function, "TERM").await;
+    let ended = tokio::time::timeout(PATIENCE, function.end()).await.unwrap();
+    assert!(ended.success(), "{ended}");
+    let client = database.connect().await.unwrap();
+    until(async || connections(&client, "").await == 0).await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_under_way_at_sigterm_is_answered() {
+    let database = load_small().await;
+    let mut function = function("get-product", &database, &[]).await;
+    assert_eq!(response(&function.invoke(event("/products/1")).await).status(), 200);
+    let mut client = database.connect().await.unwrap();
+    let other = database.connect().await.unwrap();
+    let lock = client.transaction().await.unwrap();
+    lock.batch_execute("lock table catalog.documents").await.unwrap();
+    let ended = async {
+        until(async || connections(&other, "and wait_event_type = 'Lock'").await == 1).await;
+        signal(&function, "TERM").await;
+        lock.rollback().await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(function.invoke(event("/products/1")), ended);
+    assert_eq!(response(&outcome).status(), 200);
+    let ended = tokio::time::timeout(PATIENCE, function.end()).await.unwrap();
+    assert!(ended.success(), "{ended}");
+}
+
+#[tokio::test]
+async fn without_a_database_the_answer_is_the_host_s() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let url = format!("host={} user=nobody", nowhere.path().display());
+    let program = local::program("get-product").unwrap();
+    let function = Function::start(&program, &[("DATABASE_URL", url.into())], false).await;
+    for _ in 0..3 {
+        let answer = response(&function.invoke(event("/products/1")).await);
+        let said = String::from_utf8_lossy(answer.body()).into_owned();
+        assert_eq!(answer.status(), 503, "{said}");
+        assert!(said.contains("The database cannot be reached just now."), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_lambda_would_not_take_is_503() {
+    let database = load_small().await;
+    let mut function = logging_function("get-product", &database, &[]).await;
+    let client = database.connect().await.unwrap();
+    let grow =
+        "update catalog.documents set product = convert_to(repeat('x', $1), 'UTF8') where product_id = 1";
+    for (size, status) in [(6_000_000, 200), (6_291_556, 503), (15_000_000, 503)] {
+        client.execute(grow, &[&size]).await.unwrap();
+        let answer = response(&function.invoke(event("/products/1")).await);
+        assert_eq!(answer.status(), status, "{size}");
+        let line = until_line(&mut function, "lambda_request_id").await;
+        assert_eq!(line["status"], status.to_string(), "the log has what was sent");
+    }
+}
+
+#[tokio::test]
+async fn on_managed_instances_a_function_answers_several_at_once_over_one_connection() {
+    let database = load_small().await;
+    let function = function("list-products", &database, &[("AWS_LAMBDA_MAX_CONCURRENCY", "8")]).await;
+    let mut client = database.connect().await.unwrap();
+    let lock = client.transaction().await.unwrap();
+    lock.batch_execute("lock table catalog.products").await.unwrap();
+    let asked = async {
+        futures_util::future::join_all((0..8).map(|_| function.reply(event("/products?count=1000")))).await
+    };
+    let released = async {
+        function.api().taken(8).await;
+        lock.rollback().await.unwrap();
+    };
+    let (replies, ()) =
+        tokio::time::timeout(PATIENCE, async { tokio::join!(asked, released) }).await.unwrap();
+    for reply in replies {
+        assert_eq!(response(&Outcome::Reply(reply)).body(), golden("/products").as_bytes());
+    }
+    assert_eq!(connections(&client, "").await, 1);
+}
+
+#[tokio::test]
+async fn a_function_that_cannot_start_says_why_in_one_line() {
+    let run = async |name: &str, variables: &[(&str, &str)], arguments: &[&str]| {
+        let mut command = tokio::process::Command::new(local::program(name).unwrap());
+        command
+            .env_clear()
+            .envs(variables.iter().copied())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command.output().await.unwrap()
+    };
+    let api = ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1");
+    let lambda = [
+        api,
+        ("AWS_LAMBDA_FUNCTION_NAME", "tested"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
+    ];
+    let url = ("DATABASE_URL", "host=localhost user=u");
+    for (variables, expected) in [
+        (&[][..], "error: AWS_LAMBDA_RUNTIME_API is not set: this is a function for AWS Lambda"),
+        (&[("AWS_LAMBDA_RUNTIME_API", "")][..], "error: AWS_LAMBDA_RUNTIME_API is not set: "),
+        (&[api][..], "error: AWS_LAMBDA_FUNCTION_NAME is not set: "),
+        (&lambda[..], "error: DATABASE_URL is not set: expected an address such as "),
+        (&[&lambda[..], &[url, ("LOG", "loud")]].concat()[..], "error: LOG=loud: expected off, error"),
+    ] {
+        let output = run("get-product", variables, &[]).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !output.status.success() && said.starts_with(expected) && said.lines().count() == 1,
+            "{said}"
+        );
+    }
+    for name in names() {
+        let help = run(name, &[], &["--help"]).await;
+        let said = String::from_utf8(help.stdout).unwrap();
+        let reads_database = said.contains("DATABASE_URL");
+        assert!(help.status.success() && said.contains("LOG_ACCESS"), "{name}: {said}");
+        assert_eq!(reads_database, name != "not-found", "{name}: {said}");
+    }
+}
+
+/// The next line of the log that has this in it.
+async fn until_line(function: &mut Function, text: &str) -> Value {
+    loop {
+        let line = function.line().await;
+        if line.contains(text) {
+            return serde_json::from_str(&line).unwrap();
+        }
+    }
+}
+
+/// The hand-made dataset in a database of its own, for tests that disturb it.
+async fn load_small() -> Database {
+    stand::load(conformance::small_dataset()).await.database
+}
+
+async fn signal(function: &Function, name: &str) {
+    let line = format!("kill -{name} {}", function.pid());
+    let status = tokio::process::Command::new("/bin/sh").args(["-c", &line]).status().await.unwrap();
+    assert!(status.success(), "{line}");
+}
+
+async fn until(condition: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("it never came true");
+}
