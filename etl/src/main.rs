@@ -40,6 +40,12 @@ struct Database {
     /// The authorities that may vouch for the database server, as a PEM file; required with TLS
     #[arg(long, env = "DATABASE_CA_FILE", value_name = "FILE")]
     database_ca_file: Option<String>,
+    /// What takes the place of a password: `password`, nothing; `iam`, tokens for RDS
+    ///
+    /// Tokens are signed for each connection, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN (if there
+    /// is one) and AWS_REGION.
+    #[arg(long, env = "DATABASE_AUTH", value_name = "password|iam", default_value = "password")]
+    database_auth: String,
 }
 
 #[derive(Subcommand)]
@@ -96,7 +102,12 @@ enum Command {
 
 impl Database {
     fn address(&self) -> Result<Address, shared::config::Error> {
-        shared::config::database_address(&self.database_url, self.database_ca_file.as_deref())
+        shared::config::address_from_lookup(&|name| match name {
+            "DATABASE_URL" => Some(self.database_url.clone()),
+            "DATABASE_CA_FILE" => self.database_ca_file.clone(),
+            "DATABASE_AUTH" => Some(self.database_auth.clone()),
+            _ => std::env::var(name).ok(), // AWS_…
+        })
     }
 }
 

@@ -441,3 +441,27 @@ async fn logins_that_are_no_superusers_can_migrate_and_load() {
     stdout(&run(&dir, &url("loader"), &["load", "set"]));
     stdout(&run(&dir, &url("loader"), &["rollback"]));
 }
+
+#[test]
+fn tokens_of_iam_need_what_they_are_signed_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let certificate = dir.path().join("ca.pem");
+    let made = rcgen::generate_simple_self_signed(["an authority".to_owned()]).unwrap();
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    let ca_file = certificate.to_str().unwrap();
+    let arguments = ["status", "--database-auth", "iam", "--database-ca-file", ca_file];
+    for (url, expected) in [
+        ("postgresql://owner@db.example.com/atelier", "AWS_ACCESS_KEY_ID is not set: expected "),
+        (
+            "postgresql://owner:s3cret@db.example.com/atelier",
+            "DATABASE_URL=(host db.example.com): expected no password",
+        ),
+        (
+            "postgresql://owner@localhost/atelier",
+            "DATABASE_URL=(host localhost): expected sslmode=verify-full",
+        ),
+    ] {
+        let output = atelier_etl(&dir, url, &arguments).env_remove("AWS_ACCESS_KEY_ID").output().unwrap();
+        assert!(error(&output).starts_with(expected), "{}", error(&output));
+    }
+}

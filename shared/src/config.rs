@@ -11,8 +11,7 @@ mod variables;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::database::{Address, Signer};
-pub use address::database_address;
+use crate::database::Address;
 use variables::{Variables, environment};
 
 /// What this module's documentation says of each variable, for `--help`.
@@ -45,10 +44,8 @@ pub struct Function {
 /// Where the database is and how it is spoken to.
 #[derive(Debug, Clone)]
 pub struct Database {
-    /// `DATABASE_URL`, with what `DATABASE_CA_FILE` holds. Its `Debug` leaves the password out.
+    /// `DATABASE_URL`, with what `DATABASE_CA_FILE` holds and `DATABASE_AUTH` asks for. Its `Debug` tells no secret.
     pub address: Address,
-    /// `DATABASE_AUTH`.
-    pub auth: Auth,
     /// `DATABASE_CONNECTIONS`; one for a function.
     pub connections: usize,
     /// `DATABASE_CONNECT_TIMEOUT`.
@@ -61,15 +58,6 @@ pub struct Database {
     /// before its first connection is up, so there it is `DATABASE_CONNECT_TIMEOUT`, or less if a request may not take as
     /// long; or until an attempt to connect fails.
     pub wait_for_connection: Duration,
-}
-
-/// How the service proves to the database who it is.
-#[derive(Debug, Clone)]
-pub enum Auth {
-    /// By the password of `DATABASE_URL`, if there is one.
-    Password,
-    /// By a token that is signed for each connection. Its `Debug` tells no secret.
-    Iam(Signer),
 }
 
 /// What holds for every request, on any transport.
@@ -134,6 +122,15 @@ pub enum Error {
         /// What it should hold.
         expected: String,
     },
+}
+
+/// Where the database is and how it is spoken to, for programs that take that as arguments too. `lookup` answers with
+/// the value of the variable it is given the name of.
+///
+/// # Errors
+/// The first variable that is wrong or missing.
+pub fn address_from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Address, Error> {
+    Variables { lookup }.address()
 }
 
 impl Config {

@@ -30,7 +30,6 @@ pub use address::{Address, Driver};
 use connection::Connection;
 pub use error::{Error, Kind, chain};
 pub(crate) use gather::Gather;
-pub use iam::Signer;
 use upkeep::{Attempts, Slot, Upkeep};
 
 /// How long the connections may take to close in good order.

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use local::{Cluster, Settings};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
-use shared::config::database_address;
-use shared::database::chain;
+use shared::config::{Error, address_from_lookup};
+use shared::database::{Address, chain};
 use shared::{App, Readiness};
 use stand::{PATIENCE, function, until};
 use tempfile::NamedTempFile;
@@ -73,6 +73,14 @@ async fn start(settings: &Settings) -> (Cluster, String) {
     client.batch_execute("create role web superuser login password 's3cret'").await.unwrap();
     let port = cluster.address().port();
     (cluster, format!("hostaddr=127.0.0.1 port={port} user=web password=s3cret dbname=postgres host="))
+}
+
+fn database_address(url: &str, ca_file: Option<&str>) -> Result<Address, Error> {
+    address_from_lookup(&|name| match name {
+        "DATABASE_URL" => Some(url.to_owned()),
+        "DATABASE_CA_FILE" => ca_file.map(str::to_owned),
+        _ => None,
+    })
 }
 
 /// Why a connection does not come about, in one line.

@@ -23,13 +23,12 @@ enum Asked {
     Tls,
 }
 
-/// Makes an address of the values of `DATABASE_URL` and `DATABASE_CA_FILE`, for programs that also take them as
-/// arguments.
+/// Makes an address of the values of `DATABASE_URL` and `DATABASE_CA_FILE`.
 ///
 /// # Errors
 /// The URL is no address of a database, or of one that would be spoken to without the encryption it needs; or
 /// the file is needed and not named, or of no use. The error tells neither the URL nor a password in it.
-pub fn database_address(url: &str, ca_file: Option<&str>) -> Result<Address, Error> {
+pub(super) fn database_address(url: &str, ca_file: Option<&str>) -> Result<Address, Error> {
     let wrong = |value: &str, expected: &str| {
         let (value, expected) = (value.to_owned(), expected.to_owned());
         Err(Error::Wrong { variable: DATABASE_URL, value, expected })

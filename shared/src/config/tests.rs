@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use super::address::database_address;
 use super::*;
 
 const URL: &str = "postgresql://reader:s3cret@localhost/atelier";

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio_postgres::config::Host as DatabaseHost;
 
 use super::address::{CA_FILE, DATABASE_URL, DATABASE_URL_EXPECTED, database_address};
-use super::{Auth, Database, Error, Host, Level, Log, Requests};
+use super::{Database, Error, Host, Level, Log, Requests};
 use crate::database::Address;
 use crate::database::iam::{Keys, Signer};
 
@@ -26,16 +26,22 @@ pub(super) fn environment(name: &str) -> Option<String> {
 
 impl Variables<'_> {
     pub(super) fn database(&self, connections: usize) -> Result<Database, Error> {
-        let url = self.required(DATABASE_URL, DATABASE_URL_EXPECTED)?;
-        let address = database_address(&url, (self.lookup)(CA_FILE).as_deref())?;
         Ok(Database {
-            auth: self.auth(&address)?,
-            address,
+            address: self.address()?,
             connections,
             connect_timeout: self.duration("DATABASE_CONNECT_TIMEOUT", 2_000, MINUTE)?,
             statement_timeout: self.duration("DATABASE_STATEMENT_TIMEOUT", 1_500, MINUTE)?,
             probe_after: self.duration("DATABASE_PROBE_AFTER", 5_000, TEN_MINUTES)?,
             wait_for_connection: Duration::ZERO,
+        })
+    }
+
+    pub(super) fn address(&self) -> Result<Address, Error> {
+        let url = self.required(DATABASE_URL, DATABASE_URL_EXPECTED)?;
+        let address = database_address(&url, (self.lookup)(CA_FILE).as_deref())?;
+        Ok(match self.signer(&address)? {
+            Some(signer) => address.with_signer(signer),
+            None => address,
         })
     }
 
@@ -73,14 +79,15 @@ impl Variables<'_> {
         self.parsed(variable, expected, |value| value.parse().ok().filter(|number| range.contains(number)))
     }
 
-    fn auth(&self, address: &Address) -> Result<Auth, Error> {
+    /// Who signs tokens, if `DATABASE_AUTH` is `iam`.
+    fn signer(&self, address: &Address) -> Result<Option<Signer>, Error> {
         let iam = self.parsed("DATABASE_AUTH", "password or iam", |value| match value {
             "password" => Some(false),
             "iam" => Some(true),
             _ => None,
         })?;
         if iam != Some(true) {
-            return Ok(Auth::Password);
+            return Ok(None);
         }
         let settings = address.settings();
         let refused = |expected: &str| {
@@ -106,7 +113,7 @@ impl Variables<'_> {
         let required = |variable, what| {
             self.required(variable, &format!("{what}, which DATABASE_AUTH=iam signs tokens with"))
         };
-        Ok(Auth::Iam(Signer {
+        let signer = Signer {
             host: host.clone(),
             port: settings.get_ports().first().copied().unwrap_or(5432),
             user: user.to_owned(),
@@ -116,7 +123,12 @@ impl Variables<'_> {
                 session: (self.lookup)("AWS_SESSION_TOKEN").filter(|token| !token.is_empty()),
             },
             region: required("AWS_REGION", "the database's region")?,
-        }))
+        };
+        let wrong = |error| {
+            let (value, expected) = ("iam".to_owned(), format!("what a token can be signed for ({error})"));
+            Error::Wrong { variable: "DATABASE_AUTH", value, expected }
+        };
+        signer.checked().map(Some).map_err(wrong)
     }
 
     fn required(&self, variable: &'static str, expected: &str) -> Result<String, Error> {

@@ -2,17 +2,22 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::time::SystemTime;
 
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, Error, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Where a database is and how it is spoken to. [`crate::config::database_address`] makes one of an address as people
-/// write it, and sees to it that nothing crosses a network unencrypted.
+use super::iam::Signer;
+
+/// Where a database is and how it is spoken to. [`crate::config::address_from_lookup`] makes one of what
+/// people write, and sees to it that nothing crosses a network unencrypted.
 #[derive(Clone)]
 pub struct Address {
     settings: Config,
     tls: Option<MakeRustlsConnect>,
+    /// Who signs a token in place of a password, for each connection anew.
+    signer: Option<Signer>,
 }
 
 /// What drives a connection: nothing is sent or received unless it is polled. It ends with the connection, which it
@@ -24,13 +29,18 @@ impl Address {
     #[must_use]
     pub fn without_tls(mut settings: Config) -> Self {
         settings.ssl_mode(SslMode::Disable);
-        Self { settings, tls: None }
+        Self { settings, tls: None, signer: None }
     }
 
     /// Of a server that has to prove who it is before anything else is said.
     pub(crate) fn with_tls(mut settings: Config, tls: MakeRustlsConnect) -> Self {
         settings.ssl_mode(SslMode::Require);
-        Self { settings, tls: Some(tls) }
+        Self { settings, tls: Some(tls), signer: None }
+    }
+
+    /// The same server, which is shown tokens of this signer in place of a password.
+    pub(crate) fn with_signer(self, signer: Signer) -> Self {
+        Self { signer: Some(signer), ..self }
     }
 
     /// User, database, hosts and options.
@@ -68,23 +78,31 @@ impl Address {
     /// # Errors
     /// What keeps it from coming about; a certificate that is refused is among the causes.
     pub async fn connect(&self) -> Result<(Client, Driver), Error> {
+        let mut signed = None;
+        // That it can sign was seen when it was made.
+        if let Some(token) = self.signer.as_ref().and_then(|signer| signer.token(SystemTime::now()).ok()) {
+            signed.insert(self.settings.clone()).password(token);
+        }
+        let settings = signed.as_ref().unwrap_or(&self.settings);
         Ok(match &self.tls {
             Some(tls) => {
-                let (client, connection) = self.settings.connect(tls.clone()).await?;
+                let (client, connection) = settings.connect(tls.clone()).await?;
                 (client, Box::pin(connection))
             }
             None => {
-                let (client, connection) = self.settings.connect(NoTls).await?;
+                let (client, connection) = settings.connect(NoTls).await?;
                 (client, Box::pin(connection))
             }
         })
     }
 }
 
-/// Without the password.
+/// Without secrets.
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Address").field("settings", &self.settings).field("tls", &self.has_tls()).finish()
+        let (settings, signer) = (&self.settings, &self.signer);
+        let fields = &mut f.debug_struct("Address");
+        fields.field("settings", settings).field("tls", &self.has_tls()).field("signer", signer).finish()
     }
 }
 

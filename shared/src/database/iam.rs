@@ -15,7 +15,7 @@ const SCHEME: &str = "https://"; // signed, but no part of the token
 
 /// Who signs, and for whom on which server.
 #[derive(Clone)]
-pub struct Signer {
+pub(crate) struct Signer {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) user: String,
@@ -41,6 +41,11 @@ pub(crate) enum Error {
 }
 
 impl Signer {
+    /// The same signer, if it can sign: whether it can does not depend on when.
+    pub(crate) fn checked(self) -> Result<Self, Error> {
+        self.token(SystemTime::now()).map(|_| self)
+    }
+
     /// A token signed at this time. Nothing is sent for it.
     pub(crate) fn token(&self, at: SystemTime) -> Result<String, Error> {
         let (id, secret, session) = (&self.keys.id, &self.keys.secret, &self.keys.session);

@@ -1,7 +1,7 @@
 //! Keeps a connection up: makes it, makes it again when it is lost, closes it in good order at the end.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use super::address::Driver;
 use super::connection::{Connection, Moment};
 use super::{Address, chain};
-use crate::config::{self, Auth};
+use crate::config;
 
 /// The first wait before connecting again; it doubles with every failure up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -176,17 +176,6 @@ async fn closing(closing: &mut watch::Receiver<bool>) {
 
 /// One attempt, or why it failed, in one line.
 async fn connect(config: &config::Database, address: &Address) -> Result<(Client, Driver), String> {
-    let signed;
-    let address = match &config.auth {
-        Auth::Password => address,
-        Auth::Iam(signer) => {
-            let token = signer.token(SystemTime::now()).map_err(|error| chain(&error))?;
-            signed = address.with(|settings| {
-                settings.password(token);
-            });
-            &signed
-        }
-    };
     match timeout(config.connect_timeout, address.connect()).await {
         Ok(made) => made.map_err(|error| chain(&error)),
         Err(_) => Err(format!("no connection within {} ms", config.connect_timeout.as_millis())),
