@@ -10,6 +10,7 @@ pub mod generate;
 pub mod load;
 pub mod migrate;
 pub mod progress;
+pub mod prune;
 pub mod record;
 pub mod row;
 pub mod source;

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use etl::generate;
 use etl::load::{self, DEFAULT_WORKERS, LoadError, LoadOptions, RejectLimit, Summary};
 use etl::progress::Progress;
+use etl::prune::{self, PruneOptions};
 use etl::source::Dataset;
 use etl::{database, migrate, status};
 use shared::database::Address;
@@ -93,6 +94,19 @@ enum Command {
         #[command(flatten)]
         database: Database,
     },
+    /// Remove old carts and records, and what a load that came to nothing has left
+    ///
+    /// A load that was stopped and can be taken up again is left alone.
+    Prune {
+        #[command(flatten)]
+        database: Database,
+        /// Carts that nobody has touched for so many days, and records of loads that ended as long ago
+        #[arg(long, value_name = "N", default_value_t = 90)]
+        days: u16,
+        /// The previous catalog too: nothing can be rolled back then until the next load
+        #[arg(long)]
+        previous: bool,
+    },
     /// Serve the previous catalog again, at once; a second rollback takes back the first
     Rollback {
         #[command(flatten)]
@@ -153,6 +167,11 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let status =
                 status.map_err(|error| anyhow!("the database failed: {}", database::describe(&error)))?;
             print(&status.to_string())
+        }
+        Command::Prune { database, days, previous } => {
+            let waiting = || eprintln!("a load is running: waiting for it to end");
+            let options = PruneOptions { days, previous };
+            print(&prune::prune(&database.address()?, options, waiting).await?.to_string())
         }
         Command::Rollback { database } => {
             let waiting = || eprintln!("a catalog is being published: waiting for it");

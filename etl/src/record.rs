@@ -161,6 +161,13 @@ pub async fn begin(client: &mut Client, dataset: &Dataset) -> Result<Begun> {
     Ok(Begun { generation, step: Step::Load, resumed: false, gave_up_another: unfinished.is_some() })
 }
 
+/// Whether there is a load that was stopped and can be taken up again.
+pub async fn has_unfinished(client: &Client) -> Result<bool> {
+    let unfinished =
+        "select exists (select from etl.load where step in ('load', 'index', 'assemble', 'publish'))";
+    Ok(client.query_one(unfinished, &[]).await?.get(0))
+}
+
 async fn same_files(transaction: &Transaction<'_>, generation: i32, dataset: &Dataset) -> Result<bool> {
     let recorded = transaction
         .query("select file, size_bytes, version from etl.load_file where generation = $1", &[&generation])

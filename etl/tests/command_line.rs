@@ -399,9 +399,63 @@ async fn a_rollback_serves_the_previous_catalog_and_a_second_one_takes_it_back()
 }
 
 #[tokio::test]
+async fn prune_removes_what_is_old_or_came_to_nothing_and_leaves_the_rest() {
+    let (dir, database) = (workplace(), Database::create().await.unwrap());
+    let client = database.connect().await.unwrap();
+    let unpublished = "select count(*) from pg_namespace where nspname = 'catalog_next'";
+    let prune = |arguments: &[&str]| stdout(&run(&dir, &database.url(), &[&["prune"], arguments].concat()));
+    for _ in 0..2 {
+        stdout(&run(&dir, &database.url(), &["load", "set"]));
+    }
+    edit(&dir, "related.csv", |lines| lines.push("1000000,1,0".to_owned()));
+    let failed = run(&dir, &database.url(), &["load", "set", "--max-rejects", "0"]);
+    assert_eq!(failed.status.code(), Some(3));
+    let carts = "select cart.add(sha256('old'), 1, 1), cart.add(sha256('new'), 1, 1);
+                 update cart.carts set touched_at = now() - interval '91 days' where owner = sha256('old')";
+    client.batch_execute(carts).await.unwrap();
+
+    // One that was stopped may be taken up again.
+    client
+        .batch_execute(
+            "update etl.load set step = 'index', failure = null, ended_at = null where generation = 3",
+        )
+        .await
+        .unwrap();
+    let said = prune(&[]);
+    assert!(
+        said.starts_with("carts                  1\n") && said.contains("unpublished tables     none\n"),
+        "{said}"
+    );
+    assert_eq!(number(&database, "select count(*) from cart.lines").await, 1);
+    assert_eq!(number(&database, unpublished).await, 1);
+
+    let long_ago = "update etl.load set ended_at = now() - interval '91 days';
+                    update etl.load set step = 'failed', failure = 'tested' where generation = 3";
+    client.batch_execute(long_ago).await.unwrap();
+    let said = prune(&["--days", "92"]);
+    assert!(
+        said.contains("unpublished tables     removed\n") && said.contains("records of loads       0\n"),
+        "{said}"
+    );
+    assert_eq!(number(&database, unpublished).await, 0);
+    let said = prune(&[]);
+    assert!(said.contains("records of loads       1\n") && said.contains("kept, or none"), "{said}");
+    assert_eq!(
+        number(&database, "select count(*) from etl.load").await,
+        2,
+        "what was published is remembered"
+    );
+    stdout(&run(&dir, &database.url(), &["rollback"]));
+    assert!(prune(&["--previous"]).contains("previous catalog       removed\n"));
+    let gone = error(&run(&dir, &database.url(), &["rollback"]));
+    assert_eq!(gone, "there is no previous catalog to roll back to");
+    assert_eq!(number(&database, "select generation::bigint from catalog.documents limit 1").await, 1);
+}
+
+#[tokio::test]
 async fn help_is_there_for_the_program_and_each_of_its_commands() {
     let dir = tempfile::tempdir().unwrap();
-    for command in ["generate", "load", "migrate", "status", "rollback"] {
+    for command in ["generate", "load", "migrate", "status", "prune", "rollback"] {
         let help = stdout(&run(&dir, "", &[command, "--help"]));
         assert!(help.contains("Usage: atelier-etl"), "{help}");
     }
