@@ -78,6 +78,9 @@ enum Command {
         /// Where the rows that were set aside are written as CSV [default: ./rejects/NAME.csv]
         #[arg(long, value_name = "FILE")]
         rejects: Option<PathBuf>,
+        /// Stop before the last step; `atelier-etl publish` takes it, when it suits
+        #[arg(long)]
+        no_publish: bool,
         /// How many things are done at a time: as many as the database has cores to spare
         #[arg(long, value_name = "N", default_value_t = DEFAULT_WORKERS, value_parser = clap::value_parser!(u8).range(1..=64))]
         workers: u8,
@@ -91,6 +94,11 @@ enum Command {
     },
     /// Tell which catalog is served since when, and what became of the latest loads
     Status {
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Serve the catalog of a load that was told --no-publish
+    Publish {
         #[command(flatten)]
         database: Database,
     },
@@ -142,13 +150,14 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Generate { scale, seed, older_copy, dir } => {
             generate_dataset(generate::Options { scale, seed, older_copy }, &dir)
         }
-        Command::Load { database, dataset, max_rejects, rejects, workers, dir } => {
+        Command::Load { database, dataset, max_rejects, rejects, no_publish, workers, dir } => {
             let dataset = Dataset::open(&dir, dataset.as_deref())?;
             let rejects = rejects.unwrap_or_else(|| format!("rejects/{}.csv", dataset.name).into());
             let options = LoadOptions {
                 limit: max_rejects,
                 rejects,
                 workers: workers.into(),
+                publish: !no_publish,
                 progress: Progress::for_stderr(),
             };
             let shown = options.rejects.clone();
@@ -167,6 +176,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let status =
                 status.map_err(|error| anyhow!("the database failed: {}", database::describe(&error)))?;
             print(&status.to_string())
+        }
+        Command::Publish { database } => {
+            let generation = load::publish(&database.address()?, &Progress::for_stderr()).await?;
+            print(&format!("generation {generation} is being served\n"))
         }
         Command::Prune { database, days, previous } => {
             let waiting = || eprintln!("a load is running: waiting for it to end");
@@ -241,7 +254,10 @@ fn print_summary(summary: &Summary, rejects: &Path) -> anyhow::Result<()> {
             text += &format!("{rows:>10}  {file}: {reason}\n");
         }
     }
-    text += &format!("\ngeneration {} is being served\n", summary.generation);
+    text += &match summary.published {
+        true => format!("\ngeneration {} is being served\n", summary.generation),
+        false => format!("\ngeneration {} is built: atelier-etl publish serves it\n", summary.generation),
+    };
     if let Some(peak) = peak_memory() {
         text += &format!("peak memory of the loader: {:.0} MB\n", megabytes(peak));
     }

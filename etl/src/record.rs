@@ -168,6 +168,12 @@ pub async fn has_unfinished(client: &Client) -> Result<bool> {
     Ok(client.query_one(unfinished, &[]).await?.get(0))
 }
 
+/// The generation of the load whose catalog is built and waits to be published, if there is one.
+pub async fn ready(client: &Client) -> Result<Option<i32>> {
+    let row = client.query_opt("select generation from etl.load where step = 'publish'", &[]).await?;
+    Ok(row.map(|row| row.get(0)))
+}
+
 async fn same_files(transaction: &Transaction<'_>, generation: i32, dataset: &Dataset) -> Result<bool> {
     let recorded = transaction
         .query("select file, size_bytes, version from etl.load_file where generation = $1", &[&generation])

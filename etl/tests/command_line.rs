@@ -399,6 +399,26 @@ async fn a_rollback_serves_the_previous_catalog_and_a_second_one_takes_it_back()
 }
 
 #[tokio::test]
+async fn a_catalog_can_be_built_now_and_published_later() {
+    let (dir, database) = (workplace(), Database::create().await.unwrap());
+    let generation = "select generation::bigint from catalog.documents limit 1";
+    let etl = |arguments: &[&str]| run(&dir, &database.url(), arguments);
+    assert_eq!(error(&etl(&["publish"])), "there is no catalog that waits to be published");
+    stdout(&etl(&["load", "set"]));
+    let said = stdout(&etl(&["load", "set", "--no-publish"]));
+    assert!(said.contains("\ngeneration 2 is built: atelier-etl publish serves it\n"), "{said}");
+    assert_eq!(number(&database, generation).await, 1);
+    assert!(stdout(&etl(&["status"])).contains("publish"));
+    assert_eq!(stdout(&etl(&["publish"])), "generation 2 is being served\n");
+    assert_eq!(number(&database, generation).await, 2);
+    assert_eq!(error(&etl(&["publish"])), "there is no catalog that waits to be published");
+
+    // A load of the same files takes it up and publishes it.
+    stdout(&etl(&["load", "set", "--no-publish"]));
+    assert!(stdout(&etl(&["load", "set"])).contains("\ngeneration 3 is being served\n"));
+}
+
+#[tokio::test]
 async fn prune_removes_what_is_old_or_came_to_nothing_and_leaves_the_rest() {
     let (dir, database) = (workplace(), Database::create().await.unwrap());
     let client = database.connect().await.unwrap();
@@ -455,7 +475,7 @@ async fn prune_removes_what_is_old_or_came_to_nothing_and_leaves_the_rest() {
 #[tokio::test]
 async fn help_is_there_for_the_program_and_each_of_its_commands() {
     let dir = tempfile::tempdir().unwrap();
-    for command in ["generate", "load", "migrate", "status", "prune", "rollback"] {
+    for command in ["generate", "load", "migrate", "status", "publish", "prune", "rollback"] {
         let help = stdout(&run(&dir, "", &[command, "--help"]));
         assert!(help.contains("Usage: atelier-etl"), "{help}");
     }

@@ -31,7 +31,7 @@ use crate::record::{self, Counts, Step};
 use crate::source::{Dataset, SourceError, SourceFile};
 use crate::table::Table;
 
-pub use publish::{RollbackError, rollback};
+pub use publish::{RollbackError, publish, rollback};
 pub use rejects::{RejectLimit, RejectLimitError};
 
 /// How many things are done at a time, in every step: as many as the database has cores to spare.
@@ -49,6 +49,8 @@ pub struct LoadOptions {
     pub rejects: PathBuf,
     /// How many things are done at a time.
     pub workers: usize,
+    /// Whether the catalog is published when it is built; if not, [`publish`] does, or another load of the same files.
+    pub publish: bool,
     /// What is shown meanwhile.
     pub progress: Progress,
 }
@@ -56,8 +58,10 @@ pub struct LoadOptions {
 /// What a load did.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// Its number, and the generation of the catalog it published.
+    /// Its number, and the generation of its catalog.
     pub generation: i32,
+    /// Whether that is served now.
+    pub published: bool,
     /// For each file its size in bytes and what happened to its rows.
     pub files: Vec<FileSummary>,
     /// How many rows were set aside for each reason, by file, most first.
@@ -127,6 +131,9 @@ pub enum LoadError {
         /// `product 7`, `style 12`.
         parent: String,
     },
+    /// No load was told to leave its catalog unpublished, or it was published or given up since.
+    #[error("there is no catalog that waits to be published")]
+    NothingToPublish,
     /// The oldest catalog, which makes room for the next, is still being read.
     #[error(
         "the previous catalog is still being read, so it can't make room for the next; find its reader in \
@@ -214,10 +221,12 @@ pub async fn load(address: &Address, dataset: Dataset, options: LoadOptions) -> 
     }
     let ((mut steps, files), reasons) = (built?, written?);
     record::enter(&client, context.generation, Step::Publish).await?;
-    let publishing = Instant::now();
-    publish::run(&context, &mut client).await?;
-    steps.push((Step::Publish, publishing.elapsed().as_secs_f64()));
-    Ok(Summary { generation: begun.generation, files, reasons, steps })
+    if context.options.publish {
+        let publishing = Instant::now();
+        publish::run(context.generation, &progress, &mut client).await?;
+        steps.push((Step::Publish, publishing.elapsed().as_secs_f64()));
+    }
+    Ok(Summary { generation: begun.generation, published: context.options.publish, files, reasons, steps })
 }
 
 /// Every step but the last, each with the seconds it took, and what became of each file by then.

@@ -9,8 +9,9 @@ use shared::database::Address;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::{Context, LoadError};
+use super::LoadError;
 use crate::database;
+use crate::progress::Progress;
 use crate::record;
 
 /// How often the oldest catalog is tried to be dropped, while someone still reads it.
@@ -21,11 +22,10 @@ const GRANTS: &str = "grant usage on schema catalog_next to atelier_reader, atel
      grant select on catalog_next.documents, catalog_next.products to atelier_reader;
      grant select on catalog_next.skus to atelier_cart";
 
-pub(super) async fn run(context: &Context, client: &mut Client) -> Result<(), LoadError> {
-    let progress = &context.options.progress;
+pub(super) async fn run(generation: i32, progress: &Progress, client: &mut Client) -> Result<(), LoadError> {
     record::lock_swap(client, || progress.say("a rollback is under way: waiting for it to end")).await?;
     let task = progress.steps("publishing", 2);
-    drop_previous(context, client).await?;
+    drop_previous(progress, client).await?;
     task.advance(1);
     let transaction = client.transaction().await?;
     transaction.batch_execute(GRANTS).await?;
@@ -36,10 +36,10 @@ pub(super) async fn run(context: &Context, client: &mut Client) -> Result<(), Lo
     transaction
         .execute(
             "update etl.load set step = 'published', ended_at = now() where generation = $1",
-            &[&context.generation],
+            &[&generation],
         )
         .await?;
-    publication(&transaction, context.generation, "publish").await?;
+    publication(&transaction, generation, "publish").await?;
     transaction.commit().await?;
     task.finish();
     Ok(())
@@ -47,7 +47,7 @@ pub(super) async fn run(context: &Context, client: &mut Client) -> Result<(), Lo
 
 /// Drops the catalog before the one that is served, so that the swap only has to rename. A reader that is still at
 /// it is waited for, but never in a way that would make other readers wait: hence the short timeout.
-async fn drop_previous(context: &Context, client: &mut Client) -> Result<(), LoadError> {
+async fn drop_previous(progress: &Progress, client: &mut Client) -> Result<(), LoadError> {
     for attempt in 1.. {
         let transaction = client.transaction().await?;
         transaction.batch_execute("set local lock_timeout = '500ms'").await?;
@@ -59,7 +59,7 @@ async fn drop_previous(context: &Context, client: &mut Client) -> Result<(), Loa
             }
             Err(error) if attempt < DROP_ATTEMPTS && error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
                 drop(transaction);
-                context.options.progress.say("someone still reads the previous catalog: trying again");
+                progress.say("someone still reads the previous catalog: trying again");
                 tokio::time::sleep(std::time::Duration::from_millis(500)).await;
             }
             Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
@@ -69,6 +69,18 @@ async fn drop_previous(context: &Context, client: &mut Client) -> Result<(), Loa
         }
     }
     Ok(())
+}
+
+/// Publishes the catalog of a load that was told not to, and answers its generation.
+///
+/// # Errors
+/// [`LoadError::NothingToPublish`] if there is none, or what keeps it from being published.
+pub async fn publish(address: &Address, progress: &Progress) -> Result<i32, LoadError> {
+    let mut client = database::connect(address).await?;
+    record::lock_loader(&client, || progress.say("another load is running: waiting for it to end")).await?;
+    let generation = record::ready(&client).await?.ok_or(LoadError::NothingToPublish)?;
+    run(generation, progress, &mut client).await?;
+    Ok(generation)
 }
 
 /// Why nothing was rolled back.

@@ -65,6 +65,7 @@ pub(crate) async fn publish(database: &Database) {
         limit: RejectLimit::default(),
         rejects: dir.path().join("rejects.csv"),
         workers: usize::from(DEFAULT_WORKERS),
+        publish: true,
         progress: Progress::Silent,
     };
     let dataset = Dataset::open(&set, Some("tested")).unwrap();

@@ -49,6 +49,7 @@ pub async fn load_into(database: Database, dir: &Path) -> Loaded {
         limit: RejectLimit::default(),
         rejects: out.path().join("rejects.csv"),
         workers: usize::from(etl::load::DEFAULT_WORKERS),
+        publish: true,
         progress: Progress::Silent,
     };
     let path = options.rejects.clone();
