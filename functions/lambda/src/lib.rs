@@ -35,8 +35,9 @@ const MARGIN: Duration = Duration::from_millis(250);
 /// A deadline before this many milliseconds since 1970 is none: `cargo lambda watch` says ten minutes.
 const EARLIEST_DEADLINE_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// How long requests under way may take after SIGTERM. Half a second after it, Lambda ends the process.
-const GRACE: Duration = Duration::from_millis(300);
+/// How long requests under way may take after SIGTERM. Half a second after it Lambda ends the process, and the
+/// connection to the database has to be closed by then.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// The longest reply that Lambda takes, in bytes:
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
