@@ -47,6 +47,23 @@ pub struct LoadStatus {
     pub ended: Option<String>,
     /// Its rows loaded, and set aside.
     pub rows: (u64, u64),
+    /// Its files, in the order of their names.
+    pub files: Vec<FileStatus>,
+}
+
+/// How far a file of a load is committed.
+#[derive(Clone, Debug)]
+pub struct FileStatus {
+    /// Its name.
+    pub file: String,
+    /// Its size, in bytes.
+    pub size: u64,
+    /// How far it is read, in bytes.
+    pub byte_offset: u64,
+    /// Its rows loaded, and set aside.
+    pub rows: (u64, u64),
+    /// How long that took, in seconds.
+    pub seconds: f64,
 }
 
 /// Reads the status. Before the first `migrate` there is nothing to read, and the error says so.
@@ -69,6 +86,26 @@ pub async fn status(address: &Address) -> Result<Status, tokio_postgres::Error> 
             &[&LATEST_LOADS],
         )
         .await?;
+    let files = client
+        .query(
+            "select generation, file, size_bytes, byte_offset, rows_loaded, rows_set_aside, seconds
+             from etl.load_file
+             where generation in (select generation from etl.load order by generation desc limit $1)
+             order by file",
+            &[&LATEST_LOADS],
+        )
+        .await?;
+    let files_of = |generation: i32| {
+        let own = files.iter().filter(|row| row.get::<_, i32>(0) == generation);
+        own.map(|row| FileStatus {
+            file: row.get(1),
+            size: unsigned(row.get(2)),
+            byte_offset: unsigned(row.get(3)),
+            rows: (unsigned(row.get(4)), unsigned(row.get(5))),
+            seconds: row.get(6),
+        })
+        .collect()
+    };
     Ok(Status {
         served: served.map(|row| Served { generation: row.get(0), action: row.get(1), since: row.get(2) }),
         loads: loads
@@ -81,6 +118,7 @@ pub async fn status(address: &Address) -> Result<Status, tokio_postgres::Error> 
                 started: row.get(4),
                 ended: row.get(5),
                 rows: (unsigned(row.get(6)), unsigned(row.get(7))),
+                files: files_of(row.get(0)),
             })
             .collect(),
     })
@@ -102,7 +140,7 @@ impl fmt::Display for Status {
             "\n{:>10}  {:<20} {:<10} {:>13} {:>10}  {:<24} ended",
             "generation", "dataset", "step", "rows", "set aside", "started"
         )?;
-        for load in &self.loads {
+        for (nth, load) in self.loads.iter().enumerate() {
             writeln!(
                 f,
                 "{:>10}  {:<20} {:<10} {:>13} {:>10}  {:<24} {}",
@@ -117,7 +155,24 @@ impl fmt::Display for Status {
             if let Some(failure) = &load.failure {
                 writeln!(f, "            {failure}")?;
             }
+            // The latest is the one that is asked about, and one that has not ended may be taken up again.
+            if nth == 0 || load.ended.is_none() {
+                load.files.iter().try_for_each(|file| writeln!(f, "            {file}"))?;
+            }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for FileStatus {
+    #[allow(clippy::cast_precision_loss)] // for people
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, size, byte_offset, rows: (loaded, set_aside), seconds } = self;
+        let percent = 100.0 * *byte_offset as f64 / (*size).max(1) as f64;
+        let (megabytes, rate) = (*size as f64 / 1e6, *byte_offset as f64 / 1e6 / seconds.max(0.001));
+        write!(
+            f,
+            "{file:<13}{percent:>4.0} % of {megabytes:>7.1} MB {loaded:>10} rows {set_aside:>6} set aside {rate:>6.1} MB/s"
+        )
     }
 }

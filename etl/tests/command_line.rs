@@ -40,6 +40,14 @@ async fn a_load_tells_what_became_of_every_row_and_status_remembers_it() {
     let status = stdout(&run(&dir, &database.url(), &["status"]));
     assert!(status.contains("serving: generation 1"), "{status}");
     assert!(status.lines().any(|line| line.contains(" set ") && line.contains("published")), "{status}");
+    for file in generate::FILES {
+        let loaded =
+            summary.lines().find(|line| line.starts_with(file)).unwrap().split_whitespace().nth(4).unwrap();
+        let mut lines = status.lines().map(str::trim);
+        let line = lines.find(|line| line.starts_with(file)).unwrap_or_else(|| panic!("{file} in {status}"));
+        let all = format!(" {loaded} rows");
+        assert!(line.contains(" 100 % of ") && line.contains(&all) && line.contains("MB/s"), "{line}");
+    }
 }
 
 #[tokio::test]
