@@ -4,18 +4,18 @@
 //! database is reached over TLS, on a port of the loopback interface.
 
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use conformance::lambda::{Function, Source, response};
 use http::Request;
-use local::{Cluster, HOST_LOGIN, SUPERUSER, Settings, create_host_login, program};
-use tokio::process::Command;
+use local::{HOST_LOGIN, Settings, create_host_login, program};
 
-use crate::stage::{CATALOG, succeed};
+use crate::load::load;
+use crate::read::free_port;
+use crate::stage::{CATALOG, Stage, memory_kib};
 use crate::{Options, median};
 
 /// Each function with a path that it answers from the database.
@@ -39,21 +39,21 @@ const CART_HOLDS: u32 = 5_000;
 const STARTS: usize = 25;
 
 /// Products of the catalog behind it: what is measured does not depend on how many there are.
-const SCALE: &str = "0.001";
+const SCALE: f64 = 0.001;
 
 /// Measures each function and prints a line for it.
 pub(crate) async fn measure(options: &Options) -> Result<()> {
     let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let (trusted, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let port = free_port()?.port();
     let settings = Settings::durable().and("listen_addresses", "localhost").and("port", port.to_string());
     let settings =
         settings.and("ssl", "on").and_file("ssl_cert_file", &trusted).and_file("ssl_key_file", key);
-    let cluster = Cluster::start_temporary_in(&options.dir, &settings).await?;
-    let scratch = cluster.directory("scratch")?;
-    let ca_file = scratch.join("ca.pem");
+    let mut stage = Stage::set(&options.dir, SCALE, &settings).await?;
+    load(&mut stage, Stdio::null()).await?;
+    create_host_login(&stage.address().connect(CATALOG).await?).await?;
+    let ca_file = stage.scratch().join("ca.pem");
     std::fs::write(&ca_file, trusted).context("cannot write the certificate")?;
-    load(&cluster, &scratch).await?;
     let url = format!("postgresql://{HOST_LOGIN}@localhost:{port}/{CATALOG}?sslmode=verify-full");
     let variables: [(&str, OsString); 3] =
         [("DATABASE_URL", url.into()), ("DATABASE_CA_FILE", ca_file.into()), ("LOG_ACCESS", "off".into())];
@@ -62,20 +62,7 @@ pub(crate) async fn measure(options: &Options) -> Result<()> {
         println!("{name}: {}", figures(name, path, &variables, options).await?);
     }
     println!("not-found: {}", figures("not-found", "/nothing", &[], options).await?);
-    cluster.stop().await?;
-    Ok(())
-}
-
-async fn load(cluster: &Cluster, scratch: &Path) -> Result<()> {
-    cluster.address().connect("postgres").await?.batch_execute(&format!("create database {CATALOG}")).await?;
-    let url = cluster.address().url(SUPERUSER, CATALOG);
-    let set = scratch.join("set");
-    succeed(Command::new(program("atelier-etl")?).args(["generate", "--scale", SCALE]).arg(&set)).await?;
-    let mut load = Command::new(program("atelier-etl")?);
-    load.arg("load").arg(&set).args(["--dataset", "bench", "--rejects"]).arg(scratch.join("rejects.csv"));
-    succeed(load.env("DATABASE_URL", url)).await?;
-    create_host_login(&cluster.address().connect(CATALOG).await?).await?;
-    Ok(())
+    stage.strike().await
 }
 
 async fn figures(
@@ -108,6 +95,8 @@ async fn figures(
         answers += 1;
     }
     let rate = f64::from(answers) / since.elapsed().as_secs_f64();
+    let memory =
+        memory_kib(function.pid(), "VmRSS").context("/proc does not tell the memory of a process")?;
     let size = std::fs::metadata(&program)?.len() as f64 / 1e6;
     Ok(format!(
         "{size:.2} MB, first poll {:.1} ms, first answer {:.1} ms without the database and {:.1} ms with it, \
@@ -115,7 +104,7 @@ async fn figures(
         median(&inits),
         median(&first_refusals),
         median(&first_answers),
-        memory_mib(&function)?,
+        memory as f64 / 1024.0,
     ))
 }
 
@@ -137,13 +126,4 @@ async fn answer(function: &Function, name: &str, path: &str, nth: u32) -> Result
 
 fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
-}
-
-/// What the process holds of the machine's memory.
-fn memory_mib(function: &Function) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", function.pid()))?;
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<f64>().ok());
-    Ok(kib.context("/proc does not tell the memory of a process")? / 1024.0)
 }

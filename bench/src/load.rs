@@ -4,7 +4,6 @@
 //! least that gets the bytes into Postgres. Each of its tables is made in the transaction that fills it, as the
 //! loader's are, so that neither side writes a log of its rows.
 
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::median;
-use crate::stage::{CATALOG, Stage, psql, succeed};
+use crate::stage::{CATALOG, Stage, memory_kib, psql, succeed};
 
 const RAW: &str = "raw_copy";
 
@@ -70,23 +69,18 @@ pub(crate) async fn load(stage: &mut Stage, output: Stdio) -> Result<(f64, Optio
         .kill_on_drop(true)
         .spawn()
         .context("cannot run atelier-etl")?;
-    let status_file = format!("/proc/{}/status", loader.id().unwrap_or_default());
+    let pid = loader.id().unwrap_or_default();
     let mut peak = None;
     let status = loop {
         tokio::select! {
             status = loader.wait() => break status?,
-            () = tokio::time::sleep(Duration::from_millis(50)) => peak = peak.max(peak_kib(Path::new(&status_file))),
+            () = tokio::time::sleep(Duration::from_millis(50)) => peak = peak.max(memory_kib(pid, "VmHWM")),
         }
     };
     let seconds = since.elapsed().as_secs_f64();
     ensure!(status.success(), "atelier-etl load failed ({status})");
     stage.loaded = true;
     Ok((seconds, peak))
-}
-
-fn peak_kib(status: &Path) -> Option<u64> {
-    let report = std::fs::read_to_string(status).ok()?;
-    report.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.split_whitespace().next()?.parse().ok()
 }
 
 async fn raw_copy(stage: &Stage) -> Result<f64> {

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use local::Settings;
 
 use crate::stage::Stage;
 
@@ -84,7 +85,7 @@ async fn main() -> ExitCode {
 }
 
 async fn measure(options: &Options, load: bool, read: bool) -> anyhow::Result<()> {
-    let mut stage = Stage::set(options).await?;
+    let mut stage = Stage::set(&options.dir, options.scale, &Settings::durable()).await?;
     let done = async {
         if load {
             load::measure(&mut stage, options.rounds).await?;

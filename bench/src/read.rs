@@ -187,6 +187,6 @@ async fn ask(server: SocketAddr, path: &str, coding: &str) -> Result<u64> {
 }
 
 /// Free now; nothing else on this machine is expected to take it within the next moment.
-fn free_port() -> Result<SocketAddr> {
+pub(crate) fn free_port() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -6,8 +6,6 @@ use anyhow::{Context, Result, bail, ensure};
 use local::{Address, Binaries, Cluster, SUPERUSER, Settings, program};
 use tokio::process::Command;
 
-use crate::Options;
-
 /// The database that the loader fills and the host reads.
 pub(crate) const CATALOG: &str = "atelier";
 
@@ -26,15 +24,15 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) async fn set(options: &Options) -> Result<Self> {
-        ensure!(options.scale > 0.0, "--scale is {}: expected a number above 0", options.scale);
-        check_space(&options.dir, GIB_AT_SCALE_1 * options.scale + GIB_AT_LEAST).await?;
-        let settings = Settings::durable();
-        println!("Postgres, the same for both sides: {settings}");
-        let cluster = Cluster::start_temporary_in(&options.dir, &settings).await?;
+    /// A set of this scale and a cluster with these settings, both in `dir`.
+    pub(crate) async fn set(dir: &Path, scale: f64, settings: &Settings) -> Result<Self> {
+        ensure!(scale > 0.0, "--scale is {scale}: expected a number above 0");
+        check_space(dir, GIB_AT_SCALE_1 * scale + GIB_AT_LEAST).await?;
+        println!("Postgres, the same for all: {settings}");
+        let cluster = Cluster::start_temporary_in(dir, settings).await?;
         let files = cluster.directory("set")?;
         let scratch = cluster.directory("scratch")?;
-        let scale = options.scale.to_string();
+        let scale = scale.to_string();
         let mut generate = Command::new(program("atelier-etl")?);
         generate.args(["generate", "--scale", &scale, "--seed", "1"]).arg(&files);
         succeed(&mut generate).await?;
@@ -71,6 +69,13 @@ impl Stage {
         self.cluster.stop().await?;
         Ok(())
     }
+}
+
+/// A figure of `/proc` about a process's memory, in KiB: `VmHWM`, the most that it had, or `VmRSS`, what it has.
+pub(crate) fn memory_kib(pid: u32, figure: &str) -> Option<u64> {
+    let report = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = report.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':'))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// The client of the server in use, or of the path where that came without one.

@@ -182,9 +182,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
             print(&format!("generation {generation} is being served\n"))
         }
         Command::Prune { database, days, previous } => {
-            let waiting = || eprintln!("a load is running: waiting for it to end");
             let options = PruneOptions { days, previous };
-            print(&prune::prune(&database.address()?, options, waiting).await?.to_string())
+            let pruned = prune::prune(&database.address()?, options, &Progress::for_stderr()).await?;
+            print(&pruned.to_string())
         }
         Command::Rollback { database } => {
             let waiting = || eprintln!("a catalog is being published: waiting for it");

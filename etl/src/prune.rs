@@ -3,10 +3,10 @@
 use std::fmt;
 
 use shared::database::Address;
-use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 
 use crate::database;
+use crate::load::{drop_previous, schema_exists};
+use crate::progress::Progress;
 use crate::record;
 
 /// What is to be removed.
@@ -51,26 +51,33 @@ impl From<tokio_postgres::Error> for PruneError {
     }
 }
 
-/// Removes it. A load that is running is waited for, and `on_wait` is called; one that was stopped and can be taken up
-/// again is left alone.
+/// Removes it. A load that is running is waited for; one that was stopped and can be taken up again is left alone.
+///
+/// # Errors
+/// What keeps something from being removed; the rest may be gone by then.
 pub async fn prune(
     address: &Address,
     options: PruneOptions,
-    on_wait: impl FnOnce(),
+    progress: &Progress,
 ) -> Result<Pruned, PruneError> {
-    let client = database::connect(address).await?;
-    record::lock_loader(&client, on_wait).await?;
+    let mut client = database::connect(address).await?;
+    record::lock_loader(&client, || progress.say("a load is running: waiting for it to end")).await?;
     let days = i32::from(options.days);
     let carts = client
         .execute("delete from cart.carts where touched_at < now() - make_interval(days => $1)", &[&days])
         .await?;
-    let unpublished = exists(&client, "catalog_next").await? && !record::has_unfinished(&client).await?;
+    let unpublished =
+        schema_exists(&client, "catalog_next").await? && !record::has_unfinished(&client).await?;
     if unpublished {
         client.batch_execute("drop schema catalog_next cascade").await?;
     }
-    let previous = options.previous && exists(&client, "catalog_prev").await?;
-    if previous {
-        drop_previous(&client).await?;
+    let mut previous = false;
+    if options.previous {
+        record::lock_swap(&client, || progress.say("a rollback is under way: waiting for it to end")).await?;
+        previous = schema_exists(&client, "catalog_prev").await?;
+        if !drop_previous(progress, &mut client).await? {
+            return Err(PruneError::PreviousIsRead);
+        }
     }
     // What may be served again is the latest publications' doing; their loads and rejects stay.
     let rejects = client
@@ -89,19 +96,6 @@ pub async fn prune(
         )
         .await?;
     Ok(Pruned { carts, loads, rejects, unpublished, previous })
-}
-
-async fn exists(client: &Client, schema: &str) -> Result<bool, tokio_postgres::Error> {
-    Ok(client.query_one("select to_regnamespace($1) is not null", &[&schema]).await?.get(0))
-}
-
-/// Without making other readers wait behind one that is still at it.
-async fn drop_previous(client: &Client) -> Result<(), PruneError> {
-    let statements = "begin; set local lock_timeout = '5s'; drop schema catalog_prev cascade; commit";
-    client.batch_execute(statements).await.map_err(|error| match error.code() {
-        Some(&SqlState::LOCK_NOT_AVAILABLE) => PruneError::PreviousIsRead,
-        _ => PruneError::Database(error),
-    })
 }
 
 impl fmt::Display for Pruned {

@@ -5,6 +5,9 @@ use tokio_postgres::{Client, GenericClient, Transaction};
 
 use crate::source::{Dataset, SourceFile};
 
+/// A load that has not ended: the names of every [`Step`].
+const UNFINISHED: &str = "step in ('load', 'index', 'assemble', 'publish')";
+
 type Result<T> = std::result::Result<T, tokio_postgres::Error>;
 
 /// Held for as long as a load runs: there is one `catalog_next`.
@@ -122,8 +125,10 @@ pub async fn begin(client: &mut Client, dataset: &Dataset) -> Result<Begun> {
     let transaction = client.transaction().await?;
     let unfinished = transaction
         .query_opt(
-            "select generation, dataset, step from etl.load
-             where step in ('load', 'index', 'assemble', 'publish') order by generation desc limit 1",
+            &format!(
+                "select generation, dataset, step from etl.load
+                 where {UNFINISHED} order by generation desc limit 1"
+            ),
             &[],
         )
         .await?;
@@ -136,11 +141,7 @@ pub async fn begin(client: &mut Client, dataset: &Dataset) -> Result<Begun> {
         }
     }
     transaction
-        .execute(
-            "update etl.load set step = 'abandoned', ended_at = now()
-             where step in ('load', 'index', 'assemble', 'publish')",
-            &[],
-        )
+        .execute(&format!("update etl.load set step = 'abandoned', ended_at = now() where {UNFINISHED}"), &[])
         .await?;
     transaction
         .batch_execute("drop schema if exists catalog_next cascade; create schema catalog_next")
@@ -163,9 +164,8 @@ pub async fn begin(client: &mut Client, dataset: &Dataset) -> Result<Begun> {
 
 /// Whether there is a load that was stopped and can be taken up again.
 pub async fn has_unfinished(client: &Client) -> Result<bool> {
-    let unfinished =
-        "select exists (select from etl.load where step in ('load', 'index', 'assemble', 'publish'))";
-    Ok(client.query_one(unfinished, &[]).await?.get(0))
+    let unfinished = format!("select exists (select from etl.load where {UNFINISHED})");
+    Ok(client.query_one(&unfinished, &[]).await?.get(0))
 }
 
 /// The generation of the load whose catalog is built and waits to be published, if there is one.

@@ -5,6 +5,9 @@
 
 mod stand;
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use local::testing::Database;
 use stand::{atelier_etl, edit, error, number, run, stdout, workplace};
 
@@ -106,6 +109,26 @@ async fn prune_removes_what_is_old_or_came_to_nothing_and_leaves_the_rest() {
     let gone = error(&run(&dir, &database.url(), &["rollback"]));
     assert_eq!(gone, "there is no previous catalog to roll back to");
     assert_eq!(number(&database, "select generation::bigint from catalog.documents limit 1").await, 1);
+}
+
+#[tokio::test]
+async fn prune_does_not_take_the_previous_catalog_from_a_rollback_that_is_under_way() {
+    let (dir, database) = (workplace(), Database::create().await.unwrap());
+    for _ in 0..2 {
+        stdout(&run(&dir, &database.url(), &["load", "set"]));
+    }
+    // As a rollback does while it swaps.
+    let swapping = database.connect().await.unwrap();
+    swapping.batch_execute("select pg_advisory_lock(x'6174656c69657204'::bigint)").await.unwrap();
+    let mut prune = atelier_etl(&dir, &database.url(), &["prune", "--previous"]);
+    let mut prune = prune.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(prune.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "a rollback is under way: waiting for it to end\n");
+    assert_eq!(number(&database, "select count(*) from catalog_prev.products").await, 500);
+    swapping.batch_execute("select pg_advisory_unlock(x'6174656c69657204'::bigint)").await.unwrap();
+    let pruned = prune.wait_with_output().unwrap();
+    assert!(stdout(&pruned).contains("previous catalog       removed\n"));
 }
 
 #[tokio::test]

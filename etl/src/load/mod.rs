@@ -32,6 +32,7 @@ use crate::source::{Dataset, SourceError, SourceFile};
 use crate::table::Table;
 
 pub use publish::{RollbackError, publish, rollback};
+pub(crate) use publish::{drop_previous, schema_exists};
 pub use rejects::{RejectLimit, RejectLimitError};
 
 /// How many things are done at a time, in every step: as many as the database has cores to spare.

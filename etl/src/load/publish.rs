@@ -6,8 +6,8 @@
 //! Schemas are renamed in one short transaction, so every statement of every reader meets one whole catalog.
 
 use shared::database::Address;
-use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, GenericClient};
 
 use super::LoadError;
 use crate::database;
@@ -25,7 +25,9 @@ const GRANTS: &str = "grant usage on schema catalog_next to atelier_reader, atel
 pub(super) async fn run(generation: i32, progress: &Progress, client: &mut Client) -> Result<(), LoadError> {
     record::lock_swap(client, || progress.say("a rollback is under way: waiting for it to end")).await?;
     let task = progress.steps("publishing", 2);
-    drop_previous(progress, client).await?;
+    if !drop_previous(progress, client).await? {
+        return Err(LoadError::PreviousIsRead);
+    }
     task.advance(1);
     let transaction = client.transaction().await?;
     transaction.batch_execute(GRANTS).await?;
@@ -45,30 +47,32 @@ pub(super) async fn run(generation: i32, progress: &Progress, client: &mut Clien
     Ok(())
 }
 
-/// Drops the catalog before the one that is served, so that the swap only has to rename. A reader that is still at
-/// it is waited for, but never in a way that would make other readers wait: hence the short timeout.
-async fn drop_previous(progress: &Progress, client: &mut Client) -> Result<(), LoadError> {
-    for attempt in 1.. {
+/// Drops the catalog before the one that is served, so that the swap only has to rename; answers whether it could. A
+/// reader that is still at it is waited for, but never in a way that would make other readers wait: hence the short
+/// timeout. The caller holds the lock for a swap.
+pub(crate) async fn drop_previous(
+    progress: &Progress,
+    client: &mut Client,
+) -> Result<bool, tokio_postgres::Error> {
+    for attempt in 1..=DROP_ATTEMPTS {
         let transaction = client.transaction().await?;
         transaction.batch_execute("set local lock_timeout = '500ms'").await?;
         let dropped = transaction.batch_execute("drop schema if exists catalog_prev cascade").await;
         match dropped {
             Ok(()) => {
                 transaction.commit().await?;
-                break;
+                return Ok(true);
             }
-            Err(error) if attempt < DROP_ATTEMPTS && error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+            Err(error) if error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) => return Err(error),
+            Err(_) if attempt < DROP_ATTEMPTS => {
                 drop(transaction);
                 progress.say("someone still reads the previous catalog: trying again");
                 tokio::time::sleep(std::time::Duration::from_millis(500)).await;
             }
-            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
-                return Err(LoadError::PreviousIsRead);
-            }
-            Err(error) => return Err(error.into()),
+            Err(_) => {}
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Publishes the catalog of a load that was told not to, and answers its generation.
@@ -139,10 +143,10 @@ async fn publication(
     Ok(())
 }
 
-async fn schema_exists(
-    transaction: &tokio_postgres::Transaction<'_>,
+/// Whether there is a schema of this name.
+pub(crate) async fn schema_exists(
+    client: &impl GenericClient,
     name: &str,
 ) -> Result<bool, tokio_postgres::Error> {
-    let row = transaction.query_one("select to_regnamespace($1) is not null", &[&name]).await?;
-    Ok(row.get(0))
+    Ok(client.query_one("select to_regnamespace($1) is not null", &[&name]).await?.get(0))
 }

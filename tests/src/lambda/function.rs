@@ -20,7 +20,7 @@ pub struct Function {
     api: RuntimeApi,
     process: Child,
     /// What it writes to standard output, if that is looked at.
-    pub log: Option<Lines<BufReader<ChildStdout>>>,
+    log: Option<Lines<BufReader<ChildStdout>>>,
 }
 
 impl Function {
