@@ -6,13 +6,17 @@
 
 pub mod csv;
 pub mod database;
+pub mod failpoint;
+pub mod function;
 pub mod generate;
+pub mod incoming;
 pub mod load;
 pub mod migrate;
 pub mod progress;
 pub mod prune;
 pub mod record;
 pub mod row;
+pub mod s3;
 pub mod source;
 pub mod status;
 pub mod table;

@@ -3,22 +3,26 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
 use etl::generate;
-use etl::load::{self, DEFAULT_WORKERS, LoadError, LoadOptions, RejectLimit, Summary};
+use etl::load::{
+    self, DEFAULT_WORKERS, LoadError, LoadOptions, RejectLimit, RejectsPlace, Summary, WHOLE_FILES,
+};
 use etl::progress::Progress;
 use etl::prune::{self, PruneOptions};
-use etl::source::Dataset;
+use etl::s3::{S3, Url, UrlError};
+use etl::source::{Dataset, Location};
 use etl::{database, migrate, status};
 use shared::database::Address;
 
 /// Loads the Atelier catalog: CSV files in, a published catalog out.
 ///
-/// A dataset is a folder with product.csv, features.csv, styles.csv, photos.csv, skus.csv and related.csv, and
-/// cart.csv if there is one. Loading it changes nothing that is served until the last step, which swaps the whole
-/// catalog at once; the one before is kept for a rollback.
+/// A dataset is a folder, or a prefix in S3, with product.csv, features.csv, styles.csv, photos.csv, skus.csv and
+/// related.csv, and cart.csv if there is one. Loading it changes nothing that is served until the last step, which
+/// swaps the whole catalog at once; the one before is kept for a rollback.
 ///
 /// Exit codes: 0 done; 1 failed, and the catalog that was served is still served; 2 wrong arguments; 3 too many rows
 /// could not be loaded.
@@ -66,6 +70,11 @@ enum Command {
         dir: PathBuf,
     },
     /// Load a dataset and publish it as the catalog
+    ///
+    /// S3 is reached as the AWS SDK is told: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and so on.
+    ///
+    /// A load that was stopped is taken up again by a load of the very same files. A manifest.json beside the files lists
+    /// what they must be: {"files":[{"name":"product.csv","size":123,"sha256":"…"},…]}
     Load {
         #[command(flatten)]
         database: Database,
@@ -75,17 +84,26 @@ enum Command {
         /// How many rows of a file may be set aside: a number, or a percentage, which allows 100 in any case
         #[arg(long, value_name = "N|P%", default_value = "0.1%")]
         max_rejects: RejectLimit,
-        /// Where the rows that were set aside are written as CSV [default: ./rejects/NAME.csv]
-        #[arg(long, value_name = "FILE")]
-        rejects: Option<PathBuf>,
+        /// Where the rows that were set aside are written as CSV, and a summary beside it as JSON; in S3, as
+        /// NAME/GENERATION.csv below a prefix [default: ./rejects/NAME.csv]
+        #[arg(long, value_name = "FILE|s3://…")]
+        rejects: Option<Place>,
         /// Stop before the last step; `atelier-etl publish` takes it, when it suits
         #[arg(long)]
         no_publish: bool,
         /// How many things are done at a time: as many as the database has cores to spare
         #[arg(long, value_name = "N", default_value_t = DEFAULT_WORKERS, value_parser = clap::value_parser!(u8).range(1..=64))]
         workers: u8,
-        /// The folder with the files
-        dir: PathBuf,
+        /// Commit so many bytes of a file at a time: a crash costs no more, but the rows take longer to write [default:
+        /// a file at a time]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        commit_bytes: Option<u64>,
+        /// Read a file of more bytes in several ranges at a time, for a database with many cores [default: as one]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        range_bytes: Option<u64>,
+        /// The folder with the files, or s3://bucket/prefix/
+        #[arg(value_name = "DIR|s3://…")]
+        place: Place,
     },
     /// Bring the database's schema and roles up to date
     Migrate {
@@ -122,6 +140,21 @@ enum Command {
     },
 }
 
+/// A path, or a place in S3.
+#[derive(Clone, Debug)]
+enum Place {
+    Disk(PathBuf),
+    S3(Url),
+}
+
+impl FromStr for Place {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        if text.starts_with("s3:") { text.parse().map(Self::S3) } else { Ok(Self::Disk(text.into())) }
+    }
+}
+
 impl Database {
     fn address(&self) -> Result<Address, shared::config::Error> {
         shared::config::address_from_lookup(&|name| match name {
@@ -150,19 +183,36 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Generate { scale, seed, older_copy, dir } => {
             generate_dataset(generate::Options { scale, seed, older_copy }, &dir)
         }
-        Command::Load { database, dataset, max_rejects, rejects, no_publish, workers, dir } => {
-            let dataset = Dataset::open(&dir, dataset.as_deref())?;
-            let rejects = rejects.unwrap_or_else(|| format!("rejects/{}.csv", dataset.name).into());
+        Command::Load {
+            database,
+            dataset,
+            max_rejects,
+            rejects,
+            no_publish,
+            workers,
+            commit_bytes,
+            range_bytes,
+            place,
+        } => {
+            let location = match place {
+                Place::Disk(dir) => Location::Folder(dir),
+                Place::S3(url) => Location::S3(S3::from_environment().await, url),
+            };
+            let dataset = Dataset::open(&location, dataset.as_deref()).await?;
+            let rejects = match rejects {
+                Some(Place::S3(url)) => RejectsPlace::S3(S3::from_environment().await, url),
+                Some(Place::Disk(path)) => RejectsPlace::File(path),
+                None => RejectsPlace::File(format!("rejects/{}.csv", dataset.name).into()),
+            };
             let options = LoadOptions {
                 limit: max_rejects,
-                rejects,
                 workers: workers.into(),
+                commit_bytes: commit_bytes.unwrap_or(WHOLE_FILES),
+                range_bytes: range_bytes.unwrap_or(WHOLE_FILES),
                 publish: !no_publish,
-                progress: Progress::for_stderr(),
+                ..LoadOptions::new(rejects, Progress::for_stderr())
             };
-            let shown = options.rejects.clone();
-            let summary = load::load(&database.address()?, dataset, options).await?;
-            print_summary(&summary, &shown)
+            print_summary(&load::load(&database.address()?, dataset, options).await?)
         }
         Command::Migrate { database } => {
             let applied = migrate::migrate(&database.address()?).await?;
@@ -226,7 +276,7 @@ fn generate_dataset(options: generate::Options, dir: &Path) -> anyhow::Result<()
     print(&text)
 }
 
-fn print_summary(summary: &Summary, rejects: &Path) -> anyhow::Result<()> {
+fn print_summary(summary: &Summary) -> anyhow::Result<()> {
     let mut text = format!(
         "\n{:<13}{:>12}{:>10}{:>11}{:>12}{:>9}{:>9}\n",
         "file", "rows read", "repaired", "set aside", "loaded", "seconds", "MB/s"
@@ -249,7 +299,7 @@ fn print_summary(summary: &Summary, rejects: &Path) -> anyhow::Result<()> {
         text += &format!("{:<13}{seconds:>8.1} s\n", step.name());
     }
     if !summary.reasons.is_empty() {
-        text += &format!("\nset aside, in {}:\n", rejects.display());
+        text += &format!("\nset aside, in {}:\n", summary.rejects);
         for (file, reason, rows) in &summary.reasons {
             text += &format!("{rows:>10}  {file}: {reason}\n");
         }

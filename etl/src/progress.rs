@@ -1,6 +1,8 @@
 //! What a person sees while a load runs: bars on a terminal, a line at the end of each task elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -12,6 +14,8 @@ pub enum Progress {
     Bars(MultiProgress),
     /// Lines on standard error.
     Lines,
+    /// Lines in the log.
+    Log,
     /// Nowhere.
     Silent,
 }
@@ -28,33 +32,42 @@ impl Progress {
             // An error here is a terminal that went away.
             Self::Bars(bars) => drop(bars.println(line)),
             Self::Lines => eprintln!("{line}"),
+            Self::Log => tracing::info!("{line}"),
             Self::Silent => {}
         }
     }
 
-    /// Begins a task of `total` bytes.
-    pub fn bytes(&self, name: impl Into<String>, total: u64) -> Task {
+    /// Begins a task of `total` bytes, which is done when each of its `parts` is.
+    pub fn bytes(&self, name: impl Into<String>, total: u64, parts: usize) -> Task {
         self.begin(
             name.into(),
-            total,
+            (total, parts),
             "{msg:<22} {bar:32} {bytes:>10}/{total_bytes:<10} {bytes_per_sec:>12} {eta:>4}",
         )
     }
 
     /// Begins a task of `total` steps.
     pub fn steps(&self, name: impl Into<String>, total: u64) -> Task {
-        self.begin(name.into(), total, "{msg:<22} {bar:32} {human_pos:>10}/{human_len:<10} {elapsed:>12}")
+        self.begin(
+            name.into(),
+            (total, 1),
+            "{msg:<22} {bar:32} {human_pos:>10}/{human_len:<10} {elapsed:>12}",
+        )
     }
 
-    fn begin(&self, name: String, total: u64, template: &str) -> Task {
+    fn begin(&self, name: String, (total, parts): (u64, usize), template: &str) -> Task {
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = match self {
             Self::Bars(bars) => bars.add(ProgressBar::new(total)),
-            Self::Lines | Self::Silent => ProgressBar::hidden(),
+            Self::Lines | Self::Log | Self::Silent => ProgressBar::hidden(),
         };
         bar.set_style(style);
         bar.set_message(name.clone());
-        Task { name, bar, begun: Instant::now(), says_line: matches!(self, Self::Lines) }
+        let progress = match self {
+            Self::Bars(_) => Self::Silent,
+            other => other.clone(),
+        };
+        Task { name, bar, begun: Instant::now(), parts: Arc::new(AtomicUsize::new(parts)), progress }
     }
 }
 
@@ -64,7 +77,10 @@ pub struct Task {
     name: String,
     bar: ProgressBar,
     begun: Instant,
-    says_line: bool,
+    /// How many parts are not done.
+    parts: Arc<AtomicUsize>,
+    /// Where it is said that it is done, unless a bar shows that.
+    progress: Progress,
 }
 
 impl Task {
@@ -84,13 +100,12 @@ impl Task {
         self.bar.finish_and_clear();
     }
 
-    /// All of it is done. Answers how long it took, in seconds.
-    pub fn finish(&self) -> f64 {
-        let seconds = self.begun.elapsed().as_secs_f64();
-        self.bar.finish();
-        if self.says_line {
-            eprintln!("{} done in {seconds:.1} s", self.name);
+    /// All of it is done, or one of its parts.
+    pub fn finish(&self) {
+        if self.parts.fetch_sub(1, Ordering::Relaxed) > 1 {
+            return;
         }
-        seconds
+        self.bar.finish();
+        self.progress.say(&format!("{} done in {:.1} s", self.name, self.begun.elapsed().as_secs_f64()));
     }
 }

@@ -61,7 +61,7 @@ pub async fn prune(
     progress: &Progress,
 ) -> Result<Pruned, PruneError> {
     let mut client = database::connect(address).await?;
-    record::lock_loader(&client, || progress.say("a load is running: waiting for it to end")).await?;
+    record::lock_loader(&client, None, || progress.say("a load is running: waiting for it to end")).await?;
     let days = i32::from(options.days);
     let carts = client
         .execute("delete from cart.carts where touched_at < now() - make_interval(days => $1)", &[&days])
@@ -93,6 +93,21 @@ pub async fn prune(
             "delete from etl.load where ended_at < now() - make_interval(days => $1)
                  and generation not in (select generation from etl.publication)",
             &[&days],
+        )
+        .await?;
+    // With a load goes what it was of; what never came to a load goes when it is as old.
+    client
+        .execute(
+            "delete from etl.incoming_file where arrived_at < now() - make_interval(days => $1)
+                 and (generation is null or generation not in
+                     (select generation from etl.publication order by id desc limit 2))",
+            &[&days],
+        )
+        .await?;
+    client
+        .batch_execute(
+            "delete from etl.incoming where not exists
+                 (select from etl.incoming_file where incoming_file.source = incoming.source)",
         )
         .await?;
     Ok(Pruned { carts, loads, rejects, unpublished, previous })

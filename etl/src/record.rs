@@ -1,7 +1,11 @@
 //! The record of loads in the schema `etl`: which load is at which step, how far each file is committed, and which
 //! rows were set aside. `shared/migrations/V1__load_record.sql` says what each column means.
 
-use tokio_postgres::{Client, GenericClient, Transaction};
+use std::ops::{Add, Range};
+use std::time::Instant;
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, GenericClient, Row, Transaction};
 
 use crate::source::{Dataset, SourceFile};
 
@@ -72,8 +76,22 @@ pub struct Counts {
     pub set_aside: u64,
     /// How many are in the catalog.
     pub loaded: u64,
-    /// How long the load step took, in seconds.
+    /// How long the load step took, in seconds; of a file that was read by several workers, all their time.
     pub seconds: f64,
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            read: self.read + other.read,
+            repaired: self.repaired + other.repaired,
+            set_aside: self.set_aside + other.set_aside,
+            loaded: self.loaded + other.loaded,
+            seconds: self.seconds + other.seconds,
+        }
+    }
 }
 
 /// A row that is set aside.
@@ -92,11 +110,24 @@ pub struct Reject {
 }
 
 /// Takes the loader's lock for as long as `client` is connected, and waits until nothing works for a loader that
-/// had it before. Calls `on_wait` once if another has it.
-pub async fn lock_loader(client: &Client, on_wait: impl FnOnce()) -> Result<()> {
-    lock(client, LOADER_LOCK, on_wait).await?;
-    client.execute("select pg_advisory_lock($1), pg_advisory_unlock($1)", &[&WORK_LOCK]).await?;
+/// had it before. Calls `on_wait` once if another has it. Answers whether it got it by `until`.
+pub async fn lock_loader(client: &Client, until: Option<Instant>, on_wait: impl FnOnce()) -> Result<bool> {
+    Ok(lock(client, LOADER_LOCK, until, on_wait).await? && wait_for_work(client, until).await?)
+}
+
+/// Gives the loader's lock back, when nothing works for this loader any more: a process that is frozen would keep it.
+pub async fn unlock_loader(client: &Client) -> Result<()> {
+    wait_for_work(client, None).await?;
+    client.execute("select pg_advisory_unlock($1)", &[&LOADER_LOCK]).await?;
     Ok(())
+}
+
+async fn wait_for_work(client: &Client, until: Option<Instant>) -> Result<bool> {
+    let is_free = lock(client, WORK_LOCK, until, || {}).await?;
+    if is_free {
+        client.execute("select pg_advisory_unlock($1)", &[&WORK_LOCK]).await?;
+    }
+    Ok(is_free)
 }
 
 /// Marks a connection as one on which a load works, for as long as it lasts.
@@ -107,59 +138,84 @@ pub async fn join_work(client: &Client) -> Result<()> {
 
 /// Takes the lock for a swap for as long as `client` is connected; calls `on_wait` once if another has it.
 pub async fn lock_swap(client: &Client, on_wait: impl FnOnce()) -> Result<()> {
-    lock(client, SWAP_LOCK, on_wait).await
+    lock(client, SWAP_LOCK, None, on_wait).await.map(drop)
 }
 
-async fn lock(client: &Client, number: i64, on_wait: impl FnOnce()) -> Result<()> {
+async fn lock(client: &Client, number: i64, until: Option<Instant>, on_wait: impl FnOnce()) -> Result<bool> {
     let free: bool = client.query_one("select pg_try_advisory_lock($1)", &[&number]).await?.get(0);
-    if !free {
-        on_wait();
-        client.execute("select pg_advisory_lock($1)", &[&number]).await?;
+    if free {
+        return Ok(true);
     }
-    Ok(())
+    on_wait();
+    let left = until.map(|until| until.saturating_duration_since(Instant::now()).as_millis().max(1));
+    let timeout = left.unwrap_or(0);
+    client.batch_execute(&format!("set lock_timeout = {timeout}")).await?;
+    let locked = client.execute("select pg_advisory_lock($1)", &[&number]).await;
+    client.batch_execute("set lock_timeout = 0").await?;
+    match locked {
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => Ok(false),
+        locked => locked.map(|_| true),
+    }
 }
 
 /// Takes up the unfinished load of this very dataset, if there is one, else begins a new one in an empty
-/// `catalog_next`. The caller holds the loader's lock.
-pub async fn begin(client: &mut Client, dataset: &Dataset) -> Result<Begun> {
+/// `catalog_next`, each file in the ranges at its place in `ranges`. The caller holds the loader's lock.
+pub async fn begin(client: &mut Client, dataset: &Dataset, ranges: &[Vec<Range<u64>>]) -> Result<Begun> {
     let transaction = client.transaction().await?;
     let unfinished = transaction
         .query_opt(
             &format!(
-                "select generation, dataset, step from etl.load
+                "select generation, dataset = $1 and source = $2, step from etl.load
                  where {UNFINISHED} order by generation desc limit 1"
             ),
-            &[],
+            &[&dataset.name, &dataset.source],
         )
         .await?;
     if let Some(row) = &unfinished {
-        let (generation, name): (i32, &str) = (row.get(0), row.get(1));
-        let is_same = name == dataset.name && same_files(&transaction, generation, dataset).await?;
+        let (generation, is_named_so): (i32, bool) = (row.get(0), row.get(1));
+        let is_same = is_named_so && same_files(&transaction, generation, dataset).await?;
         if let (true, Some(step)) = (is_same, Step::from_name(row.get(2))) {
             transaction.commit().await?;
             return Ok(Begun { generation, step, resumed: true, gave_up_another: false });
         }
     }
-    transaction
-        .execute(&format!("update etl.load set step = 'abandoned', ended_at = now() where {UNFINISHED}"), &[])
-        .await?;
+    give_up(&transaction, "another load began").await?;
     transaction
         .batch_execute("drop schema if exists catalog_next cascade; create schema catalog_next")
         .await?;
     let generation: i32 = transaction
-        .query_one("insert into etl.load (dataset) values ($1) returning generation", &[&dataset.name])
+        .query_one(
+            "insert into etl.load (dataset, source) values ($1, $2) returning generation",
+            &[&dataset.name, &dataset.source],
+        )
         .await?
         .get(0);
-    for file in &dataset.files {
+    for (file, ranges) in dataset.files.iter().zip(ranges) {
         transaction
             .execute(
                 "insert into etl.load_file (generation, file, size_bytes, version) values ($1, $2, $3, $4)",
                 &[&generation, &file.table.file, &signed(file.size), &file.version],
             )
             .await?;
+        for range in ranges {
+            transaction
+                .execute(
+                    "insert into etl.load_part (generation, file, first_offset, end_offset, byte_offset)
+                     values ($1, $2, $3, $4, $3)",
+                    &[&generation, &file.table.file, &signed(range.start), &signed(range.end)],
+                )
+                .await?;
+        }
     }
     transaction.commit().await?;
     Ok(Begun { generation, step: Step::Load, resumed: false, gave_up_another: unfinished.is_some() })
+}
+
+/// Gives up what is unfinished, and answers whether anything was.
+pub async fn give_up(client: &impl GenericClient, reason: &str) -> Result<bool> {
+    let given_up =
+        format!("update etl.load set step = 'abandoned', reason = $1, ended_at = now() where {UNFINISHED}");
+    Ok(client.execute(&given_up, &[&reason]).await? > 0)
 }
 
 /// Whether there is a load that was stopped and can be taken up again.
@@ -195,77 +251,150 @@ pub async fn enter(client: &Client, generation: i32, step: Step) -> Result<()> {
     Ok(())
 }
 
+/// Notes that no event is to publish the load.
+pub async fn hold(client: &Client, generation: i32) -> Result<()> {
+    client.execute("update etl.load set held = true where generation = $1", &[&generation]).await?;
+    Ok(())
+}
+
 /// Notes that the load can never succeed, and why.
-pub async fn fail(client: &Client, generation: i32, why: &str) -> Result<()> {
-    client
+pub async fn fail(client: &mut Client, generation: i32, why: &str) -> Result<()> {
+    let transaction = client.transaction().await?;
+    transaction
         .execute(
-            "update etl.load set step = 'failed', failure = $2, ended_at = now() where generation = $1",
+            "update etl.load set step = 'failed', reason = $2, ended_at = now() where generation = $1",
             &[&generation, &why],
         )
         .await?;
+    use_up(&transaction, generation).await?;
+    transaction.commit().await
+}
+
+/// Notes of the objects that a load was of that this has become of them: until others arrive, no event loads them again.
+/// What lies beside them, a manifest perhaps, goes with them if it was there when the load began. In the transaction
+/// that ends the load.
+pub async fn use_up(transaction: &Transaction<'_>, generation: i32) -> Result<()> {
+    transaction
+        .execute(
+            "update etl.incoming_file set generation = load.generation
+             from etl.load left join etl.load_file using (generation)
+             where load.generation = $1 and incoming_file.source = load.source
+                 and (incoming_file.file = load_file.file and incoming_file.version = load_file.version
+                      or incoming_file.arrived_at < load.started_at and not exists (
+                          select from etl.load_file as own
+                          where own.generation = load.generation and own.file = incoming_file.file))",
+            &[&generation],
+        )
+        .await?;
     Ok(())
 }
 
-/// Locks a file's row until the transaction ends, and answers whether the file is loaded already. A backend whose
-/// client was killed may still be committing: this waits for it.
-pub async fn lock_file(transaction: &Transaction<'_>, generation: i32, file: &str) -> Result<bool> {
-    let row = transaction
-        .query_one(
-            "select complete from etl.load_file where generation = $1 and file = $2 for update",
+/// Notes that the content of a file is what the manifest says.
+pub async fn verified(client: &Client, generation: i32, file: &str) -> Result<()> {
+    client
+        .execute(
+            "update etl.load_file set verified = true where generation = $1 and file = $2",
             &[&generation, &file],
         )
         .await?;
-    Ok(row.get(0))
-}
-
-/// What a file's transaction says of it when it commits.
-#[derive(Clone, Copy, Debug)]
-pub struct Progress {
-    /// How far the file is read, in bytes.
-    pub byte_offset: u64,
-    /// Whether that is all of it.
-    pub complete: bool,
-    /// Whether each id was higher than the one before it.
-    pub ids_ascend: bool,
-    /// What happened to its rows.
-    pub counts: Counts,
-}
-
-/// Records a file's progress in the transaction that holds its rows.
-pub async fn progress(
-    transaction: &Transaction<'_>,
-    generation: i32,
-    file: &str,
-    progress: &Progress,
-) -> Result<()> {
-    let Counts { read, repaired, set_aside, loaded, seconds } = progress.counts;
-    transaction
-        .execute(
-            "update etl.load_file
-             set byte_offset = $3, complete = $4, ids_ascend = $5, rows_read = $6, rows_repaired = $7,
-                 rows_set_aside = $8, rows_loaded = $9, seconds = $10
-             where generation = $1 and file = $2",
-            &[
-                &generation,
-                &file,
-                &signed(progress.byte_offset),
-                &progress.complete,
-                &progress.ids_ascend,
-                &signed(read),
-                &signed(repaired),
-                &signed(set_aside),
-                &signed(loaded),
-                &seconds,
-            ],
-        )
-        .await?;
     Ok(())
 }
 
-/// Forgets what a run that was stopped recorded of a file that is loaded from its beginning again.
-pub async fn forget_rejects(transaction: &Transaction<'_>, generation: i32, file: &str) -> Result<()> {
+/// A range of a file, the rows of which one worker loads.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The file's name.
+    pub file: String,
+    /// Its first row is the first that begins here or later.
+    pub first_offset: u64,
+    /// Its last row is the last that begins before this.
+    pub end_offset: u64,
+    /// The rows before this are committed.
+    pub byte_offset: u64,
+    /// Whether all of them are.
+    pub complete: bool,
+    /// The id of the last row that was loaded; 0 before the first.
+    pub last_id: i32,
+}
+
+fn part_of_row(row: &Row) -> Part {
+    Part {
+        file: row.get(0),
+        first_offset: unsigned(row.get(1)),
+        end_offset: unsigned(row.get(2)),
+        byte_offset: unsigned(row.get(3)),
+        complete: row.get(4),
+        last_id: row.get(5),
+    }
+}
+
+/// The parts of a load's files.
+pub async fn parts(client: &Client, generation: i32) -> Result<Vec<Part>> {
+    let rows = client
+        .query(
+            "select file, first_offset, end_offset, byte_offset, complete, last_id from etl.load_part
+             where generation = $1 order by file, first_offset",
+            &[&generation],
+        )
+        .await?;
+    Ok(rows.iter().map(part_of_row).collect())
+}
+
+/// Locks a part's row until the transaction ends, and answers with the part as it is now. A backend whose client was
+/// killed may still be committing: this waits for it.
+pub async fn lock_part(transaction: &Transaction<'_>, generation: i32, part: &Part) -> Result<Part> {
+    let row = transaction
+        .query_one(
+            "select file, first_offset, end_offset, byte_offset, complete, last_id from etl.load_part
+             where generation = $1 and file = $2 and first_offset = $3 for update",
+            &[&generation, &part.file, &signed(part.first_offset)],
+        )
+        .await?;
+    Ok(part_of_row(&row))
+}
+
+/// Records how far a part is, and what happened to the rows up to there since the last time, in the transaction that
+/// holds these rows.
+pub async fn progress(
+    transaction: &Transaction<'_>,
+    generation: i32,
+    part: &Part,
+    counts: &Counts,
+    ids_ascend: bool,
+) -> Result<()> {
     transaction
-        .execute("delete from etl.reject where generation = $1 and file = $2", &[&generation, &file])
+        .execute(
+            "update etl.load_part set byte_offset = $4, complete = $5, last_id = $6
+             where generation = $1 and file = $2 and first_offset = $3",
+            &[
+                &generation,
+                &part.file,
+                &signed(part.first_offset),
+                &signed(part.byte_offset),
+                &part.complete,
+                &part.last_id,
+            ],
+        )
+        .await?;
+    // Last, since the other parts of the file wait for this row.
+    transaction
+        .execute(
+            "update etl.load_file
+             set ids_ascend = ids_ascend and $3, rows_read = rows_read + $4, rows_repaired = rows_repaired + $5,
+                 rows_set_aside = rows_set_aside + $6, rows_loaded = rows_loaded + $7, seconds = seconds + $8,
+                 commits = commits + 1
+             where generation = $1 and file = $2",
+            &[
+                &generation,
+                &part.file,
+                &ids_ascend,
+                &signed(counts.read),
+                &signed(counts.repaired),
+                &signed(counts.set_aside),
+                &signed(counts.loaded),
+                &counts.seconds,
+            ],
+        )
         .await?;
     Ok(())
 }
@@ -312,23 +441,36 @@ pub async fn set_aside_later(
 }
 
 /// What is recorded of one file.
-pub async fn file_counts(client: &impl GenericClient, generation: i32, file: &str) -> Result<Progress> {
+#[derive(Clone, Copy, Debug)]
+pub struct FileRecord {
+    /// What happened to its rows so far.
+    pub counts: Counts,
+    /// Whether each row's id is higher than the one before it. Only for a file that is read as one part.
+    pub ids_ascend: bool,
+    /// How many transactions brought its rows.
+    pub commits: u32,
+    /// Whether its content was found to be what the manifest says.
+    pub verified: bool,
+}
+
+/// What is recorded of one file.
+pub async fn file_counts(client: &impl GenericClient, generation: i32, file: &str) -> Result<FileRecord> {
     let row = client
         .query_one(
-            "select byte_offset, complete, ids_ascend, rows_read, rows_repaired, rows_set_aside, rows_loaded,
-                    seconds
+            "select rows_read, rows_repaired, rows_set_aside, rows_loaded, seconds, ids_ascend, commits, verified
              from etl.load_file where generation = $1 and file = $2",
             &[&generation, &file],
         )
         .await?;
     let counts = Counts {
-        read: unsigned(row.get(3)),
-        repaired: unsigned(row.get(4)),
-        set_aside: unsigned(row.get(5)),
-        loaded: unsigned(row.get(6)),
-        seconds: row.get(7),
+        read: unsigned(row.get(0)),
+        repaired: unsigned(row.get(1)),
+        set_aside: unsigned(row.get(2)),
+        loaded: unsigned(row.get(3)),
+        seconds: row.get(4),
     };
-    Ok(Progress { byte_offset: unsigned(row.get(0)), complete: row.get(1), ids_ascend: row.get(2), counts })
+    let commits = u32::try_from(row.get::<_, i32>(6)).unwrap_or(0);
+    Ok(FileRecord { counts, ids_ascend: row.get(5), commits, verified: row.get(7) })
 }
 
 /// Postgres has no unsigned numbers; none of these comes near the limit.

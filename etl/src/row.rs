@@ -42,14 +42,14 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// For a table of which `loaded` rows are in already.
-    pub fn new(table: &'static Table, loaded: u64) -> Self {
+    /// For a table of which `loaded` rows are in already, the last of them with this id (0 if there are none).
+    pub fn new(table: &'static Table, loaded: u64, last_id: i32) -> Self {
         // A file with more rows than ids has its rows set aside long before this number matters.
         Self {
             table,
             rows: Vec::new(),
             rank: i32::try_from(loaded).unwrap_or(i32::MAX),
-            last_id: 0,
+            last_id,
             ids_ascend: true,
         }
     }
@@ -57,6 +57,11 @@ impl Encoder {
     /// Whether each row so far had a higher id than the one before it.
     pub fn ids_ascend(&self) -> bool {
         self.ids_ascend
+    }
+
+    /// The id of the last row.
+    pub fn last_id(&self) -> i32 {
+        self.last_id
     }
 
     /// How many bytes are collected so far.

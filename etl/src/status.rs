@@ -3,9 +3,11 @@
 use std::fmt;
 
 use shared::database::Address;
+use tokio_postgres::Client;
 
 use crate::database;
 use crate::record::unsigned;
+use crate::table::{TABLES, Table};
 
 /// How many loads are told of.
 const LATEST_LOADS: i64 = 10;
@@ -17,6 +19,21 @@ pub struct Status {
     pub served: Option<Served>,
     /// The latest loads, newest first.
     pub loads: Vec<LoadStatus>,
+    /// The datasets in S3 of which something has arrived that is not loaded.
+    pub incoming: Vec<Incoming>,
+}
+
+/// A dataset in S3 that is not loaded.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// Its prefix.
+    pub source: String,
+    /// The files that have arrived, with why a file is refused.
+    pub arrived: Vec<(String, Option<String>)>,
+    /// The files that are missing.
+    pub missing: Vec<&'static str>,
+    /// Why it is not loaded although all have arrived.
+    pub reason: Option<String>,
 }
 
 /// The catalog that is served.
@@ -39,8 +56,8 @@ pub struct LoadStatus {
     pub dataset: String,
     /// The step it is at, or `published`, `failed`, `abandoned`.
     pub step: String,
-    /// Why it failed.
-    pub failure: Option<String>,
+    /// Why it failed, or was given up.
+    pub reason: Option<String>,
     /// When it began.
     pub started: String,
     /// When it ended.
@@ -78,7 +95,7 @@ pub async fn status(address: &Address) -> Result<Status, tokio_postgres::Error> 
         .await?;
     let loads = client
         .query(
-            "select generation, dataset, step, failure, to_char(started_at, 'YYYY-MM-DD HH24:MI:SS TZ'),
+            "select generation, dataset, step, reason, to_char(started_at, 'YYYY-MM-DD HH24:MI:SS TZ'),
                     to_char(ended_at, 'YYYY-MM-DD HH24:MI:SS TZ'),
                     coalesce(sum(rows_loaded), 0)::bigint, coalesce(sum(rows_set_aside), 0)::bigint
              from etl.load left join etl.load_file using (generation)
@@ -88,13 +105,16 @@ pub async fn status(address: &Address) -> Result<Status, tokio_postgres::Error> 
         .await?;
     let files = client
         .query(
-            "select generation, file, size_bytes, byte_offset, rows_loaded, rows_set_aside, seconds
-             from etl.load_file
+            "select generation, file, size_bytes,
+                    least(size_bytes, sum(case when complete then end_offset else byte_offset end - first_offset))::bigint,
+                    rows_loaded, rows_set_aside, seconds
+             from etl.load_file join etl.load_part using (generation, file)
              where generation in (select generation from etl.load order by generation desc limit $1)
-             order by file",
+             group by load_file.generation, load_file.file order by file",
             &[&LATEST_LOADS],
         )
         .await?;
+    let incoming = incoming(&client).await?;
     let files_of = |generation: i32| {
         let own = files.iter().filter(|row| row.get::<_, i32>(0) == generation);
         own.map(|row| FileStatus {
@@ -114,14 +134,46 @@ pub async fn status(address: &Address) -> Result<Status, tokio_postgres::Error> 
                 generation: row.get(0),
                 dataset: row.get(1),
                 step: row.get(2),
-                failure: row.get(3),
+                reason: row.get(3),
                 started: row.get(4),
                 ended: row.get(5),
                 rows: (unsigned(row.get(6)), unsigned(row.get(7))),
                 files: files_of(row.get(0)),
             })
             .collect(),
+        incoming,
     })
+}
+
+/// What was published is left out, and so is what has failed: both are among the loads.
+async fn incoming(client: &Client) -> Result<Vec<Incoming>, tokio_postgres::Error> {
+    let rows = client
+        .query(
+            "select source, reason, file, refused
+             from etl.incoming join etl.incoming_file using (source) where generation is null
+             order by source, arrived_at, file",
+            &[],
+        )
+        .await?;
+    let mut incoming: Vec<Incoming> = Vec::new();
+    for row in &rows {
+        let (source, arrived): (&str, _) = (row.get(0), (row.get(2), row.get(3)));
+        match incoming.last_mut() {
+            Some(last) if last.source == source => last.arrived.push(arrived),
+            _ => incoming.push(Incoming {
+                source: source.to_owned(),
+                arrived: vec![arrived],
+                missing: Vec::new(),
+                reason: row.get(1),
+            }),
+        }
+    }
+    for dataset in &mut incoming {
+        let is_missing =
+            |table: &&Table| !table.optional && !dataset.arrived.iter().any(|(file, _)| file == table.file);
+        dataset.missing = TABLES.iter().filter(is_missing).map(|table| table.file).collect();
+    }
+    Ok(incoming)
 }
 
 impl fmt::Display for Status {
@@ -152,15 +204,37 @@ impl fmt::Display for Status {
                 load.started,
                 load.ended.as_deref().unwrap_or("-")
             )?;
-            if let Some(failure) = &load.failure {
-                writeln!(f, "            {failure}")?;
+            if let Some(reason) = &load.reason {
+                writeln!(f, "            {reason}")?;
             }
             // The latest is the one that is asked about, and one that has not ended may be taken up again.
             if nth == 0 || load.ended.is_none() {
                 load.files.iter().try_for_each(|file| writeln!(f, "            {file}"))?;
             }
         }
+        for dataset in &self.incoming {
+            write!(f, "\n{dataset}")?;
+        }
         Ok(())
+    }
+}
+
+impl fmt::Display for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files: Vec<_> = self.arrived.iter().map(|(file, _)| file.as_str()).collect();
+        writeln!(f, "arrived in {}: {}", self.source, files.join(", "))?;
+        for (file, refused) in &self.arrived {
+            if let Some(refused) = refused {
+                writeln!(f, "            {file} is refused: {refused}")?;
+            }
+        }
+        if !self.missing.is_empty() {
+            writeln!(f, "            to come: {}", self.missing.join(", "))?;
+        }
+        match &self.reason {
+            Some(reason) => writeln!(f, "            not loaded: {reason}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -152,7 +152,7 @@ async fn a_load_that_was_killed_before_its_failure_was_recorded_keeps_to_the_lim
         lines.extend((1..=4).map(|n| format!("{},99999,\"u\",\"t\"", 900_000 + n)));
     });
     let before_failure = |step: &'static str| {
-        let set = format!("update etl.load set step = '{step}', failure = null, ended_at = null");
+        let set = format!("update etl.load set step = '{step}', reason = null, ended_at = null");
         let database = &database;
         async move { database.connect().await.unwrap().batch_execute(&set).await.unwrap() }
     };
@@ -176,7 +176,7 @@ async fn a_rollback_does_not_wait_for_a_load() {
     stdout(&run(&dir, &database.url(), &["load", "set"]));
     stdout(&run(&dir, &database.url(), &["load", "set"]));
     let loading = database.connect().await.unwrap();
-    etl::record::lock_loader(&loading, || panic!("nobody else loads")).await.unwrap();
+    etl::record::lock_loader(&loading, None, || panic!("nobody else loads")).await.unwrap();
     assert_eq!(stdout(&run(&dir, &database.url(), &["rollback"])), "serving generation 1 again\n");
 }
 
@@ -324,7 +324,7 @@ async fn a_second_load_waits_for_the_first_and_says_so() {
     let (dir, database) = (workplace(), Database::create().await.unwrap());
     stdout(&run(&dir, &database.url(), &["migrate"]));
     let first = database.connect().await.unwrap();
-    etl::record::lock_loader(&first, || panic!("nobody else loads")).await.unwrap();
+    etl::record::lock_loader(&first, None, || panic!("nobody else loads")).await.unwrap();
 
     let mut second =
         atelier_etl(&dir, &database.url(), &["load", "set"]).stderr(Stdio::piped()).spawn().unwrap();

@@ -76,7 +76,7 @@ async fn prune_removes_what_is_old_or_came_to_nothing_and_leaves_the_rest() {
     // One that was stopped may be taken up again.
     client
         .batch_execute(
-            "update etl.load set step = 'index', failure = null, ended_at = null where generation = 3",
+            "update etl.load set step = 'index', reason = null, ended_at = null where generation = 3",
         )
         .await
         .unwrap();
@@ -89,7 +89,7 @@ async fn prune_removes_what_is_old_or_came_to_nothing_and_leaves_the_rest() {
     assert_eq!(number(&database, unpublished).await, 1);
 
     let long_ago = "update etl.load set ended_at = now() - interval '91 days';
-                    update etl.load set step = 'failed', failure = 'tested' where generation = 3";
+                    update etl.load set step = 'failed', reason = 'tested' where generation = 3";
     client.batch_execute(long_ago).await.unwrap();
     let said = prune(&["--days", "92"]);
     assert!(

@@ -187,7 +187,15 @@ impl Log {
     /// # Errors
     /// The first variable that is wrong.
     pub fn from_environment() -> Result<Self, Error> {
-        Variables { lookup: &environment }.log()
+        Self::from_lookup(&environment)
+    }
+
+    /// Reads variables through `lookup`, as [`Config::from_lookup`] does.
+    ///
+    /// # Errors
+    /// The first variable that is wrong.
+    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        Variables { lookup }.log()
     }
 }
 

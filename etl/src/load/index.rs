@@ -9,6 +9,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::{Context, LoadError, at_a_time, blocking};
+use crate::failpoint;
 use crate::progress::Task;
 use crate::record::{self, Reject, unsigned};
 use crate::table::{Column, Reference, TABLES, Table};
@@ -70,12 +71,15 @@ impl Work {
     }
 
     async fn run(self, context: Arc<Context>, task: Task) -> Result<(), LoadError> {
+        context.check_time()?;
         let mut client = context.connect().await?;
+        failpoint::reach(failpoint::BEFORE_INDEX);
         match self {
             Work::PrimaryKey(table) => add_primary_key(&context, &mut client, table).await?,
             Work::ParentIndex(table) => add_parent_index(&client, table).await?,
             Work::ForeignKey(key) => key.validate(&context, &mut client).await?,
         }
+        failpoint::reach(failpoint::AFTER_INDEX);
         task.advance(1);
         Ok(())
     }
@@ -249,6 +253,7 @@ async fn set_aside(
         }
         record::set_aside_later(&transaction, context.generation, table.file, positions.len()).await?;
         let counts = record::file_counts(&transaction, context.generation, table.file).await?.counts;
+        failpoint::reach(failpoint::SETTING_ASIDE);
         transaction.commit().await?;
         if counts.set_aside > context.options.limit.allowed(counts.read) {
             return Err(context.too_many_rejects(table.file, counts));

@@ -16,27 +16,31 @@ mod publish;
 mod read_files;
 mod rejects;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use shared::database::Address;
 use tokio::task::JoinSet;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, GenericClient};
 
 use crate::database;
+use crate::failpoint;
 use crate::migrate::{self, MigrateError};
 use crate::progress::Progress;
 use crate::record::{self, Counts, Step};
+use crate::s3::S3Error;
 use crate::source::{Dataset, SourceError, SourceFile};
 use crate::table::Table;
 
 pub use publish::{RollbackError, publish, rollback};
 pub(crate) use publish::{drop_previous, schema_exists};
-pub use rejects::{RejectLimit, RejectLimitError};
+pub use rejects::{RejectLimit, RejectLimitError, RejectsPlace};
 
 /// How many things are done at a time, in every step: as many as the database has cores to spare.
 pub const DEFAULT_WORKERS: u8 = 2;
+
+/// For [`LoadOptions::commit_bytes`] and [`LoadOptions::range_bytes`]: a file is one piece.
+pub const WHOLE_FILES: u64 = u64::MAX;
 
 /// The most that the answer of one endpoint may come to, in bytes of JSON. The largest real one is some 11 KB.
 const LARGEST_ANSWER: usize = 16 << 20;
@@ -46,19 +50,50 @@ const LARGEST_ANSWER: usize = 16 << 20;
 pub struct LoadOptions {
     /// How many rows of a file may be set aside.
     pub limit: RejectLimit,
-    /// Where the rows that were set aside are written, as CSV.
-    pub rejects: PathBuf,
+    /// Where the rows that were set aside are written, as CSV, and a summary of them, as JSON.
+    pub rejects: RejectsPlace,
     /// How many things are done at a time.
     pub workers: usize,
+    /// How many bytes of a file are committed at a time; [`WHOLE_FILES`] for all of them.
+    pub commit_bytes: u64,
+    /// A file of more bytes is read in several ranges at a time, none of which has more.
+    pub range_bytes: u64,
+    /// When to stop, at a commit, and leave the rest to another run. Nothing that is under way is broken off.
+    pub stop_at: Option<Instant>,
     /// Whether the catalog is published when it is built; if not, [`publish`] does, or another load of the same files.
     pub publish: bool,
     /// What is shown meanwhile.
     pub progress: Progress,
 }
 
+impl LoadOptions {
+    /// Two workers, every file in one piece, no end of time, and published.
+    pub fn new(rejects: RejectsPlace, progress: Progress) -> Self {
+        Self {
+            limit: RejectLimit::default(),
+            rejects,
+            workers: DEFAULT_WORKERS.into(),
+            commit_bytes: WHOLE_FILES,
+            range_bytes: WHOLE_FILES,
+            stop_at: None,
+            publish: true,
+            progress,
+        }
+    }
+
+    /// Whether it is time to stop.
+    pub fn is_out_of_time(&self) -> bool {
+        self.stop_at.is_some_and(|stop_at| Instant::now() >= stop_at)
+    }
+}
+
 /// What a load did.
 #[derive(Clone, Debug)]
 pub struct Summary {
+    /// What its dataset is called.
+    pub dataset: String,
+    /// Where the rows that were set aside are written.
+    pub rejects: String,
     /// Its number, and the generation of its catalog.
     pub generation: i32,
     /// Whether that is served now.
@@ -87,7 +122,7 @@ pub struct FileSummary {
 pub enum LoadError {
     /// The dataset cannot be loaded as it lies there.
     #[error(transparent)]
-    Source(#[from] SourceError),
+    Source(SourceError),
     /// The database is away or refused a statement. The load can be taken up again.
     #[error("the database failed: {}", database::describe(.0))]
     Database(tokio_postgres::Error),
@@ -107,7 +142,7 @@ pub enum LoadError {
     /// Too much of a file cannot be loaded; the catalog that was served is still served.
     #[error(
         "{file}: {set_aside} of {read} rows can't be loaded, and at most {allowed} may be set aside \
-         (--max-rejects); they are in {}; the catalog served is the one from before", rejects.display()
+         (--max-rejects); they are in {rejects}; the catalog served is the one from before"
     )]
     TooManyRejects {
         /// The file.
@@ -119,8 +154,14 @@ pub enum LoadError {
         /// How many of that many may be set aside.
         allowed: u64,
         /// Where they are written.
-        rejects: PathBuf,
+        rejects: String,
     },
+    /// Time is up. What is committed stays, and another run goes on from there.
+    #[error("stopped before its time was up: another run goes on from there")]
+    OutOfTime,
+    /// Another loader has done what this one was about to.
+    #[error("another loader has gone on with {0}")]
+    GoneOnElsewhere(&'static str),
     /// All rows of product.csv were set aside.
     #[error("product.csv has no row that can be loaded, and an empty catalog is not published")]
     NoProducts,
@@ -142,10 +183,10 @@ pub enum LoadError {
     )]
     PreviousIsRead,
     /// The rejects could not be written.
-    #[error("cannot write the rows set aside to {}: {cause}", path.display())]
+    #[error("cannot write the rows set aside to {place}: {cause}")]
     Rejects {
         /// Where to.
-        path: PathBuf,
+        place: String,
         /// What the system said.
         cause: std::io::Error,
     },
@@ -161,11 +202,47 @@ impl From<tokio_postgres::Error> for LoadError {
     }
 }
 
+impl From<SourceError> for LoadError {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::OutOfTime => Self::OutOfTime,
+            error => Self::Source(error),
+        }
+    }
+}
+
+impl From<S3Error> for LoadError {
+    fn from(error: S3Error) -> Self {
+        Self::Source(error.into())
+    }
+}
+
+impl LoadError {
+    /// Whether no further run of the same load could end otherwise.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Source(error) => error.is_final(),
+            Self::TooManyRejects { .. }
+            | Self::NoProducts
+            | Self::TooLarge { .. }
+            | Self::Inconsistent(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether a file is not the version any more that the load is of.
+    pub fn is_of_another_version(&self) -> bool {
+        matches!(self, Self::Source(error) if error.is_of_another_version())
+    }
+}
+
 /// What the steps of one load share.
 pub(crate) struct Context {
     address: Address,
     generation: i32,
     options: LoadOptions,
+    dataset: String,
+    source: String,
     files: Vec<SourceFile>,
 }
 
@@ -179,6 +256,11 @@ impl Context {
     fn file(&self, table: &Table) -> Option<&SourceFile> {
         self.files.iter().find(|file| file.table == table)
     }
+
+    /// Fails when it is time to stop.
+    fn check_time(&self) -> Result<(), LoadError> {
+        if self.options.is_out_of_time() { Err(LoadError::OutOfTime) } else { Ok(()) }
+    }
 }
 
 /// Loads a dataset and publishes it. Pending migrations are applied first.
@@ -186,14 +268,45 @@ impl Context {
 /// One load runs at a time in a database; a second waits, and says so.
 pub async fn load(address: &Address, dataset: Dataset, options: LoadOptions) -> Result<Summary, LoadError> {
     rejects::check_place(&options.rejects, &dataset.files)?;
-    let pending = migrate::pending(address).await.map_err(LoadError::Schema)?;
-    if !pending.is_empty() {
-        migrate::migrate(address).await.map_err(|cause| LoadError::Migrate { pending, cause })?;
-    }
+    migrate_if_pending(address).await?;
     let mut client = database::connect(address).await?;
-    let progress = options.progress.clone();
-    record::lock_loader(&client, || progress.say("another load is running: waiting for it to end")).await?;
-    let begun = record::begin(&mut client, &dataset).await?;
+    lock(&client, &options).await?;
+    load_locked(&mut client, address, dataset, &options).await
+}
+
+/// Applies pending migrations, where this login may.
+pub(crate) async fn migrate_if_pending(address: &Address) -> Result<(), LoadError> {
+    let pending = migrate::pending(address).await.map_err(LoadError::Schema)?;
+    if pending.is_empty() {
+        return Ok(());
+    }
+    match migrate::migrate(address).await {
+        Ok(_) => Ok(()),
+        Err(cause) => Err(LoadError::Migrate { pending, cause }),
+    }
+}
+
+/// Waits for the loader's lock, and says so, until it is time to stop.
+pub(crate) async fn lock(client: &Client, options: &LoadOptions) -> Result<(), LoadError> {
+    let on_wait = || options.progress.say("another load is running: waiting for it to end");
+    match record::lock_loader(client, options.stop_at, on_wait).await? {
+        true => Ok(()),
+        false => Err(LoadError::OutOfTime),
+    }
+}
+
+/// Loads a dataset and publishes it, for one who holds the loader's lock with `client`.
+pub(crate) async fn load_locked(
+    client: &mut Client,
+    address: &Address,
+    dataset: Dataset,
+    options: &LoadOptions,
+) -> Result<Summary, LoadError> {
+    let progress = &options.progress;
+    let ranges: Vec<_> =
+        dataset.files.iter().map(|file| read_files::ranges(file, options.range_bytes)).collect();
+    let begun = record::begin(client, &dataset, &ranges).await?;
+    failpoint::reach(failpoint::BEGUN);
     if begun.gave_up_another {
         progress.say("an unfinished load of other files was given up: this one begins afresh");
     }
@@ -207,27 +320,43 @@ pub async fn load(address: &Address, dataset: Dataset, options: LoadOptions) -> 
     let context = Arc::new(Context {
         address: address.clone(),
         generation: begun.generation,
-        options,
+        options: options.clone(),
+        dataset: dataset.name,
+        source: dataset.source,
         files: dataset.files,
     });
-    let built = build(&context, &client, begun.step).await;
+    let built = build(&context, client, begun.step).await;
+    if matches!(built, Err(LoadError::OutOfTime)) {
+        return Err(LoadError::OutOfTime); // another run tells what was set aside
+    }
     if let Err(error) = &built {
-        note_failure(&context, &client, error).await?;
+        note_failure(&context, client, error).await?;
     }
     // Whatever came of it, what was set aside is told; and before anything is published, so that a load that exits
     // with an error has published nothing.
-    let written = rejects::write(&context, &client).await;
+    failpoint::reach(failpoint::BEFORE_REJECTS);
+    let written = rejects::write(&context, client, built.as_ref().err()).await;
     if let (Err(_), Err(error)) = (&built, &written) {
         progress.say(&error.to_string());
     }
     let ((mut steps, files), reasons) = (built?, written?);
-    record::enter(&client, context.generation, Step::Publish).await?;
-    if context.options.publish {
+    record::enter(client, context.generation, Step::Publish).await?;
+    if options.publish {
         let publishing = Instant::now();
-        publish::run(context.generation, &progress, &mut client).await?;
+        publish::run(context.generation, progress, client).await?;
         steps.push((Step::Publish, publishing.elapsed().as_secs_f64()));
+    } else {
+        record::hold(client, context.generation).await?;
     }
-    Ok(Summary { generation: begun.generation, published: context.options.publish, files, reasons, steps })
+    Ok(Summary {
+        rejects: context.rejects_shown(),
+        dataset: context.dataset.clone(),
+        generation: begun.generation,
+        published: options.publish,
+        files,
+        reasons,
+        steps,
+    })
 }
 
 /// Every step but the last, each with the seconds it took, and what became of each file by then.
@@ -238,6 +367,7 @@ async fn build(
 ) -> Result<(Vec<(Step, f64)>, Vec<FileSummary>), LoadError> {
     let mut seconds = Vec::new();
     for step in [Step::Load, Step::Index, Step::Assemble].into_iter().filter(|step| *step >= from) {
+        context.check_time()?;
         record::enter(client, context.generation, step).await?;
         let begun = Instant::now();
         match step {
@@ -260,40 +390,44 @@ async fn build(
     Ok((seconds, files))
 }
 
-/// Records a failure that no further run of the same load can mend. Any other leaves the load where it is, to be
-/// taken up again.
-async fn note_failure(context: &Context, client: &Client, error: &LoadError) -> Result<(), LoadError> {
-    if matches!(
-        error,
-        LoadError::TooManyRejects { .. }
-            | LoadError::NoProducts
-            | LoadError::TooLarge { .. }
-            | LoadError::Inconsistent(_)
-    ) {
+/// Records a failure that no further run of the same load can mend, or that its files are others by now. Any other
+/// leaves the load where it is, to be taken up again.
+async fn note_failure(context: &Context, client: &mut Client, error: &LoadError) -> Result<(), LoadError> {
+    if error.is_final() {
         record::fail(client, context.generation, &error.to_string()).await?;
+    } else if error.is_of_another_version() {
+        record::give_up(client, &error.to_string()).await?;
     }
     Ok(())
 }
 
-/// Runs tasks, so many at a time. The first that fails ends it, and those under way.
+/// Whether there is a table, or another relation, of this name.
+async fn exists(client: &impl GenericClient, name: &str) -> Result<bool, LoadError> {
+    Ok(client.query_one("select to_regclass($1) is not null", &[&name]).await?.get(0))
+}
+
+/// Runs tasks, so many at a time. The first that fails ends it, and those under way; when time is up, these are waited
+/// for.
 async fn at_a_time<F>(limit: usize, tasks: impl Iterator<Item = F>) -> Result<(), LoadError>
 where
     F: Future<Output = Result<(), LoadError>> + Send + 'static,
 {
     let panicked = |_| LoadError::Inconsistent("a task panicked".to_owned());
-    let mut running = JoinSet::new();
-    for task in tasks {
-        if running.len() >= limit
-            && let Some(ended) = running.join_next().await
-        {
-            ended.map_err(panicked)??;
+    let (mut running, mut tasks) = (JoinSet::new(), tasks.peekable());
+    let mut is_out_of_time = false;
+    loop {
+        while running.len() < limit && !is_out_of_time && tasks.peek().is_some() {
+            tasks.next().map(|task| running.spawn(task));
         }
-        running.spawn(task);
+        match running.join_next().await {
+            None if is_out_of_time => return Err(LoadError::OutOfTime),
+            None => return Ok(()),
+            Some(ended) => match ended.map_err(panicked)? {
+                Err(LoadError::OutOfTime) => is_out_of_time = true,
+                ended => ended?,
+            },
+        }
     }
-    while let Some(ended) = running.join_next().await {
-        ended.map_err(panicked)??;
-    }
-    Ok(())
 }
 
 /// Reads from a file on a thread where that may take its time.

@@ -11,6 +11,7 @@ use tokio_postgres::{Client, GenericClient};
 
 use super::LoadError;
 use crate::database;
+use crate::failpoint;
 use crate::progress::Progress;
 use crate::record;
 
@@ -29,6 +30,7 @@ pub(super) async fn run(generation: i32, progress: &Progress, client: &mut Clien
         return Err(LoadError::PreviousIsRead);
     }
     task.advance(1);
+    failpoint::reach(failpoint::BEFORE_SWAP);
     let transaction = client.transaction().await?;
     transaction.batch_execute(GRANTS).await?;
     if schema_exists(&transaction, "catalog").await? {
@@ -42,7 +44,10 @@ pub(super) async fn run(generation: i32, progress: &Progress, client: &mut Clien
         )
         .await?;
     publication(&transaction, generation, "publish").await?;
+    record::use_up(&transaction, generation).await?;
+    failpoint::reach(failpoint::SWAPPING);
     transaction.commit().await?;
+    failpoint::reach(failpoint::AFTER_SWAP);
     task.finish();
     Ok(())
 }
@@ -81,7 +86,8 @@ pub(crate) async fn drop_previous(
 /// [`LoadError::NothingToPublish`] if there is none, or what keeps it from being published.
 pub async fn publish(address: &Address, progress: &Progress) -> Result<i32, LoadError> {
     let mut client = database::connect(address).await?;
-    record::lock_loader(&client, || progress.say("another load is running: waiting for it to end")).await?;
+    record::lock_loader(&client, None, || progress.say("another load is running: waiting for it to end"))
+        .await?;
     let generation = record::ready(&client).await?.ok_or(LoadError::NothingToPublish)?;
     run(generation, progress, &mut client).await?;
     Ok(generation)

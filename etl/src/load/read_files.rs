@@ -1,7 +1,11 @@
 //! The first step: every file is streamed, checked row by row, and sent by COPY.
 //!
-//! One transaction a file, on a connection of its own that is thrown away after it. The table is made in that
-//! transaction, so its rows are written frozen, and what a crash costs is the seconds of one file.
+//! A file is read as one part, or in several ranges side by side. The rows of a part, what is set aside of them and how
+//! far they go are committed together: all at once, or so many bytes at a time. A transaction first locks its part's
+//! row and goes on only from the offset that is recorded there, so that no row comes twice, whoever was killed when.
+//!
+//! A part that is a whole file and is committed at once has its table made in that transaction: its rows are written
+//! frozen, and Postgres need not log them. Other tables are vacuumed for that.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,13 +13,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio::sync::mpsc;
-use tokio_postgres::{CopyInSink, Transaction};
+use tokio_postgres::{Client, CopyInSink, Transaction};
 
-use super::rejects::RejectLimit;
 use super::{Context, LoadError, at_a_time, blocking};
 use crate::csv::{KEPT_OF_LINE, Lines};
+use crate::failpoint;
 use crate::progress::Task;
-use crate::record::{self, Counts, Reject};
+use crate::record::{self, Counts, Part, Reject};
 use crate::row::{COPY_HEADER, COPY_TRAILER, Encoder};
 use crate::source::{SourceError, SourceFile};
 use crate::table::{TABLES, Table};
@@ -27,17 +31,69 @@ const CHUNKS_AHEAD: usize = 4;
 /// How many bytes of rows that are set aside are held before they go to the database.
 const REJECTS_HELD: usize = 4 << 20;
 
-/// Loads every file that is not loaded yet, the largest first so that none is left over alone at the end.
+/// The ranges a file is to be read in, none of more than `limit` bytes.
+pub(super) fn ranges(file: &SourceFile, limit: u64) -> Vec<std::ops::Range<u64>> {
+    // A product's rank is its place among all of its file.
+    let number = if file.table.is_ranked() { 1 } else { file.size.div_ceil(limit.max(1)).max(1) };
+    let bound = |nth: u64| {
+        u64::try_from(u128::from(file.size) * u128::from(nth) / u128::from(number)).unwrap_or(file.size)
+    };
+    (0..number).map(|nth| bound(nth)..bound(nth + 1)).collect()
+}
+
+/// Loads every part that is not loaded yet, the largest first so that none is left over alone at the end.
 pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
-    let mut files = context.files.clone();
-    files.sort_by_key(|file| std::cmp::Reverse(file.size));
-    let tasks = files.into_iter().map(|file| load_file(Arc::clone(context), file));
-    at_a_time(context.options.workers, tasks).await?;
-    for table in TABLES.iter().filter(|table| context.file(table).is_none()) {
-        let client = context.connect().await?;
-        client.batch_execute(&create_table(table, context.generation)).await?;
+    check_hashes(context).await?;
+    let client = context.connect().await?;
+    let parts = record::parts(&client, context.generation).await?;
+    let mut jobs = Vec::new();
+    for file in &context.files {
+        let own: Vec<_> = parts.iter().filter(|part| part.file == file.table.file).collect();
+        if own.len() > 1 {
+            create_table_if_missing(&client, file.table, context.generation).await?;
+        }
+        let task = context.options.progress.bytes(file.table.file, file.size, own.len());
+        task.advance(own.iter().map(|part| part.byte_offset - part.first_offset).sum());
+        let is_alone = own.len() == 1;
+        jobs.extend(own.into_iter().filter(|part| !part.complete).cloned().map(|part| Job {
+            file: file.clone(),
+            part,
+            is_alone,
+            task: task.clone(),
+        }));
+    }
+    jobs.sort_by_key(|job| std::cmp::Reverse(job.part.end_offset - job.part.byte_offset));
+    let loading = jobs.into_iter().map(|job| job.run(Arc::clone(context)));
+    at_a_time(context.options.workers, loading).await?;
+    for table in &TABLES {
+        match context.file(table) {
+            None => create_table_if_missing(&client, table, context.generation).await?,
+            Some(_) if record::file_counts(&client, context.generation, table.file).await?.commits > 1 => {
+                client.batch_execute(&format!("vacuum (freeze) catalog_next.{}", table.name)).await?;
+            }
+            Some(_) => {}
+        }
     }
     Ok(())
+}
+
+/// Compares the files with the hashes that a manifest lists, before a row of any is loaded.
+async fn check_hashes(context: &Arc<Context>) -> Result<(), LoadError> {
+    let listed: Vec<_> = context.files.iter().filter(|file| file.sha256.is_some()).cloned().collect();
+    let checks = listed.into_iter().map(|file| {
+        let context = Arc::clone(context);
+        async move {
+            let client = context.connect().await?;
+            let name = file.table.file;
+            if !record::file_counts(&client, context.generation, name).await?.verified {
+                let until = context.options.stop_at;
+                blocking(&file, move |file| file.check_hash(until)).await?;
+                record::verified(&client, context.generation, name).await?;
+            }
+            Ok(())
+        }
+    });
+    at_a_time(context.options.workers, checks).await
 }
 
 fn create_table(table: &Table, generation: i32) -> String {
@@ -45,45 +101,75 @@ fn create_table(table: &Table, generation: i32) -> String {
     format!("drop table if exists catalog_next.{}; {ddl}", table.name)
 }
 
-async fn load_file(context: Arc<Context>, file: SourceFile) -> Result<(), LoadError> {
-    let begun = Instant::now();
-    let (generation, name) = (context.generation, file.table.file);
-    let mut client = context.connect().await?;
-    let transaction = client.transaction().await?;
-    if record::lock_file(&transaction, generation, name).await? {
-        return Ok(());
-    }
-    record::forget_rejects(&transaction, generation, name).await?;
-    transaction.batch_execute(&create_table(file.table, generation)).await?;
-
-    let task = context.options.progress.bytes(name, file.size);
-    let (sender, batches) = mpsc::channel(CHUNKS_AHEAD);
-    let limit = context.options.limit;
-    let reading = blocking(&file, move |file| read_rows(file, limit, &sender));
-    let copying = copy_batches(&transaction, &context, file.table, batches, &task);
-    let (read, copied) = tokio::join!(reading, copying);
-    let (copied, read) = (copied?, read?);
-    if copied != read.counts.loaded {
-        return Err(LoadError::Inconsistent(format!(
-            "{name}: {} rows were sent and {copied} arrived",
-            read.counts.loaded
-        )));
-    }
-    let mut counts = read.counts;
-    counts.seconds = begun.elapsed().as_secs_f64();
-    let progress = record::Progress {
-        byte_offset: read.byte_offset,
-        complete: !read.gave_up,
-        ids_ascend: read.ids_ascend,
-        counts,
-    };
-    record::progress(&transaction, generation, name, &progress).await?;
-    transaction.commit().await?;
-    task.finish();
-    if read.gave_up {
-        return Err(context.too_many_rejects(name, counts));
+async fn create_table_if_missing(client: &Client, table: &Table, generation: i32) -> Result<(), LoadError> {
+    if !super::exists(client, &format!("catalog_next.{}", table.name)).await? {
+        client.batch_execute(&create_table(table, generation)).await?;
     }
     Ok(())
+}
+
+/// A part that is to be loaded.
+struct Job {
+    file: SourceFile,
+    part: Part,
+    /// Whether it is the whole file.
+    is_alone: bool,
+    task: Task,
+}
+
+impl Job {
+    async fn run(mut self, context: Arc<Context>) -> Result<(), LoadError> {
+        // Thrown away after an error: a COPY that was refused leaves it in no state to go on with.
+        let mut client = context.connect().await?;
+        while !self.part.complete {
+            if context.options.is_out_of_time() {
+                return Err(LoadError::OutOfTime);
+            }
+            self.load_some(&context, &mut client).await?;
+        }
+        self.task.finish();
+        Ok(())
+    }
+
+    /// Loads and commits the next rows of the part.
+    async fn load_some(&mut self, context: &Arc<Context>, client: &mut Client) -> Result<(), LoadError> {
+        let begun = Instant::now();
+        let (generation, table) = (context.generation, self.file.table);
+        let transaction = client.transaction().await?;
+        let recorded = record::lock_part(&transaction, generation, &self.part).await?;
+        if (recorded.byte_offset, recorded.complete) != (self.part.byte_offset, self.part.complete) {
+            return Err(LoadError::GoneOnElsewhere(table.file));
+        }
+        let is_first = self.part.byte_offset == self.part.first_offset;
+        let creates_table = self.is_alone && is_first;
+        if creates_table {
+            transaction.batch_execute(&create_table(table, generation)).await?;
+        }
+        let (sender, batches) = mpsc::channel(CHUNKS_AHEAD);
+        let before = record::file_counts(&transaction, generation, table.file).await?.counts;
+        let reading = RowReader { part: self.part.clone(), before, options: context.options.clone() };
+        let reading = blocking(&self.file, move |file| reading.read(file, &sender));
+        let copying = copy_batches(&transaction, context, table, creates_table, batches, &self.task);
+        let (read, copied) = tokio::join!(reading, copying);
+        let (copied, read) = (copied?, read?);
+        if copied != read.counts.loaded {
+            return Err(LoadError::Inconsistent(format!(
+                "{}: {} rows were sent and {copied} arrived",
+                table.file, read.counts.loaded
+            )));
+        }
+        let mut counts = read.counts;
+        counts.seconds = begun.elapsed().as_secs_f64();
+        record::progress(&transaction, generation, &read.part, &counts, read.ids_ascend).await?;
+        failpoint::reach(failpoint::BEFORE_COMMIT);
+        transaction.commit().await?;
+        failpoint::reach(failpoint::AFTER_COMMIT);
+        self.part = read.part;
+        if read.gave_up {
+            return Err(context.too_many_rejects(table.file, before + counts));
+        }
+        Ok(())
+    }
 }
 
 /// What the reading thread hands over.
@@ -99,6 +185,7 @@ async fn copy_batches(
     transaction: &Transaction<'_>,
     context: &Context,
     table: &Table,
+    freeze: bool,
     mut batches: mpsc::Receiver<Batch>,
     task: &Task,
 ) -> Result<u64, LoadError> {
@@ -108,7 +195,7 @@ async fn copy_batches(
         if !batch.rows.is_empty() {
             let mut running = match copy.take() {
                 Some(running) => running,
-                None => Copy::begin(transaction, table).await?,
+                None => Copy::begin(transaction, table, freeze).await?,
             };
             running.sink.send(batch.rows).await?;
             copy = Some(running);
@@ -132,9 +219,9 @@ struct Copy {
 }
 
 impl Copy {
-    async fn begin(transaction: &Transaction<'_>, table: &Table) -> Result<Self, LoadError> {
+    async fn begin(transaction: &Transaction<'_>, table: &Table, freeze: bool) -> Result<Self, LoadError> {
         let statement = format!(
-            "copy catalog_next.{} ({}) from stdin with (format binary, freeze)",
+            "copy catalog_next.{} ({}) from stdin with (format binary, freeze {freeze})",
             table.name,
             table.copy_columns()
         );
@@ -149,69 +236,124 @@ impl Copy {
     }
 }
 
-/// What there is to say of a file after it was read.
+/// Reads some of a part, on a thread of its own.
+struct RowReader {
+    part: Part,
+    /// What happened to the file's rows until now.
+    before: Counts,
+    options: super::LoadOptions,
+}
+
+/// What there is to say of a part after some of it was read.
 struct Read {
+    part: Part,
+    /// What happened to the rows that were read.
     counts: Counts,
-    byte_offset: u64,
     ids_ascend: bool,
     /// Whether so much had to be set aside that reading on was pointless.
     gave_up: bool,
 }
 
-/// Reads a file from its first row, on a thread of its own. A receiver that went away ends it early; what it then
-/// answers is not used.
-fn read_rows(
-    file: &SourceFile,
-    limit: RejectLimit,
-    batches: &mpsc::Sender<Batch>,
-) -> Result<Read, SourceError> {
-    let input = file.read_from(file.body_offset)?;
-    let mut lines = Lines::new(&input, file.body_offset);
-    let mut encoder = Encoder::new(file.table, 0);
-    let mut rejects = Vec::new();
-    let mut rejects_bytes = 0;
-    let (mut counts, mut offset, mut sent_to) = (Counts::default(), file.body_offset, 0);
-    let mut gave_up = false;
-    while let Some(line) = lines.next_line().map_err(|cause| file.unreadable(cause))? {
-        counts.read += 1;
-        offset = line.end;
-        match encoder.push(&line) {
-            Ok(repaired) => {
-                counts.loaded += 1;
-                counts.repaired += u64::from(repaired);
+impl RowReader {
+    /// Reads until there is enough to be committed, the part ends, or time is up. A receiver that went away ends it
+    /// early; what it then answers is not used.
+    fn read(self, file: &SourceFile, batches: &mpsc::Sender<Batch>) -> Result<Read, SourceError> {
+        let mut part = self.part;
+        let from = part.byte_offset.max(file.body_offset);
+        // A range begins anywhere: the line it begins in is the range's before it, unless it begins there too.
+        let skips_line = part.byte_offset == part.first_offset && part.first_offset > file.body_offset;
+        let begin = if skips_line { from - 1 } else { from };
+        let mut input = file.read_from(begin, self.options.stop_at)?;
+        let mut lines = Lines::new(&mut input, begin);
+        let mut encoder = Encoder::new(file.table, self.before.loaded, part.last_id);
+        let mut waiting = Waiting { rejects: Vec::new(), rejects_bytes: 0, told: from };
+        let mut counts = Counts::default();
+        let mut gave_up = false;
+        let mut is_first = skips_line;
+        part.byte_offset = from;
+        loop {
+            let line = match lines.next_line() {
+                Ok(Some(line)) => line,
+                Ok(None) => {
+                    part.complete = true;
+                    break;
+                }
+                Err(error) => match file.failed(error) {
+                    // What came until now is committed.
+                    SourceError::OutOfTime => break,
+                    error => return Err(error),
+                },
+            };
+            if std::mem::take(&mut is_first) {
+                part.byte_offset = line.end;
+                continue;
             }
-            Err(fault) => {
-                counts.set_aside += 1;
-                let original = line.bytes[..line.bytes.len().min(KEPT_OF_LINE)].to_vec();
-                rejects_bytes += original.len() + size_of::<Reject>();
-                rejects.push(Reject {
-                    byte_offset: line.offset,
-                    column: fault.column,
-                    reason: fault.reason.into_owned(),
-                    length: line.length,
-                    original,
-                });
-                gave_up = limit.is_hopeless(&counts, file.size.saturating_sub(offset));
-            }
-        }
-        let is_full = encoder.collected() >= CHUNK || rejects_bytes >= REJECTS_HELD;
-        if is_full || gave_up {
-            // Rejects interrupt the COPY, so they wait until there are many or the file ends.
-            let with_rejects = rejects_bytes >= REJECTS_HELD || gave_up;
-            let rejects = if with_rejects { std::mem::take(&mut rejects) } else { Vec::new() };
-            if with_rejects {
-                rejects_bytes = 0;
-            }
-            let batch = Batch { rows: encoder.take().into(), rejects, bytes_read: offset - sent_to };
-            sent_to = offset;
-            if batches.blocking_send(batch).is_err() || gave_up {
+            if line.offset >= part.end_offset {
+                part.complete = true;
                 break;
             }
+            counts.read += 1;
+            part.byte_offset = line.end;
+            match encoder.push(&line) {
+                Ok(repaired) => {
+                    counts.loaded += 1;
+                    counts.repaired += u64::from(repaired);
+                }
+                Err(fault) => {
+                    counts.set_aside += 1;
+                    waiting.set_aside(Reject {
+                        byte_offset: line.offset,
+                        column: fault.column,
+                        reason: fault.reason.into_owned(),
+                        length: line.length,
+                        original: line.bytes[..line.bytes.len().min(KEPT_OF_LINE)].to_vec(),
+                    });
+                    let remaining = file.size.saturating_sub(part.byte_offset);
+                    gave_up = self.options.limit.is_hopeless(&(self.before + counts), remaining);
+                }
+            }
+            if gave_up || encoder.collected() >= CHUNK || waiting.rejects_bytes >= REJECTS_HELD {
+                let is_enough = gave_up
+                    || part.byte_offset - from >= self.options.commit_bytes
+                    || self.options.is_out_of_time();
+                let batch = waiting.batch(&mut encoder, part.byte_offset, is_enough);
+                if batches.blocking_send(batch).is_err() || is_enough {
+                    break;
+                }
+            }
         }
+        let _ = batches.blocking_send(waiting.batch(&mut encoder, part.byte_offset, true));
+        drop(lines);
+        file.check_unchanged(&input)?;
+        part.last_id = encoder.last_id();
+        let total = self.before + counts;
+        let is_over = part.complete && total.set_aside > self.options.limit.allowed(total.read);
+        Ok(Read { part, counts, ids_ascend: encoder.ids_ascend(), gave_up: gave_up || is_over })
     }
-    let _ =
-        batches.blocking_send(Batch { rows: encoder.take().into(), rejects, bytes_read: offset - sent_to });
-    file.check_unchanged(&input)?;
-    let gave_up = gave_up || counts.set_aside > limit.allowed(counts.read);
-    Ok(Read { counts, byte_offset: offset, ids_ascend: encoder.ids_ascend(), gave_up })
+}
+
+/// What was read and not handed over yet, beside the rows.
+struct Waiting {
+    rejects: Vec<Reject>,
+    rejects_bytes: usize,
+    /// How far the progress is told, in bytes.
+    told: u64,
+}
+
+impl Waiting {
+    fn set_aside(&mut self, reject: Reject) {
+        self.rejects_bytes += reject.original.len() + size_of::<Reject>();
+        self.rejects.push(reject);
+    }
+
+    /// What was collected. Rejects interrupt the COPY, so they wait until there are many, or until nothing follows.
+    fn batch(&mut self, encoder: &mut Encoder, offset: u64, is_last: bool) -> Batch {
+        let mut rejects = Vec::new();
+        if is_last || self.rejects_bytes >= REJECTS_HELD {
+            rejects = std::mem::take(&mut self.rejects);
+            self.rejects_bytes = 0;
+        }
+        let bytes_read = offset - std::mem::replace(&mut self.told, offset);
+        Batch { rows: encoder.take().into(), rejects, bytes_read }
+    }
 }

@@ -1,4 +1,4 @@
-//! How many rows may be set aside, and the CSV that is written of them.
+//! How many rows may be set aside, and the CSV and the summary that are written of them.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use futures_util::{TryStreamExt, pin_mut};
+use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use super::{Context, LoadError};
-use crate::record::{Counts, signed, unsigned};
+use crate::record::{self, Counts, signed, unsigned};
+use crate::s3::{S3, Url};
 use crate::source::SourceFile;
 
 /// How many rows of one file may be set aside before the load is refused.
@@ -68,26 +70,56 @@ impl RejectLimit {
 /// `1,1,1` and its line ending, in bytes.
 const SHORTEST_ROW: u64 = 6;
 
+/// Where the rows that were set aside are written.
+#[derive(Clone, Debug)]
+pub enum RejectsPlace {
+    /// To this file, with a summary beside it that ends in `.json`.
+    File(PathBuf),
+    /// Under this prefix in S3, as `<dataset>/<generation>.csv` and `<dataset>/<generation>.json`.
+    S3(S3, Url),
+}
+
+impl RejectsPlace {
+    fn of_load(&self, dataset: &str, generation: i32) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::S3(_, prefix) => prefix.join(&format!("{dataset}/{generation}.csv")).to_string(),
+        }
+    }
+}
+
 impl Context {
+    /// Where the rows that this load set aside are written, for people.
+    pub(super) fn rejects_shown(&self) -> String {
+        self.options.rejects.of_load(&self.dataset, self.generation)
+    }
+
     pub(super) fn too_many_rejects(&self, file: &'static str, counts: Counts) -> LoadError {
         LoadError::TooManyRejects {
             file,
             set_aside: counts.set_aside,
             read: counts.read,
             allowed: self.options.limit.allowed(counts.read),
-            rejects: self.options.rejects.clone(),
+            rejects: self.rejects_shown(),
         }
+    }
+
+    fn rejects_failed(&self, cause: io::Error) -> LoadError {
+        LoadError::Rejects { place: self.rejects_shown(), cause }
     }
 }
 
-/// Counts the line numbers of the rows set aside, writes them as CSV, and answers how many there are by file and
-/// reason. Without any it is the header alone, so that the file always speaks of the latest load.
+/// Counts the line numbers of the rows set aside, writes them as CSV with a summary beside it, and answers how many
+/// there are by file and reason. Without any it is the header alone, so that the file always speaks of the latest load.
 pub(super) async fn write(
     context: &Context,
     client: &Client,
+    failure: Option<&LoadError>,
 ) -> Result<Vec<(String, String, u64)>, LoadError> {
-    for file in &context.files {
-        count_lines(context, client, file).await?;
+    if failure.is_none_or(|failure| !failure.is_of_another_version()) {
+        for file in &context.files {
+            count_lines(context, client, file).await?;
+        }
     }
     let reasons = client
         .query(
@@ -96,9 +128,81 @@ pub(super) async fn write(
             &[&context.generation],
         )
         .await?;
-    let path = &context.options.rejects;
-    let failed = |cause| LoadError::Rejects { path: path.clone(), cause };
+    let reasons: Vec<(String, String, u64)> =
+        reasons.iter().map(|row| (row.get(0), row.get(1), unsigned(row.get(2)))).collect();
+    let summary = summary(context, client, &reasons, failure).await?;
+    match &context.options.rejects {
+        RejectsPlace::File(path) => {
+            write_both(context, client, path, &summary).await?;
+        }
+        RejectsPlace::S3(s3, prefix) => {
+            let folder = tempfile::tempdir().map_err(|cause| context.rejects_failed(cause))?;
+            let csv = folder.path().join("rejects.csv");
+            let json = write_both(context, client, &csv, &summary).await?;
+            let url = |ending| prefix.join(&format!("{}/{}.{ending}", context.dataset, context.generation));
+            s3.put_file(&url("csv"), &csv, "text/csv").await?;
+            s3.put_file(&url("json"), &json, "application/json").await?;
+        }
+    }
+    Ok(reasons)
+}
+
+/// What there is to say of the load but the rows themselves.
+async fn summary(
+    context: &Context,
+    client: &Client,
+    reasons: &[(String, String, u64)],
+    failure: Option<&LoadError>,
+) -> Result<Value, LoadError> {
+    let mut files = Vec::new();
+    for file in &context.files {
+        let Counts { read, repaired, set_aside, loaded, .. } =
+            record::file_counts(client, context.generation, file.table.file).await?.counts;
+        files.push(json!({
+            "file": file.table.file, "size": file.size, "version": file.version,
+            "read": read, "repaired": repaired, "set_aside": set_aside, "loaded": loaded,
+        }));
+    }
+    let reasons: Vec<_> = reasons
+        .iter()
+        .map(|(file, reason, rows)| json!({ "file": file, "reason": reason, "rows": rows }))
+        .collect();
+    Ok(json!({
+        "dataset": context.dataset,
+        "source": context.source,
+        "generation": context.generation,
+        "failure": failure.map(ToString::to_string),
+        "files": files,
+        "set_aside": reasons,
+    }))
+}
+
+/// Writes the rows to `path` and the summary beside it, and answers with the path of that.
+async fn write_both(
+    context: &Context,
+    client: &Client,
+    path: &Path,
+    summary: &Value,
+) -> Result<PathBuf, LoadError> {
+    let failed = |cause| context.rejects_failed(cause);
+    write_rows(context, client, path).await?;
+    let beside = beside(path);
+    let (mut output, unfinished) = create(&beside).map_err(failed)?;
+    writeln!(output, "{summary:#}").and_then(|()| output.flush()).map_err(failed)?;
+    std::fs::rename(unfinished, &beside).map_err(failed)?;
+    Ok(beside)
+}
+
+/// Where the summary of the rows in `path` is.
+fn beside(path: &Path) -> PathBuf {
+    let other = path.with_extension("json");
+    if other == path { path.with_extension("summary.json") } else { other }
+}
+
+async fn write_rows(context: &Context, client: &Client, path: &Path) -> Result<(), LoadError> {
+    let failed = |cause| context.rejects_failed(cause);
     let (mut output, unfinished) = create(path).map_err(failed)?;
+    output.write_all(b"file,line,byte_offset,column,reason,original\n").map_err(failed)?;
     let rows = client
         .query_raw(
             "select file, line, byte_offset, column_name, reason, original from etl.reject
@@ -118,27 +222,27 @@ pub(super) async fn write(
         output.write_all(b"\n").map_err(failed)?;
     }
     output.flush().map_err(failed)?;
-    std::fs::rename(unfinished, path).map_err(failed)?;
-    Ok(reasons.iter().map(|row| (row.get(0), row.get(1), unsigned(row.get(2)))).collect())
+    std::fs::rename(unfinished, path).map_err(failed)
 }
 
 /// Refuses a place that is in the dataset's folder, where the file would be found as if it belonged there, or that is
 /// one of its files by another name; and one that cannot be written, which is better told before a load than after.
 /// What is there is left as it is.
-pub(super) fn check_place(path: &Path, files: &[SourceFile]) -> Result<(), LoadError> {
-    let failed = |cause| LoadError::Rejects { path: path.to_owned(), cause };
+pub(super) fn check_place(place: &RejectsPlace, files: &[SourceFile]) -> Result<(), LoadError> {
+    let RejectsPlace::File(path) = place else { return Ok(()) };
+    let failed = |cause| LoadError::Rejects { place: path.display().to_string(), cause };
     let taken = |why: &str| failed(io::Error::new(io::ErrorKind::InvalidInput, why.to_owned()));
     let absolute = std::path::absolute(path).map_err(failed)?;
     // The folder may yet have to be made: then what counts is where it will be made.
     let folder = absolute.ancestors().skip(1).find_map(|ancestor| ancestor.canonicalize().ok());
-    for file in files {
-        let of_dataset = file.path.parent().and_then(|folder| folder.canonicalize().ok());
+    for file in files.iter().filter_map(SourceFile::path) {
+        let of_dataset = file.parent().and_then(|folder| folder.canonicalize().ok());
         if let (Some(folder), Some(of_dataset)) = (&folder, of_dataset)
             && folder.starts_with(of_dataset)
         {
             return Err(taken("it is in the dataset's own folder: expected another (--rejects FILE)"));
         }
-        if path.canonicalize().is_ok_and(|path| file.path.canonicalize().is_ok_and(|file| path == file)) {
+        if path.canonicalize().is_ok_and(|path| file.canonicalize().is_ok_and(|file| path == file)) {
             return Err(taken("it is a file of the dataset: expected another (--rejects FILE)"));
         }
     }
@@ -153,9 +257,7 @@ fn create(path: &Path) -> io::Result<(BufWriter<File>, PathBuf)> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".unfinished");
     let unfinished = path.with_file_name(name);
-    let mut output = BufWriter::new(File::create(&unfinished)?);
-    output.write_all(b"file,line,byte_offset,column,reason,original\n")?;
-    Ok((output, unfinished))
+    Ok((BufWriter::new(File::create(&unfinished)?), unfinished))
 }
 
 /// Whatever the bytes are, they come out of a CSV reader as they went in.

@@ -12,7 +12,7 @@ fn table(name: &str) -> &'static Table {
 
 /// The fields of the one row that comes of a line, behind its position, and whether it was repaired.
 fn encode(name: &str, line: &[u8]) -> Result<(bool, Fields), Fault> {
-    let mut encoder = Encoder::new(table(name), 0);
+    let mut encoder = Encoder::new(table(name), 0, 0);
     let line = Line { offset: 77, end: 0, bytes: line, length: line.len() as u64 };
     let result = encoder.push(&line);
     let rows = encoder.take();
@@ -85,7 +85,7 @@ fn doubled_quotes_stand_for_one() {
 
 #[test]
 fn ranks_count_the_rows_that_are_loaded() {
-    let mut encoder = Encoder::new(table("products"), 0);
+    let mut encoder = Encoder::new(table("products"), 0, 0);
     let mut ranks = Vec::new();
     for line in [&b"5,\"a\",\"b\",\"c\",\"d\",1"[..], b"broken", b"9,\"a\",\"b\",\"c\",\"d\",1"] {
         let line = Line { offset: 0, end: 0, bytes: line, length: line.len() as u64 };
@@ -126,7 +126,7 @@ fn what_cannot_be_loaded_is_named_with_its_column() {
 #[test]
 fn an_overlong_line_is_set_aside_whatever_it_holds() {
     let line = Line { offset: 0, end: 0, bytes: b"1,2,3", length: 5_000_000 };
-    let fault = Encoder::new(table("related"), 0).push(&line).unwrap_err();
+    let fault = Encoder::new(table("related"), 0, 0).push(&line).unwrap_err();
     assert!(fault.reason.starts_with("longer than 1048576 bytes"), "{}", fault.reason);
 }
 

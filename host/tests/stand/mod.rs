@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use etl::load::{DEFAULT_WORKERS, LoadOptions, RejectLimit};
+use etl::load::{LoadOptions, RejectsPlace};
 use etl::progress::Progress;
-use etl::source::Dataset;
+use etl::source::{Dataset, Location};
 use local::testing::Database;
 use shared::App;
 use shared::config::Config;
@@ -61,14 +61,9 @@ pub(crate) async fn publish(database: &Database) {
     let generated = etl::generate::Options { scale: 0.0001, seed: 1, older_copy: false };
     let set = dir.path().join("set");
     etl::generate::generate(&generated, &set, |_| {}).unwrap();
-    let options = LoadOptions {
-        limit: RejectLimit::default(),
-        rejects: dir.path().join("rejects.csv"),
-        workers: usize::from(DEFAULT_WORKERS),
-        publish: true,
-        progress: Progress::Silent,
-    };
-    let dataset = Dataset::open(&set, Some("tested")).unwrap();
+    let rejects = dir.path().join("rejects.csv");
+    let options = LoadOptions::new(RejectsPlace::File(rejects), Progress::Silent);
+    let dataset = Dataset::open(&Location::Folder(set), Some("tested")).await.unwrap();
     etl::load::load(&database.config(), dataset, options).await.unwrap();
 }
 

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use conformance::small_dataset;
-use etl::load::{LoadOptions, RejectLimit, Summary};
+use etl::load::{LoadOptions, RejectsPlace, Summary};
 use etl::progress::Progress;
-use etl::source::Dataset;
+use etl::source::{Dataset, Location};
 use local::testing::Database;
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
@@ -45,17 +45,11 @@ pub async fn load(dir: impl AsRef<Path>) -> Loaded {
 /// Loads a dataset and makes it the catalog of this database.
 pub async fn load_into(database: Database, dir: &Path) -> Loaded {
     let out = tempfile::tempdir().unwrap();
-    let options = LoadOptions {
-        limit: RejectLimit::default(),
-        rejects: out.path().join("rejects.csv"),
-        workers: usize::from(etl::load::DEFAULT_WORKERS),
-        publish: true,
-        progress: Progress::Silent,
-    };
-    let path = options.rejects.clone();
-    let dataset = Dataset::open(dir, Some("tested")).unwrap();
+    let rejects = out.path().join("rejects.csv");
+    let options = LoadOptions::new(RejectsPlace::File(rejects.clone()), Progress::Silent);
+    let dataset = Dataset::open(&Location::Folder(dir.to_owned()), Some("tested")).await.unwrap();
     let summary = etl::load::load(&database.config(), dataset, options).await.unwrap();
-    Loaded { database, summary, rejects: std::fs::read(path).unwrap_or_default() }
+    Loaded { database, summary, rejects: std::fs::read(rejects).unwrap_or_default() }
 }
 
 /// Does something on the shared runtime, from a thread of its own: the future of a load can't be sent to one.

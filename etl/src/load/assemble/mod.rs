@@ -18,6 +18,7 @@ use tokio_postgres::Client;
 
 use self::documents::{Assembler, Merged};
 use super::{Context, LoadError};
+use crate::failpoint;
 use crate::row::{COPY_HEADER, COPY_TRAILER};
 use crate::table::{DOCUMENTS_DDL, TABLES};
 
@@ -61,7 +62,9 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     sink.send(Bytes::from_static(COPY_TRAILER)).await?;
     let written = sink.as_mut().finish().await?;
     drop(sink);
+    failpoint::reach(failpoint::ASSEMBLING);
     transaction.commit().await?;
+    failpoint::reach(failpoint::ASSEMBLED);
     merged.check(context, &client, written).await?;
     client
         .batch_execute(

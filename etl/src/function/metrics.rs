@@ -1,0 +1,58 @@
+//! Lines of the log that CloudWatch makes metrics of:
+//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
+
+use std::io::Write;
+use std::time::SystemTime;
+
+use serde_json::json;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Metric {
+    /// A dataset was published.
+    Published,
+    /// A dataset, a file or an event can never be loaded as it is.
+    Failed,
+}
+
+impl Metric {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Published => "loads_published",
+            Self::Failed => "loads_failed",
+        }
+    }
+}
+
+/// Counts one. A log that is gone is no reason to stop.
+pub(super) fn write(mut output: impl Write, function: &str, metric: Metric) {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let line = json!({
+        "_aws": {
+            "Timestamp": u64::try_from(since_1970.as_millis()).unwrap_or_default(),
+            "CloudWatchMetrics": [{
+                "Namespace": "Atelier",
+                "Dimensions": [["function"]],
+                "Metrics": [{ "Name": metric.name(), "Unit": "Count" }],
+            }],
+        },
+        "function": function,
+        metric.name(): 1,
+    });
+    let _ = output.write_all(format!("{line}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_the_metric_it_has() {
+        let mut line = Vec::new();
+        write(&mut line, "etl", Metric::Failed);
+        let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        let declared = &line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"];
+        assert_eq!(declared, "loads_failed");
+        assert_eq!((&line["loads_failed"], &line["function"]), (&json!(1), &json!("etl")));
+    }
+}

@@ -1,0 +1,374 @@
+//! Objects in S3: looked at, read range by range, and written.
+//!
+//! What is read belongs to one version of an object: every GET has its ETag in `If-Match`, and an object that was
+//! replaced is an error rather than a mixture. A range that breaks off is asked for again from where it broke off, by
+//! itself, so that a connection that was reset costs what was not received yet.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, Read};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{ResponseChecksumValidation, StalledStreamProtectionConfig};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_http_client::tls;
+use bytes::{Bytes, BytesMut};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::timeout_at;
+
+/// How many bytes are asked for at a time.
+const RANGE: u64 = 8 << 20;
+
+/// How many ranges are under way while one is being read: enough that the next is there when it is needed, and
+/// with two files at once some 100 MB of memory in the worst case.
+const RANGES_AHEAD: usize = 3;
+
+/// How long nothing may be heard of a range before it is asked for again.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// How long a range may take in all, however often it is asked for: less than 30 KB/s is not worth waiting for.
+const LONGEST_RANGE: Duration = Duration::from_secs(300);
+
+/// How often in a row a range is asked for in vain.
+const ATTEMPTS: u32 = 8;
+
+/// How long is waited before the second attempt; twice as long before each that follows.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why an object cannot be read or written.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum S3Error {
+    /// There is no such object, or no such bucket.
+    #[error("{0} does not exist")]
+    Gone(Url),
+    /// It is another version by now.
+    #[error("{0} was replaced while it was read: the new one has to be loaded")]
+    Replaced(Url),
+    /// S3 cannot be reached, refuses, or is too slow. Later it may be otherwise.
+    #[error("{url}: {cause}")]
+    Failed {
+        /// What was wanted.
+        url: Url,
+        /// What S3 said, or what kept it from saying anything.
+        cause: String,
+    },
+}
+
+/// Where something is in S3: `s3://bucket/key`, or `s3://bucket/prefix/` for all whose keys begin so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The key, or what keys begin with; without a slash at its beginning.
+    pub key: String,
+}
+
+/// What is no place in S3.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no place in S3: expected s3://bucket/prefix/")]
+pub struct UrlError(String);
+
+impl FromStr for Url {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let rest = text.strip_prefix("s3://").ok_or_else(|| UrlError(text.to_owned()))?;
+        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if bucket.is_empty() || !bucket.chars().all(allowed) || key.starts_with('/') {
+            return Err(UrlError(text.to_owned()));
+        }
+        Ok(Self { bucket: bucket.to_owned(), key: key.to_owned() })
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}", self.bucket, self.key)
+    }
+}
+
+impl Url {
+    /// What is called `name` below this prefix.
+    #[must_use]
+    pub fn join(&self, name: &str) -> Self {
+        let slash = if self.key.is_empty() || self.key.ends_with('/') { "" } else { "/" };
+        Self { bucket: self.bucket.clone(), key: format!("{}{slash}{name}", self.key) }
+    }
+}
+
+/// One version of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Where it is.
+    pub url: Url,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its ETag, with its quotes.
+    pub etag: String,
+}
+
+/// A connection to S3.
+#[derive(Clone, Debug)]
+pub struct S3 {
+    client: Client,
+}
+
+impl S3 {
+    /// Configured as the AWS SDK is everywhere: `AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`
+    /// and its like, or what a role gives.
+    pub async fn from_environment() -> Self {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .build_https();
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(Duration::from_secs(5)).read_timeout(SILENCE).build();
+        let shared = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .http_client(http)
+            .timeout_config(timeouts)
+            // It takes a database that is slow to take rows for a server that is slow to send them.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .load()
+            .await;
+        let region = shared.region().cloned().unwrap_or(Region::from_static("us-east-1"));
+        let config = aws_sdk_s3::config::Builder::from(&shared)
+            .region(region)
+            // A server of one's own has no name for each bucket.
+            .force_path_style(is_endpoint_set())
+            // There is none for a range.
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        Self { client: Client::from_conf(config.build()) }
+    }
+
+    /// What is at a place now.
+    ///
+    /// # Errors
+    /// [`S3Error::Gone`] if nothing is, or that S3 could not be asked.
+    pub async fn look_at(&self, url: &Url) -> Result<Object, S3Error> {
+        let head = self.client.head_object().bucket(&url.bucket).key(&url.key).send().await;
+        let head = head.map_err(|error| of_sdk(url, &error))?;
+        Ok(Object {
+            url: url.clone(),
+            size: head.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+            etag: head.e_tag().unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// Bytes `from` to before `to` of this version of an object.
+    ///
+    /// # Errors
+    /// That it is gone or replaced; any other after [`ATTEMPTS`] in vain, or [`LONGEST_RANGE`].
+    pub async fn range(&self, object: &Object, from: u64, to: u64) -> Result<Bytes, S3Error> {
+        let mut received = BytesMut::with_capacity(usize::try_from(to - from).unwrap_or(0));
+        let mut failures = 0;
+        let attempts = async {
+            while from + (received.len() as u64) < to {
+                let before = received.len();
+                let Err(error) = self.attempt(object, from, to, &mut received).await else { continue };
+                if matches!(error, S3Error::Gone(_) | S3Error::Replaced(_)) {
+                    return Err(error);
+                }
+                failures = if received.len() > before { 1 } else { failures + 1 };
+                if failures >= ATTEMPTS {
+                    return Err(error);
+                }
+                // Not all that were refused at once come back at once.
+                tokio::time::sleep((FIRST_PAUSE * (1 << failures)).mul_f64(0.5 + fastrand::f64() / 2.0))
+                    .await;
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(LONGEST_RANGE, attempts).await {
+            Ok(done) => done?,
+            Err(_) => {
+                let cause = format!("took more than {} s for {} bytes", LONGEST_RANGE.as_secs(), to - from);
+                return Err(S3Error::Failed { url: object.url.clone(), cause });
+            }
+        }
+        Ok(received.freeze())
+    }
+
+    /// Asks for what was not received yet, and keeps what comes.
+    async fn attempt(
+        &self,
+        object: &Object,
+        from: u64,
+        to: u64,
+        received: &mut BytesMut,
+    ) -> Result<(), S3Error> {
+        let failed = |cause: String| S3Error::Failed { url: object.url.clone(), cause };
+        let range = format!("bytes={}-{}", from + received.len() as u64, to - 1);
+        let request = self.client.get_object().bucket(&object.url.bucket).key(&object.url.key);
+        let request = request.range(range).if_match(&object.etag).customize().config_override(
+            // This is the loop that tries again; another within it would only make more of the same.
+            aws_sdk_s3::config::Config::builder()
+                .retry_config(aws_sdk_s3::config::retry::RetryConfig::disabled()),
+        );
+        let mut body = request.send().await.map_err(|error| of_sdk(&object.url, &error))?.body;
+        loop {
+            match tokio::time::timeout(SILENCE, body.try_next()).await {
+                Ok(Ok(Some(bytes))) if from + (received.len() + bytes.len()) as u64 > to => {
+                    return Err(failed("more bytes came than were asked for".to_owned()));
+                }
+                Ok(Ok(Some(bytes))) => received.extend_from_slice(&bytes),
+                Ok(Ok(None)) if from + (received.len() as u64) < to => {
+                    return Err(failed("fewer bytes came than were asked for".to_owned()));
+                }
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Err(error)) => return Err(failed(shared::database::chain(&error))),
+                Err(_) => return Err(failed(format!("nothing came for {} s", SILENCE.as_secs()))),
+            }
+        }
+    }
+
+    /// A small object; none if there is none.
+    ///
+    /// # Errors
+    /// One of more than `limit` bytes, or that S3 could not be asked.
+    pub async fn small(&self, url: &Url, limit: u64) -> Result<Option<Bytes>, S3Error> {
+        let object = match self.look_at(url).await {
+            Err(S3Error::Gone(_)) => return Ok(None),
+            other => other?,
+        };
+        if object.size > limit {
+            let cause = format!("has {} bytes, and at most {limit} were expected", object.size);
+            return Err(S3Error::Failed { url: url.clone(), cause });
+        }
+        self.range(&object, 0, object.size).await.map(Some)
+    }
+
+    /// Writes a file to a place.
+    ///
+    /// # Errors
+    /// That the file cannot be read, or S3 does not take it.
+    pub async fn put_file(&self, url: &Url, path: &Path, content_type: &str) -> Result<(), S3Error> {
+        let failed = |cause| S3Error::Failed { url: url.clone(), cause };
+        let body =
+            ByteStream::from_path(path).await.map_err(|error| failed(shared::database::chain(&error)))?;
+        let put = self.client.put_object().bucket(&url.bucket).key(&url.key);
+        let sent = put.content_type(content_type).body(body).send().await;
+        sent.map(drop).map_err(|error| of_sdk(url, &error))
+    }
+
+    /// Reads a version of an object from `offset` to its end. Within a runtime, from a thread that may wait. If nothing
+    /// has come by `until`, reading times out.
+    pub fn read_from(&self, object: &Object, offset: u64, until: Option<Instant>) -> ObjectReader {
+        ObjectReader {
+            s3: self.clone(),
+            object: object.clone(),
+            runtime: Handle::current(),
+            until,
+            asked_to: offset,
+            under_way: VecDeque::new(),
+            pending: Bytes::new(),
+        }
+    }
+}
+
+fn is_endpoint_set() -> bool {
+    ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|url| !url.is_empty()))
+}
+
+/// What went wrong with a request, as far as it matters here.
+fn of_sdk<E: ProvideErrorMetadata + std::error::Error + 'static>(url: &Url, error: &SdkError<E>) -> S3Error {
+    match error.raw_response().map(|response| response.status().as_u16()) {
+        Some(404) => S3Error::Gone(url.clone()),
+        // Which of the two depends on whether it was written while this was asked for.
+        Some(409 | 412) => S3Error::Replaced(url.clone()),
+        status => {
+            let said = error.as_service_error().and_then(|refusal| {
+                let code = refusal.code()?;
+                Some(
+                    refusal.message().map_or_else(|| code.to_owned(), |message| format!("{code}: {message}")),
+                )
+            });
+            let cause = said.unwrap_or_else(|| shared::database::chain(error));
+            let status = status.map(|status| format!("S3 answers {status}, ")).unwrap_or_default();
+            S3Error::Failed { url: url.clone(), cause: format!("{status}{cause}") }
+        }
+    }
+}
+
+/// Reads an object in order, with some ranges ahead under way. Its errors hold an [`S3Error`], but for the one that says
+/// that time is up.
+pub struct ObjectReader {
+    s3: S3,
+    object: Object,
+    runtime: Handle,
+    until: Option<Instant>,
+    asked_to: u64,
+    under_way: VecDeque<JoinHandle<Result<Bytes, S3Error>>>,
+    pending: Bytes,
+}
+
+impl ObjectReader {
+    fn ask_ahead(&mut self) {
+        while self.under_way.len() < RANGES_AHEAD && self.asked_to < self.object.size {
+            let (from, to) = (self.asked_to, (self.asked_to + RANGE).min(self.object.size));
+            let (s3, object) = (self.s3.clone(), self.object.clone());
+            self.under_way.push_back(self.runtime.spawn(async move { s3.range(&object, from, to).await }));
+            self.asked_to = to;
+        }
+    }
+}
+
+impl Read for ObjectReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.pending.is_empty() {
+            self.ask_ahead();
+            let Some(next) = self.under_way.pop_front() else { return Ok(0) };
+            // Asked for again only when the one before it is used up: what is held is RANGES_AHEAD and one.
+            let received = match self.until {
+                Some(until) => self.runtime.block_on(async { timeout_at(until.into(), next).await })?,
+                None => self.runtime.block_on(next),
+            };
+            let received = received.map_err(io::Error::other)?;
+            self.pending = received.map_err(io::Error::other)?;
+        }
+        let length = self.pending.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&self.pending.split_to(length));
+        Ok(length)
+    }
+}
+
+impl Drop for ObjectReader {
+    fn drop(&mut self) {
+        self.under_way.iter().for_each(JoinHandle::abort);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_bucket_and_a_key_or_prefix() {
+        let url: Url = "s3://atelier-datasets/incoming/spring sale/".parse().unwrap();
+        assert_eq!((url.bucket.as_str(), url.key.as_str()), ("atelier-datasets", "incoming/spring sale/"));
+        assert_eq!(url.to_string(), "s3://atelier-datasets/incoming/spring sale/");
+        assert_eq!("s3://bucket".parse::<Url>().unwrap().key, "");
+        for wrong in
+            ["", "s3://", "s3:///key", "https://bucket/key", "s3://a b/key", "s3://bucket//key", "data"]
+        {
+            assert!(wrong.parse::<Url>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_name_below_a_prefix_is_parted_from_it_by_one_slash() {
+        for prefix in ["s3://bucket/incoming/spring", "s3://bucket/incoming/spring/"] {
+            let url: Url = prefix.parse().unwrap();
+            assert_eq!(url.join("photos.csv").to_string(), "s3://bucket/incoming/spring/photos.csv");
+        }
+        assert_eq!("s3://bucket".parse::<Url>().unwrap().join("a").to_string(), "s3://bucket/a");
+    }
+}
