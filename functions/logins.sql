@@ -19,7 +19,8 @@ begin
         ('get_related', 'atelier_reader'),
         ('get_overview', 'atelier_reader'),
         ('get_cart', null), -- what it may do is below
-        ('add_to_cart', 'atelier_cart')
+        ('add_to_cart', 'atelier_cart'),
+        ('etl', 'atelier_loader') -- the function that loads
     loop
         if not exists (select from pg_roles where rolname = login) then
             begin

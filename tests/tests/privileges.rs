@@ -74,8 +74,10 @@ async fn each_function_s_login_may_do_what_it_is_there_for_and_nothing_else() {
         "delete from cart.lines",
         "update catalog.documents set product_id = product_id",
         "select from etl.load",
+        "set local role atelier_loader",
     ];
     let of_the_catalog = &statements[..2];
+    let of_the_load = [&statements[..5], &statements[7..]].concat();
     for (login, may) in [
         ("list_products", of_the_catalog),
         ("get_product", of_the_catalog),
@@ -84,6 +86,7 @@ async fn each_function_s_login_may_do_what_it_is_there_for_and_nothing_else() {
         ("get_overview", of_the_catalog),
         ("get_cart", &statements[3..5]),
         ("add_to_cart", &statements[2..7]),
+        ("etl", &of_the_load),
     ] {
         for statement in statements {
             let tried = client
@@ -110,6 +113,6 @@ async fn on_rds_the_functions_logins_sign_in_by_iam() {
         client.batch_execute(include_str!("../../functions/logins.sql")).await.unwrap();
     }
     let members = "select count(*) from pg_auth_members where roleid = 'rds_iam'::regrole";
-    assert_eq!(client.query_one(members, &[]).await.unwrap().get::<_, i64>(0), 7);
+    assert_eq!(client.query_one(members, &[]).await.unwrap().get::<_, i64>(0), 8);
     cluster.stop().await.unwrap();
 }
