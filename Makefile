@@ -17,7 +17,8 @@ ENVIRONMENT ?= dev
 # Always the whole workspace: a build of one package would choose other features and compile libraries twice.
 LOCAL := target/debug/atelier-local
 
-# Each is built by itself, as for a deployment: with others, it would get the features of their libraries too.
+# The endpoints' functions, and not-found. Each is built by itself, as for a deployment: with others, it would get the
+# features of their libraries too. The function that loads, etl, is not among them: what it does, `load` measures.
 FUNCTIONS := list-products get-product get-styles get-related get-overview get-cart add-to-cart not-found
 
 # cargo-lambda, sam and cfn-lint come from PyPI, pinned, into a folder of the project's own.
