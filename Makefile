@@ -21,7 +21,7 @@ LOCAL := target/debug/atelier-local
 # features of their libraries too. The function that loads, etl, is not among them: what it does, `load` measures.
 FUNCTIONS := list-products get-product get-styles get-related get-overview get-cart add-to-cart not-found
 
-# cargo-lambda, sam and cfn-lint come from PyPI, pinned, into a folder of the project's own.
+# cargo-lambda, sam, cfn-lint and moto come from PyPI, pinned, into a folder of the project's own.
 VENV := .venv
 TOOLS := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -38,7 +38,7 @@ run: ## serve on 127.0.0.1:3000 (LISTEN=…), with a private Postgres and a gene
 build: ## build everything, unoptimised
 	cargo build --workspace
 
-test: template ## run every test, on a private Postgres
+test: template $(TOOLS) ## run every test, on a private Postgres
 	@scripts/install.sh postgres
 	cargo build --workspace
 	$(LOCAL) exec -- cargo test --workspace
@@ -63,7 +63,7 @@ load: ## load a set into the database of a `make run`, or of DATABASE_URL: DIR=d
 	@cargo build --quiet --workspace
 	DATABASE_URL=$${DATABASE_URL:-$$($(LOCAL) url)} target/debug/atelier-etl load $(DIR) $(if $(DATASET),--dataset $(DATASET))
 
-tools: $(TOOLS) ## install cargo-lambda, sam and cfn-lint into .venv/
+tools: $(TOOLS) ## install cargo-lambda, sam, cfn-lint and moto (an S3 for tests) into .venv/
 
 $(TOOLS): scripts/requirements.txt scripts/constraints.txt
 	@scripts/install.sh python
