@@ -18,6 +18,7 @@ pub mod hostile;
 pub mod lambda;
 pub mod methods;
 pub mod problems;
+pub mod s3;
 
 use std::path::PathBuf;
 
