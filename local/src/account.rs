@@ -43,6 +43,11 @@ impl Account {
         self.switched
     }
 
+    /// Its numbers, of the user and of the group.
+    pub(crate) fn ids(self) -> (u32, u32) {
+        (self.uid, self.gid)
+    }
+
     /// Has `command` run as this account.
     pub fn apply(self, command: &mut Command) {
         if self.switched {

@@ -6,6 +6,7 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -14,13 +15,16 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::{Account, Binaries, Error, Guarded, Settings, Watch};
+use crate::{Account, Binaries, Error, Guarded, Settings, Watch, small_disk};
 
 /// The superuser of every private cluster, and the loader's login there.
 pub const SUPERUSER: &str = "atelier";
 
 /// The login of the host: it may read the catalog and write carts, and nothing else, as in a deployment.
 pub const HOST_LOGIN: &str = "atelier_host";
+
+/// What the server writes, within the cluster's directory.
+const LOG: &str = "server.log";
 
 /// The port in the settings, which is a part of the socket's name even where no port is listened on.
 pub(crate) const PORT: u16 = 5432;
@@ -31,8 +35,15 @@ const SOCKET: &str = ".s.PGSQL.";
 /// The longest path that a socket may have: 107 bytes on Linux, 103 on macOS.
 const SOCKET_PATH_LIMIT: usize = 103;
 
+/// Where there is this file in a directory that is to be removed, its guardian leaves it alone: the cluster was killed
+/// to be started again.
+const KEEP: &str = "keep";
+
 /// How long a start may take: after a crash the server replays up to `max_wal_size` of log first.
 const START_PATIENCE: Duration = Duration::from_mins(3);
+
+/// How long the processes of a server that is ending, or was killed, may take to be gone.
+const END_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where a running cluster is found. Who can enter the socket's directory is trusted: there are no passwords.
 #[derive(Clone, Debug)]
@@ -116,7 +127,13 @@ pub struct Cluster {
     root: PathBuf,
     account: Account,
     address: Address,
+    settings: Settings,
+    temporary: bool,
     server: Guarded,
+    /// To be read even when the guardian has removed it.
+    log: File,
+    /// Of one that was killed, what is to be removed if it is not started again.
+    left_behind: Option<LeftBehind>,
     /// Held for as long as the cluster is: tells a second owner that there is a first.
     _lock: Option<File>,
 }
@@ -143,7 +160,7 @@ impl Cluster {
             initdb(&binaries, account, &unfinished, &[]).await?;
             fs::rename(&unfinished, &data).map_err(Error::io("rename", &unfinished))?;
         }
-        Self::launch(&binaries, account, root, address, settings, None, Some(lock)).await
+        Self::launch(account, root, address, settings, false, Some(lock)).await
     }
 
     /// Makes and starts a cluster that leaves nothing behind.
@@ -173,55 +190,55 @@ impl Cluster {
         account.own(root)?;
         initdb(&binaries, account, &root.join("data"), &["--no-sync"]).await?;
         let address = Address::of_root(root);
-        let cluster = Self::launch(&binaries, account, root, address, settings, Some(root), None).await?;
-        let _left_to_the_guardian = directory.keep();
+        let cluster = Self::launch(account, root, address, settings, true, None).await?;
+        let _left_leave_to_the_guardian = directory.keep();
         Ok(cluster)
     }
 
     async fn launch(
-        binaries: &Binaries,
         account: Account,
         root: &Path,
         address: Address,
         settings: &Settings,
-        remove: Option<&Path>,
+        temporary: bool,
         lock: Option<File>,
     ) -> Result<Self, Error> {
         account.private_directory(address.sockets())?;
         let settings = settings.with_files_in(root, account)?;
         let port = settings.get("port").and_then(|port| port.parse().ok()).unwrap_or(PORT);
         let address = Address { port, ..address };
-        let log = root.join("server.log");
-        let output = File::create(&log).map_err(Error::io("create", &log))?;
-        let mut postgres = Command::new(binaries.program("postgres"));
-        postgres.arg("-D").arg(root.join("data")).arg("-k").arg(address.sockets()).args(settings.arguments());
-        postgres.current_dir(root).env("LC_ALL", "C").env_remove("PGDATA");
-        let watch = Watch { stop_with: "INT", remove, account: Some(account) };
-        let server = Guarded::spawn(&postgres, watch, Some(output))?;
-        let mut cluster = Self { root: root.to_owned(), account, address, server, _lock: lock };
-        match cluster.answers().await? {
-            None => Ok(cluster),
-            Some(why) => {
-                let log = tail(&log);
-                Err(Error::Start { directory: root.to_owned(), why, log })
-            }
-        }
+        let (server, log) = serve(account, root, &address, &settings, temporary).await?;
+        let mut cluster = Self {
+            root: root.to_owned(),
+            account,
+            address,
+            settings,
+            temporary,
+            server,
+            log,
+            left_behind: None,
+            _lock: lock,
+        };
+        cluster.answers().await?;
+        Ok(cluster)
     }
 
     /// Waits for the first connection; or says why there will be none.
-    async fn answers(&mut self) -> Result<Option<String>, Error> {
+    async fn answers(&mut self) -> Result<(), Error> {
         let since = Instant::now();
         let config = self.address.config(SUPERUSER, "postgres");
-        loop {
-            let Err(refusal) = config.connect(NoTls).await else { return Ok(None) };
+        let why = loop {
+            let Err(refusal) = config.connect(NoTls).await else { return Ok(()) };
             if let Some(status) = self.server.ended()? {
-                return Ok(Some(format!("it ended at once ({status})")));
+                let needs = self.settings.disk().map_or("", |_| small_disk::NEEDS);
+                break format!("it ended at once ({status}){needs}");
             }
             if since.elapsed() > START_PATIENCE {
-                return Ok(Some(format!("no answer in time ({})", etl::database::describe(&refusal))));
+                break format!("no answer in time ({})", etl::database::describe(&refusal));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        };
+        Err(Error::Start { directory: self.root.clone(), why, log: tail(&self.log) })
     }
 
     /// Where it is found.
@@ -247,12 +264,123 @@ impl Cluster {
         self.server.ended()
     }
 
+    /// Has every process of it killed (SIGKILL), as when the machine goes down, and waits until they are gone.
+    /// [`Cluster::start_again`] has it recover.
+    ///
+    /// # Errors
+    /// [`Error::Database`] if it does not tell its processes, [`Error::Stop`] or [`Error::AlreadyRunning`] if they do
+    /// not go.
+    pub async fn kill(&mut self) -> Result<(), Error> {
+        let postmaster = postmaster(&self.root);
+        // Any that comes in between ends by itself, when it misses the first of them.
+        let of_others = "select array_agg(pid::text) from pg_stat_activity where pid <> pg_backend_pid()";
+        let client = self.address.connect("postgres").await?;
+        let others: Vec<String> = client.query_one(of_others, &[]).await?.get(0);
+        if self.temporary {
+            let keep = self.root.join(KEEP);
+            File::create(&keep).map_err(Error::io("create", &keep))?;
+            self.left_behind = Some(LeftBehind(self.root.clone()));
+        }
+        let shell = Path::new("/bin/sh");
+        let mut kill = Command::new(shell);
+        kill.args(["-c", r#"kill -s KILL "$@" 2>/dev/null"#, "kill", &postmaster]).args(others);
+        kill.status().map_err(Error::io("run", shell))?; // fails if one of them is gone already
+        let since = Instant::now();
+        while self.server.ended()?.is_none() {
+            if since.elapsed() > END_PATIENCE {
+                return Err(Error::Stop(postmaster.parse().unwrap_or_default()));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        alone(&self.root).await.map(drop)
+    }
+
+    /// Starts one that was killed, with the same data, settings and address. What was on a disk of
+    /// [`Settings::and_disk`] is lost.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyRunning`] if it was not; else whatever keeps it from starting.
+    pub async fn start_again(&mut self) -> Result<(), Error> {
+        if self.server.ended()?.is_none() {
+            return Err(already_running(&self.root));
+        }
+        let Self { account, root, address, settings, temporary, .. } = &*self;
+        (self.server, self.log) = serve(*account, root, address, settings, *temporary).await?;
+        if let Some(left_behind) = self.left_behind.take() {
+            left_behind.leave_to_the_guardian()?;
+        }
+        self.answers().await
+    }
+
     /// Stops it in good order and waits until it is gone.
     ///
     /// # Errors
     /// [`Error::Stop`] if it takes longer than a minute.
     pub async fn stop(self) -> Result<(), Error> {
         self.server.stop().await.map(drop)
+    }
+}
+
+/// The directory of a temporary cluster that was killed, which no guardian will remove.
+#[derive(Debug)]
+struct LeftBehind(PathBuf);
+
+impl LeftBehind {
+    /// There is one again that will.
+    fn leave_to_the_guardian(self) -> Result<(), Error> {
+        let keep = self.0.join(KEEP);
+        std::mem::forget(self);
+        fs::remove_file(&keep).map_err(Error::io("remove", &keep))
+    }
+}
+
+impl Drop for LeftBehind {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Starts the server of the cluster in `root`; with it comes its log, to be read.
+async fn serve(
+    account: Account,
+    root: &Path,
+    address: &Address,
+    settings: &Settings,
+    temporary: bool,
+) -> Result<(Guarded, File), Error> {
+    let (output, path) = (alone(root).await?, root.join(LOG));
+    output.set_len(0).map_err(Error::io("empty", &path))?;
+    let log = File::open(&path).map_err(Error::io("open", &path))?;
+    let mut postgres = Command::new(Binaries::find()?.program("postgres"));
+    postgres.arg("-D").arg(root.join("data")).arg("-k").arg(address.sockets()).args(settings.arguments());
+    postgres.current_dir(root).env("LC_ALL", "C").env_remove("PGDATA");
+    let mut watch = Watch { stop_with: "INT", remove: temporary.then_some(root), account: Some(account) };
+    if let Some((name, bytes)) = settings.disk() {
+        let directory = root.join(name);
+        account.private_directory(&directory)?;
+        postgres = small_disk::with(&postgres, account, &directory, bytes);
+        watch.account = None; // it becomes this account by itself, when it has its disk
+    }
+    Ok((Guarded::spawn(&postgres, watch, Some(output))?, log))
+}
+
+/// Waits until no process of a server is left, and answers with its log, open and locked. All processes of a server
+/// have its log open, as it was opened here, and the lock is free when the last of them is gone; a process that nobody
+/// has waited for yet does not count.
+async fn alone(root: &Path) -> Result<File, Error> {
+    let path = root.join(LOG);
+    let log = OpenOptions::new().create(true).write(true).truncate(false).open(&path);
+    let log = log.map_err(Error::io("open", &path))?;
+    let since = Instant::now();
+    loop {
+        match log.try_lock() {
+            Ok(()) => return Ok(log),
+            Err(TryLockError::WouldBlock) if since.elapsed() > END_PATIENCE => {
+                return Err(already_running(root));
+            }
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(TryLockError::Error(refusal)) => return Err(Error::io("lock", &path)(refusal)),
+        }
     }
 }
 
@@ -287,7 +415,7 @@ async fn wait_for_the_last_owner(root: &Path, address: &Address) -> Result<(), E
     let socket = address.socket();
     let since = Instant::now();
     while UnixStream::connect(&socket).is_ok() {
-        if since.elapsed() > Duration::from_secs(20) {
+        if since.elapsed() > END_PATIENCE {
             return Err(already_running(root));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -296,11 +424,14 @@ async fn wait_for_the_last_owner(root: &Path, address: &Address) -> Result<(), E
 }
 
 fn already_running(root: &Path) -> Error {
-    let pid = fs::read_to_string(root.join("data/postmaster.pid"))
-        .ok()
-        .and_then(|file| file.lines().next().map(str::to_owned))
-        .unwrap_or_else(|| "unknown".to_owned());
-    Error::AlreadyRunning { directory: root.to_owned(), pid }
+    Error::AlreadyRunning { directory: root.to_owned(), pid: postmaster(root) }
+}
+
+/// The id of the server's first process, or `unknown`.
+fn postmaster(root: &Path) -> String {
+    let file = fs::read_to_string(root.join("data/postmaster.pid")).ok();
+    let pid = file.and_then(|file| file.lines().next().map(str::to_owned));
+    pid.unwrap_or_else(|| "unknown".to_owned())
 }
 
 async fn initdb(binaries: &Binaries, account: Account, data: &Path, further: &[&str]) -> Result<(), Error> {
@@ -323,8 +454,10 @@ async fn initdb(binaries: &Binaries, account: Account, data: &Path, further: &[&
     Err(Error::Program { program: program.display().to_string(), status: output.status, said })
 }
 
-fn tail(log: &Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
+fn tail(mut log: &File) -> String {
+    let mut text = Vec::new();
+    let _ = log.read_to_end(&mut text); // what can be read of it helps, and only that
+    let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
     lines.iter().skip(lines.len().saturating_sub(12)).copied().collect::<Vec<_>>().join("\n")
 }

@@ -1,5 +1,6 @@
 # Runs one server for as long as its owner lives, whatever ends the owner.
 # $1: the signal that stops the server. $2: a directory to remove afterwards, or nothing. The rest: its command.
+# A directory with a file `keep` in it stays.
 # Standard input is a pipe that only the owner holds open, so its end means that the owner is done or dead.
 stop_with=$1 remove=$2
 shift 2
@@ -12,5 +13,5 @@ exec 3<&-
 wait "$server" 2>/dev/null # else some shells report the signal here
 status=$?
 kill "$watcher" 2>/dev/null
-[ -z "$remove" ] || { cd / && rm -rf -- "$remove"; }
+[ -z "$remove" ] || [ -e "$remove/keep" ] || { cd / && rm -rf -- "$remove"; }
 exit "$status"

@@ -10,6 +10,7 @@ mod cluster;
 mod error;
 mod guardian;
 mod settings;
+mod small_disk;
 pub mod testing;
 
 pub use account::{Account, project_directory};

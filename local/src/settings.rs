@@ -14,6 +14,8 @@ pub struct Settings {
     values: Vec<(&'static str, String)>,
     /// Settings that name a file, each with what is in it.
     files: Vec<(&'static str, String)>,
+    /// A directory that is a filesystem of its own, and its size in bytes.
+    disk: Option<(&'static str, u64)>,
 }
 
 impl Settings {
@@ -60,6 +62,15 @@ impl Settings {
         self
     }
 
+    /// These, and a filesystem of its own of so many bytes, in memory, for the directory of this name beside the data
+    /// ([`Cluster::directory`](crate::Cluster::directory)): a disk that is soon full, for a tablespace. Only the server
+    /// sees what is on it; it is gone with the server, however that ends. It takes Linux, and root or a user namespace.
+    #[must_use]
+    pub fn and_disk(mut self, name: &'static str, bytes: u64) -> Self {
+        self.disk = Some((name, bytes));
+        self
+    }
+
     /// What both have in common. Autovacuum and all that is not named stay as Postgres ships them.
     fn with(further: &[(&'static str, String)]) -> Self {
         let mut all = vec![
@@ -71,7 +82,7 @@ impl Settings {
             ("max_wal_senders", "0".to_owned()),
         ];
         all.extend_from_slice(further);
-        Self { values: all, files: Vec::new() }
+        Self { values: all, files: Vec::new(), disk: None }
     }
 
     /// What is set under this name.
@@ -79,9 +90,14 @@ impl Settings {
         self.values.iter().rev().find(|(set, _)| *set == name).map(|(_, value)| value.as_str())
     }
 
+    /// The directory that is a filesystem of its own, and its size in bytes.
+    pub(crate) fn disk(&self) -> Option<(&'static str, u64)> {
+        self.disk
+    }
+
     /// Writes the files to `root` and names them in the settings.
     pub(crate) fn with_files_in(&self, root: &Path, account: Account) -> Result<Self, Error> {
-        let mut settings = Self { values: self.values.clone(), files: Vec::new() };
+        let mut settings = Self { files: Vec::new(), ..self.clone() };
         for (name, content) in &self.files {
             let path = root.join(name);
             account.private_file(&path, content)?;

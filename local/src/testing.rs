@@ -5,7 +5,7 @@
 //! template is migrated once, by whoever comes first, and every test gets a copy of it. The copies are dropped with
 //! the cluster, which leaves nothing behind when its owner ends.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use etl::migrate;
 use shared::database;
@@ -47,10 +47,23 @@ impl Database {
     /// No Postgres on this machine, or what keeps it from starting.
     pub async fn create() -> Result<Self, Error> {
         let home = HOME.get_or_try_init(open_home).await?;
+        Self::copy_of(&home.template, &home.address).await
+    }
+
+    /// Makes one in a cluster of the test's own, which it can kill, or give a disk that is soon full.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn create_in(cluster: &Cluster) -> Result<Self, Error> {
+        let template = make_template(cluster.address()).await?;
+        Self::copy_of(&template, cluster.address()).await
+    }
+
+    async fn copy_of(template: &str, address: &Address) -> Result<Self, Error> {
         let name = format!("test_{:016x}", fastrand::u64(..));
-        let server = home.address.connect("postgres").await?;
-        server.batch_execute(&format!("create database {name} template {}", home.template)).await?;
-        let database = Self { address: home.address.clone(), name };
+        let server = address.connect("postgres").await?;
+        server.batch_execute(&format!("create database {name} template {template}")).await?;
+        let database = Self { address: address.clone(), name };
         // Rights on a database are not copied with a template.
         database.connect().await?.batch_execute(migrate::ROLES).await?;
         Ok(database)
@@ -87,6 +100,19 @@ impl Database {
     /// The socket of the server it is in, to be reached in a roundabout way.
     pub fn socket(&self) -> PathBuf {
         self.address.socket()
+    }
+
+    /// Has the tables and indexes lie in this directory that are made from the next connection on, by whomever.
+    ///
+    /// # Errors
+    /// What the server says; the directory must be its own, and empty.
+    pub async fn keep_tables_in(&self, directory: &Path) -> Result<(), Error> {
+        let client = self.connect().await?;
+        let (name, location) = (&self.name, directory.display().to_string().replace('\'', "''"));
+        client.batch_execute(&format!("create tablespace {name} location '{location}'")).await?;
+        client.batch_execute(&format!("grant create on tablespace {name} to public")).await?;
+        client.batch_execute(&format!("alter database {name} set default_tablespace = {name}")).await?;
+        Ok(())
     }
 
     /// What it is called on its server.

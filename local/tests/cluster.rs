@@ -86,6 +86,107 @@ async fn a_cluster_starts_over_the_lock_file_of_a_server_that_is_dead() {
     Cluster::start(&root, &Settings::disposable()).await.unwrap().stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn why_a_temporary_cluster_does_not_start_is_read_from_its_log() {
+    let settings = Settings::disposable().and("shared_buffers", "much");
+    let refusal = Cluster::start_temporary(&settings).await.unwrap_err().to_string();
+    assert!(refusal.contains("invalid value for parameter \"shared_buffers\": \"much\""), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_killed_cluster_recovers_what_was_committed_and_nothing_else() {
+    let mut cluster = Cluster::start_temporary(&Settings::durable()).await.unwrap();
+    let root = cluster.directory("beside").unwrap().parent().unwrap().to_owned();
+    let database = Database::create_in(&cluster).await.unwrap();
+    let client = database.connect().await.unwrap();
+    let select = "select number from t order by number";
+    client.batch_execute("create table t (number int); checkpoint").await.unwrap();
+    for killed in 1..=2 {
+        let client = database.connect().await.unwrap();
+        client.execute("insert into t values ($1)", &[&killed]).await.unwrap();
+        client.batch_execute("begin; insert into t values (1000)").await.unwrap();
+        let busy = database.connect().await.unwrap();
+        let busy = tokio::spawn(async move {
+            busy.batch_execute("select count(*) from generate_series(1, 1000000000000)").await
+        });
+        let server = server_of(&root);
+        cluster.kill().await.unwrap();
+        assert!(!is_alive(&server));
+        assert!(busy.await.unwrap().is_err());
+        assert!(client.query(select, &[]).await.is_err());
+        assert!(database.connect().await.is_err());
+
+        cluster.start_again().await.unwrap();
+        let log = std::fs::read_to_string(root.join("server.log")).unwrap();
+        assert!(log.contains("not properly shut down; automatic recovery in progress"), "{log}");
+        let rows = database.connect().await.unwrap().query(select, &[]).await.unwrap();
+        let numbers: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(numbers, (1..=killed).collect::<Vec<_>>());
+    }
+    cluster.stop().await.unwrap();
+    assert!(!root.exists(), "the new guardian removes it");
+}
+
+#[tokio::test]
+async fn a_kept_cluster_can_be_killed_too() {
+    let parent = reachable_directory();
+    let root = parent.path().join("cluster");
+    let mut cluster = Cluster::start(&root, &Settings::disposable()).await.unwrap();
+    cluster.kill().await.unwrap();
+    cluster.start_again().await.unwrap();
+    cluster.address().connect("postgres").await.unwrap();
+    cluster.stop().await.unwrap();
+    assert!(root.exists());
+}
+
+#[tokio::test]
+async fn a_temporary_cluster_that_is_dropped_dead_leaves_nothing_behind() {
+    let mut cluster = Cluster::start_temporary(&Settings::disposable()).await.unwrap();
+    let root = cluster.directory("beside").unwrap().parent().unwrap().to_owned();
+    cluster.kill().await.unwrap();
+    assert!(root.exists());
+    drop(cluster);
+    assert!(!root.exists());
+}
+
+#[tokio::test]
+async fn a_running_cluster_is_not_started_again() {
+    let mut cluster = Cluster::start_temporary(&Settings::disposable()).await.unwrap();
+    let refusal = cluster.start_again().await.unwrap_err();
+    assert!(matches!(refusal, Error::AlreadyRunning { .. }), "{refusal}");
+    cluster.address().connect("postgres").await.unwrap();
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_small_disk_fills_up_and_the_rest_of_the_cluster_goes_on() {
+    use tokio_postgres::error::SqlState;
+    let settings = Settings::disposable().and_disk("small", 8 << 20);
+    let mut cluster = Cluster::start_temporary(&settings).await.unwrap();
+    let database = Database::create_in(&cluster).await.unwrap();
+    let elsewhere = Database::create_in(&cluster).await.unwrap();
+    let small = cluster.directory("small").unwrap();
+    database.keep_tables_in(&small).await.unwrap();
+    let client = database.connect().await.unwrap();
+    let fill = "insert into t select repeat('x', 1000) from generate_series(1, 16000)"; // twice its size
+    client.batch_execute("create table t (text text)").await.unwrap();
+    let full = client.batch_execute(fill).await.unwrap_err();
+    assert_eq!(full.code(), Some(&SqlState::DISK_FULL), "{full:?}");
+
+    client.query("select from etl.load", &[]).await.unwrap();
+    let other = elsewhere.connect().await.unwrap();
+    other.batch_execute("create table t (text text)").await.unwrap();
+    other.batch_execute(fill).await.unwrap();
+    client.batch_execute("drop table t").await.unwrap();
+    client.batch_execute("checkpoint").await.unwrap(); // which removes its files
+    client.batch_execute("create table t as select 'there is space again'").await.unwrap();
+    assert_eq!(small.read_dir().unwrap().count(), 0, "only the server sees what is on it");
+    assert!(cluster.ended().unwrap().is_none());
+    let root = small.parent().unwrap().to_owned();
+    cluster.stop().await.unwrap();
+    assert!(!root.exists());
+}
+
 fn make_unprivileged(path: &Path) {
     use std::os::unix::fs::{MetadataExt, chown};
     if Account::unprivileged().unwrap().switched() {
