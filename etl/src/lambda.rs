@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use etl::function::{Config, Function, VARIABLES};
+use etl::function::{Config, Function, Metric, VARIABLES};
 use etl::s3::S3;
 use lambda_runtime::{Context, Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
@@ -38,7 +38,8 @@ fn run() -> Result<(), Error> {
     let config = Config::from_environment()?;
     shared::log::take_over(config.log.level, std::io::stdout);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let function = Function::new(&config, S3::from_environment().await, name);
+        let count = move |metric: Metric| metric.write(std::io::stdout().lock(), &name);
+        let function = Function::new(&config, S3::from_environment().await, count);
         let handler = |event: LambdaEvent<Box<RawValue>>| {
             let function = &function;
             async move {

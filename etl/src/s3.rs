@@ -12,8 +12,9 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, ConfigLoader, Region};
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Credentials;
 use aws_sdk_s3::config::{ResponseChecksumValidation, StalledStreamProtectionConfig};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
@@ -22,6 +23,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
+
+/// Where neither the environment nor a profile names one; the SDK would sign nothing without.
+const DEFAULT_REGION: Region = Region::from_static("us-east-1");
 
 /// How many bytes are asked for at a time.
 const RANGE: u64 = 8 << 20;
@@ -125,23 +129,34 @@ impl S3 {
     /// Configured as the AWS SDK is everywhere: `AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`
     /// and its like, or what a role gives.
     pub async fn from_environment() -> Self {
+        Self::load(aws_config::defaults(BehaviorVersion::v2026_01_12()), is_endpoint_set()).await
+    }
+
+    /// A server that speaks S3's protocol at this URL, whatever the environment says. It takes these credentials.
+    pub async fn of_server(url: &str, key_id: &str, secret: &str) -> Self {
+        let credentials = Credentials::new(key_id, secret, None, None, "given");
+        let loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).region(DEFAULT_REGION);
+        Self::load(loader.endpoint_url(url).credentials_provider(credentials), true).await
+    }
+
+    async fn load(loader: ConfigLoader, is_own_server: bool) -> Self {
         let http = aws_smithy_http_client::Builder::new()
             .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
             .build_https();
         let timeouts =
             TimeoutConfig::builder().connect_timeout(Duration::from_secs(5)).read_timeout(SILENCE).build();
-        let shared = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        let shared = loader
             .http_client(http)
             .timeout_config(timeouts)
             // It takes a database that is slow to take rows for a server that is slow to send them.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .load()
             .await;
-        let region = shared.region().cloned().unwrap_or(Region::from_static("us-east-1"));
+        let region = shared.region().cloned().unwrap_or(DEFAULT_REGION);
         let config = aws_sdk_s3::config::Builder::from(&shared)
             .region(region)
             // A server of one's own has no name for each bucket.
-            .force_path_style(is_endpoint_set())
+            .force_path_style(is_own_server)
             // There is none for a range.
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         Self { client: Client::from_conf(config.build()) }

@@ -185,8 +185,19 @@ impl fmt::Display for Status {
             None => writeln!(f, "serving: nothing, no catalog has been published yet")?,
         }
         if self.loads.is_empty() {
-            return writeln!(f, "loads:   none");
+            writeln!(f, "loads:   none")?;
+        } else {
+            self.fmt_loads(f)?;
         }
+        for dataset in &self.incoming {
+            write!(f, "\n{dataset}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Status {
+    fn fmt_loads(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
             "\n{:>10}  {:<20} {:<10} {:>13} {:>10}  {:<24} ended",
@@ -211,9 +222,6 @@ impl fmt::Display for Status {
             if nth == 0 || load.ended.is_none() {
                 load.files.iter().try_for_each(|file| writeln!(f, "            {file}"))?;
             }
-        }
-        for dataset in &self.incoming {
-            write!(f, "\n{dataset}")?;
         }
         Ok(())
     }

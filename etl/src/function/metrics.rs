@@ -8,7 +8,7 @@ use serde_json::json;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Metric {
+pub enum Metric {
     /// A dataset was published.
     Published,
     /// A dataset, a file or an event can never be loaded as it is.
@@ -24,22 +24,24 @@ impl Metric {
     }
 }
 
-/// Counts one. A log that is gone is no reason to stop.
-pub(super) fn write(mut output: impl Write, function: &str, metric: Metric) {
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let line = json!({
-        "_aws": {
-            "Timestamp": u64::try_from(since_1970.as_millis()).unwrap_or_default(),
-            "CloudWatchMetrics": [{
-                "Namespace": "Atelier",
-                "Dimensions": [["function"]],
-                "Metrics": [{ "Name": metric.name(), "Unit": "Count" }],
-            }],
-        },
-        "function": function,
-        metric.name(): 1,
-    });
-    let _ = output.write_all(format!("{line}\n").as_bytes());
+impl Metric {
+    /// Writes the line that counts one for the function of this name. A log that is gone is no reason to stop.
+    pub fn write(self, mut output: impl Write, function: &str) {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let line = json!({
+            "_aws": {
+                "Timestamp": u64::try_from(since_1970.as_millis()).unwrap_or_default(),
+                "CloudWatchMetrics": [{
+                    "Namespace": "Atelier",
+                    "Dimensions": [["function"]],
+                    "Metrics": [{ "Name": self.name(), "Unit": "Count" }],
+                }],
+            },
+            "function": function,
+            self.name(): 1,
+        });
+        let _ = output.write_all(format!("{line}\n").as_bytes());
+    }
 }
 
 #[cfg(test)]
@@ -49,7 +51,7 @@ mod tests {
     #[test]
     fn a_line_names_the_metric_it_has() {
         let mut line = Vec::new();
-        write(&mut line, "etl", Metric::Failed);
+        Metric::Failed.write(&mut line, "etl");
         let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
         let declared = &line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"];
         assert_eq!(declared, "loads_failed");

@@ -13,6 +13,7 @@ use tokio_postgres::Client;
 
 pub use config::{Config, ConfigError, VARIABLES};
 pub use event::EventError;
+pub use metrics::Metric;
 
 use crate::database;
 use crate::incoming::{self, Arrival, Arrived, WorkedOff};
@@ -20,7 +21,6 @@ use crate::load::{self, LoadError, LoadOptions};
 use crate::s3::S3;
 
 use event::{Event, Message};
-use metrics::Metric;
 
 /// How long before its deadline an invocation stops, at most: a statement that makes an index takes seconds, and can't be
 /// stopped half-way.
@@ -32,7 +32,7 @@ pub struct Function {
     s3: S3,
     options: LoadOptions,
     incoming: String,
-    name: String,
+    count: Box<dyn Fn(Metric) + Send + Sync>,
 }
 
 /// Why an event is to come again.
@@ -47,14 +47,14 @@ pub enum FunctionError {
 }
 
 impl Function {
-    /// `name` is the function's in Lambda, which tells its metrics from another's.
-    pub fn new(config: &Config, s3: S3, name: String) -> Self {
+    /// `count` is told of what is counted, once for each.
+    pub fn new(config: &Config, s3: S3, count: impl Fn(Metric) + Send + Sync + 'static) -> Self {
         Self {
             address: config.database.clone(),
             options: config.load_options(&s3),
             s3,
             incoming: config.incoming.clone(),
-            name,
+            count: Box::new(count),
         }
     }
 
@@ -65,7 +65,7 @@ impl Function {
     /// That the event says nothing, or came from S3 directly and is to come again.
     pub async fn handle(&self, event: &str, time: Duration) -> Result<Value, FunctionError> {
         let stop_at = Instant::now() + time.saturating_sub(LONGEST_MARGIN.min(time / 5));
-        match event::parse(event).inspect_err(|error| self.count_failure(error))? {
+        match event::parse(event).inspect_err(|_| (self.count)(Metric::Failed))? {
             Event::Direct(arrivals) => {
                 let mut again = self.handle_all(&[arrivals], stop_at).await;
                 again.pop().flatten().map_or_else(|| Ok(json!({})), |error| Err(error.into()))
@@ -88,7 +88,7 @@ impl Function {
     fn arrivals(&self, message: Message) -> (String, Vec<Arrival>) {
         let arrivals = message.arrivals.unwrap_or_else(|error| {
             tracing::error!(message = message.id, "{error}");
-            self.count_failure(&error);
+            (self.count)(Metric::Failed);
             Vec::new()
         });
         (message.id, arrivals)
@@ -149,7 +149,7 @@ impl Function {
                     tracing::info!("arrived: {}", arrival.url);
                     if let Some(why) = refused {
                         tracing::error!("refused: {why}");
-                        self.count(Metric::Failed);
+                        (self.count)(Metric::Failed);
                     }
                     sources.insert(source);
                 }
@@ -172,11 +172,11 @@ impl Function {
             WorkedOff::Published(summary) => {
                 let (dataset, generation) = (&summary.dataset, summary.generation);
                 tracing::info!(dataset, generation, "published");
-                self.count(Metric::Published);
+                (self.count)(Metric::Published);
             }
             WorkedOff::Failed(source, why) => {
                 tracing::error!(source, "failed, and will not be tried again as it is: {why}");
-                self.count(Metric::Failed);
+                (self.count)(Metric::Failed);
             }
             WorkedOff::Waits(source, why) => tracing::warn!(source, "waits: {why}"),
         };
@@ -189,13 +189,5 @@ impl Function {
             Ok(client) => incoming::is_any_due(&client, sources).await.unwrap_or(true),
             Err(_) => true,
         }
-    }
-
-    fn count(&self, metric: Metric) {
-        metrics::write(std::io::stdout().lock(), &self.name, metric);
-    }
-
-    fn count_failure(&self, _: &EventError) {
-        self.count(Metric::Failed);
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod derivation;
 pub mod functions;
+pub mod incoming;
 pub mod mutation;
 pub mod serving;
 

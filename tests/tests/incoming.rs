@@ -1,0 +1,330 @@
+//! Files arrive in a bucket, in whatever order and however often, and become the catalog once.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
+mod stand;
+
+use std::time::Duration;
+
+use conformance::small_dataset;
+use local::testing::Database;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use stand::incoming::{Incoming, TIME, content, failed, files, message};
+use stand::load_into;
+
+/// Whether the record of an event tells of this file.
+fn is_of(file: &str, record: &Value) -> bool {
+    record["s3"]["object"]["key"].as_str().unwrap().ends_with(file)
+}
+
+/// What the hand-made dataset comes to when it is loaded from its folder.
+async fn undisturbed() -> String {
+    let loaded = load_into(Database::create().await.unwrap(), &small_dataset()).await;
+    content(&loaded.database).await
+}
+
+#[tokio::test]
+async fn the_last_file_to_arrive_publishes_what_a_load_from_a_folder_would() {
+    let incoming = Incoming::create().await;
+    let records = incoming.put_folder("spring", &small_dataset()).await;
+    for (nth, record) in records.iter().enumerate() {
+        assert_eq!(incoming.published().await, 0, "after {nth} files");
+        assert!(incoming.is_done(record).await);
+    }
+    assert_eq!(incoming.published().await, 1);
+    assert_eq!(content(&incoming.database).await, undisturbed().await);
+}
+
+#[tokio::test]
+async fn an_event_straight_from_s3_may_tell_of_all_files_at_once() {
+    let incoming = Incoming::create().await;
+    let records = incoming.put_folder("spring", &small_dataset()).await;
+    assert_eq!(incoming.handle(&json!({ "Records": records }), TIME).await, json!({}));
+    assert_eq!(incoming.published().await, 1);
+}
+
+#[tokio::test]
+async fn events_that_come_twice_and_at_once_publish_once() {
+    let incoming = Incoming::create().await;
+    let records = incoming.put_folder("spring", &small_dataset()).await;
+    let handling = records.iter().chain(&records).cloned().map(|record| {
+        let incoming = incoming.clone();
+        tokio::spawn(async move { incoming.is_done(&record).await })
+    });
+    for handled in handling.collect::<Vec<_>>() {
+        assert!(handled.await.unwrap());
+    }
+    for record in &records {
+        assert!(incoming.is_done(record).await, "and once more, much later");
+    }
+    assert_eq!(incoming.published().await, 1);
+    assert_eq!(incoming.number("select count(*) from etl.load").await, 1);
+}
+
+#[tokio::test]
+async fn files_that_arrive_in_any_order_make_the_same_catalog() {
+    let expected = undisturbed().await;
+    let incoming = Incoming::create().await;
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    for nth in 0..6 {
+        let mut records = incoming.put_folder(&format!("set-{nth}"), &small_dataset()).await;
+        random.shuffle(&mut records);
+        for record in &records {
+            assert!(incoming.is_done(record).await);
+        }
+        assert_eq!(incoming.published().await, nth + 1, "seed {seed}");
+        // cart.csv goes with the others only if it was there before the last of them.
+        let is_cart = is_of("cart.csv", records.last().unwrap());
+        let served = content(&incoming.database).await;
+        assert!(is_cart || served == expected, "seed {seed}: {served}");
+    }
+}
+
+#[tokio::test]
+async fn a_dataset_that_was_published_is_loaded_again_when_all_six_files_came_anew() {
+    let incoming = Incoming::create().await;
+    for record in incoming.put_folder("spring", &small_dataset()).await {
+        incoming.is_done(&record).await;
+    }
+    let mut again = incoming.put_folder("spring", &small_dataset()).await;
+    again.retain(|record| !is_of("cart.csv", &record));
+    let last = again.pop().unwrap();
+    for record in &again {
+        assert!(incoming.is_done(record).await);
+        assert_eq!(incoming.published().await, 1, "a mixture of old and new");
+    }
+    assert!(incoming.is_done(&last).await);
+    assert_eq!(incoming.published().await, 2);
+}
+
+#[tokio::test]
+async fn an_event_older_than_one_that_was_here_is_superseded() {
+    let incoming = Incoming::create().await;
+    let old = incoming.put("spring", "skus.csv", "id,styleId,size,quantity\n1,1,\"S\",1").await;
+    let new = incoming.put("spring", "skus.csv", "id,styleId,size,quantity\n1,1,\"S\",2").await;
+    assert!(incoming.is_done(&new).await);
+    let version = || incoming.text("select version from etl.incoming_file");
+    let recorded = version().await;
+    assert!(incoming.is_done(&old).await, "its object is another by now");
+    let mut lagging = new.clone();
+    lagging["s3"]["object"]["sequencer"] = "0000".into();
+    assert!(incoming.is_done(&lagging).await, "of this object, but told before");
+    assert_eq!(version().await, recorded);
+    assert_eq!(
+        incoming.text("select sequencer from etl.incoming_file").await,
+        new["s3"]["object"]["sequencer"]
+    );
+}
+
+#[tokio::test]
+async fn an_event_for_a_key_that_is_gone_is_nobody_s_fault() {
+    let incoming = Incoming::create().await;
+    let record = incoming.put("spring", "skus.csv", "id,styleId,size,quantity\n1,1,\"S\",1").await;
+    incoming.bucket.delete("incoming/spring/skus.csv").await;
+    assert!(incoming.is_done(&record).await);
+    assert_eq!(incoming.number("select count(*) from etl.incoming_file").await, 0);
+}
+
+#[tokio::test]
+async fn what_is_no_file_of_a_dataset_is_left_alone() {
+    let incoming = Incoming::create().await;
+    for key in
+        ["incoming/readme.txt", "incoming/spring/notes.txt", "incoming/spring/old/skus.csv", "skus.csv"]
+    {
+        incoming.bucket.put(key, "1,2,3").await;
+        assert!(incoming.is_done(&incoming.record(key).await).await, "{key}");
+    }
+    assert_eq!(incoming.number("select count(*) from etl.incoming").await, 0);
+}
+
+#[tokio::test]
+async fn a_file_that_can_never_be_loaded_is_refused_with_the_reason_and_one_that_can_takes_its_place() {
+    let incoming = Incoming::create().await;
+    let records = incoming.put_folder("spring", &small_dataset()).await;
+    let whole = std::fs::read(small_dataset().join("styles.csv")).unwrap();
+    for record in &records {
+        if !is_of("styles.csv", &record) {
+            assert!(incoming.is_done(record).await);
+        }
+    }
+    for (content, reason) in [
+        ("id;productId;name", "line 1 should be the header"),
+        ("", "has no rows"),
+        ("id,productId,name,sale_price,original_price,default_style\n", "has no rows"),
+    ] {
+        let record = incoming.put("spring", "styles.csv", content).await;
+        assert!(incoming.is_done(&record).await, "it would not be better next time");
+        let refused = incoming.text("select refused from etl.incoming_file where file = 'styles.csv'").await;
+        assert!(refused.contains(reason), "{refused}");
+        let status = etl::status::status(&incoming.database.config()).await.unwrap().to_string();
+        assert!(status.contains("styles.csv is refused") && status.contains(reason), "{status}");
+    }
+    assert_eq!((incoming.published().await, incoming.alarms()), (0, 3));
+    let record = incoming.put("spring", "styles.csv", whole).await;
+    assert!(incoming.is_done(&record).await);
+    assert_eq!(incoming.published().await, 1);
+}
+
+#[tokio::test]
+async fn a_load_that_fails_is_recorded_once_and_one_better_file_starts_it_again() {
+    let incoming = Incoming::of(Database::create().await.unwrap(), &[("MAX_REJECTS", "20")]).await;
+    let whole = std::fs::read(small_dataset().join("product.csv")).unwrap();
+    for record in incoming.put_folder("spring", &small_dataset()).await {
+        if !is_of("product.csv", &record) {
+            assert!(incoming.is_done(&record).await);
+        }
+    }
+    let broken = [&whole[..], "\nno,row".repeat(30).as_bytes()].concat();
+    let record = incoming.put("spring", "product.csv", broken).await;
+    assert!(incoming.is_done(&record).await && incoming.is_done(&record).await);
+    assert_eq!(incoming.number("select count(*) from etl.load").await, 1);
+    let reason = incoming.text("select reason from etl.load where step = 'failed'").await;
+    assert!(reason.contains("can't be loaded"), "{reason}");
+    let summary = incoming.bucket.get("rejects/spring/1.json").await.unwrap();
+    let summary: Value = serde_json::from_slice(&summary).unwrap();
+    assert_eq!((&summary["failure"], &summary["dataset"]), (&json!(reason), &json!("spring")));
+    let csv = incoming.bucket.get("rejects/spring/1.csv").await.unwrap();
+    assert!(String::from_utf8_lossy(&csv).contains("\"no,row\""), "{csv:?}");
+    assert_eq!((incoming.published().await, incoming.alarms()), (0, 1));
+
+    let record = incoming.put("spring", "product.csv", whole).await;
+    assert!(incoming.is_done(&record).await);
+    assert_eq!(incoming.published().await, 1);
+}
+
+#[tokio::test]
+async fn what_is_set_aside_is_written_beside_a_summary_of_it() {
+    let incoming = Incoming::create().await;
+    for record in incoming.put_folder("spring", &small_dataset()).await {
+        incoming.is_done(&record).await;
+    }
+    let from_folder = load_into(Database::create().await.unwrap(), &small_dataset()).await;
+    assert_eq!(incoming.bucket.get("rejects/spring/1.csv").await.unwrap(), from_folder.rejects);
+    let summary = incoming.bucket.get("rejects/spring/1.json").await.unwrap();
+    let summary: Value = serde_json::from_slice(&summary).unwrap();
+    assert_eq!(summary["source"], incoming.bucket.url("incoming/spring/"));
+    let rows: i64 =
+        summary["set_aside"].as_array().unwrap().iter().map(|reason| reason["rows"].as_i64().unwrap()).sum();
+    assert_eq!(rows, incoming.number("select count(*) from etl.reject").await);
+}
+
+#[tokio::test]
+async fn an_invocation_that_runs_out_of_time_hands_over_and_the_next_goes_on_at_its_commit() {
+    let few = [("COMMIT_BYTES", "20000")];
+    let incoming = Incoming::of(Database::create().await.unwrap(), &few).await;
+    let dir = tempfile::tempdir().unwrap();
+    let options = etl::generate::Options { scale: 0.002, seed: 3, older_copy: false };
+    etl::generate::generate(&options, dir.path(), |_| {}).unwrap();
+    let mut records = incoming.put_folder("spring", dir.path()).await;
+    let last = records.pop().unwrap();
+    for record in &records {
+        assert!(incoming.is_done(record).await);
+    }
+    let mut invocations = 1;
+    // Each may do a little: to begin with, what there is time for is not even the first commit.
+    let mut time = Duration::from_millis(1);
+    while let [_] = failed(&incoming.handle(&message("1", &last), time).await)[..] {
+        invocations += 1;
+        time *= 2;
+        assert_eq!(incoming.published().await, 0);
+    }
+    assert!(invocations > 3, "{invocations} invocations");
+    assert_eq!(incoming.published().await, 1);
+    assert_eq!(incoming.number("select count(*) from etl.load").await, 1, "one load, taken up");
+    let loaded = load_into(Database::create().await.unwrap(), dir.path()).await;
+    assert_eq!(content(&incoming.database).await, content(&loaded.database).await);
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_makes_the_message_come_again() {
+    let incoming = Incoming::of(Database::create().await.unwrap(), &[]).await;
+    let record = incoming.put("spring", "skus.csv", "id,styleId,size,quantity\n1,1,\"S\",1").await;
+    let mut away = vec![("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nothing")];
+    away.push(("REJECTS_URL", "s3://rejects/"));
+    let lookup =
+        |name: &str| away.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    let config = etl::function::Config::from_lookup(&lookup).unwrap();
+    let server = format!("http://{}", incoming.bucket.server());
+    let s3 = etl::s3::S3::of_server(&server, "x", "x").await;
+    let function = etl::function::Function::new(&config, s3, |_| {});
+    let reply = function.handle(&message("7", &record).to_string(), TIME).await.unwrap();
+    assert_eq!(failed(&reply), ["7"]);
+    let direct = json!({ "Records": [record] }).to_string();
+    assert!(function.handle(&direct, TIME).await.is_err(), "Lambda calls it again");
+}
+
+/// A manifest of files, with what is said of each.
+fn manifest(files: &[(String, Vec<u8>)], change: impl Fn(&str, &mut Value)) -> String {
+    let listed = files.iter().map(|(name, content)| {
+        let hash: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut file = json!({ "name": name, "size": content.len(), "sha256": hash });
+        change(name, &mut file);
+        file
+    });
+    json!({ "files": listed.collect::<Vec<_>>() }).to_string()
+}
+
+#[tokio::test]
+async fn a_manifest_says_which_files_complete_a_dataset() {
+    let incoming = Incoming::create().await;
+    let files = files(&small_dataset());
+    let record = incoming.put("spring", "manifest.json", manifest(&files, |_, _| {})).await;
+    assert!(incoming.is_done(&record).await);
+    let mut records = incoming.put_folder("spring", &small_dataset()).await;
+    let at = records.iter().position(|record| is_of("cart.csv", &record));
+    let cart = records.remove(at.unwrap());
+    incoming.bucket.delete("incoming/spring/cart.csv").await;
+    for record in &records {
+        assert!(incoming.is_done(record).await);
+    }
+    assert_eq!(incoming.published().await, 0, "the manifest lists cart.csv");
+    let reason = incoming.text("select reason from etl.incoming").await;
+    assert!(reason.contains("cart.csv missing"), "{reason}");
+    incoming
+        .bucket
+        .put("incoming/spring/cart.csv", std::fs::read(small_dataset().join("cart.csv")).unwrap())
+        .await;
+    assert!(incoming.is_done(&cart).await);
+    assert_eq!(incoming.published().await, 1);
+}
+
+#[tokio::test]
+async fn a_file_of_another_size_than_the_manifest_says_is_waited_for_and_one_of_other_content_fails() {
+    let incoming = Incoming::create().await;
+    let files = files(&small_dataset());
+    for record in incoming.put_folder("spring", &small_dataset()).await {
+        if is_of("cart.csv", &record) {
+            continue;
+        }
+        if is_of("styles.csv", &record) {
+            let longer = manifest(&files, |name, file| {
+                if name == "skus.csv" {
+                    file["size"] = 1.into()
+                }
+            });
+            incoming.is_done(&incoming.put("spring", "manifest.json", longer).await).await;
+        }
+        assert!(incoming.is_done(&record).await);
+    }
+    let cart = incoming.record("incoming/spring/cart.csv").await;
+    assert!(incoming.is_done(&cart).await);
+    assert_eq!(incoming.published().await, 0);
+    let reason = incoming.text("select reason from etl.incoming").await;
+    assert!(reason.contains("skus.csv has") && reason.contains("the manifest says 1"), "{reason}");
+
+    let other = manifest(&files, |name, file| {
+        if name == "skus.csv" {
+            file["sha256"] = "0".repeat(64).into()
+        }
+    });
+    assert!(incoming.is_done(&incoming.put("spring", "manifest.json", other).await).await);
+    let reason = incoming.text("select reason from etl.load where step = 'failed'").await;
+    assert!(reason.contains("skus.csv has the SHA-256"), "{reason}");
+    assert_eq!(incoming.published().await, 0);
+
+    let right = incoming.put("spring", "manifest.json", manifest(&files, |_, _| {})).await;
+    assert!(incoming.is_done(&right).await);
+    assert_eq!(incoming.published().await, 1);
+}

@@ -1,0 +1,175 @@
+//! A bucket in which files arrive, and the function that is told of them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use conformance::s3::Bucket;
+use etl::function::{Config, Function, Metric};
+use etl::s3::S3;
+use local::testing::Database;
+use serde_json::{Value, json};
+
+/// What an invocation is given: Lambda's most.
+pub const TIME: Duration = Duration::from_secs(900);
+
+/// A bucket, a database, and the function between them.
+#[derive(Clone)]
+pub struct Incoming {
+    pub bucket: Bucket,
+    pub database: Database,
+    pub function: Arc<Function>,
+    failures: Arc<AtomicU64>,
+    sequence: Arc<AtomicU64>,
+}
+
+impl Incoming {
+    /// With nothing in it.
+    pub async fn create() -> Self {
+        Self::of(Database::create().await.unwrap(), &[]).await
+    }
+
+    /// For this database, the function with these variables too.
+    pub async fn of(database: Database, further: &[(&str, &str)]) -> Self {
+        let bucket = Bucket::create().await;
+        let server = format!("http://{}", bucket.server());
+        let failures = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&failures);
+        let count = move |metric| {
+            if metric == Metric::Failed {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let function = Arc::new(function(&database, &bucket, &server, further, count).await);
+        Self { bucket, database, function, failures, sequence: Arc::default() }
+    }
+
+    /// Puts a file where it belongs, and answers with the record of an event that tells of it.
+    pub async fn put(&self, dataset: &str, file: &str, content: impl Into<bytes::Bytes>) -> Value {
+        let key = format!("incoming/{dataset}/{file}");
+        self.bucket.put(&key, content).await;
+        self.record(&key).await
+    }
+
+    /// Puts every CSV file of a folder, and answers with a record for each, in the order of their names.
+    pub async fn put_folder(&self, dataset: &str, folder: &Path) -> Vec<Value> {
+        let mut records = Vec::new();
+        for (name, content) in files(folder) {
+            records.push(self.put(dataset, &name, content).await);
+        }
+        records
+    }
+
+    /// The record of an event that tells of what is at a key now.
+    pub async fn record(&self, key: &str) -> Value {
+        let etag = self.bucket.etag(key).await.unwrap();
+        let sequencer = format!("{:016X}", self.sequence.fetch_add(1, Ordering::Relaxed) + 1);
+        json!({
+            "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+            "s3": {
+                "bucket": { "name": self.bucket.name() },
+                "object": { "key": key, "eTag": etag.trim_matches('"'), "sequencer": sequencer },
+            },
+        })
+    }
+
+    /// Has the function handle one record in one message; answers whether it is done with it.
+    pub async fn is_done(&self, record: &Value) -> bool {
+        failed(&self.handle(&message("1", record), TIME).await).is_empty()
+    }
+
+    /// Has the function handle an event.
+    pub async fn handle(&self, event: &Value, time: Duration) -> Value {
+        self.function.handle(&event.to_string(), time).await.unwrap()
+    }
+
+    /// What a query over one text answers.
+    pub async fn text(&self, select: &str) -> String {
+        self.database.connect().await.unwrap().query_one(select, &[]).await.unwrap().get(0)
+    }
+
+    /// What a query over one number answers.
+    pub async fn number(&self, select: &str) -> i64 {
+        self.database.connect().await.unwrap().query_one(select, &[]).await.unwrap().get(0)
+    }
+
+    /// How often an alarm would have gone off so far.
+    pub fn alarms(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// How many catalogs were published so far.
+    pub async fn published(&self) -> i64 {
+        self.number("select count(*) from etl.publication").await
+    }
+}
+
+/// The CSV files of a folder with their contents, in the order of their names.
+pub fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let paths = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let csv = paths.filter(|path| path.extension().is_some_and(|extension| extension == "csv"));
+    let read = |path: std::path::PathBuf| {
+        (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(path).unwrap())
+    };
+    let mut files: Vec<_> = csv.map(read).collect();
+    files.sort();
+    files
+}
+
+/// The function for a database and a bucket, which it reaches by way of `server`.
+pub async fn function(
+    database: &Database,
+    bucket: &Bucket,
+    server: &str,
+    further: &[(&str, &str)],
+    count: impl Fn(Metric) + Send + Sync + 'static,
+) -> Function {
+    let mut variables =
+        vec![("DATABASE_URL".to_owned(), database.url()), ("REJECTS_URL".to_owned(), bucket.url("rejects/"))];
+    variables.extend(further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    let lookup =
+        |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let config = Config::from_lookup(&lookup).unwrap();
+    Function::new(&config, S3::of_server(server, "x", "x").await, count)
+}
+
+/// An event of SQS with one message, which wraps an event with one record.
+pub fn message(id: &str, record: &Value) -> Value {
+    let body = json!({ "Records": [record] }).to_string();
+    json!({ "Records": [{ "eventSource": "aws:sqs", "messageId": id, "body": body }] })
+}
+
+/// The messages that are to come again.
+pub fn failed(reply: &Value) -> Vec<&str> {
+    let failures = reply["batchItemFailures"].as_array().unwrap();
+    failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap()).collect()
+}
+
+/// Everything that a published catalog holds, and what was set aside for it, but for its generation: equal texts are
+/// equal catalogs.
+pub async fn content(database: &Database) -> String {
+    let client = database.connect().await.unwrap();
+    let mut content = String::new();
+    for (table, order) in [
+        ("products", "id"),
+        ("features", "id"),
+        ("styles", "id"),
+        ("photos", "id"),
+        ("skus", "id"),
+        ("related", "id"),
+        ("cart", "id"),
+        ("documents", "product_id"),
+    ] {
+        let select = format!(
+            "select coalesce(string_agg((to_jsonb(t) - 'generation')::text, e'\\n' order by {order}), '')
+             from catalog.{table} as t"
+        );
+        let rows: String = client.query_one(&select, &[]).await.unwrap().get(0);
+        content += &format!("{table}\n{rows}\n");
+    }
+    let rejects = "select coalesce(string_agg((to_jsonb(t) - 'generation')::text, e'\\n' order by file, byte_offset), '')
+                   from etl.reject as t where generation = (select generation from catalog.documents limit 1)";
+    let rejects: String = client.query_one(rejects, &[]).await.unwrap().get(0);
+    content + "rejects\n" + &rejects
+}
