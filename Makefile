@@ -1,7 +1,7 @@
 # `make` alone lists the verbs. Where a verb takes settings, its line of help shows them with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench generate load tools template watch invoke environment package \
+.PHONY: help run build test test-faults lint bench generate load tools template s3 watch invoke environment package \
 	ready-to-deploy deploy
 
 SCALE ?= 0.01
@@ -12,6 +12,7 @@ ROUNDS ?= 3
 FN ?= get-product
 EVENT ?= events/$(FN).json
 PORT ?= 9000
+S3_PORT ?= 9001
 ENVIRONMENT ?= dev
 
 # Always the whole workspace: a build of one package would choose other features and compile libraries twice.
@@ -42,6 +43,11 @@ test: template $(TOOLS) ## run every test, on a private Postgres
 	@scripts/install.sh postgres
 	cargo build --workspace
 	$(LOCAL) exec -- cargo test --workspace
+
+test-faults: tools ## run the long tests of what can go wrong with a load: kills, a database and an S3 that fail
+	@scripts/install.sh postgres
+	cargo build --workspace
+	$(LOCAL) exec -- cargo test --package conformance --features faults --test 'faults_*'
 
 lint: ## formatting, clippy and docs, with warnings denied
 	cargo fmt --all --check
@@ -76,6 +82,15 @@ template: $(TOOLS) ## check template.yaml
 	cfn-lint template.yaml
 	sam validate --lint
 
+s3: $(TOOLS) ## serve an S3 for the function etl on 127.0.0.1:9001 (S3_PORT=…), with a set in it: DIR=data; Ctrl-C stops it
+	@[ -r $(DIR)/product.csv ] || $(MAKE) --no-print-directory generate
+	@exec $(VENV)/bin/python scripts/s3.py $(S3_PORT) $(DIR)
+
+# What the function etl is told where nothing else is said: the S3 of a `make s3`.
+S3_OR_LAPTOP := AWS_REGION=$${AWS_REGION:-us-east-1} AWS_ENDPOINT_URL=$${AWS_ENDPOINT_URL:-http://127.0.0.1:$(S3_PORT)} \
+	AWS_ACCESS_KEY_ID=$${AWS_ACCESS_KEY_ID:-x} AWS_SECRET_ACCESS_KEY=$${AWS_SECRET_ACCESS_KEY:-x} \
+	REJECTS_URL=$${REJECTS_URL:-s3://atelier-rejects/}
+
 watch: $(TOOLS) ## serve all functions as Lambda does, on 127.0.0.1:9000 (PORT=…), on the database of a `make run`
 	@cargo build --workspace
 	@python3 -c 'import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); \
@@ -83,7 +98,7 @@ watch: $(TOOLS) ## serve all functions as Lambda does, on 127.0.0.1:9000 (PORT=�
 		{ echo "127.0.0.1:$(PORT) is taken; PORT=<another> make watch" >&2; exit 1; }
 	@[ -n "$$DATABASE_URL" ] || target/debug/atelier-etl status --database-url "$$($(LOCAL) url)" >/dev/null || \
 		{ echo "there is no database: start \`make run\` in another terminal, or set DATABASE_URL" >&2; exit 1; }
-	DATABASE_URL=$${DATABASE_URL:-$$($(LOCAL) url)} \
+	$(S3_OR_LAPTOP) DATABASE_URL=$${DATABASE_URL:-$$($(LOCAL) url)} \
 		cargo lambda watch --disable-cors --invoke-address 127.0.0.1 --invoke-port $(PORT)
 
 invoke: $(TOOLS) ## send an event to a function of a `make watch`: FN=get-product EVENT=events/get-product.json

@@ -14,11 +14,13 @@ use aws_lambda_events::s3::S3Event;
 use aws_lambda_events::sqs::SqsEvent;
 use bytes::Bytes;
 use conformance::lambda::{Outcome, response};
-use conformance::{Transport as _, golden};
+use conformance::s3::Bucket;
+use conformance::{Transport as _, golden, small_dataset};
 use http::Request;
 use local::{Guarded, Watch};
 use serde_json::Value;
 use stand::functions::names;
+use stand::incoming::files;
 use stand::serving::Socket;
 use stand::{root, small};
 use tokio::net::TcpStream;
@@ -27,17 +29,11 @@ use tokio::net::TcpStream;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What each file in `events/` is answered, and whether by what `golden` has for the path behind it.
-const ANSWERS: [(&str, u16, Option<&str>); 47] = [
+const ANSWERS: [(&str, u16, Option<&str>); 42] = [
     ("add-to-cart-anonymous", 201, None),
     ("add-to-cart-base64", 201, None),
     ("add-to-cart-url", 201, None),
     ("add-to-cart", 201, None),
-    // No function takes these yet, and one that serves an endpoint says so.
-    ("etl-s3-encoded-key", 400, None),
-    ("etl-s3-test", 400, None),
-    ("etl-s3", 400, None),
-    ("etl-sqs-test", 400, None),
-    ("etl-sqs", 400, None),
     ("get-cart-cookie", 200, None),
     ("get-cart-not-allowed", 405, None),
     ("get-cart-url", 200, None),
@@ -78,6 +74,23 @@ const ANSWERS: [(&str, u16, Option<&str>); 47] = [
     ("not-found", 404, None),
 ];
 
+/// What the function etl answers to each of its events: its reply, or the beginning of its error. But for the first, they
+/// tell of objects that are others by now, or of nothing.
+const LOADS: [(&str, &str); 12] = [
+    ("etl", "{}"),
+    ("etl-s3", "{}"),
+    ("etl-s3-encoded-key", "{}"),
+    ("etl-s3-many", "{}"),
+    ("etl-s3-removed", "{}"),
+    ("etl-s3-test", "{}"),
+    ("etl-sqs", r#"{"batchItemFailures":[]}"#),
+    ("etl-sqs-many", r#"{"batchItemFailures":[]}"#),
+    ("etl-sqs-test", r#"{"batchItemFailures":[]}"#),
+    ("etl-hostile-not-json-body", r#"{"batchItemFailures":[]}"#),
+    ("etl-hostile-no-key", "expected an event of S3, or of SQS with such events: missing field `key`"),
+    ("etl-hostile-other-source", "an event of \"aws:dynamodb\": expected aws:s3, or aws:sqs"),
+];
+
 /// A command of cargo-lambda, which `make tools` installs into `.venv`.
 fn cargo_lambda(arguments: &[&str]) -> Command {
     let mut command = Command::new("cargo-lambda");
@@ -92,11 +105,12 @@ struct Watching {
 }
 
 impl Watching {
-    async fn start() -> Self {
+    async fn start(bucket: &Bucket) -> Self {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut command = cargo_lambda(&["watch", "--disable-cors", "--ignore-changes"]);
         command.args(["--invoke-address", "127.0.0.1", "--invoke-port", &address.port().to_string()]);
-        command.env("DATABASE_URL", small().await.database.host_url());
+        command.env("DATABASE_URL", small().await.database.url());
+        command.envs(bucket.variables()).env("REJECTS_URL", bucket.url("rejects/"));
         let log = tempfile::tempfile().unwrap();
         let watch = Watch { stop_with: "TERM", remove: None, account: None };
         let mut emulator = Guarded::spawn(&command, watch, Some(log)).unwrap();
@@ -113,12 +127,16 @@ impl Watching {
 
     /// What `cargo lambda invoke` prints.
     async fn invoke(&self, function: &str, event: &str) -> Outcome {
+        let output = self.run(function, event).await;
+        assert!(output.status.success(), "{event}: {}", String::from_utf8_lossy(&output.stderr));
+        Outcome::Reply(output.stdout.into())
+    }
+
+    async fn run(&self, function: &str, event: &str) -> std::process::Output {
         let file = format!("events/{event}.json");
         let mut command = cargo_lambda(&["invoke", function, "--data-file", &file]);
         command.args(["--invoke-address", "127.0.0.1", "--invoke-port", &self.address.port().to_string()]);
-        let output = tokio::process::Command::from(command).output().await.unwrap();
-        assert!(output.status.success(), "{event}: {}", String::from_utf8_lossy(&output.stderr));
-        Outcome::Reply(output.stdout.into())
+        tokio::process::Command::from(command).output().await.unwrap()
     }
 }
 
@@ -130,12 +148,20 @@ fn function_of(event: &str) -> &str {
 
 #[tokio::test]
 async fn every_file_in_events_can_be_invoked_and_every_path_be_asked_for() {
-    let watching = Watching::start().await;
+    let bucket = Bucket::named("atelier-datasets").await;
+    for (file, content) in files(&small_dataset()) {
+        bucket.put(&format!("incoming/spring/{file}"), content).await;
+    }
+    let watching = Watching::start(&bucket).await;
+    every_event_for_the_load_can_be_invoked(&watching).await;
     let mut expected: BTreeMap<&str, (u16, Option<&str>)> =
         ANSWERS.into_iter().map(|(event, status, path)| (event, (status, path))).collect();
     for file in std::fs::read_dir(root().join("events")).unwrap() {
         let file = file.unwrap().file_name().into_string().unwrap();
         let event = file.strip_suffix(".json").unwrap();
+        if LOADS.iter().any(|(load, _)| *load == event) {
+            continue;
+        }
         let (status, path) = expected.remove(event).unwrap_or_else(|| panic!("what is {event} answered?"));
         let outcome = watching.invoke(function_of(event), event).await;
         let answer = response(&outcome);
@@ -150,6 +176,24 @@ async fn every_file_in_events_can_be_invoked_and_every_path_be_asked_for() {
     assert!(expected.is_empty(), "there is no event for {expected:?}");
     every_path_has_its_function(Socket(watching.address)).await;
     watching.emulator.stop().await.unwrap();
+}
+
+async fn every_event_for_the_load_can_be_invoked(watching: &Watching) {
+    let client = small().await.database.connect().await.unwrap();
+    let published = async || -> i64 {
+        client.query_one("select count(*) from etl.publication", &[]).await.unwrap().get(0)
+    };
+    let before = published().await;
+    for (event, answer) in LOADS {
+        let output = watching.run("etl", event).await;
+        if output.status.success() {
+            assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), answer, "{event}");
+        } else {
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(event.contains("hostile") && error.contains(answer), "{event}: {error}");
+        }
+    }
+    assert_eq!(published().await, before + 1, "the first event tells of a whole dataset");
 }
 
 async fn every_path_has_its_function(watching: Socket) {

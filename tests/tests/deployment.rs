@@ -10,15 +10,13 @@ use std::path::Path;
 use std::process::Command;
 
 use conformance::lambda::Route;
+use etl::function::INCOMING_PREFIX;
 use serde_json::Value;
 use shared::Endpoint;
 use shared::endpoint::Method;
 use stand::functions::{endpoints, names};
 use stand::root;
 use yaml_rust2::{Yaml, YamlLoader};
-
-/// What the loader takes for its prefix if INCOMING_PREFIX names no other.
-const INCOMING_PREFIX: &str = "incoming/";
 
 /// Every library that does not belong into a function, whatever brings it: the ETL's and the host's, a second stack of
 /// HTTP or cryptography, and what only programs for a terminal need.

@@ -11,6 +11,9 @@ use crate::s3::{S3, Url};
 /// What this module's documentation says of each variable, for `--help`.
 pub const VARIABLES: &str = include_str!("config.md");
 
+/// What the keys of datasets begin with, if nothing else is said.
+pub const INCOMING_PREFIX: &str = "incoming/";
+
 /// How many bytes of a file are committed at a time, if nothing else is said.
 const COMMIT_BYTES: u64 = 256 << 20;
 
@@ -82,7 +85,7 @@ impl Config {
         let rejects = rejects.ok_or(ConfigError::Missing { variable: "REJECTS_URL", expected: place })?;
         let prefix = |text: &str| (text.ends_with('/') && !text.starts_with('/')).then(|| text.to_owned());
         let incoming = own.parsed("INCOMING_PREFIX", "a prefix of keys, a slash at its end", prefix)?;
-        let incoming = incoming.unwrap_or_else(|| "incoming/".to_owned());
+        let incoming = incoming.unwrap_or_else(|| INCOMING_PREFIX.to_owned());
         if rejects.key.starts_with(&incoming) {
             let expected = "a place that is not under INCOMING_PREFIX";
             return Err(ConfigError::Wrong { variable: "REJECTS_URL", value: rejects.to_string(), expected });
@@ -152,7 +155,7 @@ mod tests {
     #[test]
     fn what_is_not_set_has_its_default() {
         let config = config(&[]).unwrap();
-        assert_eq!((config.incoming.as_str(), config.commit_bytes), ("incoming/", 268_435_456));
+        assert_eq!((config.incoming.as_str(), config.commit_bytes), (INCOMING_PREFIX, 268_435_456));
         assert_eq!((config.workers, config.range_bytes), (2, WHOLE_FILES));
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use shared::database::Address;
 use tokio_postgres::Client;
 
-pub use config::{Config, ConfigError, VARIABLES};
+pub use config::{Config, ConfigError, INCOMING_PREFIX, VARIABLES};
 pub use event::EventError;
 pub use metrics::Metric;
 

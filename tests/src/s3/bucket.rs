@@ -34,7 +34,12 @@ pub struct Object {
 impl Bucket {
     /// Makes an empty one, and starts moto if this is the first.
     pub async fn create() -> Self {
-        let bucket = Self { server: moto::address().await, name: format!("test-{:016x}", fastrand::u64(..)) };
+        Self::named(&format!("test-{:016x}", fastrand::u64(..))).await
+    }
+
+    /// The same, with a name that is given: one test of a process can have it.
+    pub async fn named(name: &str) -> Self {
+        let bucket = Self { server: moto::address().await, name: name.to_owned() };
         let body = format!(
             "<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
         );
