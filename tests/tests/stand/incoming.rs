@@ -117,7 +117,7 @@ pub fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// The function for a database and a bucket, which it reaches by way of `server`.
+/// The function for a database, by its own login, and a bucket, which it reaches by way of `server`.
 pub async fn function(
     database: &Database,
     bucket: &Bucket,
@@ -125,8 +125,10 @@ pub async fn function(
     further: &[(&str, &str)],
     count: impl Fn(Metric) + Send + Sync + 'static,
 ) -> Function {
-    let mut variables =
-        vec![("DATABASE_URL".to_owned(), database.url()), ("REJECTS_URL".to_owned(), bucket.url("rejects/"))];
+    let mut variables = vec![
+        ("DATABASE_URL".to_owned(), database.function_url("etl").await.unwrap()),
+        ("REJECTS_URL".to_owned(), bucket.url("rejects/")),
+    ];
     variables.extend(further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     let lookup =
         |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
