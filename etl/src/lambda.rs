@@ -1,15 +1,12 @@
 //! `etl`: the loader as a function for AWS Lambda, which events of S3 call, by way of a queue.
 
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use etl::function::{Config, Function, Metric, VARIABLES};
 use etl::s3::S3;
-use lambda_runtime::{Context, Error, LambdaEvent, service_fn};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
-
-/// A deadline before this many milliseconds since 1970 is none: `cargo lambda watch` says ten minutes.
-const EARLIEST_DEADLINE_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// How long an invocation may take where none is told: the longest that Lambda allows.
 const NO_DEADLINE: Duration = Duration::from_secs(900);
@@ -43,18 +40,11 @@ fn run() -> Result<(), Error> {
         let handler = |event: LambdaEvent<Box<RawValue>>| {
             let function = &function;
             async move {
-                let answer = function.handle(event.payload.get(), time_left(&event.context)).await;
+                let time = lambda::time_left(&event.context).unwrap_or(NO_DEADLINE);
+                let answer = function.handle(event.payload.get(), time).await;
                 answer.inspect_err(|error| tracing::error!("{error}")).map_err(Error::from)
             }
         };
         lambda_runtime::run(service_fn(handler)).await
     })
-}
-
-/// How long an invocation may still take.
-fn time_left(context: &Context) -> Duration {
-    if context.deadline < EARLIEST_DEADLINE_MS {
-        return NO_DEADLINE;
-    }
-    context.deadline().duration_since(SystemTime::now()).unwrap_or_default()
 }

@@ -193,7 +193,8 @@ impl Function {
                 shared::refuse(endpoint.as_slice(), request.into_parts().0, problem)
             }
             (None, Some(service)) => {
-                let within = service.request_timeout.min(time_left(context));
+                let left = time_left(context).map_or(Duration::MAX, |left| left.saturating_sub(MARGIN));
+                let within = service.request_timeout.min(left);
                 shared::answer(&service.app, &[service.endpoint], request, within).await
             }
             (None, None) => shared::answer_without_endpoint(request),
@@ -212,10 +213,8 @@ impl Function {
     }
 }
 
-/// How long an invocation may still take.
-fn time_left(context: &Context) -> Duration {
-    if context.deadline < EARLIEST_DEADLINE_MS {
-        return Duration::MAX;
-    }
-    context.deadline().duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(MARGIN)
+/// How long an invocation may still take; none if it is not told.
+pub fn time_left(context: &Context) -> Option<Duration> {
+    let is_told = context.deadline >= EARLIEST_DEADLINE_MS;
+    is_told.then(|| context.deadline().duration_since(SystemTime::now()).unwrap_or_default())
 }
