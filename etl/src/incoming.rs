@@ -12,6 +12,7 @@
 //! lists. One that was published is loaded again when all six have arrived anew; one that failed, when one has.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use shared::database::Address;
 use tokio_postgres::Client;
@@ -22,6 +23,9 @@ use crate::record::{self, signed, unsigned};
 use crate::s3::{Object, S3, S3Error, Url};
 use crate::source::{Dataset, MANIFEST, SourceError, SourceFile, check_name};
 use crate::table::{TABLES, Table};
+
+/// How long the connections of a load may take to close after it.
+const LEAVING: Duration = Duration::from_secs(10);
 
 /// An object that an event tells of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,7 +229,7 @@ pub async fn work_off(
     let mut client = database::connect(address).await?;
     load::lock(&client, options).await?;
     let done = work_off_locked(&mut client, address, s3, options, tell).await;
-    let unlocked = record::unlock_loader(&client).await;
+    let unlocked = record::unlock_loader(&client, Instant::now() + LEAVING).await;
     done?;
     Ok(unlocked?)
 }

@@ -115,9 +115,11 @@ pub async fn lock_loader(client: &Client, until: Option<Instant>, on_wait: impl 
     Ok(lock(client, LOADER_LOCK, until, on_wait).await? && wait_for_work(client, until).await?)
 }
 
-/// Gives the loader's lock back, when nothing works for this loader any more: a process that is frozen would keep it.
-pub async fn unlock_loader(client: &Client) -> Result<()> {
-    wait_for_work(client, None).await?;
+/// Gives the loader's lock back: a process that is frozen would keep it. Until all connections on which this loader
+/// worked are closed, the same holds for the lock that they share; but a statement that was given up may take its time,
+/// so they are not waited for beyond `until`.
+pub async fn unlock_loader(client: &Client, until: Instant) -> Result<()> {
+    wait_for_work(client, Some(until)).await?;
     client.execute("select pg_advisory_unlock($1)", &[&LOADER_LOCK]).await?;
     Ok(())
 }

@@ -312,10 +312,9 @@ impl RowReader {
                     gave_up = self.options.limit.is_hopeless(&(self.before + counts), remaining);
                 }
             }
-            if gave_up || encoder.collected() >= CHUNK || waiting.rejects_bytes >= REJECTS_HELD {
-                let is_enough = gave_up
-                    || part.byte_offset - from >= self.options.commit_bytes
-                    || self.options.is_out_of_time();
+            let is_enough = gave_up || part.byte_offset - from >= self.options.commit_bytes;
+            if is_enough || encoder.collected() >= CHUNK || waiting.rejects_bytes >= REJECTS_HELD {
+                let is_enough = is_enough || self.options.is_out_of_time();
                 let batch = waiting.batch(&mut encoder, part.byte_offset, is_enough);
                 if batches.blocking_send(batch).is_err() || is_enough {
                     break;
