@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use conformance::lambda::{Function, Source, response};
+use conformance::lambda::{self, Function, response};
 use http::Request;
 use local::{HOST_LOGIN, Settings, create_host_login, program};
 
-use crate::load::load;
-use crate::read::free_port;
+use crate::load::{Source, load};
+use crate::server::free_port;
 use crate::stage::{CATALOG, Stage, memory_kib};
 use crate::{Options, median};
 
@@ -50,7 +50,7 @@ pub(crate) async fn measure(options: &Options) -> Result<()> {
     let settings =
         settings.and("ssl", "on").and_file("ssl_cert_file", &trusted).and_file("ssl_key_file", key);
     let mut stage = Stage::set(&options.dir, SCALE, &settings).await?;
-    load(&mut stage, Stdio::null()).await?;
+    load(&mut stage, Source::Disk, Stdio::null()).await?;
     create_host_login(&stage.address().connect(CATALOG).await?).await?;
     let ca_file = stage.scratch().join("ca.pem");
     std::fs::write(&ca_file, trusted).context("cannot write the certificate")?;
@@ -117,7 +117,7 @@ async fn answer(function: &Function, name: &str, path: &str, nth: u32) -> Result
     } else {
         Request::get(path).header("authorization", owner).header("accept-encoding", "gzip").body(Bytes::new())
     };
-    let outcome = function.invoke(Source::Url.event(&request?).to_string()).await;
+    let outcome = function.invoke(lambda::Source::Url.event(&request?).to_string()).await;
     let status = response(&outcome).status().as_u16();
     let expected = if path == REFUSED || path == "/nothing" { 400..=404 } else { 200..=201 };
     ensure!(expected.contains(&status), "{name} answered {path} with {status}: {outcome:?}");

@@ -1,5 +1,8 @@
 //! The loader, all four steps of it, against psql's `\copy` of the six large files into bare tables.
 //!
+//! The loader can read them from a stand-in for S3 on the same machine too: what that costs beyond reading them from
+//! disk is the loader's client and the stand-in's own work, which is told.
+//!
 //! The plain copy checks nothing, has no index, keeps no order and swallows lines after a missing quote: it is the
 //! least that gets the bytes into Postgres. Each of its tables is made in the transaction that fills it, as the
 //! loader's are, so that neither side writes a log of its rows.
@@ -13,6 +16,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::median;
+use crate::s3::StandIn;
 use crate::stage::{CATALOG, Stage, memory_kib, psql, succeed};
 
 const RAW: &str = "raw_copy";
@@ -27,30 +31,60 @@ const TABLES: [(&str, &str); 6] = [
     ("related", "id int, current_product_id int, related_product_id int"),
 ];
 
-/// Runs both in turn and prints what they took, `load_vs_raw_copy` last.
-pub(crate) async fn measure(stage: &mut Stage, rounds: u32) -> Result<()> {
-    let (mut raw, mut loads, mut memory) = (Vec::new(), Vec::new(), Vec::new());
+/// Where the loader reads the set from.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// The folder that it was generated in.
+    Disk,
+    /// The same files in a bucket.
+    S3(&'a StandIn),
+}
+
+/// Runs all in turn and prints what they took, `load_vs_raw_copy` last. From S3 too, if there is one.
+pub(crate) async fn measure(stage: &mut Stage, rounds: u32, s3: Option<&StandIn>) -> Result<()> {
+    let (mut raw, mut disk, mut from_s3) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut memory, mut memory_s3, mut share) = (None, None, Vec::new());
     for round in 1..=rounds {
         stage.empty_database(RAW).await?;
-        raw.push(raw_copy(stage).await?);
+        let copied = raw_copy(stage).await?;
+        raw.push(copied);
         // Away with it before the other side begins: the disk need not hold both.
         stage.address().connect("postgres").await?.batch_execute(&format!("drop database {RAW}")).await?;
-        let (seconds, peak) = load(stage, Stdio::null()).await?;
-        loads.push(seconds);
-        memory.extend(peak);
-        println!("round {round}: raw copy {:.2} s, load {seconds:.2} s", raw.last().unwrap_or(&f64::NAN));
+        let (seconds, peak) = load(stage, Source::Disk, Stdio::null()).await?;
+        disk.push(seconds);
+        memory = memory.max(peak);
+        let mut line = format!("round {round}: raw copy {copied:.2} s, load {seconds:.2} s");
+        if let Some(s3) = s3 {
+            let before = s3.cpu_seconds()?;
+            let (seconds, peak) = load(stage, Source::S3(s3), Stdio::null()).await?;
+            let spent = s3.cpu_seconds()? - before;
+            from_s3.push(seconds);
+            share.push(spent);
+            memory_s3 = memory_s3.max(peak);
+            line +=
+                &format!(", load from S3 {seconds:.2} s (the stand-in's processor time in it {spent:.2} s)");
+        }
+        println!("{line}");
     }
-    let (raw, load) = (median(&raw), median(&loads));
-    println!("medians: raw copy {raw:.2} s, load {load:.2} s");
-    if let Some(peak) = memory.iter().max() {
+    let (raw, disk) = (median(&raw), median(&disk));
+    println!("medians: raw copy {raw:.2} s, load {disk:.2} s");
+    if s3.is_some() {
+        let (load, share) = (median(&from_s3), median(&share));
+        println!("medians: load from S3 {load:.2} s, the stand-in's processor time {share:.2} s");
+        if let Some(peak) = memory_s3 {
+            println!("s3_load_peak_memory_mib: {}", peak / 1024);
+        }
+        println!("s3_load_vs_raw_copy: {:.2}", load / raw);
+    }
+    if let Some(peak) = memory {
         println!("load_peak_memory_mib: {}", peak / 1024);
     }
-    println!("load_vs_raw_copy: {:.2}", load / raw);
+    println!("load_vs_raw_copy: {:.2}", disk / raw);
     Ok(())
 }
 
 /// Loads the set into a new database; answers with seconds and, where `/proc` tells, the peak memory in KiB.
-pub(crate) async fn load(stage: &mut Stage, output: Stdio) -> Result<(f64, Option<u64>)> {
+pub(crate) async fn load(stage: &mut Stage, source: Source<'_>, output: Stdio) -> Result<(f64, Option<u64>)> {
     stage.empty_database(CATALOG).await?;
     let url = stage.catalog_url();
     succeed(
@@ -58,17 +92,16 @@ pub(crate) async fn load(stage: &mut Stage, output: Stdio) -> Result<(f64, Optio
     )
     .await?;
     stage.address().connect("postgres").await?.batch_execute("checkpoint").await?;
+    let mut command = Command::new(program("atelier-etl")?);
+    command.arg("load");
+    match source {
+        Source::Disk => command.arg(stage.files()),
+        Source::S3(s3) => command.arg(s3.url()).envs(s3.variables()),
+    };
+    command.args(["--dataset", "bench", "--rejects"]).arg(stage.scratch().join("rejects.csv"));
+    command.env("DATABASE_URL", &url).stdout(output).kill_on_drop(true);
     let since = Instant::now();
-    let mut loader = Command::new(program("atelier-etl")?)
-        .arg("load")
-        .arg(stage.files())
-        .args(["--dataset", "bench", "--rejects"])
-        .arg(stage.scratch().join("rejects.csv"))
-        .env("DATABASE_URL", &url)
-        .stdout(output)
-        .kill_on_drop(true)
-        .spawn()
-        .context("cannot run atelier-etl")?;
+    let mut loader = command.spawn().context("cannot run atelier-etl")?;
     let pid = loader.id().unwrap_or_default();
     let mut peak = None;
     let status = loop {

@@ -7,6 +7,9 @@ mod functions;
 mod hello;
 mod load;
 mod read;
+mod s3;
+mod scale;
+mod server;
 mod stage;
 
 use std::net::SocketAddr;
@@ -29,12 +32,20 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// `atelier-etl load` against a plain \copy of the same files: load_vs_raw_copy
-    Load(Options),
+    Load {
+        #[command(flatten)]
+        options: Options,
+        /// Where the loader reads them; s3 is beside disk, from a stand-in on this machine: s3_load_vs_raw_copy
+        #[arg(long, value_enum, default_value_t = From::Disk)]
+        from: From,
+    },
     /// `atelier-host` against a server with a fixed answer: read_vs_hello
     Read(Options),
     /// Each Lambda function: its size, its first answer, its speed and its memory
     Functions(Options),
-    /// All three, the first two on one generated set
+    /// How a load grows with the set, as a table in Markdown
+    Scale(scale::Options),
+    /// The first three, the first two on one generated set
     All(Options),
     /// Answer every request with the same bytes: the other side of `read`
     #[command(hide = true)]
@@ -44,6 +55,26 @@ enum Verb {
         #[arg(long)]
         listen: SocketAddr,
     },
+    /// Answer as S3 does, with a folder's files as the objects of every bucket
+    #[command(hide = true)]
+    S3 {
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum From {
+    Disk,
+    S3,
+}
+
+/// What is measured on one stage.
+struct Wanted {
+    load: Option<From>,
+    read: bool,
 }
 
 /// How large and how long.
@@ -67,10 +98,12 @@ struct Options {
 async fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Hello { bytes, listen } => hello::serve(listen, bytes).await,
-        Verb::Load(options) => measure(&options, true, false).await,
-        Verb::Read(options) => measure(&options, false, true).await,
+        Verb::S3 { dir, listen } => s3::serve(listen, dir).await,
+        Verb::Load { options, from } => measure(&options, Wanted { load: Some(from), read: false }).await,
+        Verb::Read(options) => measure(&options, Wanted { load: None, read: true }).await,
         Verb::Functions(options) => functions::measure(&options).await,
-        Verb::All(options) => match measure(&options, true, true).await {
+        Verb::Scale(options) => scale::measure(&options).await,
+        Verb::All(options) => match measure(&options, Wanted { load: Some(From::Disk), read: true }).await {
             Ok(()) => functions::measure(&options).await,
             failed => failed,
         },
@@ -84,13 +117,17 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn measure(options: &Options, load: bool, read: bool) -> anyhow::Result<()> {
+async fn measure(options: &Options, wanted: Wanted) -> anyhow::Result<()> {
     let mut stage = Stage::set(&options.dir, options.scale, &Settings::durable()).await?;
     let done = async {
-        if load {
-            load::measure(&mut stage, options.rounds).await?;
+        if let Some(from) = wanted.load {
+            let s3 = if from == From::S3 { Some(s3::StandIn::start(&stage).await?) } else { None };
+            load::measure(&mut stage, options.rounds, s3.as_ref()).await?;
+            if let Some(s3) = s3 {
+                s3.stop().await?;
+            }
         }
-        if read {
+        if wanted.read {
             read::measure(&mut stage, options).await?;
         }
         Ok(())

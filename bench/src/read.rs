@@ -3,19 +3,18 @@
 //! The fixed body has the average size of what the host really sends, so both move the same bytes; what is measured
 //! is all that the host does beyond that: routing, a read of Postgres, headers.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command as StdCommand, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use local::{Guarded, HOST_LOGIN, Watch, create_host_login, program};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use local::{HOST_LOGIN, create_host_login, program};
 use tokio::process::Command;
 
+use crate::load::{Source, load};
+use crate::server::{Server, ask, free_port};
 use crate::stage::{CATALOG, Stage};
-use crate::{Options, load, median};
+use crate::{Options, median};
 
 const SCRIPT: &str = include_str!("../wrk.lua");
 const CONNECTIONS: &str = "64";
@@ -25,7 +24,7 @@ const SAMPLE: u32 = 2_000;
 /// Runs both in turn, without gzip and with it, and prints the lower ratio last.
 pub(crate) async fn measure(stage: &mut Stage, options: &Options) -> Result<()> {
     if !stage.loaded {
-        load::load(stage, Stdio::inherit()).await?;
+        load(stage, Source::Disk, Stdio::inherit()).await?;
     }
     let client = stage.address().connect(CATALOG).await?;
     create_host_login(&client).await?;
@@ -85,32 +84,6 @@ async fn compare(host: &Server, wrk: &Wrk<'_>, rounds: u32) -> Result<f64> {
     Ok(ratio)
 }
 
-/// A server of this workspace, which ends with this process.
-struct Server {
-    guarded: Guarded,
-    listen: SocketAddr,
-}
-
-impl Server {
-    async fn start(command: &StdCommand, listen: SocketAddr) -> Result<Self> {
-        let guarded =
-            Guarded::spawn(command, Watch { stop_with: "TERM", remove: None, account: None }, None)?;
-        let mut server = Self { guarded, listen };
-        while ask(listen, "/readyz", "identity").await.is_err() {
-            if let Some(status) = server.guarded.ended()? {
-                bail!("{} has ended ({status})", command.get_program().display());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(server)
-    }
-
-    async fn stop(self) -> Result<()> {
-        self.guarded.stop().await?;
-        Ok(())
-    }
-}
-
 /// One way of asking, of either server.
 struct Wrk<'a> {
     script: &'a Path,
@@ -160,33 +133,7 @@ async fn average_bytes(server: SocketAddr, highest: i32, coding: &str) -> Result
     let mut sum = 0;
     for _ in 0..SAMPLE {
         let path = format!("/products/{}/styles", fastrand::i32(1..=highest));
-        sum += ask(server, &path, coding).await?;
+        sum += ask(server, &path, coding).await?.len() as u64;
     }
     Ok(sum / u64::from(SAMPLE))
-}
-
-/// Asks once and answers with the length of the body. Too little HTTP is needed here for a client library.
-async fn ask(server: SocketAddr, path: &str, coding: &str) -> Result<u64> {
-    let mut stream = BufReader::new(TcpStream::connect(server).await?);
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nhost: {server}\r\naccept-encoding: {coding}\r\nconnection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let (mut line, mut length) = (String::new(), 0);
-    stream.read_line(&mut line).await?;
-    ensure!(line.starts_with("HTTP/1.1 200"), "{server}{path} answered {}", line.trim());
-    while line != "\r\n" {
-        line.clear();
-        ensure!(stream.read_line(&mut line).await? > 0, "{server}{path} ended within its headers");
-        if let Some(("content-length", value)) = line.split_once(':') {
-            length = value.trim().parse()?;
-        }
-    }
-    stream.read_to_end(&mut Vec::new()).await?;
-    Ok(length)
-}
-
-/// Free now; nothing else on this machine is expected to take it within the next moment.
-pub(crate) fn free_port() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

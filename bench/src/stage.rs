@@ -26,8 +26,7 @@ pub(crate) struct Stage {
 impl Stage {
     /// A set of this scale and a cluster with these settings, both in `dir`.
     pub(crate) async fn set(dir: &Path, scale: f64, settings: &Settings) -> Result<Self> {
-        ensure!(scale > 0.0, "--scale is {scale}: expected a number above 0");
-        check_space(dir, GIB_AT_SCALE_1 * scale + GIB_AT_LEAST).await?;
+        check_space(dir, scale).await?;
         println!("Postgres, the same for all: {settings}");
         let cluster = Cluster::start_temporary_in(dir, settings).await?;
         let files = cluster.directory("set")?;
@@ -46,6 +45,11 @@ impl Stage {
     /// A folder for whatever else is written.
     pub(crate) fn scratch(&self) -> &Path {
         &self.scratch
+    }
+
+    /// A folder beside those, which whoever removes them all can remove too.
+    pub(crate) fn directory(&self, name: &str) -> Result<PathBuf> {
+        Ok(self.cluster.directory(name)?)
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -78,6 +82,14 @@ pub(crate) fn memory_kib(pid: u32, figure: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// The processor time that a process has used, in seconds, of `/proc`: there, a second has 100 ticks.
+pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
+    let report = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name, which may have anything in it: the state is the 3rd field, the times are the 14th and 15th.
+    let mut times = report.rsplit_once(')')?.1.split_whitespace().skip(11).map(str::parse::<f64>);
+    Some((times.next()?.ok()? + times.next()?.ok()?) / 100.0)
+}
+
 /// The client of the server in use, or of the path where that came without one.
 pub(crate) fn psql() -> Result<PathBuf> {
     let beside = Binaries::find()?.program("psql");
@@ -94,7 +106,10 @@ pub(crate) async fn succeed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-async fn check_space(directory: &Path, needed_gib: f64) -> Result<()> {
+/// Checks that a set of this scale, loaded, has room in a directory, as it will take it.
+pub(crate) async fn check_space(directory: &Path, scale: f64) -> Result<()> {
+    ensure!(scale > 0.0, "the scale is {scale}: expected a number above 0");
+    let needed_gib = GIB_AT_SCALE_1 * scale + GIB_AT_LEAST;
     let output = Command::new("df").arg("-Pk").arg(directory).output().await.context("cannot run df")?;
     let listed = String::from_utf8_lossy(&output.stdout);
     let free_kib = listed.lines().nth(1).and_then(|line| line.split_whitespace().nth(3)?.parse::<f64>().ok());
