@@ -100,16 +100,21 @@ pub async fn prune(
         .execute(
             "delete from etl.incoming_file where arrived_at < now() - make_interval(days => $1)
                  and (generation is null or generation not in
-                     (select generation from etl.publication order by id desc limit 2))",
+                     (select generation from etl.publication order by id desc limit 2))
+                 and source not in (select source from etl.load where ended_at is null)",
             &[&days],
         )
         .await?;
-    client
+    // What arrives meanwhile waits: a file that is not committed yet would go with its dataset, and nobody would know.
+    let transaction = client.transaction().await?;
+    transaction
         .batch_execute(
-            "delete from etl.incoming where not exists
+            "lock table etl.incoming in share row exclusive mode;
+             delete from etl.incoming where not exists
                  (select from etl.incoming_file where incoming_file.source = incoming.source)",
         )
         .await?;
+    transaction.commit().await?;
     Ok(Pruned { carts, loads, rejects, unpublished, previous })
 }
 
