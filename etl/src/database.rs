@@ -37,9 +37,13 @@ pub async fn connect_as_login(address: &Address) -> Result<Client, tokio_postgre
     Ok(client)
 }
 
-/// The address with a limit to how long a connection may take to come about, if it has none of its own.
+/// The address with a limit to how long a connection may take to come about, if it has none of its own. A server that
+/// is gone without a word is noticed while it is waited for, within a minute as well.
 pub(crate) fn with_timeout(address: &Address) -> Address {
     address.with(|settings| {
+        settings.keepalives_idle(Duration::from_secs(30));
+        settings.keepalives_interval(Duration::from_secs(10));
+        settings.keepalives_retries(3);
         if settings.get_connect_timeout().is_none() {
             settings.connect_timeout(CONNECT_TIMEOUT);
         }
