@@ -143,6 +143,12 @@ pub async fn lock_swap(client: &Client, on_wait: impl FnOnce()) -> Result<()> {
     lock(client, SWAP_LOCK, None, on_wait).await.map(drop)
 }
 
+/// Gives the lock for a swap back.
+pub async fn unlock_swap(client: &Client) -> Result<()> {
+    client.execute("select pg_advisory_unlock($1)", &[&SWAP_LOCK]).await?;
+    Ok(())
+}
+
 async fn lock(client: &Client, number: i64, until: Option<Instant>, on_wait: impl FnOnce()) -> Result<bool> {
     let free: bool = client.query_one("select pg_try_advisory_lock($1)", &[&number]).await?.get(0);
     if free {

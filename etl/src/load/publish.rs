@@ -25,6 +25,13 @@ const GRANTS: &str = "grant usage on schema catalog_next to atelier_reader, atel
 
 pub(super) async fn run(generation: i32, progress: &Progress, client: &mut Client) -> Result<(), LoadError> {
     record::lock_swap(client, || progress.say("a rollback is under way: waiting for it to end")).await?;
+    let swapped = swap(generation, progress, client).await;
+    // A rollback is not to wait for what this loader does next. An error is a connection that is lost, with its locks.
+    let _ = record::unlock_swap(client).await;
+    swapped
+}
+
+async fn swap(generation: i32, progress: &Progress, client: &mut Client) -> Result<(), LoadError> {
     let task = progress.steps("publishing", 2);
     if !drop_previous(progress, client).await? {
         return Err(LoadError::PreviousIsRead);
