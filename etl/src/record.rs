@@ -167,8 +167,14 @@ async fn lock(client: &Client, number: i64, until: Option<Instant>, on_wait: imp
 }
 
 /// Takes up the unfinished load of this very dataset, if there is one, else begins a new one in an empty
-/// `catalog_next`, each file in the ranges at its place in `ranges`. The caller holds the loader's lock.
-pub async fn begin(client: &mut Client, dataset: &Dataset, ranges: &[Vec<Range<u64>>]) -> Result<Begun> {
+/// `catalog_next`, each file in the ranges at its place in `ranges`. `held` says that no event is to publish it, nor to
+/// take it up. The caller holds the loader's lock.
+pub async fn begin(
+    client: &mut Client,
+    dataset: &Dataset,
+    ranges: &[Vec<Range<u64>>],
+    held: bool,
+) -> Result<Begun> {
     let transaction = client.transaction().await?;
     let unfinished = transaction
         .query_opt(
@@ -183,6 +189,9 @@ pub async fn begin(client: &mut Client, dataset: &Dataset, ranges: &[Vec<Range<u
         let (generation, is_named_so): (i32, bool) = (row.get(0), row.get(1));
         let is_same = is_named_so && same_files(&transaction, generation, dataset).await?;
         if let (true, Some(step)) = (is_same, Step::from_name(row.get(2))) {
+            transaction
+                .execute("update etl.load set held = $2 where generation = $1", &[&generation, &held])
+                .await?;
             transaction.commit().await?;
             return Ok(Begun { generation, step, resumed: true, gave_up_another: false });
         }
@@ -193,8 +202,8 @@ pub async fn begin(client: &mut Client, dataset: &Dataset, ranges: &[Vec<Range<u
         .await?;
     let generation: i32 = transaction
         .query_one(
-            "insert into etl.load (dataset, source) values ($1, $2) returning generation",
-            &[&dataset.name, &dataset.source],
+            "insert into etl.load (dataset, source, held) values ($1, $2, $3) returning generation",
+            &[&dataset.name, &dataset.source, &held],
         )
         .await?
         .get(0);
@@ -256,12 +265,6 @@ pub async fn enter(client: &Client, generation: i32, step: Step) -> Result<()> {
     client
         .execute("update etl.load set step = $2 where generation = $1", &[&generation, &step.name()])
         .await?;
-    Ok(())
-}
-
-/// Notes that no event is to publish the load.
-pub async fn hold(client: &Client, generation: i32) -> Result<()> {
-    client.execute("update etl.load set held = true where generation = $1", &[&generation]).await?;
     Ok(())
 }
 

@@ -305,7 +305,7 @@ pub(crate) async fn load_locked(
     let progress = &options.progress;
     let ranges: Vec<_> =
         dataset.files.iter().map(|file| read_files::ranges(file, options.range_bytes)).collect();
-    let begun = record::begin(client, &dataset, &ranges).await?;
+    let begun = record::begin(client, &dataset, &ranges, !options.publish).await?;
     failpoint::reach(failpoint::BEGUN);
     if begun.gave_up_another {
         progress.say("an unfinished load of other files was given up: this one begins afresh");
@@ -345,8 +345,6 @@ pub(crate) async fn load_locked(
         let publishing = Instant::now();
         publish::run(context.generation, progress, client).await?;
         steps.push((Step::Publish, publishing.elapsed().as_secs_f64()));
-    } else {
-        record::hold(client, context.generation).await?;
     }
     Ok(Summary {
         rejects: context.rejects_shown(),
