@@ -132,10 +132,11 @@ async fn wait_for_work(client: &Client, until: Option<Instant>) -> Result<bool> 
     Ok(is_free)
 }
 
-/// Marks a connection as one on which a load works, for as long as it lasts.
-pub async fn join_work(client: &Client) -> Result<()> {
-    client.execute("select pg_advisory_lock_shared($1)", &[&WORK_LOCK]).await?;
-    Ok(())
+/// Marks a connection as one on which a load works, for as long as it lasts. Answers whether it may: not when another
+/// loader waits for the end of this one's work. It then has the loader's lock, which went with the connection that had
+/// it; to wait for that loader here would be to wait for each other.
+pub async fn join_work(client: &Client) -> Result<bool> {
+    Ok(client.query_one("select pg_try_advisory_lock_shared($1)", &[&WORK_LOCK]).await?.get(0))
 }
 
 /// Takes the lock for a swap for as long as `client` is connected; calls `on_wait` once if another has it.

@@ -249,8 +249,10 @@ pub(crate) struct Context {
 impl Context {
     async fn connect(&self) -> Result<Client, LoadError> {
         let client = database::connect(&self.address).await?;
-        record::join_work(&client).await?;
-        Ok(client)
+        match record::join_work(&client).await? {
+            true => Ok(client),
+            false => Err(LoadError::GoneOnElsewhere("the load")),
+        }
     }
 
     fn file(&self, table: &Table) -> Option<&SourceFile> {

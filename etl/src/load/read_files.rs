@@ -43,8 +43,8 @@ pub(super) fn ranges(file: &SourceFile, limit: u64) -> Vec<std::ops::Range<u64>>
 
 /// Loads every part that is not loaded yet, the largest first so that none is left over alone at the end.
 pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
-    check_hashes(context).await?;
     let client = context.connect().await?;
+    check_hashes(context).await?;
     let parts = record::parts(&client, context.generation).await?;
     let mut jobs = Vec::new();
     for file in &context.files {
