@@ -245,11 +245,12 @@ async fn work_off_locked(
     loop {
         let next = due(client).await?.into_iter().find(|due| !passed_over.contains(&due.source.to_string()));
         let Some(Due { source: prefix, dataset }) = next else { return Ok(()) };
-        if options.is_out_of_time() {
+        if options.is_out_of_time() || !record::wait_for_work(client, options.stop_at).await? {
             return Err(LoadError::OutOfTime);
         }
         let source = prefix.to_string();
-        let loaded = match open(client, s3, &prefix, dataset).await {
+        let arrived = arrived(client, &prefix).await?;
+        let loaded = match open(&arrived, s3, &prefix, dataset).await {
             Ok(dataset) => load::load_locked(client, address, dataset, options).await,
             Err(error) => Err(error),
         };
@@ -257,7 +258,7 @@ async fn work_off_locked(
             Ok(summary) => tell(WorkedOff::Published(summary)),
             Err(error) if error.is_of_another_version() => {
                 options.progress.say(&error.to_string());
-                forget_replaced(client, s3, &prefix, error).await?;
+                forget_replaced(client, s3, &prefix, &arrived, error).await?;
             }
             Err(
                 error @ LoadError::Source(SourceError::Missing { .. } | SourceError::ManifestSize { .. }),
@@ -280,8 +281,12 @@ async fn work_off_locked(
 }
 
 /// The dataset under a prefix, of the objects that have arrived.
-async fn open(client: &Client, s3: &S3, prefix: &Url, name: String) -> Result<Dataset, LoadError> {
-    let arrived = arrived(client, prefix).await?;
+async fn open(
+    arrived: &[(String, Object)],
+    s3: &S3,
+    prefix: &Url,
+    name: String,
+) -> Result<Dataset, LoadError> {
     let of_table = |table: &'static Table| {
         let (_, object) = arrived.iter().find(|(file, _)| file == table.file)?;
         Some((table, object.clone()))
@@ -306,10 +311,19 @@ async fn arrived(client: &Client, prefix: &Url) -> Result<Vec<(String, Object)>,
     Ok(arrived.collect())
 }
 
-/// Forgets the arrivals whose objects are gone or others by now: the event of the new one makes the dataset whole.
-async fn forget_replaced(client: &Client, s3: &S3, prefix: &Url, error: LoadError) -> Result<(), LoadError> {
+/// Forgets the arrivals whose objects are gone or others by now: the event of the new one makes the dataset whole. It
+/// may have done so already, since what was `loaded` was told of.
+async fn forget_replaced(
+    client: &Client,
+    s3: &S3,
+    prefix: &Url,
+    loaded: &[(String, Object)],
+    error: LoadError,
+) -> Result<(), LoadError> {
+    let now = arrived(client, prefix).await?;
+    let is_told = loaded.iter().any(|file| !now.contains(file));
     let mut forgotten = 0;
-    for (file, object) in arrived(client, prefix).await? {
+    for (file, object) in now {
         let is_there = match s3.look_at(&object.url).await {
             Err(S3Error::Gone(_)) => false,
             now => now? == object,
@@ -325,7 +339,7 @@ async fn forget_replaced(client: &Client, s3: &S3, prefix: &Url, error: LoadErro
         }
     }
     // Else S3 contradicts itself, and asking again at once would only be told the same.
-    if forgotten > 0 { Ok(()) } else { Err(error) }
+    if is_told || forgotten > 0 { Ok(()) } else { Err(error) }
 }
 
 /// Notes why a dataset that seems whole is not loaded, until something else of it arrives.

@@ -124,7 +124,9 @@ pub async fn unlock_loader(client: &Client, until: Instant) -> Result<()> {
     Ok(())
 }
 
-async fn wait_for_work(client: &Client, until: Option<Instant>) -> Result<bool> {
+/// Waits until nothing works for a loader: what a load has begun goes on for a while after an error has ended it.
+/// Answers whether that came before `until`.
+pub async fn wait_for_work(client: &Client, until: Option<Instant>) -> Result<bool> {
     let is_free = lock(client, WORK_LOCK, until, || {}).await?;
     if is_free {
         client.execute("select pg_advisory_unlock($1)", &[&WORK_LOCK]).await?;
