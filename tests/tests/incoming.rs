@@ -89,7 +89,7 @@ async fn a_dataset_that_was_published_is_loaded_again_when_all_six_files_came_an
         incoming.is_done(&record).await;
     }
     let mut again = incoming.put_folder("spring", &small_dataset()).await;
-    again.retain(|record| !is_of("cart.csv", &record));
+    again.retain(|record| !is_of("cart.csv", record));
     let last = again.pop().unwrap();
     for record in &again {
         assert!(incoming.is_done(record).await);
@@ -145,7 +145,7 @@ async fn a_file_that_can_never_be_loaded_is_refused_with_the_reason_and_one_that
     let records = incoming.put_folder("spring", &small_dataset()).await;
     let whole = std::fs::read(small_dataset().join("styles.csv")).unwrap();
     for record in &records {
-        if !is_of("styles.csv", &record) {
+        if !is_of("styles.csv", record) {
             assert!(incoming.is_done(record).await);
         }
     }
@@ -273,7 +273,7 @@ async fn a_manifest_says_which_files_complete_a_dataset() {
     let record = incoming.put("spring", "manifest.json", manifest(&files, |_, _| {})).await;
     assert!(incoming.is_done(&record).await);
     let mut records = incoming.put_folder("spring", &small_dataset()).await;
-    let at = records.iter().position(|record| is_of("cart.csv", &record));
+    let at = records.iter().position(|record| is_of("cart.csv", record));
     let cart = records.remove(at.unwrap());
     incoming.bucket.delete("incoming/spring/cart.csv").await;
     for record in &records {
@@ -301,7 +301,7 @@ async fn a_file_of_another_size_than_the_manifest_says_is_waited_for_and_one_of_
         if is_of("styles.csv", &record) {
             let longer = manifest(&files, |name, file| {
                 if name == "skus.csv" {
-                    file["size"] = 1.into()
+                    file["size"] = 1.into();
                 }
             });
             incoming.is_done(&incoming.put("spring", "manifest.json", longer).await).await;
@@ -316,7 +316,7 @@ async fn a_file_of_another_size_than_the_manifest_says_is_waited_for_and_one_of_
 
     let other = manifest(&files, |name, file| {
         if name == "skus.csv" {
-            file["sha256"] = "0".repeat(64).into()
+            file["sha256"] = "0".repeat(64).into();
         }
     });
     assert!(incoming.is_done(&incoming.put("spring", "manifest.json", other).await).await);
