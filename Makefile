@@ -47,11 +47,11 @@ test: template $(TOOLS) ## run every test, on a private Postgres
 test-faults: tools ## run the long tests of what can go wrong with a load: kills, a database and an S3 that fail
 	@scripts/install.sh postgres
 	cargo build --workspace
-	$(LOCAL) exec -- cargo test --package conformance --features faults --test 'faults_*'
+	$(LOCAL) exec -- cargo test --workspace --features conformance/faults --test 'faults_*'
 
 lint: ## formatting, clippy and docs, with warnings denied
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --features conformance/faults -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --workspace
 
 bench: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),1)
