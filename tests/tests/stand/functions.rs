@@ -11,6 +11,7 @@ use shared::Endpoint;
 use tokio::sync::OnceCell;
 
 use super::SHARED_RUNTIME;
+use super::incoming::Incoming;
 
 /// The endpoints that are functions: all of the host's but its own two.
 pub fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
@@ -31,6 +32,17 @@ pub async fn function(name: &str, database: &Database, further: &[(&str, &str)])
 /// The same, with a log that the test reads: a function waits while nobody does.
 pub async fn logging_function(name: &str, database: &Database, further: &[(&str, &str)]) -> Function {
     start(name, database, further, true).await
+}
+
+/// The function that loads, of this bucket into this database, with these variables too.
+pub async fn etl_function(incoming: &Incoming, further: &[(&str, &str)]) -> Function {
+    let rejects = incoming.bucket.url("rejects/");
+    let of_s3 = incoming.bucket.variables();
+    let mut variables: Vec<(&str, &str)> =
+        of_s3.iter().map(|(name, value)| (*name, value.to_str().unwrap())).collect();
+    variables.push(("REJECTS_URL", &rejects));
+    variables.extend(further);
+    function("etl", &incoming.database, &variables).await
 }
 
 async fn start(name: &str, database: &Database, further: &[(&str, &str)], log: bool) -> Function {

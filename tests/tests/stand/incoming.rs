@@ -64,14 +64,7 @@ impl Incoming {
     /// The record of an event that tells of what is at a key now.
     pub async fn record(&self, key: &str) -> Value {
         let etag = self.bucket.etag(key).await.unwrap();
-        let sequencer = format!("{:016X}", self.sequence.fetch_add(1, Ordering::Relaxed) + 1);
-        json!({
-            "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
-            "s3": {
-                "bucket": { "name": self.bucket.name() },
-                "object": { "key": key, "eTag": etag.trim_matches('"'), "sequencer": sequencer },
-            },
-        })
+        record(&self.bucket, key, &etag, self.sequence.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// Has the function handle one record in one message; answers whether it is done with it.
@@ -134,6 +127,17 @@ pub async fn function(
         |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     let config = Config::from_lookup(&lookup).unwrap();
     Function::new(&config, S3::of_server(server, "x", "x").await, count)
+}
+
+/// The record of an event that tells of an object with this `ETag`, the `nth` of its key.
+pub fn record(bucket: &Bucket, key: &str, etag: &str, nth: u64) -> Value {
+    json!({
+        "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+        "s3": {
+            "bucket": { "name": bucket.name() },
+            "object": { "key": key, "eTag": etag.trim_matches('"'), "sequencer": format!("{nth:016X}") },
+        },
+    })
 }
 
 /// An event of SQS with one message, which wraps an event with one record.

@@ -4,8 +4,11 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod derivation;
+pub mod disk;
 pub mod functions;
 pub mod incoming;
+pub mod loader;
+pub mod marked;
 pub mod mutation;
 pub mod serving;
 

@@ -1,0 +1,272 @@
+//! The long form of `kills`: every place several times, and at random moments again and again. A seed is printed where
+//! chance has a part.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
+mod stand;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use conformance::lambda::Outcome;
+use conformance::s3::Bucket;
+use etl::failpoint;
+use fastrand::Rng;
+use local::testing::Database;
+use local::{Cluster, Settings};
+use serde_json::Value;
+use stand::functions::etl_function;
+use stand::incoming::{Incoming, TIME, content, failed, message};
+use stand::load_into;
+use stand::loader::{Loader, SWAP_LOCK, generated, number, served, serving, steps, take, undisturbed};
+use stand::marked::{Readers, write_marked};
+use stand::serving::serve;
+
+/// How often one load is killed.
+const KILLS: u32 = 60;
+/// How often one has a connection of its own ended.
+const ENDED_CONNECTIONS: u32 = 30;
+/// How often a message is taken from a function by a kill.
+const KILLED_FUNCTIONS: u32 = 30;
+/// How often Postgres is killed under one load.
+const KILLED_SERVERS: u32 = 12;
+
+/// Chance, by a seed that is printed.
+fn chance() -> Rng {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    Rng::with_seed(seed)
+}
+
+/// How long a load that takes `whole` goes on this time. The first of `all` times are short, so that each step has some.
+fn a_while(chance: &mut Rng, whole: Duration, nth: u32, all: u32) -> Duration {
+    whole.mul_f64(chance.f64() * (0.03 + 0.4 * f64::from(nth) / f64::from(all)))
+}
+
+#[tokio::test]
+async fn a_load_goes_on_after_a_kill_anywhere_however_often_it_was_there_before() {
+    let dataset = generated(0.001, 11);
+    // A row that hangs on nothing, so that there is something to be set aside in two tables.
+    for (file, row) in
+        [("skus.csv", "\n99999999,88888888,\"S\",1"), ("photos.csv", "\n99999999,88888888,\"u\",\"t\"")]
+    {
+        let path = dataset.path().join(file);
+        let content = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [content.trim_ascii_end(), row.as_bytes()].concat()).unwrap();
+    }
+    let new = undisturbed(dataset.path()).await;
+    let bucket = Bucket::create().await;
+    bucket.put_folder("incoming/tested/", dataset.path()).await;
+    let pieces = ["--commit-bytes", "1000", "--range-bytes", "20000", "--workers", "3"];
+    let mut kills = 0;
+    for (is_in_s3, further) in [(false, &[][..]), (true, &[][..]), (false, &pieces[..]), (true, &pieces[..])]
+    {
+        for name in failpoint::ALL {
+            let several: &[u32] = match name {
+                failpoint::BEFORE_COMMIT | failpoint::AFTER_COMMIT if further.is_empty() => &[1, 3, 7],
+                failpoint::BEFORE_COMMIT | failpoint::AFTER_COMMIT => &[1, 8, 14],
+                failpoint::BEFORE_INDEX | failpoint::AFTER_INDEX => &[1, 9, 18],
+                failpoint::SETTING_ASIDE => &[1, 2],
+                _ => &[1],
+            };
+            for nth in several {
+                let database = served().await;
+                let old = content(&database).await;
+                let loader = match is_in_s3 {
+                    true => Loader::of_bucket(&database, &bucket, further),
+                    false => Loader::of_folder(&database, dataset.path(), further),
+                };
+                loader.is_killed_at(&format!("{name}:{nth}")).await;
+                kills += 1;
+                let expected = if name == failpoint::AFTER_SWAP { &new } else { &old };
+                assert!(content(&database).await == *expected, "{name}:{nth} {further:?} in S3: {is_in_s3}");
+                loader.succeeds().await;
+                assert!(content(&database).await == new, "{name}:{nth} {further:?} in S3: {is_in_s3}");
+            }
+        }
+    }
+    println!("{kills} kills");
+}
+
+#[tokio::test]
+async fn one_load_outlives_kills_at_random_moments() {
+    let mut chance = chance();
+    let dataset = generated(0.004, 12);
+    let begun = Instant::now();
+    let new = undisturbed(dataset.path()).await;
+    let whole = begun.elapsed();
+    let database = served().await;
+    let old = content(&database).await;
+    let pieces = ["--commit-bytes", "1000", "--range-bytes", "400000"];
+    let loader = Loader::of_folder(&database, dataset.path(), &pieces);
+    // Nothing is published while another has this lock, so the load is never over too soon.
+    let no_swap = take(&database, SWAP_LOCK).await;
+    let mut hit = BTreeMap::<String, u32>::new();
+    for nth in 0..KILLS {
+        let running = loader.start();
+        tokio::time::sleep(a_while(&mut chance, whole, nth, KILLS)).await;
+        assert!(running.kill().await, "kill {nth} has hit nothing");
+        *hit.entry(steps(&database).await.get(1).cloned().unwrap_or_default()).or_default() += 1;
+        if nth % 10 == 0 {
+            assert!(content(&database).await == old, "kill {nth}");
+        }
+    }
+    println!("{KILLS} kills, by step: {hit:?}");
+    assert!(content(&database).await == old);
+    drop(no_swap);
+    loader.succeeds().await;
+    assert!(content(&database).await == new);
+    assert_eq!(steps(&database).await, ["published", "published"], "one load, taken up each time");
+}
+
+#[tokio::test]
+async fn one_load_outlives_connections_that_end_at_random_moments() {
+    let mut chance = chance();
+    let dataset = generated(0.004, 13);
+    let begun = Instant::now();
+    let new = undisturbed(dataset.path()).await;
+    let whole = begun.elapsed();
+    let database = served().await;
+    let old = content(&database).await;
+    let loader = Loader::of_folder(&database, dataset.path(), &["--commit-bytes", "1000", "--workers", "3"]);
+    let no_swap = take(&database, SWAP_LOCK).await;
+    let client = database.connect().await.unwrap();
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity
+               where datname = current_database() and application_name = 'atelier-etl' order by random() limit 1";
+    let (mut ended, mut errors) = (0, BTreeMap::<String, u32>::new());
+    let mut running = loader.start();
+    while ended < ENDED_CONNECTIONS {
+        tokio::time::sleep(a_while(&mut chance, whole, ended, ENDED_CONNECTIONS)).await;
+        let rows = client.query(end, &[]).await.unwrap();
+        ended += u32::try_from(rows.iter().filter(|row| row.get(0)).count()).unwrap();
+        if !running.is_running() {
+            let line = running.fails().await;
+            assert!(line.starts_with("the database failed: "), "{line}");
+            *errors.entry(line).or_default() += 1;
+            running = loader.start();
+        }
+    }
+    println!("{ended} connections ended: {errors:#?}");
+    assert!(content(&database).await == old);
+    drop(no_swap);
+    let (status, said) = running.end().await;
+    assert!(status.success() || said.contains("the database failed: "), "{status}: {said}");
+    if !status.success() {
+        loader.succeeds().await;
+    }
+    assert!(content(&database).await == new);
+    assert_eq!(steps(&database).await, ["published", "published"], "one load, taken up each time");
+}
+
+#[tokio::test]
+async fn a_message_that_two_functions_have_outlives_kills_of_both() {
+    let mut chance = chance();
+    let dataset = generated(0.003, 14);
+    let begun = Instant::now();
+    let new = undisturbed(dataset.path()).await;
+    let whole = begun.elapsed();
+    let incoming = Incoming::of(served().await, &[]).await;
+    let database = &incoming.database;
+    let old = content(database).await;
+    let mut records = incoming.put_folder("spring", dataset.path()).await;
+    let last = message("1", &records.pop().unwrap()).to_string();
+    for record in &records {
+        assert!(incoming.is_done(record).await);
+    }
+    let no_swap = take(database, SWAP_LOCK).await;
+    let pieces = [("COMMIT_BYTES", "1000")];
+    for nth in 0..KILLED_FUNCTIONS {
+        let twins = [etl_function(&incoming, &pieces).await, etl_function(&incoming, &pieces).await];
+        let [one, other] = &twins;
+        let mut a_while = || a_while(&mut chance, whole, nth, KILLED_FUNCTIONS);
+        let (first, second) = (a_while(), a_while());
+        tokio::select! {
+            ended = one.api().invoke(last.clone(), TIME) => panic!("kill {nth}: {ended:?}"),
+            ended = other.api().invoke(last.clone(), TIME) => panic!("kill {nth}: {ended:?}"),
+            () = tokio::time::sleep(first) => (),
+        }
+        let [one, other] = twins;
+        one.kill().await;
+        // The other has the message still, and perhaps the lock now.
+        tokio::time::sleep(second).await;
+        other.kill().await;
+    }
+    assert!(content(database).await == old);
+    drop(no_swap);
+    let twins = (etl_function(&incoming, &pieces).await, etl_function(&incoming, &pieces).await);
+    let (one, other) =
+        tokio::join!(twins.0.api().invoke(last.clone(), TIME), twins.1.api().invoke(last.clone(), TIME));
+    for outcome in [one, other] {
+        let Outcome::Reply(reply) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(failed(&serde_json::from_slice::<Value>(&reply).unwrap()), [""; 0]);
+    }
+    assert!(content(database).await == new);
+    assert_eq!(steps(database).await, ["published", "published"], "one load, taken up each time");
+}
+
+#[tokio::test]
+async fn one_load_outlives_kills_of_postgres_at_random_moments() {
+    let mut chance = chance();
+    let dataset = generated(0.003, 15);
+    let begun = Instant::now();
+    let new = undisturbed(dataset.path()).await;
+    let whole = begun.elapsed();
+    let mut cluster = Cluster::start_temporary(&Settings::durable()).await.unwrap();
+    let database = serving(Database::create_in(&cluster).await.unwrap()).await;
+    let old = content(&database).await;
+    // Some of the tables come about in one transaction with all their rows, which Postgres then need not log.
+    let pieces = [&["--commit-bytes", "1000"][..], &[]];
+    let mut hit = BTreeMap::<String, u32>::new();
+    for nth in 0..KILLED_SERVERS {
+        let no_swap = take(&database, SWAP_LOCK).await;
+        let loader = Loader::of_folder(&database, dataset.path(), pieces[chance.usize(0..2)]);
+        let running = loader.start();
+        tokio::time::sleep(a_while(&mut chance, whole, nth, KILLED_SERVERS)).await;
+        cluster.kill().await.unwrap();
+        let line = running.fails().await;
+        assert!(
+            line.contains("the database failed: ") || line.contains("error connecting"),
+            "kill {nth}: {line}"
+        );
+        drop(no_swap);
+        cluster.start_again().await.unwrap();
+        assert!(content(&database).await == old, "kill {nth}");
+        *hit.entry(steps(&database).await.get(1).cloned().unwrap_or_default()).or_default() += 1;
+    }
+    println!("{KILLED_SERVERS} kills, by step: {hit:?}");
+    Loader::of_folder(&database, dataset.path(), &[]).succeeds().await;
+    assert!(content(&database).await == new);
+    assert_eq!(steps(&database).await, ["published", "published"], "one load, taken up each time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_fail_at_none_of_fifty_publishes_and_ten_rollbacks() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    write_marked(dirs[0].path(), 1);
+    write_marked(dirs[1].path(), 2);
+    let incoming = Incoming::of(served().await, &[]).await;
+    let database = incoming.database.clone();
+    let readers = Readers::start(serve(&database).await, 4);
+    let mut served = 1;
+    for nth in 0..50 {
+        served = 3 - served;
+        let dir = dirs[served as usize - 1].path();
+        if nth % 5 < 2 {
+            for record in incoming.put_folder("spring", dir).await {
+                assert!(incoming.is_done(&record).await);
+            }
+        } else {
+            load_into(database.clone(), dir).await;
+        }
+        readers.find(served).await;
+        if nth % 5 == 4 {
+            etl::load::rollback(&database.config(), || {}).await.unwrap();
+            served = 3 - served;
+            readers.find(served).await;
+        }
+    }
+    let of = |action: &str| format!("select count(*) from etl.publication where action = '{action}'");
+    assert_eq!(number(&database, &of("publish")).await, 51);
+    assert_eq!(number(&database, &of("rollback")).await, 10);
+    println!("{} rounds of reading", readers.stop().await);
+}

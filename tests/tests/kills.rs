@@ -1,0 +1,515 @@
+//! Loaders, databases and connections that end when nobody wants them to: what was served is served on, and the load goes
+//! on where it was.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
+mod stand;
+
+use std::sync::Arc;
+
+use conformance::lambda::Outcome;
+use conformance::s3::{Bucket, Fault, Proxy};
+use conformance::small_dataset;
+use etl::failpoint;
+use http::Method;
+use local::testing::Database;
+use local::{Cluster, Settings};
+use serde_json::{Value, json};
+use stand::disk::{fill, make_room};
+use stand::functions::etl_function;
+use stand::incoming::{Incoming, TIME, content, failed, message, record};
+use stand::load_into;
+use stand::loader::{
+    LOADER_LOCK, Loader, WORK_LOCK, generated, number, served, serving, steps, undisturbed, until,
+    until_it_waits, with_lock,
+};
+use stand::marked::write_marked;
+use tokio::sync::Semaphore;
+
+/// What a killed loader must not have changed, or must have done.
+async fn is_killed_everywhere_on_one_way(database: &Database, loader: Loader) {
+    let old = content(database).await;
+    for name in failpoint::ALL {
+        loader.is_killed_at(name).await;
+        if name != failpoint::AFTER_SWAP {
+            assert_eq!(content(database).await, old, "{name}");
+        }
+    }
+    assert_eq!(steps(database).await, ["published", "published"], "one load, taken up each time");
+    let new = undisturbed(&small_dataset()).await;
+    assert_eq!(content(database).await, new);
+    loader.succeeds().await;
+    assert_eq!(content(database).await, new, "loaded once more");
+}
+
+#[tokio::test]
+async fn a_load_from_a_folder_goes_on_after_a_kill_at_every_step() {
+    let database = served().await;
+    let loader = Loader::of_folder(&database, &small_dataset(), &[]);
+    is_killed_everywhere_on_one_way(&database, loader).await;
+}
+
+#[tokio::test]
+async fn a_load_from_s3_in_small_pieces_goes_on_after_a_kill_at_every_step() {
+    let (database, bucket) = (served().await, Bucket::create().await);
+    bucket.put_folder("incoming/tested/", &small_dataset()).await;
+    let pieces = ["--commit-bytes", "100", "--range-bytes", "300", "--workers", "3"];
+    is_killed_everywhere_on_one_way(&database, Loader::of_bucket(&database, &bucket, &pieces)).await;
+}
+
+/// A database in a cluster of its own that serves a small catalog.
+async fn served_in(cluster: &Cluster) -> Database {
+    serving(Database::create_in(cluster).await.unwrap()).await
+}
+
+#[tokio::test]
+async fn a_load_goes_on_after_postgres_was_killed_in_each_step() {
+    // A sleeper in the middle of each step: where the loader has to be killed first, and what then holds it up there.
+    let held_up = [
+        ("load", failpoint::BEGUN, "select from etl.load_file where file = 'skus.csv' for update"),
+        ("index", failpoint::BEFORE_INDEX, "lock table catalog_next.photos in access share mode"),
+        ("assemble", failpoint::ASSEMBLING, "lock table catalog_next.photos"),
+        ("publish", failpoint::BEFORE_SWAP, "lock table etl.publication in exclusive mode"),
+    ];
+    let mut cluster = Cluster::start_temporary(&Settings::durable()).await.unwrap();
+    let database = served_in(&cluster).await;
+    let old = content(&database).await;
+    let loader = Loader::of_folder(&database, &small_dataset(), &["--commit-bytes", "100"]);
+    for (step, failpoint, lock) in held_up {
+        loader.is_killed_at(failpoint).await;
+        let mut client = database.connect().await.unwrap();
+        let lock_until_killed = client.transaction().await.unwrap();
+        lock_until_killed.batch_execute(lock).await.unwrap();
+        let running = loader.start();
+        until_it_waits(&database).await;
+        assert_eq!(steps(&database).await, ["published", step]);
+        cluster.kill().await.unwrap();
+        let line = running.fails().await;
+        assert!(line.contains("the database failed: "), "{step}: {line}");
+        let line = loader.fails().await;
+        assert!(line.contains("error connecting to server"), "{step}: {line}");
+        cluster.start_again().await.unwrap();
+        assert_eq!(content(&database).await, old, "{step}");
+        assert_eq!(steps(&database).await, ["published", step]);
+    }
+    loader.succeeds().await;
+    assert_eq!(content(&database).await, undisturbed(&small_dataset()).await);
+    assert_eq!(steps(&database).await, ["published", "published"]);
+}
+
+#[tokio::test]
+async fn a_message_comes_again_after_postgres_was_killed_under_it() {
+    let mut cluster = Cluster::start_temporary(&Settings::durable()).await.unwrap();
+    let database = served_in(&cluster).await;
+    let old = content(&database).await;
+    let incoming = Incoming::of(database.clone(), &[]).await;
+    let mut records = incoming.put_folder("spring", &small_dataset()).await;
+    let last = message("1", &records.pop().unwrap());
+    for record in &records {
+        assert!(incoming.is_done(record).await);
+    }
+    // The second connection is one of the load's: it copies rows, and may not commit them.
+    let mut client = database.connect().await.unwrap();
+    let lock_until_killed = client.transaction().await.unwrap();
+    lock_until_killed.batch_execute("lock table etl.load_part in exclusive mode").await.unwrap();
+    let handling = {
+        let (incoming, last) = (incoming.clone(), last.clone());
+        tokio::spawn(async move { incoming.handle(&last, TIME).await })
+    };
+    until_it_waits(&database).await;
+    cluster.kill().await.unwrap();
+    assert_eq!(failed(&handling.await.unwrap()), ["1"]);
+    assert_eq!(failed(&incoming.handle(&last, TIME).await), ["1"], "it is away");
+    cluster.start_again().await.unwrap();
+    assert_eq!(content(&database).await, old);
+    assert_eq!(failed(&incoming.handle(&last, TIME).await), [""; 0]);
+    assert_eq!(content(&database).await, undisturbed(&small_dataset()).await);
+    assert_eq!(steps(&database).await, ["published", "published"]);
+    assert_eq!(incoming.alarms(), 0);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_stops_a_load_in_any_step_and_it_goes_on_when_there_is_room() {
+    let mut cluster =
+        Cluster::start_temporary(&Settings::disposable().and_disk("small", 24 << 20)).await.unwrap();
+    let database = served_in(&cluster).await;
+    let old = content(&database).await;
+    database.keep_tables_in(&cluster.directory("small").unwrap()).await.unwrap();
+    let dataset = generated(0.001, 5);
+    let loader = Loader::of_folder(&database, dataset.path(), &["--commit-bytes", "1000"]);
+    for (step, failpoint) in
+        [("load", "after-commit:4"), ("index", failpoint::BEFORE_INDEX), ("assemble", failpoint::ASSEMBLING)]
+    {
+        loader.is_killed_at(failpoint).await;
+        fill(&database).await;
+        for _ in 0..2 {
+            let line = loader.fails().await;
+            assert!(line.starts_with("the database failed: could not extend file"), "{step}: {line}");
+            assert!(line.contains("No space left on device") && line.ends_with("[53100]"), "{step}: {line}");
+        }
+        assert_eq!(content(&database).await, old, "{step}");
+        assert_eq!(steps(&database).await, ["published", step]);
+        make_room(&database).await;
+    }
+    loader.succeeds().await;
+    assert_eq!(content(&database).await, undisturbed(dataset.path()).await);
+    assert_eq!(steps(&database).await, ["published", "published"]);
+    assert!(cluster.ended().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_message_comes_again_while_the_disk_is_full() {
+    let cluster =
+        Cluster::start_temporary(&Settings::disposable().and_disk("small", 16 << 20)).await.unwrap();
+    let database = served_in(&cluster).await;
+    let old = content(&database).await;
+    database.keep_tables_in(&cluster.directory("small").unwrap()).await.unwrap();
+    let incoming = Incoming::of(database.clone(), &[]).await;
+    fill(&database).await;
+    let mut records = incoming.put_folder("spring", &small_dataset()).await;
+    let last = records.pop().unwrap();
+    for record in &records {
+        assert!(incoming.is_done(record).await);
+    }
+    assert!(!incoming.is_done(&last).await && !incoming.is_done(&last).await);
+    assert_eq!(content(&database).await, old);
+    assert_eq!(
+        (steps(&database).await.as_slice(), incoming.alarms()),
+        (&["published", "load"].map(str::to_owned)[..], 0)
+    );
+    make_room(&database).await;
+    assert!(incoming.is_done(&last).await);
+    assert_eq!(content(&database).await, undisturbed(&small_dataset()).await);
+}
+
+const SKUS: &str = "incoming/tested/skus.csv";
+
+/// How often a command line reads a file before it loads it, for its header; a function has read it when it arrived, too.
+const HEADER: usize = 1;
+
+/// Puts the hand-made dataset into a bucket, and a proxy before it, which keeps its skus.csv back until the semaphore is
+/// closed, but for the first few reads.
+async fn held_back(bucket: &Bucket, reads: usize) -> (Proxy, Arc<Semaphore>) {
+    bucket.put_folder("incoming/tested/", &small_dataset()).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let inside = Arc::clone(&gate);
+    let proxy = Proxy::start(bucket.server(), async move |seen| {
+        if seen.method == Method::GET && seen.key == SKUS && seen.nth > reads {
+            let _ = inside.acquire().await;
+        }
+        Fault::None
+    });
+    (proxy, gate)
+}
+
+#[tokio::test]
+async fn a_loader_that_lost_its_lock_leaves_the_load_to_the_one_that_waits() {
+    let (database, bucket) = (served().await, Bucket::create().await);
+    let (proxy, gate) = held_back(&bucket, HEADER).await;
+    let one_by_one = ["--workers", "1"];
+    let first = Loader::of_bucket(&database, &bucket, &one_by_one).reaching(proxy.variables());
+    let first = first.start();
+    let client = database.connect().await.unwrap();
+    until("the first loads", async || proxy.count(&Method::GET, SKUS) > HEADER).await;
+    let loader = Loader::of_bucket(&database, &bucket, &[]);
+    let mut second = loader.start();
+    second.says("another load is running").await;
+    let end = "select pg_terminate_backend(pid) from pg_locks join pg_database on pg_database.oid = pg_locks.database
+               where datname = current_database() and locktype = 'advisory' and granted
+                   and (classid::bigint << 32) + objid::bigint = $1";
+    assert_eq!(client.query(end, &[&LOADER_LOCK]).await.unwrap().len(), 1);
+    until("the second waits for the work of the first", async || {
+        with_lock(&client, WORK_LOCK, false).await == 1
+    })
+    .await;
+    gate.close();
+    let line = first.fails().await;
+    assert_eq!(line, "another loader has gone on with the load");
+    second.succeeds().await;
+    assert_eq!(content(&database).await, undisturbed(&small_dataset()).await);
+    assert_eq!(steps(&database).await, ["published", "published"], "and it went on with the same");
+}
+
+#[tokio::test]
+async fn a_load_whose_connection_is_ended_says_so_and_is_taken_up() {
+    let (database, bucket) = (served().await, Bucket::create().await);
+    let old = content(&database).await;
+    let (proxy, gate) = held_back(&bucket, HEADER).await;
+    let loader = Loader::of_bucket(&database, &bucket, &[]).reaching(proxy.variables());
+    let running = loader.start();
+    until("it loads", async || proxy.count(&Method::GET, SKUS) > HEADER).await;
+    let client = database.connect().await.unwrap();
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity
+               where datname = current_database() and application_name = 'atelier-etl'";
+    assert!(client.query(end, &[]).await.unwrap().len() > 1);
+    gate.close();
+    let line = running.fails().await;
+    assert!(line.starts_with("the database failed: "), "{line}");
+    assert_eq!(content(&database).await, old);
+    loader.succeeds().await;
+    assert_eq!(content(&database).await, undisturbed(&small_dataset()).await);
+    assert_eq!(steps(&database).await, ["published", "published"]);
+}
+
+#[tokio::test]
+async fn others_wait_for_a_load_and_say_so_and_a_rollback_does_not_wait() {
+    let (database, bucket) = (served().await, Bucket::create().await);
+    let dir = tempfile::tempdir().unwrap();
+    write_marked(dir.path(), 2);
+    load_into(database.clone(), dir.path()).await;
+    let (proxy, gate) = held_back(&bucket, HEADER).await;
+    let first = Loader::of_bucket(&database, &bucket, &[]).reaching(proxy.variables());
+    let first = first.start();
+    until("the first loads", async || proxy.count(&Method::GET, SKUS) > HEADER).await;
+
+    let others = [
+        Loader::of_folder(&database, dir.path(), &[]),
+        Loader::new(&database, &["prune", "--days", "0"]),
+        Loader::new(&database, &["publish"]),
+    ];
+    let (mut second, mut prune, mut publish) = (others[0].start(), others[1].start(), others[2].start());
+    second.says("another load is running: waiting for it to end").await;
+    prune.says("a load is running: waiting for it to end").await;
+    publish.says("another load is running: waiting for it to end").await;
+    let said = Loader::new(&database, &["rollback"]).succeeds().await;
+    assert_eq!(said, "serving generation 1 again\n");
+    assert!(second.is_running() && prune.is_running() && publish.is_running());
+
+    gate.close();
+    first.succeeds().await;
+    second.succeeds().await;
+    prune.succeeds().await;
+    assert_eq!(publish.fails().await, "there is no catalog that waits to be published");
+    assert_eq!(steps(&database).await, ["published"; 4]);
+    assert_eq!(content(&database).await, undisturbed(dir.path()).await);
+    let said = Loader::new(&database, &["rollback"]).succeeds().await;
+    assert_eq!(said, "serving generation 3 again\n");
+    assert_eq!(
+        content(&database).await,
+        undisturbed(&small_dataset()).await,
+        "prune has left its rejects alone"
+    );
+}
+
+#[tokio::test]
+async fn a_rollback_does_not_wait_for_the_dataset_after_the_one_that_was_published() {
+    let (database, bucket) = (served().await, Bucket::create().await);
+    let (proxy, gate) = held_back(&bucket, HEADER).await;
+    bucket.put_folder("incoming/before/", &small_dataset()).await;
+    let server = format!("http://{}", proxy.address());
+    let function = stand::incoming::function(&database, &bucket, &server, &[], |_| {}).await;
+    let mut records = arrived(&bucket, "incoming/before/", 1).await;
+    records.extend(arrived(&bucket, "incoming/tested/", 1).await);
+    let event = json!({ "Records": records }).to_string();
+    let handling = tokio::spawn(async move { function.handle(&event, TIME).await });
+    until("the second is looked at", async || proxy.count(&Method::GET, SKUS) > HEADER).await;
+    assert_eq!(steps(&database).await, ["published", "published"]);
+    let said = Loader::new(&database, &["rollback"]).succeeds().await;
+    assert_eq!(said, "serving generation 1 again\n");
+    gate.close();
+    assert_eq!(handling.await.unwrap().unwrap(), json!({}));
+    assert_eq!(steps(&database).await, ["published"; 3]);
+}
+
+/// Records that tell of every object below a prefix, as of their `nth` version.
+async fn arrived(bucket: &Bucket, prefix: &str, nth: u64) -> Vec<Value> {
+    let objects = bucket.list(prefix).await;
+    objects.iter().map(|object| record(bucket, &object.key, &object.etag, nth)).collect()
+}
+
+#[tokio::test]
+async fn a_function_that_is_frozen_after_its_reply_holds_nobody_up() {
+    let database = served().await;
+    let incoming = Incoming::of(database.clone(), &[]).await;
+    let mut records = incoming.put_folder("tested", &small_dataset()).await;
+    let last = message("1", &records.pop().unwrap()).to_string();
+    for record in &records {
+        assert!(incoming.is_done(record).await);
+    }
+    let function = etl_function(&incoming, &[]).await;
+    assert_eq!(failed(&reply(&function.api().invoke(last, TIME).await)), [""; 0]);
+    let stop = format!("kill -STOP {}", function.pid());
+    assert!(tokio::process::Command::new("/bin/sh").args(["-c", &stop]).status().await.unwrap().success());
+    let dir = tempfile::tempdir().unwrap();
+    write_marked(dir.path(), 2);
+    let said = Loader::of_folder(&database, dir.path(), &[]).succeeds().await;
+    assert!(!said.contains("waiting"), "{said}");
+    assert_eq!(Loader::new(&database, &["rollback"]).succeeds().await, "serving generation 2 again\n");
+    assert_eq!(content(&database).await, undisturbed(&small_dataset()).await);
+}
+
+fn reply(outcome: &Outcome) -> Value {
+    match outcome {
+        Outcome::Reply(reply) => serde_json::from_slice(reply).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_message_comes_again_after_its_function_was_killed_and_two_may_have_it_at_once() {
+    let database = served().await;
+    let old = content(&database).await;
+    let incoming = Incoming::of(database.clone(), &[]).await;
+    let mut records = incoming.put_folder("spring", &small_dataset()).await;
+    let last = message("1", &records.pop().unwrap()).to_string();
+    for record in &records {
+        assert!(incoming.is_done(record).await);
+    }
+    for name in failpoint::ALL.into_iter().filter(|name| *name != failpoint::AFTER_SWAP) {
+        let mut function = etl_function(&incoming, &[(failpoint::VARIABLE, name)]).await;
+        let api = function.api();
+        let outcome = tokio::select! {
+            outcome = api.invoke(last.clone(), TIME) => Some(outcome),
+            () = until("it is killed", async || is_gone(function.pid())) => None,
+        };
+        assert_eq!(outcome, None, "{name}");
+        assert!(!function.end().await.success());
+        assert_eq!(content(&database).await, old, "{name}");
+    }
+    assert_eq!(steps(&database).await, ["published", "publish"]);
+    let twins = (etl_function(&incoming, &[]).await, etl_function(&incoming, &[]).await);
+    let (one, other) =
+        tokio::join!(twins.0.api().invoke(last.clone(), TIME), twins.1.api().invoke(last.clone(), TIME));
+    assert_eq!((failed(&reply(&one)), failed(&reply(&other))), (vec![], vec![]));
+    assert_eq!(steps(&database).await, ["published", "published"]);
+    assert_eq!(content(&database).await, undisturbed(&small_dataset()).await);
+}
+
+/// Whether a child of this process has ended, whether it was waited for or not.
+fn is_gone(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with('Z') || rest.is_empty())
+}
+
+#[tokio::test]
+async fn a_load_that_was_told_not_to_publish_is_not_published_by_an_event_wherever_it_was_killed() {
+    let incoming = Incoming::of(served().await, &[]).await;
+    let database = &incoming.database;
+    let old = content(database).await;
+    let records = incoming.put_folder("tested", &small_dataset()).await;
+    let held = Loader::of_bucket(database, &incoming.bucket, &["--no-publish"]);
+    for name in [failpoint::BEGUN, failpoint::AFTER_COMMIT, failpoint::ASSEMBLED, failpoint::BEFORE_REJECTS] {
+        held.is_killed_at(name).await;
+        for record in &records {
+            assert!(incoming.is_done(record).await);
+        }
+        assert_eq!(content(database).await, old, "{name}");
+    }
+    held.succeeds().await;
+    for record in &records {
+        assert!(incoming.is_done(record).await);
+    }
+    assert_eq!(content(database).await, old);
+    assert_eq!(steps(database).await, ["published", "publish"]);
+    let said = Loader::new(database, &["publish"]).succeeds().await;
+    assert!(said.ends_with("generation 2 is being served\n"), "{said}");
+    let new = content(database).await;
+    assert_eq!(new, undisturbed(&small_dataset()).await);
+    for record in &records {
+        assert!(incoming.is_done(record).await);
+    }
+    assert_eq!(steps(database).await, ["published", "published"], "what has arrived is used up");
+    assert_eq!(content(database).await, new);
+}
+
+#[tokio::test]
+async fn a_file_that_arrives_anew_while_it_is_read_makes_no_message_come_again() {
+    let (database, bucket) = (served().await, Bucket::create().await);
+    let (proxy, gate) = held_back(&bucket, HEADER + 1).await;
+    let function = async |server| {
+        let server = format!("http://{server}");
+        stand::incoming::function(&database, &bucket, &server, &[], |_| {}).await
+    };
+    let (one, other) = (function(proxy.address()).await, function(bucket.server()).await);
+    let event = json!({ "Records": arrived(&bucket, "incoming/tested/", 1).await }).to_string();
+    let loading = tokio::spawn(async move { one.handle(&event, TIME).await });
+    until("it loads", async || proxy.count(&Method::GET, SKUS) > HEADER + 1).await;
+    assert_eq!(steps(&database).await, ["published", "load"]);
+
+    // Another version, and the event of it, which another invocation records; it then waits for the loader's lock.
+    let longer = [&std::fs::read(small_dataset().join("skus.csv")).unwrap()[..], b"\n"].concat();
+    let etag = bucket.put(SKUS, longer).await;
+    let event = message("2", &record(&bucket, SKUS, &etag, 2)).to_string();
+    let telling = tokio::spawn(async move { other.handle(&event, TIME).await });
+    until_it_waits(&database).await;
+    gate.close();
+    assert_eq!(loading.await.unwrap().unwrap(), json!({}), "it went on with the new one");
+    assert_eq!(failed(&telling.await.unwrap().unwrap()), [""; 0]);
+    assert_eq!(steps(&database).await, ["published", "abandoned", "published"]);
+}
+
+#[tokio::test]
+async fn prune_keeps_what_is_served_or_unfinished_and_what_failed_is_not_loaded_for_that() {
+    let incoming = Incoming::of(Database::create().await.unwrap(), &[("MAX_REJECTS", "20")]).await;
+    let database = &incoming.database;
+    let arrivals = "select count(*) from etl.incoming_file";
+    for dataset in ["older", "previous", "present"] {
+        for record in incoming.put_folder(dataset, &small_dataset()).await {
+            assert!(incoming.is_done(&record).await);
+        }
+    }
+    let served = content(database).await;
+    // One that fails, and one that is unfinished.
+    let whole = std::fs::read(small_dataset().join("product.csv")).unwrap();
+    let mut records = incoming.put_folder("broken", &small_dataset()).await;
+    let broken = [&whole[..], "\nno,row".repeat(30).as_bytes()].concat();
+    records.retain(|record| !record["s3"]["object"]["key"].as_str().unwrap().ends_with("product.csv"));
+    records.push(incoming.put("broken", "product.csv", broken).await);
+    for record in &records {
+        assert!(incoming.is_done(record).await);
+    }
+    assert_eq!(steps(database).await, ["published", "published", "published", "failed"]);
+    let mut unfinished = incoming.put_folder("unfinished", &small_dataset()).await;
+    let last = unfinished.pop().unwrap();
+    for record in &unfinished {
+        assert!(incoming.is_done(record).await);
+    }
+    let one = etl_function(&incoming, &[(failpoint::VARIABLE, failpoint::AFTER_INDEX)]).await;
+    tokio::select! {
+        outcome = one.api().invoke(message("1", &last).to_string(), TIME) => panic!("{outcome:?}"),
+        () = until("it is killed", async || is_gone(one.pid())) => (),
+    }
+    assert_eq!(number(database, arrivals).await, 35);
+
+    Loader::new(database, &["prune", "--days", "0"]).succeeds().await;
+    assert_eq!(
+        steps(database).await,
+        ["published", "published", "published", "index"],
+        "the failed one is gone"
+    );
+    let left = "select string_agg(distinct dataset, ' ' order by dataset) from etl.incoming";
+    assert_eq!(incoming.text(left).await, "present previous unfinished");
+    assert_eq!(number(database, arrivals).await, 21);
+    assert_eq!(content(database).await, served);
+    assert!(incoming.is_done(&last).await);
+    assert_eq!(
+        steps(database).await,
+        ["published", "published", "published", "published"],
+        "the unfinished one went on, and the failed one was not begun again"
+    );
+    assert_eq!(content(database).await, served);
+    assert_eq!(Loader::new(database, &["rollback"]).succeeds().await, "serving generation 3 again\n");
+    assert_eq!(content(database).await, served);
+}
+
+#[tokio::test]
+async fn a_file_that_arrives_during_a_prune_is_not_lost() {
+    let incoming = Incoming::of(Database::create().await.unwrap(), &[]).await;
+    let database = &incoming.database;
+    let record = incoming.put("spring", "skus.csv", "id,styleId,size,quantity\n1,1,\"S\",1").await;
+    assert!(incoming.is_done(&record).await);
+    // As an arrival does that has not committed yet, of a dataset of which nothing is left.
+    let mut client = database.connect().await.unwrap();
+    client.batch_execute("delete from etl.incoming_file").await.unwrap();
+    let arriving = client.transaction().await.unwrap();
+    arriving.batch_execute("update etl.incoming set reason = null").await.unwrap();
+    let prune = Loader::new(database, &["prune"]);
+    let prune = prune.start();
+    until_it_waits(database).await;
+    let insert = "insert into etl.incoming_file (source, file, size_bytes, version, sequencer)
+                  select source, 'skus.csv', 1, 'v', '01' from etl.incoming";
+    arriving.batch_execute(insert).await.unwrap();
+    arriving.commit().await.unwrap();
+    prune.succeeds().await;
+    assert_eq!(number(database, "select count(*) from etl.incoming_file").await, 1);
+}
