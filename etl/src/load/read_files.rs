@@ -322,6 +322,8 @@ impl RowReader {
             }
         }
         let _ = batches.blocking_send(waiting.batch(&mut encoder, part.byte_offset, true));
+        // Its last line, which is of the part that it begins in, may end far beyond it.
+        part.complete |= part.byte_offset >= part.end_offset;
         drop(lines);
         file.check_unchanged(&input)?;
         part.last_id = encoder.last_id();
