@@ -27,24 +27,39 @@ use tokio::time::timeout_at;
 /// Where neither the environment nor a profile names one; the SDK would sign nothing without.
 const DEFAULT_REGION: Region = Region::from_static("us-east-1");
 
-/// How many bytes are asked for at a time.
-const RANGE: u64 = 8 << 20;
+/// How objects are read, and how much is put up with. What is said of each is for S3 and a function in its region.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// How many bytes are asked for at a time: 8 MiB. With fewer, more of the time is spent on asking; more are more
+    /// memory, and more to wait for where a read begins.
+    pub range: u64,
+    /// How many ranges are under way while one is being read: 3. Enough that the next is there when it is needed, and
+    /// with two files at once some 100 MB of memory in the worst case.
+    pub ranges_ahead: usize,
+    /// How long nothing may be heard of a range before it is asked for again: 15 s. With less, a server that is only slow
+    /// is asked for more.
+    pub silence: Duration,
+    /// How long a range may take in all, however often it is asked for: 300 s. Less than 30 KB/s is not worth waiting for.
+    pub longest_range: Duration,
+    /// How often in a row a range is asked for in vain: 8.
+    pub attempts: u32,
+    /// How long is waited before the second attempt: 50 ms. Twice as long before each that follows, so that all of them
+    /// take some 10 s.
+    pub first_pause: Duration,
+}
 
-/// How many ranges are under way while one is being read: enough that the next is there when it is needed, and
-/// with two files at once some 100 MB of memory in the worst case.
-const RANGES_AHEAD: usize = 3;
-
-/// How long nothing may be heard of a range before it is asked for again.
-const SILENCE: Duration = Duration::from_secs(15);
-
-/// How long a range may take in all, however often it is asked for: less than 30 KB/s is not worth waiting for.
-const LONGEST_RANGE: Duration = Duration::from_secs(300);
-
-/// How often in a row a range is asked for in vain.
-const ATTEMPTS: u32 = 8;
-
-/// How long is waited before the second attempt; twice as long before each that follows.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+impl Default for Reading {
+    fn default() -> Self {
+        Self {
+            range: 8 << 20,
+            ranges_ahead: 3,
+            silence: Duration::from_secs(15),
+            longest_range: Duration::from_secs(300),
+            attempts: 8,
+            first_pause: Duration::from_millis(50),
+        }
+    }
+}
 
 /// Why an object cannot be read or written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -123,6 +138,7 @@ pub struct Object {
 #[derive(Clone, Debug)]
 pub struct S3 {
     client: Client,
+    reading: Reading,
 }
 
 impl S3 {
@@ -143,11 +159,10 @@ impl S3 {
         let http = aws_smithy_http_client::Builder::new()
             .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
             .build_https();
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(Duration::from_secs(5)).read_timeout(SILENCE).build();
+        let reading = Reading::default();
         let shared = loader
             .http_client(http)
-            .timeout_config(timeouts)
+            .timeout_config(timeouts(reading))
             // It takes a database that is slow to take rows for a server that is slow to send them.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .load()
@@ -159,7 +174,14 @@ impl S3 {
             .force_path_style(is_own_server)
             // There is none for a range.
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-        Self { client: Client::from_conf(config.build()) }
+        Self { client: Client::from_conf(config.build()), reading }
+    }
+
+    /// The same, read otherwise.
+    #[must_use]
+    pub fn with(&self, reading: Reading) -> Self {
+        let config = self.client.config().to_builder().timeout_config(timeouts(reading));
+        Self { client: Client::from_conf(config.build()), reading }
     }
 
     /// What is at a place now.
@@ -179,8 +201,9 @@ impl S3 {
     /// Bytes `from` to before `to` of this version of an object.
     ///
     /// # Errors
-    /// That it is gone or replaced; any other after [`ATTEMPTS`] in vain, or [`LONGEST_RANGE`].
+    /// That it is gone or replaced; any other after as many attempts as [`Reading`] has, or as long.
     pub async fn range(&self, object: &Object, from: u64, to: u64) -> Result<Bytes, S3Error> {
+        let Reading { attempts: allowed, first_pause, longest_range, .. } = self.reading;
         let mut received = BytesMut::with_capacity(usize::try_from(to - from).unwrap_or(0));
         let mut failures = 0;
         let attempts = async {
@@ -191,19 +214,19 @@ impl S3 {
                     return Err(error);
                 }
                 failures = if received.len() > before { 1 } else { failures + 1 };
-                if failures >= ATTEMPTS {
+                if failures >= allowed {
                     return Err(error);
                 }
                 // Not all that were refused at once come back at once.
-                tokio::time::sleep((FIRST_PAUSE * (1 << failures)).mul_f64(0.5 + fastrand::f64() / 2.0))
+                tokio::time::sleep((first_pause * (1 << failures)).mul_f64(0.5 + fastrand::f64() / 2.0))
                     .await;
             }
             Ok(())
         };
-        match tokio::time::timeout(LONGEST_RANGE, attempts).await {
+        match tokio::time::timeout(longest_range, attempts).await {
             Ok(done) => done?,
             Err(_) => {
-                let cause = format!("took more than {} s for {} bytes", LONGEST_RANGE.as_secs(), to - from);
+                let cause = format!("took more than {} s for {} bytes", longest_range.as_secs(), to - from);
                 return Err(S3Error::Failed { url: object.url.clone(), cause });
             }
         }
@@ -218,6 +241,7 @@ impl S3 {
         to: u64,
         received: &mut BytesMut,
     ) -> Result<(), S3Error> {
+        let silence = self.reading.silence;
         let failed = |cause: String| S3Error::Failed { url: object.url.clone(), cause };
         let range = format!("bytes={}-{}", from + received.len() as u64, to - 1);
         let request = self.client.get_object().bucket(&object.url.bucket).key(&object.url.key);
@@ -228,7 +252,7 @@ impl S3 {
         );
         let mut body = request.send().await.map_err(|error| of_sdk(&object.url, &error))?.body;
         loop {
-            match tokio::time::timeout(SILENCE, body.try_next()).await {
+            match tokio::time::timeout(silence, body.try_next()).await {
                 Ok(Ok(Some(bytes))) if from + (received.len() + bytes.len()) as u64 > to => {
                     return Err(failed("more bytes came than were asked for".to_owned()));
                 }
@@ -238,7 +262,7 @@ impl S3 {
                 }
                 Ok(Ok(None)) => return Ok(()),
                 Ok(Err(error)) => return Err(failed(shared::database::chain(&error))),
-                Err(_) => return Err(failed(format!("nothing came for {} s", SILENCE.as_secs()))),
+                Err(_) => return Err(failed(format!("nothing came for {} s", silence.as_secs()))),
             }
         }
     }
@@ -287,6 +311,10 @@ impl S3 {
     }
 }
 
+fn timeouts(reading: Reading) -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(Duration::from_secs(5)).read_timeout(reading.silence).build()
+}
+
 fn is_endpoint_set() -> bool {
     ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]
         .iter()
@@ -327,8 +355,9 @@ pub struct ObjectReader {
 
 impl ObjectReader {
     fn ask_ahead(&mut self) {
-        while self.under_way.len() < RANGES_AHEAD && self.asked_to < self.object.size {
-            let (from, to) = (self.asked_to, (self.asked_to + RANGE).min(self.object.size));
+        let Reading { range, ranges_ahead, .. } = self.s3.reading;
+        while self.under_way.len() < ranges_ahead && self.asked_to < self.object.size {
+            let (from, to) = (self.asked_to, (self.asked_to + range).min(self.object.size));
             let (s3, object) = (self.s3.clone(), self.object.clone());
             self.under_way.push_back(self.runtime.spawn(async move { s3.range(&object, from, to).await }));
             self.asked_to = to;
@@ -341,7 +370,7 @@ impl Read for ObjectReader {
         while self.pending.is_empty() {
             self.ask_ahead();
             let Some(next) = self.under_way.pop_front() else { return Ok(0) };
-            // Asked for again only when the one before it is used up: what is held is RANGES_AHEAD and one.
+            // Asked for again only when the one before it is used up: what is held is these and one.
             let received = match self.until {
                 Some(until) => self.runtime.block_on(async { timeout_at(until.into(), next).await })?,
                 None => self.runtime.block_on(next),

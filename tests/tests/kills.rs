@@ -11,6 +11,7 @@ use conformance::lambda::Outcome;
 use conformance::s3::{Bucket, Fault, Proxy};
 use conformance::small_dataset;
 use etl::failpoint;
+use etl::s3::S3;
 use http::Method;
 use local::testing::Database;
 use local::{Cluster, Settings};
@@ -297,7 +298,9 @@ async fn a_rollback_does_not_wait_for_the_dataset_after_the_one_that_was_publish
     let (proxy, gate) = held_back(&bucket, HEADER).await;
     bucket.put_folder("incoming/before/", &small_dataset()).await;
     let server = format!("http://{}", proxy.address());
-    let function = stand::incoming::function(&database, &bucket, &server, &[], |_| {}).await;
+    let function =
+        stand::incoming::function(&database, &bucket, S3::of_server(&server, "x", "x").await, &[], |_| {})
+            .await;
     let mut records = arrived(&bucket, "incoming/before/", 1).await;
     records.extend(arrived(&bucket, "incoming/tested/", 1).await);
     let event = json!({ "Records": records }).to_string();
@@ -418,7 +421,8 @@ async fn a_file_that_arrives_anew_while_it_is_read_makes_no_message_come_again()
     let (proxy, gate) = held_back(&bucket, HEADER + 1).await;
     let function = async |server| {
         let server = format!("http://{server}");
-        stand::incoming::function(&database, &bucket, &server, &[], |_| {}).await
+        stand::incoming::function(&database, &bucket, S3::of_server(&server, "x", "x").await, &[], |_| {})
+            .await
     };
     let (one, other) = (function(proxy.address()).await, function(bucket.server()).await);
     let event = json!({ "Records": arrived(&bucket, "incoming/tested/", 1).await }).to_string();

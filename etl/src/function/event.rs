@@ -151,6 +151,9 @@ fn arrival(record: serde_json::Value) -> Result<Option<Arrival>, EventError> {
         return Err(EventError::Bucket(bucket));
     }
     let etag = e_tag.map(|etag| etag.trim_matches('"').to_owned()).filter(|etag| !etag.is_empty());
+    // One that is no number orders nothing, and need not be a text that a database takes.
+    let is_number = sequencer.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let sequencer = if is_number { sequencer } else { String::new() };
     Ok(Some(Arrival { url: Url { bucket, key: decoded.into_owned() }, etag, sequencer }))
 }
 
@@ -225,6 +228,14 @@ mod tests {
         assert_eq!((arrival.etag.as_deref(), arrival.sequencer.as_str()), (None, ""));
         let error = with(|record| drop(record["s3"]["object"].as_object_mut().unwrap().remove("key")));
         assert!(matches!(error, Err(EventError::Json(text)) if text.contains("key")));
+    }
+
+    #[test]
+    fn a_sequencer_that_is_no_number_is_none() {
+        for sequencer in ["\0", "-1", "0x1F", "1F ", "\u{1f9e5}"] {
+            let arrivals = with(|record| record["s3"]["object"]["sequencer"] = sequencer.into()).unwrap();
+            assert_eq!(arrivals[0].sequencer, "", "{sequencer:?}");
+        }
     }
 
     #[test]

@@ -330,7 +330,7 @@ pub enum Reader {
     /// One on disk, which may be changed while it is read.
     Disk(File),
     /// One in S3, which cannot.
-    S3(ObjectReader),
+    S3(Box<ObjectReader>),
 }
 
 impl Read for Reader {
@@ -419,7 +419,7 @@ impl SourceFile {
                 file.seek(SeekFrom::Start(offset)).map_err(|cause| self.failed(cause))?;
                 Ok(Reader::Disk(file))
             }
-            Place::S3(s3, object) => Ok(Reader::S3(s3.read_from(object, offset, until))),
+            Place::S3(s3, object) => Ok(Reader::S3(Box::new(s3.read_from(object, offset, until)))),
         }
     }
 

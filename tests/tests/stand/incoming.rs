@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use conformance::s3::Bucket;
+use conformance::s3::{Bucket, Proxy};
 use etl::function::{Config, Function, Metric};
-use etl::s3::S3;
+use etl::s3::{Reading, S3};
 use local::testing::Database;
 use serde_json::{Value, json};
 
@@ -33,16 +33,18 @@ impl Incoming {
     /// For this database, the function with these variables too.
     pub async fn of(database: Database, further: &[(&str, &str)]) -> Self {
         let bucket = Bucket::create().await;
-        let server = format!("http://{}", bucket.server());
-        let failures = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&failures);
-        let count = move |metric| {
-            if metric == Metric::Failed {
-                counted.fetch_add(1, Ordering::Relaxed);
-            }
-        };
-        let function = Arc::new(function(&database, &bucket, &server, further, count).await);
+        let s3 = S3::of_server(&format!("http://{}", bucket.server()), "x", "x").await;
+        let failures = Arc::default();
+        let function = Arc::new(function(&database, &bucket, s3, further, count_into(&failures)).await);
         Self { bucket, database, function, failures, sequence: Arc::default() }
+    }
+
+    /// The same bucket and database, and a function that reaches the bucket through a proxy and reads it so.
+    pub async fn through(&self, proxy: &Proxy, reading: Reading) -> Self {
+        let s3 = S3::of_server(&format!("http://{}", proxy.address()), "x", "x").await.with(reading);
+        let count = count_into(&self.failures);
+        let function = Arc::new(function(&self.database, &self.bucket, s3, &[], count).await);
+        Self { function, ..self.clone() }
     }
 
     /// Puts a file where it belongs, and answers with the record of an event that tells of it.
@@ -110,11 +112,20 @@ pub fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// The function for a database, by its own login, and a bucket, which it reaches by way of `server`.
+fn count_into(failures: &Arc<AtomicU64>) -> impl Fn(Metric) + Send + Sync + 'static {
+    let failures = Arc::clone(failures);
+    move |metric| {
+        if metric == Metric::Failed {
+            failures.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The function for a database, by its own login, and a bucket, which it reaches so.
 pub async fn function(
     database: &Database,
     bucket: &Bucket,
-    server: &str,
+    s3: S3,
     further: &[(&str, &str)],
     count: impl Fn(Metric) + Send + Sync + 'static,
 ) -> Function {
@@ -126,7 +137,7 @@ pub async fn function(
     let lookup =
         |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     let config = Config::from_lookup(&lookup).unwrap();
-    Function::new(&config, S3::of_server(server, "x", "x").await, count)
+    Function::new(&config, s3, count)
 }
 
 /// The record of an event that tells of an object with this `ETag`, the `nth` of its key.

@@ -5,11 +5,13 @@
 
 pub mod derivation;
 pub mod disk;
+pub mod events;
 pub mod functions;
 pub mod incoming;
 pub mod loader;
 pub mod marked;
 pub mod mutation;
+pub mod s3;
 pub mod serving;
 
 use std::path::{Path, PathBuf};

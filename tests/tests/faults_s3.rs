@@ -1,0 +1,289 @@
+//! The long runs of what `load_from_s3.rs` tries once: `make test-faults`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
+mod stand;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use conformance::s3::{Fault, Proxy, Seen};
+use conformance::small_dataset;
+use etl::load::{LoadOptions, RejectsPlace};
+use etl::progress::Progress;
+use etl::s3::{Reading, S3};
+use etl::source::{Dataset, Location};
+use fastrand::Rng;
+use http::Method;
+use local::testing::Database;
+use stand::events::{self, Arrived, key};
+use stand::incoming::{Incoming, content, files};
+use stand::s3::{
+    BRISK, Set, asked_for, assert_same, assert_served, check_requests, complaint, fails_until_it_is_over,
+    folder, generated, is_for_rows, load_by_command, rows, serving, summary, undisturbed,
+};
+
+/// What becomes of a request in a storm: of a quarter of them something.
+fn storm(seed: u64, seen: &Seen) -> Fault {
+    let mut hash = DefaultHasher::new();
+    (seen.method.as_str(), &seen.key, seen.nth).hash(&mut hash);
+    let mut random = Rng::with_seed(seed ^ hash.finish());
+    match random.u8(0..32) {
+        0 => Fault::SLOW_DOWN,
+        1 => Fault::INTERNAL_ERROR,
+        2 => Fault::ACCESS_DENIED,
+        3 => Fault::Silence,
+        4 => Fault::Trickle { bytes: random.usize(100..4000), every: BRISK.silence * 100 },
+        5 => Fault::Trickle { bytes: 1000, every: BRISK.silence / 20 },
+        6 => Fault::Close { after: random.usize(0..4096) },
+        7 | 8 => Fault::Reset { after: random.usize(0..4096) },
+        _ => Fault::None,
+    }
+}
+
+#[tokio::test]
+async fn a_storm_of_faults_ends_in_the_same_catalog() {
+    let set = generated().await;
+    for _ in 0..8 {
+        let seed = fastrand::u64(..);
+        let (incoming, served) = serving().await;
+        let records = incoming.put_folder("spring", set.folder.path()).await;
+        let proxy = Proxy::start(incoming.bucket.server(), async move |seen| storm(seed, seen));
+        let stormy = incoming.through(&proxy, Reading { silence: BRISK.silence / 2, ..BRISK }).await;
+        for record in &records {
+            let mut times = 1;
+            while !stormy.is_done(record).await {
+                times += 1;
+                assert!(times < 50, "seed {seed}: {record}");
+                assert_served(&incoming, &served).await;
+            }
+        }
+        assert_eq!((incoming.published().await, incoming.alarms()), (2, 0), "seed {seed}");
+        assert_same(&content(&incoming.database).await, &set.expected, &format!("seed {seed}"));
+        assert_eq!(incoming.number("select max(generation)::bigint from etl.load").await, 2, "seed {seed}");
+        check_requests(&proxy);
+    }
+}
+
+#[tokio::test]
+async fn every_range_may_break_off_at_every_offset() {
+    let set = generated().await;
+    for after in [0, 1, 2, 1023, 2048, 4000, 4094, 4095] {
+        for is_reset in [true, false] {
+            let (incoming, _) = serving().await;
+            let records = incoming.put_folder("spring", set.folder.path()).await;
+            let fault = move |seen: &Seen| {
+                let fault = if is_reset { Fault::Reset { after } } else { Fault::Close { after } };
+                (is_whole(seen) && seen.nth.is_multiple_of(2)).then_some(fault)
+            };
+            let script = async move |seen: &Seen| fault(seen).unwrap_or(Fault::None);
+            let proxy = Proxy::start(incoming.bucket.server(), script);
+            let incoming = incoming.through(&proxy, BRISK).await;
+            stand::s3::handle_all(&incoming, &records).await.unwrap();
+            assert_same(&content(&incoming.database).await, &set.expected, &format!("{after} {is_reset}"));
+            let seen = proxy.seen();
+            let broken: Vec<_> = seen.iter().filter(|seen| fault(seen).is_some()).collect();
+            assert!(broken.len() > 10);
+            for broken in broken {
+                let (from, to) = asked_for(broken);
+                let rest = (from + after as u64, to);
+                let is_rest = |seen: &&Seen| seen.key == broken.key && asked_for(seen) == rest;
+                let gets = seen.iter().filter(|seen| seen.method == Method::GET);
+                assert!(gets.filter(is_rest).count() > usize::from(after == 0), "{rest:?}");
+            }
+        }
+    }
+}
+
+/// Whether this is for a whole range of rows.
+fn is_whole(seen: &Seen) -> bool {
+    rows(seen) && asked_for(seen).1 - asked_for(seen).0 + 1 == BRISK.range
+}
+
+#[tokio::test]
+async fn an_s3_that_is_silent_without_end_makes_the_message_come_again() {
+    let hasty = Reading { silence: Duration::from_millis(200), attempts: 2, ..BRISK };
+    fails_until_it_is_over(hasty, Fault::Silence, rows, &["timeout"]).await;
+}
+
+#[tokio::test]
+async fn a_body_that_stops_without_end_makes_the_message_come_again() {
+    let hasty = Reading { silence: Duration::from_secs(1), attempts: 1, ..BRISK };
+    let stalled = Fault::Trickle { bytes: 100, every: Duration::from_secs(1000) };
+    fails_until_it_is_over(hasty, stalled, rows, &["nothing came for 1 s"]).await;
+}
+
+#[tokio::test]
+async fn a_range_that_is_slower_than_is_worth_waiting_for_makes_the_message_come_again() {
+    let hasty = Reading { longest_range: Duration::from_secs(1), ..BRISK };
+    let slow = Fault::Trickle { bytes: 10, every: Duration::from_millis(100) };
+    fails_until_it_is_over(hasty, slow, rows, &["took more than 1 s for"]).await;
+}
+
+/// The command's patience is what it is: it asks for ten seconds, and listens to silence for fifteen.
+#[tokio::test]
+async fn the_command_has_patience_and_it_ends() {
+    let (incoming, served) = serving().await;
+    incoming.bucket.put_folder("incoming/spring/", &small_dataset()).await;
+    let url = incoming.bucket.url("incoming/spring/");
+    let styles = async |seen: &Seen| match is_for_rows(seen, "styles.csv") {
+        true => Fault::SLOW_DOWN,
+        false => Fault::None,
+    };
+    let proxy = Proxy::start(incoming.bucket.server(), styles);
+    let line = complaint(&load_by_command(&incoming.database, &proxy.variables(), &[&url]));
+    let key = "incoming/spring/styles.csv";
+    assert!(line.contains(&incoming.bucket.url(key)) && line.contains("S3 answers 503, SlowDown"), "{line}");
+    assert_eq!(proxy.count(&Method::GET, key), 1 + 8, "its header, and eight times its rows");
+    assert_served(&incoming, &served).await;
+
+    let proxy = Proxy::start(incoming.bucket.server(), async |seen| match (&*seen.key, seen.nth) {
+        (_, 2) if is_for_rows(seen, "styles.csv") => Fault::Silence,
+        (_, 2) if is_for_rows(seen, "photos.csv") => {
+            Fault::Trickle { bytes: 500, every: Duration::from_secs(1000) }
+        }
+        _ => Fault::None,
+    });
+    let told = load_by_command(&incoming.database, &proxy.variables(), &[&url]);
+    assert!(summary(&told).contains("generation 2 is being served"));
+    let said = String::from_utf8(told.stderr).unwrap();
+    assert!(said.contains("going on with load 2"), "{said}");
+    assert_served(&incoming, &undisturbed(&small_dataset()).await).await;
+    check_requests(&proxy);
+}
+
+#[tokio::test]
+async fn a_line_of_100_mb_takes_no_memory() {
+    let long = [&b"7,1,\""[..], &vec![b'x'; 100 << 20], b"\",\"x\"\n"].concat();
+    let mut files = files(&small_dataset());
+    let (_, features) = files.iter_mut().find(|(name, _)| name == "features.csv").unwrap();
+    features.extend_from_slice(&long);
+    let set = Set::of(&files).await;
+    let incoming = Incoming::create().await;
+    incoming.bucket.put_folder("incoming/spring/", set.folder.path()).await;
+    for ranges in [&[][..], &["--range-bytes", "30000000"]] {
+        let database = Database::create().await.unwrap();
+        let url = incoming.bucket.url("incoming/spring/");
+        let arguments = [&[url.as_str()], ranges].concat();
+        let told = summary(&load_by_command(&database, &incoming.bucket.variables(), &arguments));
+        assert!(told.contains("features.csv: longer than 1048576 bytes"), "{told}");
+        let peak = told.lines().find_map(|line| line.strip_prefix("peak memory of the loader: ")).unwrap();
+        let megabytes: u64 = peak.strip_suffix(" MB").unwrap().parse().unwrap();
+        assert!(megabytes < 300, "{megabytes} MB");
+        assert_same(&content(&database).await, &set.expected, "the catalog");
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_orders_of_the_files_make_the_same_catalog() {
+    let with_carts = undisturbed(&small_dataset()).await;
+    let mut six = files(&small_dataset());
+    six.retain(|(name, _)| name != "cart.csv");
+    let without_carts = Set::of(&six).await.expected;
+    let seed = fastrand::u64(..);
+    let mut random = Rng::with_seed(seed);
+    let incoming = Incoming::create().await;
+    let mut orders = std::collections::HashSet::new();
+    while orders.len() < 100 {
+        let mut order: Vec<usize> = (0..7).collect();
+        random.shuffle(&mut order);
+        let of_the_six: Vec<usize> = order.iter().copied().filter(|file| *file != 0).collect(); // 0 is cart.csv
+        if !orders.insert(of_the_six) {
+            continue;
+        }
+        let nth = orders.len();
+        let records = incoming.put_folder(&format!("set-{nth}"), &small_dataset()).await;
+        assert!(key(&records[0]).ends_with("cart.csv"));
+        for file in &order {
+            // Each twice at once.
+            let handling = [(), ()].map(|()| {
+                let (incoming, record) = (incoming.clone(), records[*file].clone());
+                tokio::spawn(async move { incoming.is_done(&record).await })
+            });
+            for handled in handling {
+                assert!(handled.await.unwrap(), "seed {seed}, {order:?}");
+            }
+        }
+        assert_eq!(incoming.published().await, i64::try_from(nth).unwrap(), "seed {seed}, {order:?}");
+        let expected = if order.last() == Some(&0) { &without_carts } else { &with_carts };
+        assert_same(&content(&incoming.database).await, expected, &format!("seed {seed}, {order:?}"));
+    }
+    assert_eq!(incoming.number("select count(*) from etl.load where step <> 'published'").await, 0);
+}
+
+/// Loads a dataset in such pieces, whatever was the catalog before; what it comes to.
+async fn in_pieces(database: &Database, place: &Location, range_bytes: u64, commit_bytes: u64) -> String {
+    let rejects = tempfile::tempdir().unwrap();
+    let options = LoadOptions {
+        range_bytes,
+        commit_bytes,
+        ..LoadOptions::new(RejectsPlace::File(rejects.path().join("rejects.csv")), Progress::Silent)
+    };
+    let dataset = Dataset::open(place, Some("tested")).await.unwrap();
+    etl::load::load(&database.config(), dataset, options).await.unwrap();
+    content(database).await
+}
+
+#[tokio::test]
+async fn ranges_of_every_small_size_come_to_what_one_does() {
+    let (set, database) = (tiny().await, Database::create().await.unwrap());
+    let folder = Location::Folder(set.folder.path().to_owned());
+    for range_bytes in 1..=200 {
+        let loaded = in_pieces(&database, &folder, range_bytes, range_bytes).await;
+        assert_same(&loaded, &set.expected, &format!("in ranges of {range_bytes}"));
+    }
+    let incoming = Incoming::create().await;
+    incoming.put_folder("spring", set.folder.path()).await;
+    let server = format!("http://{}", incoming.bucket.server());
+    for read_bytes in 1..=20 {
+        let s3 = S3::of_server(&server, "x", "x").await.with(Reading { range: read_bytes, ..BRISK });
+        let place = Location::S3(s3, incoming.bucket.url("incoming/spring/").parse().unwrap());
+        let loaded = in_pieces(&database, &place, 41, 1).await;
+        assert_same(&loaded, &set.expected, &format!("read by {read_bytes}"));
+    }
+}
+
+/// Files of a few lines, of many lengths, and with what can be cut in two: CRLF, a quote, two bytes of a letter.
+async fn tiny() -> Set {
+    let files = [
+        (
+            "product.csv",
+            "id,name,slogan,description,category,default_price\r\n1,\"é\",\"\"\"\",\"\",\"c\",1\r\n2,b,,,,2\r\n",
+        ),
+        (
+            "features.csv",
+            "id,product_id,feature,value\n1,1,f,null\n\n2,1,\"é,\",\"v\n3,9,f,v\nx\n4,2,f,\"\"\"\"\n",
+        ),
+        (
+            "styles.csv",
+            "\u{feff}id,productId,name,sale_price,original_price,default_style\r\n1,1,s,null,1,1\r\n2,2,\"s\",1,2,0",
+        ),
+        ("photos.csv", "id,styleId,url,thumbnail_url\n1,1,u,t\n2,1,\"u\",\"t\n3,2,u,\"t\"\n"),
+        ("skus.csv", "1,1,S, 1\n2,1,\"M\",2\n3,2,L,3\n"),
+        ("related.csv", "id,current_product_id,related_product_id\n1,1,2\n2,2,0\n3,2,1"),
+        ("cart.csv", "id,user_session,product_id,active\n1,1,1,1\n"),
+    ];
+    Set::of(&files.map(|(name, content)| (name.to_owned(), content.as_bytes().to_vec()))).await
+}
+
+#[tokio::test]
+async fn commits_of_any_size_come_to_what_one_does() {
+    let folder = folder();
+    let options = etl::generate::Options { scale: 0.002, seed: 9, older_copy: true };
+    etl::generate::generate(&options, folder.path(), |_| {}).unwrap();
+    let expected = undisturbed(folder.path()).await;
+    let database = Database::create().await.unwrap();
+    let place = Location::Folder(folder.path().to_owned());
+    for (range_bytes, commit_bytes) in
+        [(u64::MAX, 5000), (u64::MAX, 300_000), (u64::MAX, 1_000_000), (40_000, 10_000), (1_000_000, 300_000)]
+    {
+        let loaded = in_pieces(&database, &place, range_bytes, commit_bytes).await;
+        assert_same(&loaded, &expected, &format!("in ranges of {range_bytes}, {commit_bytes} at a time"));
+    }
+}
+
+#[tokio::test]
+async fn no_event_of_thousands_is_more_than_the_function_can_take() {
+    let arrived = Arrived::create().await;
+    events::damaged(&arrived, fastrand::u64(..), 3000).await;
+}
