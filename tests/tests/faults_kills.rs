@@ -57,14 +57,14 @@ async fn a_load_goes_on_after_a_kill_anywhere_however_often_it_was_there_before(
     let new = undisturbed(dataset.path()).await;
     let bucket = Bucket::create().await;
     bucket.put_folder("incoming/tested/", dataset.path()).await;
-    let pieces = ["--commit-bytes", "1000", "--range-bytes", "20000", "--workers", "3"];
+    let pieces = ["--commit-bytes", "20000", "--range-bytes", "100000", "--workers", "3"];
     let mut kills = 0;
     for (is_in_s3, further) in [(false, &[][..]), (true, &[][..]), (false, &pieces[..]), (true, &pieces[..])]
     {
         for name in failpoint::ALL {
             let several: &[u32] = match name {
                 failpoint::BEFORE_COMMIT | failpoint::AFTER_COMMIT if further.is_empty() => &[1, 3, 7],
-                failpoint::BEFORE_COMMIT | failpoint::AFTER_COMMIT => &[1, 8, 14],
+                failpoint::BEFORE_COMMIT | failpoint::AFTER_COMMIT => &[1, 20, 80],
                 failpoint::BEFORE_INDEX | failpoint::AFTER_INDEX => &[1, 9, 18],
                 failpoint::SETTING_ASIDE => &[1, 2],
                 _ => &[1],
@@ -97,7 +97,7 @@ async fn one_load_outlives_kills_at_random_moments() {
     let whole = begun.elapsed();
     let database = served().await;
     let old = content(&database).await;
-    let pieces = ["--commit-bytes", "1000", "--range-bytes", "400000"];
+    let pieces = ["--commit-bytes", "50000", "--range-bytes", "400000"];
     let loader = Loader::of_folder(&database, dataset.path(), &pieces);
     // Nothing is published while another has this lock, so the load is never over too soon.
     let no_swap = take(&database, SWAP_LOCK).await;
@@ -128,7 +128,7 @@ async fn one_load_outlives_connections_that_end_at_random_moments() {
     let whole = begun.elapsed();
     let database = served().await;
     let old = content(&database).await;
-    let loader = Loader::of_folder(&database, dataset.path(), &["--commit-bytes", "1000", "--workers", "3"]);
+    let loader = Loader::of_folder(&database, dataset.path(), &["--commit-bytes", "50000", "--workers", "3"]);
     let no_swap = take(&database, SWAP_LOCK).await;
     let client = database.connect().await.unwrap();
     let end = "select pg_terminate_backend(pid) from pg_stat_activity
@@ -174,7 +174,7 @@ async fn a_message_that_two_functions_have_outlives_kills_of_both() {
         assert!(incoming.is_done(record).await);
     }
     let no_swap = take(database, SWAP_LOCK).await;
-    let pieces = [("COMMIT_BYTES", "1000")];
+    let pieces = [("COMMIT_BYTES", "50000")];
     for nth in 0..KILLED_FUNCTIONS {
         let twins = [etl_function(&incoming, &pieces).await, etl_function(&incoming, &pieces).await];
         let [one, other] = &twins;
@@ -215,7 +215,7 @@ async fn one_load_outlives_kills_of_postgres_at_random_moments() {
     let database = serving(Database::create_in(&cluster).await.unwrap()).await;
     let old = content(&database).await;
     // Some of the tables come about in one transaction with all their rows, which Postgres then need not log.
-    let pieces = [&["--commit-bytes", "1000"][..], &[]];
+    let pieces = [&["--commit-bytes", "50000"][..], &[]];
     let mut hit = BTreeMap::<String, u32>::new();
     for nth in 0..KILLED_SERVERS {
         let no_swap = take(&database, SWAP_LOCK).await;

@@ -137,7 +137,7 @@ async fn a_disk_that_is_full_stops_a_load_in_any_step_and_it_goes_on_when_there_
     let old = content(&database).await;
     database.keep_tables_in(&cluster.directory("small").unwrap()).await.unwrap();
     let dataset = generated(0.001, 5);
-    let loader = Loader::of_folder(&database, dataset.path(), &["--commit-bytes", "1000"]);
+    let loader = Loader::of_folder(&database, dataset.path(), &["--commit-bytes", "50000"]);
     for (step, failpoint) in
         [("load", "after-commit:4"), ("index", failpoint::BEFORE_INDEX), ("assemble", failpoint::ASSEMBLING)]
     {
