@@ -68,7 +68,7 @@ async fn a_storm_of_faults_ends_in_the_same_catalog() {
 #[tokio::test]
 async fn every_range_may_break_off_at_every_offset() {
     let set = generated().await;
-    for after in [0, 1, 2, 1023, 2048, 4000, 4094, 4095] {
+    for after in [0, 1, 2048, 4094, 4095] {
         for is_reset in [true, false] {
             let (incoming, _) = serving().await;
             let records = incoming.put_folder("spring", set.folder.path()).await;
