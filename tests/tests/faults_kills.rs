@@ -18,7 +18,9 @@ use serde_json::Value;
 use stand::functions::etl_function;
 use stand::incoming::{Incoming, TIME, content, failed, message};
 use stand::load_into;
-use stand::loader::{Loader, SWAP_LOCK, generated, number, served, serving, steps, take, undisturbed};
+use stand::loader::{
+    Loader, SWAP_LOCK, generated, number, remove, served, serving, steps, take, undisturbed,
+};
 use stand::marked::{Readers, write_marked};
 use stand::serving::serve;
 
@@ -82,6 +84,7 @@ async fn a_load_goes_on_after_a_kill_anywhere_however_often_it_was_there_before(
                 assert!(content(&database).await == *expected, "{name}:{nth} {further:?} in S3: {is_in_s3}");
                 loader.succeeds().await;
                 assert!(content(&database).await == new, "{name}:{nth} {further:?} in S3: {is_in_s3}");
+                remove(database).await;
             }
         }
     }

@@ -205,6 +205,15 @@ pub async fn serving(database: Database) -> Database {
     load_into(database, dir.path()).await.database
 }
 
+/// Removes a database, where there would be many: the end of the tests waits for their removal.
+pub async fn remove(database: Database) {
+    let server = database.config().with(|settings| {
+        settings.dbname("postgres");
+    });
+    let server = etl::database::connect_as_login(&server).await.unwrap();
+    server.batch_execute(&format!("drop database {} with (force)", database.name())).await.unwrap();
+}
+
 /// A generated dataset, in a folder of its own.
 pub fn generated(scale: f64, seed: u64) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
