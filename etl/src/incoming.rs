@@ -153,14 +153,14 @@ fn is_earlier(sequencer: &str, other: &str) -> bool {
 }
 
 /// The datasets that are whole and neither loaded nor failed: the one whose load is unfinished first, then in the
-/// order in which they became whole. `$1` are the files that every dataset has.
+/// order in which they became whole. `$1` are the files that every dataset has, `{unfinished}` tells such a load.
 const DUE: &str = "
 select incoming.source, incoming.dataset
 from etl.incoming
 join etl.incoming_file as arrived on arrived.source = incoming.source
 left join etl.load as ended on ended.generation = arrived.generation
-left join etl.load as unfinished on unfinished.source = incoming.source
-    and unfinished.step in ('load', 'index', 'assemble', 'publish')
+left join (select source, generation, held from etl.load where {unfinished}) as unfinished
+    on unfinished.source = incoming.source
 group by incoming.source
 having count(*) filter (where arrived.file = any($1) and arrived.refused is null) = cardinality($1)
     and coalesce(not bool_or(ended.step = 'published') filter (where arrived.file = any($1)), true)
@@ -176,7 +176,7 @@ struct Due {
 
 async fn due(client: &Client) -> Result<Vec<Due>, LoadError> {
     let required: Vec<&str> = TABLES.iter().filter(|table| !table.optional).map(|table| table.file).collect();
-    let rows = client.query(DUE, &[&required]).await?;
+    let rows = client.query(&DUE.replace("{unfinished}", record::UNFINISHED), &[&required]).await?;
     let due_of = |row: &tokio_postgres::Row| {
         let source: &str = row.get(0);
         let source =

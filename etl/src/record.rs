@@ -10,7 +10,7 @@ use tokio_postgres::{Client, GenericClient, Row, Transaction};
 use crate::source::{Dataset, SourceFile};
 
 /// A load that has not ended: the names of every [`Step`].
-const UNFINISHED: &str = "step in ('load', 'index', 'assemble', 'publish')";
+pub(crate) const UNFINISHED: &str = "step in ('load', 'index', 'assemble', 'publish')";
 
 type Result<T> = std::result::Result<T, tokio_postgres::Error>;
 

@@ -46,16 +46,7 @@ impl Guarded {
         let shell = Path::new("/bin/sh");
         let mut command = Command::new(shell);
         command.args(["-c", SCRIPT, "guardian", watch.stop_with]).arg(watch.remove.unwrap_or(Path::new("")));
-        command.arg(server.get_program()).args(server.get_args());
-        for (name, value) in server.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        if let Some(directory) = server.get_current_dir() {
-            command.current_dir(directory);
-        }
+        append(&mut command, server);
         if let Some(account) = watch.account {
             account.apply(&mut command);
         }
@@ -90,5 +81,19 @@ impl Guarded {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Err(Error::Stop(self.guardian.id()))
+    }
+}
+
+/// Lets `command` end in that of `server`, to be run as that would be.
+pub(crate) fn append(command: &mut Command, server: &Command) {
+    command.arg(server.get_program()).args(server.get_args());
+    for (name, value) in server.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    if let Some(directory) = server.get_current_dir() {
+        command.current_dir(directory);
     }
 }

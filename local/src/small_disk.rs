@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::Account;
+use crate::guardian::append;
 
 /// What is said of a server that could not be started with one.
 pub(crate) const NEEDS: &str =
@@ -36,15 +37,7 @@ pub(crate) fn with(server: &Command, account: Account, directory: &Path, bytes: 
         command.args(["unshare", "--user"]);
         command.arg(format!("--map-user={uid}")).arg(format!("--map-group={gid}"));
     }
-    command.arg("--").arg(server.get_program()).args(server.get_args());
-    for (name, value) in server.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    if let Some(directory) = server.get_current_dir() {
-        command.current_dir(directory);
-    }
+    command.arg("--");
+    append(&mut command, server);
     command
 }

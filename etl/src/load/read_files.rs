@@ -122,9 +122,7 @@ impl Job {
         // Thrown away after an error: a COPY that was refused leaves it in no state to go on with.
         let mut client = context.connect().await?;
         while !self.part.complete {
-            if context.options.is_out_of_time() {
-                return Err(LoadError::OutOfTime);
-            }
+            context.check_time()?;
             self.load_some(&context, &mut client).await?;
         }
         self.task.finish();
