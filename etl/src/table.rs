@@ -61,7 +61,8 @@ pub struct Table {
     pub parent: Option<&'static str>,
     /// Whether a dataset is whole without it.
     pub optional: bool,
-    /// Its DDL in `catalog_next`, with `{generation}` where the number goes.
+    /// Its DDL in `catalog_next`, with `{generation}` where the number goes. Autovacuum keeps off it: what there is to
+    /// do the loader does, nothing changes it later, and a key would wait for the worker that looks at it.
     pub ddl: &'static str,
 }
 

@@ -5,4 +5,4 @@ create table catalog_next.cart (
     user_session integer not null check (user_session >= 0),
     product_id integer not null check (product_id > 0),
     active boolean not null
-);
+) with (autovacuum_enabled = false);

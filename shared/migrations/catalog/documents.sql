@@ -10,7 +10,7 @@ create table catalog_next.documents (
     product bytea not null,      -- JSON
     styles bytea not null,       -- JSON, gzipped
     related bytea not null       -- JSON
-) with (toast_tuple_target = 8160);
+) with (toast_tuple_target = 8160, autovacuum_enabled = false);
 alter table catalog_next.documents alter product set storage external;
 alter table catalog_next.documents alter styles set storage external;
 alter table catalog_next.documents alter related set storage external;

@@ -4,4 +4,4 @@ create table catalog_next.features (
     product_id integer not null check (product_id > 0),
     feature text not null,
     value text
-);
+) with (autovacuum_enabled = false);

@@ -4,4 +4,4 @@ create table catalog_next.photos (
     style_id integer not null check (style_id > 0),
     url text not null,
     thumbnail_url text not null
-);
+) with (autovacuum_enabled = false);

@@ -8,4 +8,4 @@ create table catalog_next.products (
     slogan text not null,
     description text not null,
     category text not null
-);
+) with (autovacuum_enabled = false);

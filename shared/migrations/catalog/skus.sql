@@ -4,4 +4,4 @@ create table catalog_next.skus (
     style_id integer not null check (style_id > 0),
     quantity integer not null check (quantity >= 0),
     size text not null
-);
+) with (autovacuum_enabled = false);

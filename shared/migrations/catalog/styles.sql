@@ -6,4 +6,4 @@ create table catalog_next.styles (
     sale_price integer check (sale_price >= 0),
     is_default boolean not null,
     name text not null
-);
+) with (autovacuum_enabled = false);
