@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient, Row, Transaction};
 
+use crate::row::Order;
 use crate::source::{Dataset, SourceFile};
 
 /// A load that has not ended: the names of every [`Step`].
@@ -327,9 +328,12 @@ pub struct Part {
     pub byte_offset: u64,
     /// Whether all of them are.
     pub complete: bool,
-    /// The id of the last row that was loaded; 0 before the first.
-    pub last_id: i32,
+    /// The order of the rows that are committed.
+    pub order: Order,
 }
+
+/// The columns that [`part_of_row`] reads.
+const PART: &str = "file, first_offset, end_offset, byte_offset, complete, first_key, last_key, keys_ascend";
 
 fn part_of_row(row: &Row) -> Part {
     Part {
@@ -338,7 +342,7 @@ fn part_of_row(row: &Row) -> Part {
         end_offset: unsigned(row.get(2)),
         byte_offset: unsigned(row.get(3)),
         complete: row.get(4),
-        last_id: row.get(5),
+        order: Order { first: row.get(5), last: row.get(6), ascends: row.get(7) },
     }
 }
 
@@ -346,8 +350,7 @@ fn part_of_row(row: &Row) -> Part {
 pub async fn parts(client: &Client, generation: i32) -> Result<Vec<Part>> {
     let rows = client
         .query(
-            "select file, first_offset, end_offset, byte_offset, complete, last_id from etl.load_part
-             where generation = $1 order by file, first_offset",
+            &format!("select {PART} from etl.load_part where generation = $1 order by file, first_offset"),
             &[&generation],
         )
         .await?;
@@ -359,8 +362,10 @@ pub async fn parts(client: &Client, generation: i32) -> Result<Vec<Part>> {
 pub async fn lock_part(transaction: &Transaction<'_>, generation: i32, part: &Part) -> Result<Part> {
     let row = transaction
         .query_one(
-            "select file, first_offset, end_offset, byte_offset, complete, last_id from etl.load_part
-             where generation = $1 and file = $2 and first_offset = $3 for update",
+            &format!(
+                "select {PART} from etl.load_part
+                 where generation = $1 and file = $2 and first_offset = $3 for update"
+            ),
             &[&generation, &part.file, &signed(part.first_offset)],
         )
         .await?;
@@ -374,11 +379,11 @@ pub async fn progress(
     generation: i32,
     part: &Part,
     counts: &Counts,
-    ids_ascend: bool,
 ) -> Result<()> {
     transaction
         .execute(
-            "update etl.load_part set byte_offset = $4, complete = $5, last_id = $6
+            "update etl.load_part
+             set byte_offset = $4, complete = $5, first_key = $6, last_key = $7, keys_ascend = $8
              where generation = $1 and file = $2 and first_offset = $3",
             &[
                 &generation,
@@ -386,7 +391,9 @@ pub async fn progress(
                 &signed(part.first_offset),
                 &signed(part.byte_offset),
                 &part.complete,
-                &part.last_id,
+                &part.order.first,
+                &part.order.last,
+                &part.order.ascends,
             ],
         )
         .await?;
@@ -394,14 +401,13 @@ pub async fn progress(
     transaction
         .execute(
             "update etl.load_file
-             set ids_ascend = ids_ascend and $3, rows_read = rows_read + $4, rows_repaired = rows_repaired + $5,
-                 rows_set_aside = rows_set_aside + $6, rows_loaded = rows_loaded + $7, seconds = seconds + $8,
+             set rows_read = rows_read + $3, rows_repaired = rows_repaired + $4,
+                 rows_set_aside = rows_set_aside + $5, rows_loaded = rows_loaded + $6, seconds = seconds + $7,
                  commits = commits + 1
              where generation = $1 and file = $2",
             &[
                 &generation,
                 &part.file,
-                &ids_ascend,
                 &signed(counts.read),
                 &signed(counts.repaired),
                 &signed(counts.set_aside),
@@ -459,8 +465,6 @@ pub async fn set_aside_later(
 pub struct FileRecord {
     /// What happened to its rows so far.
     pub counts: Counts,
-    /// Whether each row's id is higher than the one before it. Only for a file that is read as one part.
-    pub ids_ascend: bool,
     /// How many transactions brought its rows.
     pub commits: u32,
     /// Whether its content was found to be what the manifest says.
@@ -471,7 +475,7 @@ pub struct FileRecord {
 pub async fn file_counts(client: &impl GenericClient, generation: i32, file: &str) -> Result<FileRecord> {
     let row = client
         .query_one(
-            "select rows_read, rows_repaired, rows_set_aside, rows_loaded, seconds, ids_ascend, commits, verified
+            "select rows_read, rows_repaired, rows_set_aside, rows_loaded, seconds, commits, verified
              from etl.load_file where generation = $1 and file = $2",
             &[&generation, &file],
         )
@@ -483,8 +487,23 @@ pub async fn file_counts(client: &impl GenericClient, generation: i32, file: &st
         loaded: unsigned(row.get(3)),
         seconds: row.get(4),
     };
-    let commits = u32::try_from(row.get::<_, i32>(6)).unwrap_or(0);
-    Ok(FileRecord { counts, ids_ascend: row.get(5), commits, verified: row.get(7) })
+    let commits = u32::try_from(row.get::<_, i32>(5)).unwrap_or(0);
+    Ok(FileRecord { counts, commits, verified: row.get(6) })
+}
+
+/// Whether the loaded rows of a file are in ascending order of its table's key.
+pub async fn is_in_order(client: &Client, generation: i32, file: &str) -> Result<bool> {
+    let row = client
+        .query_one(
+            "select coalesce(bool_and(keys_ascend and coalesce(first_key >= highest_before, true)), true)
+             from (select keys_ascend, first_key,
+                          max(last_key) over (order by first_offset
+                                              rows between unbounded preceding and 1 preceding) as highest_before
+                   from etl.load_part where generation = $1 and file = $2) as part",
+            &[&generation, &file],
+        )
+        .await?;
+    Ok(row.get(0))
 }
 
 /// Postgres has no unsigned numbers; none of these comes near the limit.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use memchr::memchr;
 
 use crate::csv::{self, Field, KEPT_OF_LINE, LONGEST_LINE, Line, Malformed};
-use crate::table::{Kind, Table};
+use crate::table::{Column, Kind, Table};
 
 /// What a COPY in binary form begins with: the signature, no flags, no extension.
 pub const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -31,42 +31,70 @@ impl Fault {
     }
 }
 
+/// The fields of a row that an [`Encoder`] wrote, without what is in no column of its file: the number of fields, the
+/// position and the rank, all of which have a fixed length.
+pub(crate) fn fields_of_file<'a>(row: &'a [u8], table: &Table) -> &'a [u8] {
+    let before = 2 + (4 + 8) + if table.is_ranked() { 4 + 4 } else { 0 };
+    row.get(before..).unwrap_or_default()
+}
+
+/// How rows came by the key of their table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The key of the first row.
+    pub first: Option<i32>,
+    /// The key of the last row.
+    pub last: Option<i32>,
+    /// Whether no key was lower than the one before it; where it is an id, whether each was higher.
+    pub ascends: bool,
+}
+
+impl Order {
+    /// Of no rows.
+    pub const NONE: Self = Self { first: None, last: None, ascends: true };
+
+    fn add(&mut self, key: i32, is_unique: bool) {
+        self.first.get_or_insert(key);
+        let last = self.last.replace(key);
+        self.ascends &= last.is_none_or(|last| last < key || (last == key && !is_unique));
+    }
+}
+
 /// Collects the rows of one table in the binary form of COPY.
 #[derive(Debug)]
 pub struct Encoder {
     table: &'static Table,
     rows: Vec<u8>,
     rank: i32,
-    last_id: i32,
-    ids_ascend: bool,
+    key: i32,
+    order: Order,
 }
 
 impl Encoder {
-    /// For a table of which `loaded` rows are in already, the last of them with this id (0 if there are none).
-    pub fn new(table: &'static Table, loaded: u64, last_id: i32) -> Self {
+    /// For a table of which `loaded` rows are in already; `order` is that of the rows before.
+    pub fn new(table: &'static Table, loaded: u64, order: Order) -> Self {
         // A file with more rows than ids has its rows set aside long before this number matters.
-        Self {
-            table,
-            rows: Vec::new(),
-            rank: i32::try_from(loaded).unwrap_or(i32::MAX),
-            last_id,
-            ids_ascend: true,
-        }
+        Self { table, rows: Vec::new(), rank: i32::try_from(loaded).unwrap_or(i32::MAX), key: 0, order }
     }
 
-    /// Whether each row so far had a higher id than the one before it.
-    pub fn ids_ascend(&self) -> bool {
-        self.ids_ascend
-    }
-
-    /// The id of the last row.
-    pub fn last_id(&self) -> i32 {
-        self.last_id
+    /// The order of the rows so far, and of those before.
+    pub fn order(&self) -> Order {
+        self.order
     }
 
     /// How many bytes are collected so far.
     pub fn collected(&self) -> usize {
         self.rows.len()
+    }
+
+    /// What is collected so far.
+    pub fn rows(&self) -> &[u8] {
+        &self.rows
+    }
+
+    /// Forgets what was collected.
+    pub fn clear(&mut self) {
+        self.rows.clear();
     }
 
     /// Hands over what was collected.
@@ -81,7 +109,10 @@ impl Encoder {
         let result = self.write(line);
         if result.is_err() {
             self.rows.truncate(before);
-        } else if self.table.is_ranked() {
+            return result;
+        }
+        self.order.add(self.key, self.table.parent.is_none());
+        if self.table.is_ranked() {
             self.rank = self.rank.saturating_add(1);
         }
         result
@@ -104,12 +135,13 @@ impl Encoder {
         }
         for (column, field) in columns.iter().zip(fields.iter()) {
             let fault = |reason| Fault { column: Some(column.header), reason: Cow::Borrowed(reason) };
-            repaired |= self.put_field(column.kind, field).map_err(fault)?;
+            repaired |= self.put_field(column, field).map_err(fault)?;
         }
         Ok(repaired)
     }
 
-    fn put_field(&mut self, kind: Kind, field: &Field<'_>) -> Result<bool, &'static str> {
+    fn put_field(&mut self, column: &Column, field: &Field<'_>) -> Result<bool, &'static str> {
+        let kind = column.kind;
         let is_null = !field.quoted && field.raw == b"null";
         match kind {
             Kind::OptionalPrice | Kind::OptionalText if is_null => {
@@ -138,9 +170,8 @@ impl Encoder {
             (Kind::Id, None | Some(0)) => return Err("not a whole number from 1 to 2147483647"),
             (Kind::Reference(to), Some(0)) => return Err(to.orphan),
             (_, Some(number)) => {
-                if kind == Kind::Id {
-                    self.ids_ascend &= number > self.last_id;
-                    self.last_id = number;
+                if column.name == self.table.key() {
+                    self.key = number;
                 }
                 self.put(&number.to_be_bytes());
             }

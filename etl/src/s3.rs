@@ -61,6 +61,9 @@ impl Default for Reading {
     }
 }
 
+/// How much is asked for at a time beyond the end that was told.
+const BEYOND_END: u64 = 64 << 10;
+
 /// Why an object cannot be read or written.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum S3Error {
@@ -296,15 +299,16 @@ impl S3 {
         sent.map(drop).map_err(|error| of_sdk(url, &error))
     }
 
-    /// Reads a version of an object from `offset` to its end. Within a runtime, from a thread that may wait. If nothing
-    /// has come by `until`, reading times out.
-    pub fn read_from(&self, object: &Object, offset: u64, until: Option<Instant>) -> ObjectReader {
+    /// Reads a version of an object from `offset` on. Nothing from `end` on is asked for before all else is read. Within
+    /// a runtime, from a thread that may wait. If nothing has come by `until`, reading times out.
+    pub fn read_from(&self, object: &Object, offset: u64, end: u64, until: Option<Instant>) -> ObjectReader {
         ObjectReader {
             s3: self.clone(),
             object: object.clone(),
             runtime: Handle::current(),
             until,
             asked_to: offset,
+            end: end.min(object.size),
             under_way: VecDeque::new(),
             pending: Bytes::new(),
         }
@@ -349,6 +353,7 @@ pub struct ObjectReader {
     runtime: Handle,
     until: Option<Instant>,
     asked_to: u64,
+    end: u64,
     under_way: VecDeque<JoinHandle<Result<Bytes, S3Error>>>,
     pending: Bytes,
 }
@@ -356,8 +361,8 @@ pub struct ObjectReader {
 impl ObjectReader {
     fn ask_ahead(&mut self) {
         let Reading { range, ranges_ahead, .. } = self.s3.reading;
-        while self.under_way.len() < ranges_ahead && self.asked_to < self.object.size {
-            let (from, to) = (self.asked_to, (self.asked_to + range).min(self.object.size));
+        while self.under_way.len() < ranges_ahead && self.asked_to < self.end {
+            let (from, to) = (self.asked_to, (self.asked_to + range).min(self.end));
             let (s3, object) = (self.s3.clone(), self.object.clone());
             self.under_way.push_back(self.runtime.spawn(async move { s3.range(&object, from, to).await }));
             self.asked_to = to;
@@ -368,6 +373,10 @@ impl ObjectReader {
 impl Read for ObjectReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.pending.is_empty() {
+            if self.under_way.is_empty() && self.asked_to == self.end {
+                // Whoever asked for less than there is wants little more: the end of a line.
+                self.end = (self.end + BEYOND_END).min(self.object.size);
+            }
             self.ask_ahead();
             let Some(next) = self.under_way.pop_front() else { return Ok(0) };
             // Asked for again only when the one before it is used up: what is held is these and one.

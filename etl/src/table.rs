@@ -72,6 +72,11 @@ impl Table {
         self.name == PRODUCT.table
     }
 
+    /// The column by which its rows are found and put in order: the parent, or the id where there is none.
+    pub fn key(&self) -> &'static str {
+        self.parent.unwrap_or("id")
+    }
+
     /// The columns that refer to another table, with where they lead.
     pub fn references(&self) -> impl Iterator<Item = (&'static Column, &'static Reference)> + use<> {
         self.columns.iter().filter_map(|column| match column.kind {

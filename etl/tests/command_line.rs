@@ -190,6 +190,11 @@ async fn orphans_and_repeated_ids_are_set_aside_with_their_bytes_and_what_hangs_
     });
     edit(&dir, "styles.csv", |lines| lines.push("900001,88888,\"Nobody's\",null,10,1".to_owned()));
     edit(&dir, "photos.csv", |lines| lines.insert(1, "900002,900001,\"u\",\"t\"".to_owned()));
+    let mut sku = String::new();
+    edit(&dir, "skus.csv", |lines| {
+        sku = lines[100].clone();
+        lines.insert(101, sku.clone()); // the file is still in order of its parents
+    });
     edit(&dir, "related.csv", |lines| {
         lines.insert(1, "900003,1,77777".to_owned());
         // Nothing at either end, and more of them than are looked up at a time.
@@ -209,6 +214,9 @@ async fn orphans_and_repeated_ids_are_set_aside_with_their_bytes_and_what_hangs_
         assert!(rejects.contains(&expected), "{expected} is not in {rejects}");
     }
     assert!(rejects.lines().any(|line| line.starts_with("product.csv,21,")), "{rejects}");
+    let doubled = sku.replace('"', "\"\"");
+    let is_sku = |line: &str| line.starts_with("skus.csv,102,") && line.ends_with(&format!("\"{doubled}\""));
+    assert!(rejects.lines().any(is_sku), "{rejects}");
     let ranks = "select count(*) filter (where rank = place)::bigint - count(*)
                  from (select rank, row_number() over (order by id) as place from catalog.products) as placed";
     assert_eq!(number(&database, ranks).await, 0, "ranks have no gap where a row was taken out");

@@ -25,15 +25,19 @@ create table etl.load_part (
     end_offset bigint not null,
     byte_offset bigint not null,
     complete boolean not null default false,
-    last_id integer not null default 0, -- of the last row that was loaded
+    -- The rows that are committed by their table's key, which is the parent, or the id where there is none.
+    first_key integer, -- that of the first row
+    last_key integer,
+    keys_ascend boolean not null default true, -- whether none is lower than the one before it, and no id equal
     primary key (generation, file, first_offset),
     foreign key (generation, file) references etl.load_file on delete cascade,
     check (byte_offset between first_offset and end_offset or complete)
 );
 
-insert into etl.load_part (generation, file, first_offset, end_offset, byte_offset, complete)
-    select generation, file, 0, size_bytes, byte_offset, complete from etl.load_file;
-alter table etl.load_file drop byte_offset, drop complete;
+insert into etl.load_part (generation, file, first_offset, end_offset, byte_offset, complete, keys_ascend)
+    select generation, file, 0, size_bytes, byte_offset, complete, ids_ascend and file = 'product.csv'
+    from etl.load_file;
+alter table etl.load_file drop byte_offset, drop complete, drop ids_ascend;
 
 -- One row a dataset of which files have arrived in S3, and why it is not loaded although it might be.
 create table etl.incoming (

@@ -110,11 +110,12 @@ async fn refusals_that_end_cost_nothing_but_time() {
     })
     .await;
     let attempts = |file: &str| proxy.count(&Method::GET, &format!("incoming/spring/{file}"));
-    let ranges = |size: u64| 2 + usize::try_from(size.div_ceil(BRISK.range)).unwrap();
+    // Rows are read twice: to be loaded, and for their documents.
+    let ranges = |size: u64| 2 * usize::try_from(size.div_ceil(BRISK.range)).unwrap();
     for (file, refused) in [("photos.csv", 7), ("skus.csv", 4), ("styles.csv", 1), ("features.csv", 2)] {
         let wanted = ranges(generated().await.size(file));
         let asked = attempts(file);
-        assert!((wanted + refused - 1..=wanted + refused).contains(&asked), "{file}: {asked} of {wanted}");
+        assert!((wanted + refused..=wanted + refused + 3).contains(&asked), "{file}: {asked} of {wanted}");
     }
 }
 
@@ -134,8 +135,9 @@ async fn what_comes_slowly_is_waited_for_and_what_comes_no_more_is_asked_for_aga
         seen.iter().filter(|seen| is_for_rows(seen, file)).map(asked_for).collect()
     };
     let (photos, skus) = (of("photos.csv"), of("skus.csv"));
-    assert_eq!(photos.iter().filter(|range| **range == photos[0]).count(), 1, "it came");
-    assert_eq!(photos.iter().filter(|range| **range == photos[1]).count(), 2, "nothing had come");
+    // Once more each, for the documents.
+    assert_eq!(photos.iter().filter(|range| **range == photos[0]).count(), 1 + 1, "it came");
+    assert_eq!(photos.iter().filter(|range| **range == photos[1]).count(), 2 + 1, "nothing had come");
     assert!(skus.contains(&(skus[0].0 + 1000, skus[0].1)), "1000 bytes had come: {skus:?}");
 }
 

@@ -13,17 +13,18 @@ use crate::row::COPY_HEADER;
 pub(super) struct CopyOut {
     stream: Pin<Box<CopyOutStream>>,
     header_is_read: bool,
+    message: Bytes,
 }
 
 impl CopyOut {
     /// Begins to read what `select` selects. Its values are compiled in: COPY takes no parameters.
     pub(super) async fn begin(client: &Client, select: &str) -> Result<Self, LoadError> {
         let stream = client.copy_out(&format!("copy ({select}) to stdout (format binary)")).await?;
-        Ok(Self { stream: Box::pin(stream), header_is_read: false })
+        Ok(Self { stream: Box::pin(stream), header_is_read: false, message: Bytes::new() })
     }
 
     /// The next row, or none at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Row>, LoadError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Row<'_>>, LoadError> {
         loop {
             let Some(message) = self.stream.next().await else {
                 return Err(malformed("ended without its trailer"));
@@ -43,7 +44,8 @@ impl CopyOut {
                 return Err(malformed("has a row without its number of columns"));
             }
             if message.get_i16() >= 0 {
-                return Ok(Some(Row { message, taken: 0 }));
+                self.message = message;
+                return Ok(Some(Row::new(&self.message)));
             }
             // After the trailer comes the end of the command, which must be read for the connection to go on.
             while let Some(rest) = self.stream.next().await {
@@ -54,26 +56,31 @@ impl CopyOut {
     }
 }
 
-/// One row, whose fields are taken in the order of the query's columns.
-pub(super) struct Row {
-    message: Bytes,
-    taken: usize,
+/// One row in the binary form of COPY, whose fields are taken in the order of its columns.
+#[derive(Clone)]
+pub(super) struct Row<'a> {
+    rest: &'a [u8],
 }
 
-impl Row {
+impl<'a> Row<'a> {
+    /// A row of these fields, without the number of them that goes before.
+    pub(super) fn new(fields: &'a [u8]) -> Self {
+        Self { rest: fields }
+    }
+
     /// The next field's bytes; none where it is null.
-    pub(super) fn bytes(&mut self) -> Result<Option<&[u8]>, LoadError> {
+    pub(super) fn bytes(&mut self) -> Result<Option<&'a [u8]>, LoadError> {
         let early = || malformed("has a row that ends early");
-        let rest = self.message.get(self.taken..).unwrap_or_default();
-        let (length, rest) = rest.split_first_chunk().ok_or_else(early)?;
-        self.taken += length.len();
+        let (length, rest) = self.rest.split_first_chunk().ok_or_else(early)?;
+        self.rest = rest;
         let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else { return Ok(None) };
-        self.taken += length;
-        rest.get(..length).map(Some).ok_or_else(early)
+        let (field, rest) = rest.split_at_checked(length).ok_or_else(early)?;
+        self.rest = rest;
+        Ok(Some(field))
     }
 
     /// The next field, a text that is not null.
-    pub(super) fn text(&mut self) -> Result<&[u8], LoadError> {
+    pub(super) fn text(&mut self) -> Result<&'a [u8], LoadError> {
         self.bytes()?.ok_or_else(|| malformed("has a null where a text must be"))
     }
 

@@ -118,7 +118,7 @@ async fn add_unique_index(
         result?;
     }
     if table.is_ranked() {
-        if !record::file_counts(client, context.generation, table.file).await?.ids_ascend {
+        if !record::is_in_order(client, context.generation, table.file).await? {
             client.batch_execute(RANK_ANEW).await?;
             client.batch_execute("vacuum (freeze) catalog_next.products").await?;
         }
@@ -264,11 +264,9 @@ async fn set_aside(
         transaction.execute(&delete, &[&positions]).await?;
         for some in positions.chunks(ORIGINALS_AT_A_TIME) {
             let offsets: Vec<u64> = some.iter().copied().map(unsigned).collect();
-            let (offsets, originals) = blocking(file, move |file| {
-                let originals = file.lines_at(&offsets)?;
-                Ok((offsets, originals))
-            })
-            .await?;
+            let (offsets, originals) =
+                blocking(file, move |file| file.lines_at(&offsets).map(|originals| (offsets, originals)))
+                    .await?;
             let rejects = offsets.into_iter().zip(originals).map(|(byte_offset, (original, length))| {
                 Reject { byte_offset, column: Some(column), reason: reason.to_owned(), length, original }
             });

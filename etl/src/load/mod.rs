@@ -431,13 +431,17 @@ where
 }
 
 /// Reads from a file on a thread where that may take its time.
-async fn blocking<T: Send + 'static>(
+async fn blocking<T, E>(
     file: &SourceFile,
-    read: impl FnOnce(&SourceFile) -> Result<T, SourceError> + Send + 'static,
-) -> Result<T, LoadError> {
+    read: impl FnOnce(&SourceFile) -> Result<T, E> + Send + 'static,
+) -> Result<T, LoadError>
+where
+    T: Send + 'static,
+    E: Into<LoadError> + Send + 'static,
+{
     let (owned, name) = (file.clone(), file.table.file);
     let result = tokio::task::spawn_blocking(move || read(&owned)).await;
-    Ok(result.map_err(|_| LoadError::Inconsistent(format!("reading {name} panicked")))??)
+    result.map_err(|_| LoadError::Inconsistent(format!("reading {name} panicked")))?.map_err(Into::into)
 }
 
 #[cfg(test)]

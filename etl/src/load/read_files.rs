@@ -21,7 +21,7 @@ use crate::failpoint;
 use crate::progress::Task;
 use crate::record::{self, Counts, Part, Reject};
 use crate::row::{COPY_HEADER, COPY_TRAILER, Encoder};
-use crate::source::{SourceError, SourceFile};
+use crate::source::{SourceError, SourceFile, USUAL_LINE};
 use crate::table::{TABLES, Table};
 
 /// How many bytes of rows are sent at a time.
@@ -158,7 +158,7 @@ impl Job {
         }
         let mut counts = read.counts;
         counts.seconds = begun.elapsed().as_secs_f64();
-        record::progress(&transaction, generation, &read.part, &counts, read.ids_ascend).await?;
+        record::progress(&transaction, generation, &read.part, &counts).await?;
         failpoint::reach(failpoint::BEFORE_COMMIT);
         transaction.commit().await?;
         failpoint::reach(failpoint::AFTER_COMMIT);
@@ -247,7 +247,6 @@ struct Read {
     part: Part,
     /// What happened to the rows that were read.
     counts: Counts,
-    ids_ascend: bool,
     /// Whether so much had to be set aside that reading on was pointless.
     gave_up: bool,
 }
@@ -261,9 +260,9 @@ impl RowReader {
         // A range begins anywhere: the line it begins in is the range's before it, unless it begins there too.
         let skips_line = part.byte_offset == part.first_offset && part.first_offset > file.body_offset;
         let begin = if skips_line { from - 1 } else { from };
-        let mut input = file.read_from(begin, self.options.stop_at)?;
+        let mut input = file.read_from(begin, part.end_offset + USUAL_LINE, self.options.stop_at)?;
         let mut lines = Lines::new(&mut input, begin);
-        let mut encoder = Encoder::new(file.table, self.before.loaded, part.last_id);
+        let mut encoder = Encoder::new(file.table, self.before.loaded, part.order);
         let mut waiting = Waiting { rejects: Vec::new(), rejects_bytes: 0, told: from };
         let mut counts = Counts::default();
         let mut gave_up = false;
@@ -324,10 +323,10 @@ impl RowReader {
         part.complete |= part.byte_offset >= part.end_offset;
         drop(lines);
         file.check_unchanged(&input)?;
-        part.last_id = encoder.last_id();
+        part.order = encoder.order();
         let total = self.before + counts;
         let is_over = part.complete && total.set_aside > self.options.limit.allowed(total.read);
-        Ok(Read { part, counts, ids_ascend: encoder.ids_ascend(), gave_up: gave_up || is_over })
+        Ok(Read { part, counts, gave_up: gave_up || is_over })
     }
 }
 

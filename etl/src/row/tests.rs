@@ -12,7 +12,7 @@ fn table(name: &str) -> &'static Table {
 
 /// The fields of the one row that comes of a line, behind its position, and whether it was repaired.
 fn encode(name: &str, line: &[u8]) -> Result<(bool, Fields), Fault> {
-    let mut encoder = Encoder::new(table(name), 0, 0);
+    let mut encoder = Encoder::new(table(name), 0, Order::NONE);
     let line = Line { offset: 77, end: 0, bytes: line, length: line.len() as u64 };
     let result = encoder.push(&line);
     let rows = encoder.take();
@@ -85,7 +85,7 @@ fn doubled_quotes_stand_for_one() {
 
 #[test]
 fn ranks_count_the_rows_that_are_loaded() {
-    let mut encoder = Encoder::new(table("products"), 0, 0);
+    let mut encoder = Encoder::new(table("products"), 0, Order::NONE);
     let mut ranks = Vec::new();
     for line in [&b"5,\"a\",\"b\",\"c\",\"d\",1"[..], b"broken", b"9,\"a\",\"b\",\"c\",\"d\",1"] {
         let line = Line { offset: 0, end: 0, bytes: line, length: line.len() as u64 };
@@ -95,7 +95,29 @@ fn ranks_count_the_rows_that_are_loaded() {
         }
     }
     assert_eq!(ranks, [1, 2]);
-    assert!(encoder.ids_ascend());
+}
+
+#[test]
+fn the_order_is_that_of_the_key_of_what_is_loaded() {
+    let order = |name, lines: &[&[u8]]| {
+        let mut encoder = Encoder::new(table(name), 0, Order::NONE);
+        for line in lines {
+            let _ = encoder.push(&Line { offset: 0, end: 0, bytes: line, length: line.len() as u64 });
+        }
+        encoder.order()
+    };
+    let of = |first, last, ascends| Order { first: Some(first), last: Some(last), ascends };
+    assert_eq!(order("related", &[]), Order::NONE);
+    assert_eq!(
+        order("related", &[b"9,1,2", b"8,1,2", b"7,3,2"]),
+        of(1, 3, true),
+        "ids are no key of children"
+    );
+    assert_eq!(order("related", &[b"1,2,2", b"2,1,2"]), of(2, 1, false));
+    assert_eq!(order("related", &[b"1,2,2", b"2,1,0", b"3,4,2"]), of(2, 4, true), "one is set aside");
+    let product = |id| format!("{id},\"a\",\"b\",\"c\",\"d\",1").into_bytes();
+    assert_eq!(order("products", &[&product(3), &product(4)]), of(3, 4, true));
+    assert_eq!(order("products", &[&product(3), &product(3)]), of(3, 3, false), "an id comes once");
 }
 
 #[test]
@@ -126,7 +148,7 @@ fn what_cannot_be_loaded_is_named_with_its_column() {
 #[test]
 fn an_overlong_line_is_set_aside_whatever_it_holds() {
     let line = Line { offset: 0, end: 0, bytes: b"1,2,3", length: 5_000_000 };
-    let fault = Encoder::new(table("related"), 0, 0).push(&line).unwrap_err();
+    let fault = Encoder::new(table("related"), 0, Order::NONE).push(&line).unwrap_err();
     assert!(fault.reason.starts_with("longer than 1048576 bytes"), "{}", fault.reason);
 }
 

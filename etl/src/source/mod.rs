@@ -26,6 +26,9 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 /// How much of a file is read to recognise its header, in bytes.
 const HEAD: u64 = 64 << 10;
 
+/// How far beyond its beginning a line is expected to end, in bytes. More is read where it does not.
+pub(crate) const USUAL_LINE: u64 = 16 << 10;
+
 /// Why a dataset cannot be loaded as it lies there.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -406,12 +409,12 @@ impl SourceFile {
         }
     }
 
-    /// Reads it from `offset` on, and fails if it is no longer the version that was found. On a thread that may wait;
-    /// not beyond `until`, if nothing comes.
+    /// Reads it from `offset` on, as if to before `end`, where more can be read all the same. Fails if it is no longer the
+    /// version that was found. On a thread that may wait; not beyond `until`, if nothing comes.
     ///
     /// # Errors
     /// That it cannot be read, or has changed.
-    pub fn read_from(&self, offset: u64, until: Option<Instant>) -> Result<Reader, SourceError> {
+    pub fn read_from(&self, offset: u64, end: u64, until: Option<Instant>) -> Result<Reader, SourceError> {
         match &self.place {
             Place::Disk(path) => {
                 let mut file = File::open(path).map_err(|cause| self.failed(cause))?;
@@ -419,7 +422,7 @@ impl SourceFile {
                 file.seek(SeekFrom::Start(offset)).map_err(|cause| self.failed(cause))?;
                 Ok(Reader::Disk(file))
             }
-            Place::S3(s3, object) => Ok(Reader::S3(Box::new(s3.read_from(object, offset, until)))),
+            Place::S3(s3, object) => Ok(Reader::S3(Box::new(s3.read_from(object, offset, end, until)))),
         }
     }
 
@@ -453,7 +456,7 @@ impl SourceFile {
     /// [`SourceError::ManifestHash`], or that it cannot be read.
     pub fn check_hash(&self, until: Option<Instant>) -> Result<(), SourceError> {
         let Some(expected) = &self.sha256 else { return Ok(()) };
-        let mut reader = self.read_from(0, until)?;
+        let mut reader = self.read_from(0, self.size, until)?;
         let (mut hash, mut block) = (Sha256::new(), vec![0; 1 << 20]);
         loop {
             match reader.read(&mut block).map_err(|error| self.failed(error))? {
@@ -476,8 +479,8 @@ impl SourceFile {
     /// That it cannot be read, or has changed.
     pub fn lines_at(&self, offsets: &[u64]) -> Result<Vec<(Vec<u8>, u64)>, SourceError> {
         let mut found = Vec::with_capacity(offsets.len());
-        let Some(&first) = offsets.first() else { return Ok(found) };
-        let mut lines = Lines::new(self.read_from(first, None)?, first);
+        let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else { return Ok(found) };
+        let mut lines = Lines::new(self.read_from(first, last + USUAL_LINE, None)?, first);
         while found.len() < offsets.len() {
             let Some(line) = lines.next_line().map_err(|error| self.failed(error))? else {
                 return Err(self.failed(io::ErrorKind::UnexpectedEof.into()));
@@ -494,7 +497,7 @@ impl SourceFile {
     /// # Errors
     /// That it cannot be read, or has changed.
     pub fn line_numbers(&self, offsets: &[u64]) -> Result<Vec<u64>, SourceError> {
-        let mut reader = self.read_from(0, None)?;
+        let mut reader = self.read_from(0, offsets.last().copied().unwrap_or(0), None)?;
         let mut block = vec![0; 1 << 20];
         let (mut position, mut line) = (0_u64, 1_u64);
         let mut numbers = Vec::with_capacity(offsets.len());

@@ -1,5 +1,6 @@
 //! The documents of a batch, merged from its rows.
 
+use std::mem::take;
 use std::ops::AddAssign;
 
 use bytes::Bytes;
@@ -7,9 +8,9 @@ use libdeflater::{CompressionLvl, Compressor};
 use tokio_postgres::Client;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::super::copy_out::{CopyOut, Row};
 use super::super::{Context, LARGEST_ANSWER, LoadError, json};
-use super::rows::{among, features, photos, related, skus, styles};
+use super::reading::{Keys, Reading};
+use super::rows::{Feature, Groups, Parent, Parents, Photo, Product, Related, Sku, Style};
 use crate::record;
 use crate::table::TABLES;
 
@@ -70,107 +71,139 @@ impl Merged {
     }
 }
 
+/// The rows of a batch.
+#[derive(Default)]
+struct Batch {
+    products: Parents<Product>,
+    features: Groups<Feature>,
+    related: Groups<Related>,
+    styles: Parents<Style>,
+    photos: Groups<Photo>,
+    skus: Groups<Sku>,
+}
+
+impl Batch {
+    /// Reads those of the products with these ids, in place of what was there.
+    async fn read(&mut self, from: &Reading<'_>, ids: &Keys) -> Result<(), LoadError> {
+        // Side by side, since a stretch of a file in S3 takes its time to begin.
+        (self.products, self.features, self.related, self.styles) = tokio::try_join!(
+            from.rows(ids, take(&mut self.products)),
+            from.rows(ids, take(&mut self.features)),
+            from.rows(ids, take(&mut self.related)),
+            from.rows(ids, take(&mut self.styles)),
+        )?;
+        let ids = self.styles.ids();
+        (self.photos, self.skus) = tokio::try_join!(
+            from.rows(&ids, take(&mut self.photos)),
+            from.rows(&ids, take(&mut self.skus)),
+        )?;
+        Ok(())
+    }
+
+    /// Puts the answer of `/products/{id}`.
+    fn put_product(&self, out: &mut Vec<u8>, product: &Parent, merged: &mut Merged) {
+        let (features, rows) = self.features.of(product.id).unwrap_or_default();
+        merged.products += 1;
+        merged.features += rows;
+        out.extend_from_slice(self.products.opening(product));
+        out.extend_from_slice(features);
+        out.extend_from_slice(b"]}");
+    }
+
+    /// Puts the answer of `/products/{id}/related`.
+    fn put_related(&self, out: &mut Vec<u8>, product: &Parent, merged: &mut Merged) {
+        let (related, rows) = self.related.of(product.id).unwrap_or_default();
+        merged.related += rows;
+        out.push(b'[');
+        out.extend_from_slice(related);
+        out.push(b']');
+    }
+
+    /// Puts the answer of `/products/{id}/styles`.
+    fn put_styles(&self, out: &mut Vec<u8>, product: &Parent, styles: &[Parent], merged: &mut Merged) {
+        out.extend_from_slice(b"{\"product_id\":\"");
+        json::integer(out, product.id);
+        out.extend_from_slice(b"\",\"results\":[");
+        for (index, style) in styles.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(self.styles.opening(style));
+            let (photos, rows) = self.photos.of(style.id).unwrap_or((NO_PHOTOS, 0));
+            merged.photos += rows;
+            out.extend_from_slice(photos);
+            out.extend_from_slice(b"],\"skus\":{");
+            let (skus, rows) = self.skus.of(style.id).unwrap_or((NO_SKUS, 0));
+            merged.skus += rows;
+            out.extend_from_slice(skus);
+            out.extend_from_slice(b"}}");
+            merged.styles += 1;
+        }
+        out.extend_from_slice(b"]}");
+    }
+}
+
+/// Makes the documents of one batch after the other.
 pub(super) struct Assembler {
     pub(super) merged: Merged,
+    batch: Batch,
     compressor: Compressor,
     compressed: Vec<u8>,
 }
 
 impl Assembler {
     pub(super) fn new() -> Self {
-        let level = CompressionLvl::new(GZIP_LEVEL).unwrap_or_default();
-        Self { compressor: Compressor::new(level), merged: Merged::default(), compressed: Vec::new() }
+        Self {
+            merged: Merged::default(),
+            batch: Batch::default(),
+            compressor: Compressor::new(CompressionLvl::new(GZIP_LEVEL).unwrap_or_default()),
+            compressed: Vec::new(),
+        }
     }
 
-    /// The rows of `documents` for the products whose id is in `range`, in the binary form of COPY.
-    pub(super) async fn assemble(&mut self, client: &Client, range: &str) -> Result<Bytes, LoadError> {
-        let features = features(client, range).await?;
-        let related = related(client, range).await?;
-        let (styles, styles_json) = styles(client, range).await?;
-        let wanted = among(&styles);
-        let photos = photos(client, &wanted).await?;
-        let skus = skus(client, &wanted).await?;
-
-        let mut products = CopyOut::begin(
-            client,
-            &format!(
-                "select id, name, slogan, description, category, default_price
-                 from catalog_next.products where id {range} order by id"
-            ),
-        )
-        .await?;
-        let mut documents = Vec::with_capacity(8 << 20);
-        let (mut product, mut styles_answer, mut related_answer) = (Vec::new(), Vec::new(), Vec::new());
-        let mut remaining = styles.as_slice();
-        while let Some(mut row) = products.next().await? {
-            let id = row.integer()?;
-            self.merged.products += 1;
-
-            let (of_product, rows) = features.of(id).unwrap_or_default();
-            self.merged.features += rows;
-            product.clear();
-            product_json(&mut product, id, &mut row, of_product)?;
-
-            let (of_product, rows) = related.of(id).unwrap_or_default();
-            self.merged.related += rows;
-            related_answer.clear();
-            related_answer.push(b'[');
-            related_answer.extend_from_slice(of_product);
-            related_answer.push(b']');
-
+    /// The rows of `documents` for the products with these ids, in the binary form of COPY.
+    pub(super) async fn assemble(&mut self, from: &Reading<'_>, ids: &Keys) -> Result<Vec<Bytes>, LoadError> {
+        self.batch.read(from, ids).await?;
+        let Self { merged, batch, compressor, compressed } = self;
+        let (mut chunks, mut chunk) = (Vec::new(), Vec::new());
+        let (mut product, mut styles, mut related) = (Vec::new(), Vec::new(), Vec::new());
+        let mut remaining = batch.styles.rows();
+        for row in batch.products.rows() {
             let (of_product, others) =
-                remaining.split_at(remaining.partition_point(|style| style.product_id <= id));
+                remaining.split_at(remaining.partition_point(|style| style.product_id <= row.id));
             remaining = others;
-            styles_answer.clear();
-            styles_answer.extend_from_slice(b"{\"product_id\":\"");
-            json::integer(&mut styles_answer, id);
-            styles_answer.extend_from_slice(b"\",\"results\":[");
-            for (index, style) in of_product.iter().enumerate() {
-                if index > 0 {
-                    styles_answer.push(b',');
-                }
-                styles_answer.extend_from_slice(&styles_json[style.json.clone()]);
-                let (of_style, rows) = photos.of(style.id).unwrap_or((NO_PHOTOS, 0));
-                self.merged.photos += rows;
-                styles_answer.extend_from_slice(of_style);
-                styles_answer.extend_from_slice(b"],\"skus\":{");
-                let (of_style, rows) = skus.of(style.id).unwrap_or((NO_SKUS, 0));
-                self.merged.skus += rows;
-                styles_answer.extend_from_slice(of_style);
-                styles_answer.extend_from_slice(b"}}");
-                self.merged.styles += 1;
+            for answer in [&mut product, &mut styles, &mut related] {
+                answer.clear();
             }
-            styles_answer.extend_from_slice(b"]}");
-            if styles_answer.len() > LARGEST_ANSWER {
-                return Err(LoadError::TooLarge { table: "styles", parent: format!("product {id}") });
+            batch.put_product(&mut product, row, merged);
+            batch.put_styles(&mut styles, row, of_product, merged);
+            batch.put_related(&mut related, row, merged);
+            if styles.len() > LARGEST_ANSWER {
+                return Err(LoadError::TooLarge { table: "styles", parent: format!("product {}", row.id) });
             }
-            self.put_document(&mut documents, id, &product, &styles_answer, &related_answer)?;
-        }
-        Ok(documents.into())
-    }
+            compressed.resize(compressor.gzip_compress_bound(styles.len()), 0);
+            let failed = |error| LoadError::Inconsistent(format!("gzip: {error}"));
+            let length = compressor.gzip_compress(&styles, compressed).map_err(failed)?;
 
-    fn put_document(
-        &mut self,
-        out: &mut Vec<u8>,
-        id: i32,
-        product: &[u8],
-        styles: &[u8],
-        related: &[u8],
-    ) -> Result<(), LoadError> {
-        self.compressed.resize(self.compressor.gzip_compress_bound(styles.len()), 0);
-        let failed = |error| LoadError::Inconsistent(format!("gzip: {error}"));
-        let length = self.compressor.gzip_compress(styles, &mut self.compressed).map_err(failed)?;
-        out.extend_from_slice(&7_u16.to_be_bytes());
-        put(out, &id.to_be_bytes())?;
-        put(out, product)?;
-        put(out, &self.compressed[..length])?;
-        put(out, related)?;
-        for plain in [product, styles, related] {
-            put(out, &xxh3_64(plain).to_be_bytes())?;
+            chunk.extend_from_slice(&7_u16.to_be_bytes());
+            put(&mut chunk, &row.id.to_be_bytes())?;
+            put(&mut chunk, &product)?;
+            put(&mut chunk, &compressed[..length])?;
+            put(&mut chunk, &related)?;
+            for plain in [&product, &styles, &related] {
+                put(&mut chunk, &xxh3_64(plain).to_be_bytes())?;
+            }
+            if chunk.len() >= CHUNK {
+                chunks.push(std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK + (CHUNK >> 3))).into());
+            }
         }
-        Ok(())
+        chunks.push(chunk.into());
+        Ok(chunks)
     }
 }
+
+/// How many bytes of documents are sent at a time.
+const CHUNK: usize = 256 << 10;
 
 /// What front ends read where a style has none: the live API answers so, and they rely on it.
 const NO_PHOTOS: &[u8] = b"{\"thumbnail_url\":null,\"url\":null}";
@@ -182,22 +215,5 @@ fn put(out: &mut Vec<u8>, value: &[u8]) -> Result<(), LoadError> {
     let length = i32::try_from(value.len()).map_err(too_large)?;
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(value);
-    Ok(())
-}
-
-fn product_json(out: &mut Vec<u8>, id: i32, row: &mut Row, features: &[u8]) -> Result<(), LoadError> {
-    out.extend_from_slice(b"{\"id\":");
-    json::integer(out, id);
-    for name in ["name", "slogan", "description", "category"] {
-        out.extend_from_slice(b",\"");
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b"\":");
-        json::string(out, row.text()?)?;
-    }
-    out.extend_from_slice(b",\"default_price\":");
-    json::price(out, Some(row.integer()?));
-    out.extend_from_slice(b",\"features\":[");
-    out.extend_from_slice(features);
-    out.extend_from_slice(b"]}");
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! The third step: the rows of each product are merged into its finished answers.
 //!
-//! Products are taken in batches by rank. A batch reads the rows that belong to it through the (parent, position)
-//! indexes, so nothing depends on the order of the files; what is in memory is one batch a worker. Every row that
-//! reaches a document is counted, and the counts must be those of the load's record.
+//! Products are taken in batches by rank. A batch finds the rows that belong to it by the (parent, position) indexes, so
+//! nothing depends on the order of the files; what is in memory is one batch a worker. Every row that reaches a document
+//! is counted, and the counts must be those of the load's record.
 
 mod documents;
+mod reading;
 mod rows;
 
 use std::sync::Arc;
@@ -17,13 +18,18 @@ use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
 use self::documents::{Assembler, Merged};
+use self::reading::{InOrder, Keys, Reading};
 use super::{Context, LoadError};
 use crate::failpoint;
+use crate::progress::Task;
 use crate::row::{COPY_HEADER, COPY_TRAILER};
 use crate::table::{DOCUMENTS_DDL, TABLES};
 
 /// How many products are assembled at a time: some 15 MB of rows.
 const BATCH: i32 = 4096;
+
+/// How many chunks of documents may wait for the database.
+const CHUNKS_AHEAD: usize = 4;
 
 /// Fills `catalog_next.documents`, from nothing.
 pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
@@ -31,7 +37,7 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     let first_ids = Arc::new(first_ids(&client).await?);
     let task = context.options.progress.steps("assembling", first_ids.len() as u64);
 
-    let (sender, mut batches) = mpsc::channel(context.options.workers);
+    let (sender, mut batches) = mpsc::channel(CHUNKS_AHEAD);
     let next = Arc::new(AtomicUsize::new(0));
     let mut workers = JoinSet::new();
     for _ in 0..context.options.workers {
@@ -40,11 +46,11 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
             first_ids: Arc::clone(&first_ids),
             next: Arc::clone(&next),
             documents: sender.clone(),
+            task: task.clone(),
         };
         workers.spawn(worker.run());
     }
     drop(sender);
-    let analysis = tokio::spawn(analyze_tables(Arc::clone(context)));
 
     let transaction = client.transaction().await?;
     let ddl = DOCUMENTS_DDL.replace("{generation}", &context.generation.to_string());
@@ -53,7 +59,6 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     sink.send(Bytes::from_static(COPY_HEADER)).await?;
     while let Some(documents) = batches.recv().await {
         sink.send(documents).await?;
-        task.advance(1);
     }
     let mut merged = Merged::default();
     while let Some(result) = workers.join_next().await {
@@ -63,6 +68,8 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     let written = sink.as_mut().finish().await?;
     drop(sink);
     failpoint::reach(failpoint::ASSEMBLING);
+    // Beside what is left to be done to the documents, which keeps one processor busy.
+    let analysis = tokio::spawn(analyze_tables(Arc::clone(context)));
     transaction.commit().await?;
     failpoint::reach(failpoint::ASSEMBLED);
     merged.check(context, &client, written).await?;
@@ -97,7 +104,7 @@ async fn first_ids(client: &Client) -> Result<Vec<i32>, LoadError> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// The planner's statistics of the tables, meanwhile. Requests read by keys alone, which a tenth of the usual sample
+/// The planner's statistics of the tables. Requests read by keys alone, which a tenth of the usual sample
 /// is plenty for, in a tenth of the time.
 async fn analyze_tables(context: Arc<Context>) -> Result<(), LoadError> {
     let client = context.connect().await?;
@@ -114,6 +121,7 @@ struct Worker {
     first_ids: Arc<Vec<i32>>,
     next: Arc<AtomicUsize>,
     documents: mpsc::Sender<Bytes>,
+    task: Task,
 }
 
 impl Worker {
@@ -123,18 +131,19 @@ impl Worker {
         client
             .batch_execute("set enable_seqscan = off; set enable_sort = off; set enable_bitmapscan = off")
             .await?;
+        let in_order = InOrder::of_record(&self.context, &client).await?;
+        let reading = Reading { context: &self.context, client: &client, in_order: &in_order };
         let mut assembler = Assembler::new();
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(&from) = self.first_ids.get(number) else { break };
-            let range = match self.first_ids.get(number + 1) {
-                Some(to) => format!("between {from} and {}", to - 1),
-                None => format!(">= {from}"),
-            };
-            let documents = assembler.assemble(&client, &range).await?;
-            if self.documents.send(documents).await.is_err() {
-                break; // the receiver failed, and says why
+            let to = self.first_ids.get(number + 1).map_or(i32::MAX, |next| next - 1);
+            for documents in assembler.assemble(&reading, &Keys::Range(from, to)).await? {
+                if self.documents.send(documents).await.is_err() {
+                    return Ok(assembler.merged); // the receiver failed, and says why
+                }
             }
+            self.task.advance(1);
         }
         Ok(assembler.merged)
     }

@@ -1,60 +1,75 @@
-//! The rows of a batch, read in order and already turned into the JSON they will be part of.
+//! The rows of a batch, already turned into the JSON they will be part of.
 
-use tokio_postgres::Client;
+use std::marker::PhantomData;
+use std::ops::Range;
 
-use super::super::copy_out::{CopyOut, Row};
+use super::super::copy_out::Row;
 use super::super::{LARGEST_ANSWER, LoadError, json};
+use super::reading::{Gather, Keys};
+use crate::table::{TABLES, Table};
 
-/// What the rows of one parent come to: JSON, the elements joined by commas.
+/// The rows of one parent: JSON, the elements joined by commas.
 struct Group {
     parent: i32,
-    json: std::ops::Range<usize>,
+    json: Range<usize>,
     rows: u64,
 }
 
-/// The JSON of a batch's rows, grouped by parent in ascending order.
-pub(super) struct Groups {
+/// A batch's rows of one kind, grouped by parent in ascending order.
+pub(super) struct Groups<E> {
     json: Vec<u8>,
     groups: Vec<Group>,
+    element: PhantomData<E>,
 }
 
-impl Groups {
-    /// Reads rows of `table` whose first column is the parent, a row `of` its kind, and which come in its order;
-    /// `element` writes the rest.
-    async fn read(
-        client: &Client,
-        (table, of): (&'static str, &str),
-        select: &str,
-        element: impl Fn(&mut Vec<u8>, &mut Row) -> Result<(), LoadError>,
-    ) -> Result<Self, LoadError> {
-        let mut rows = CopyOut::begin(client, select).await?;
-        let mut json = Vec::with_capacity(1 << 20);
-        let mut groups: Vec<Group> = Vec::new();
-        while let Some(mut row) = rows.next().await? {
-            let parent = row.integer()?;
-            match groups.last_mut() {
-                Some(last) if last.parent == parent => {
-                    json.push(b',');
-                    element(&mut json, &mut row)?;
-                    last.json.end = json.len();
-                    last.rows += 1;
-                    if last.json.len() > LARGEST_ANSWER {
-                        return Err(LoadError::TooLarge { table, parent: format!("{of} {parent}") });
-                    }
-                }
-                Some(last) if last.parent > parent => {
-                    return Err(LoadError::Inconsistent(format!("rows came out of order: {select}")));
-                }
-                _ => {
-                    let start = json.len();
-                    element(&mut json, &mut row)?;
-                    groups.push(Group { parent, json: start..json.len(), rows: 1 });
-                }
-            }
-        }
-        Ok(Self { json, groups })
+/// What a row of one table is in its parent's JSON.
+pub(super) trait Element: Send + 'static {
+    const TABLE: &'static Table;
+    /// What kind of row the parent is.
+    const OF: &'static str;
+
+    /// Writes the row with this id, whose fields after the parent are in `row`.
+    fn write(out: &mut Vec<u8>, id: i32, row: Row<'_>) -> Result<(), LoadError>;
+}
+
+impl<E> Default for Groups<E> {
+    fn default() -> Self {
+        Self { json: Vec::new(), groups: Vec::new(), element: PhantomData }
+    }
+}
+
+impl<E: Element> Gather for Groups<E> {
+    const TABLE: &'static Table = E::TABLE;
+
+    fn clear(&mut self) {
+        self.json.clear();
+        self.groups.clear();
     }
 
+    fn push(&mut self, mut row: Row<'_>) -> Result<(), LoadError> {
+        let (id, parent) = (row.integer()?, row.integer()?);
+        match self.groups.last_mut() {
+            Some(last) if last.parent == parent => {
+                self.json.push(b',');
+                E::write(&mut self.json, id, row)?;
+                last.json.end = self.json.len();
+                last.rows += 1;
+                if last.json.len() > LARGEST_ANSWER {
+                    let parent = format!("{} {parent}", E::OF);
+                    return Err(LoadError::TooLarge { table: E::TABLE.name, parent });
+                }
+            }
+            _ => {
+                let start = self.json.len();
+                E::write(&mut self.json, id, row)?;
+                self.groups.push(Group { parent, json: start..self.json.len(), rows: 1 });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<E> Groups<E> {
     /// The elements of one parent, and how many rows they are.
     pub(super) fn of(&self, parent: i32) -> Option<(&[u8], u64)> {
         let index = self.groups.binary_search_by_key(&parent, |group| group.parent).ok()?;
@@ -63,116 +78,186 @@ impl Groups {
     }
 }
 
-/// A style as far as its own row tells: the JSON up to its photos.
-pub(super) struct Style {
-    pub(super) product_id: i32,
-    pub(super) id: i32,
-    pub(super) json: std::ops::Range<usize>,
-}
+/// `{"feature":"Fabric","value":"Canvas"}`
+pub(super) struct Feature;
 
-pub(super) async fn features(client: &Client, range: &str) -> Result<Groups, LoadError> {
-    let select = format!(
-        "select product_id, feature, value from catalog_next.features
-         where product_id {range} order by product_id, position"
-    );
-    Groups::read(client, ("features", "product"), &select, |out, row| {
+impl Element for Feature {
+    const TABLE: &'static Table = &TABLES[1];
+    const OF: &'static str = "product";
+
+    fn write(out: &mut Vec<u8>, _: i32, mut row: Row<'_>) -> Result<(), LoadError> {
         out.extend_from_slice(b"{\"feature\":");
         json::string(out, row.text()?)?;
         out.extend_from_slice(b",\"value\":");
         json::optional_string(out, row.bytes()?)?;
         out.push(b'}');
         Ok(())
-    })
-    .await
+    }
 }
 
-pub(super) async fn related(client: &Client, range: &str) -> Result<Groups, LoadError> {
-    let select = format!(
-        "select product_id, related_product_id from catalog_next.related
-         where product_id {range} order by product_id, position"
-    );
-    Groups::read(client, ("related", "product"), &select, |out, row| {
+/// `12`
+pub(super) struct Related;
+
+impl Element for Related {
+    const TABLE: &'static Table = &TABLES[5];
+    const OF: &'static str = "product";
+
+    fn write(out: &mut Vec<u8>, _: i32, mut row: Row<'_>) -> Result<(), LoadError> {
         json::integer(out, row.integer()?);
         Ok(())
-    })
-    .await
+    }
 }
 
-pub(super) async fn photos(client: &Client, of_styles: &str) -> Result<Groups, LoadError> {
-    let select = format!(
-        "select style_id, thumbnail_url, url from catalog_next.photos
-         where style_id {of_styles} order by style_id, position"
-    );
-    Groups::read(client, ("photos", "style"), &select, |out, row| {
+/// `{"thumbnail_url":"https://…","url":"https://…"}`
+pub(super) struct Photo;
+
+impl Element for Photo {
+    const TABLE: &'static Table = &TABLES[3];
+    const OF: &'static str = "style";
+
+    fn write(out: &mut Vec<u8>, _: i32, mut row: Row<'_>) -> Result<(), LoadError> {
+        let (url, thumbnail_url) = (row.text()?, row.text()?);
         out.extend_from_slice(b"{\"thumbnail_url\":");
-        json::string(out, row.text()?)?;
+        json::string(out, thumbnail_url)?;
         out.extend_from_slice(b",\"url\":");
-        json::string(out, row.text()?)?;
+        json::string(out, url)?;
         out.push(b'}');
         Ok(())
-    })
-    .await
+    }
 }
 
-pub(super) async fn skus(client: &Client, of_styles: &str) -> Result<Groups, LoadError> {
-    let select = format!(
-        "select style_id, id, quantity, size from catalog_next.skus
-         where style_id {of_styles} order by style_id, position"
-    );
-    Groups::read(client, ("skus", "style"), &select, |out, row| {
+/// `"37":{"quantity":8,"size":"XS"}`
+pub(super) struct Sku;
+
+impl Element for Sku {
+    const TABLE: &'static Table = &TABLES[4];
+    const OF: &'static str = "style";
+
+    fn write(out: &mut Vec<u8>, id: i32, mut row: Row<'_>) -> Result<(), LoadError> {
+        let (size, quantity) = (row.text()?, row.integer()?);
         out.push(b'"');
-        json::integer(out, row.integer()?);
+        json::integer(out, id);
         out.extend_from_slice(b"\":{\"quantity\":");
-        json::integer(out, row.integer()?);
+        json::integer(out, quantity);
         out.extend_from_slice(b",\"size\":");
-        json::string(out, row.text()?)?;
+        json::string(out, size)?;
         out.push(b'}');
         Ok(())
-    })
-    .await
+    }
 }
 
-/// The styles of a batch, in order of product and file, with the JSON they point into.
-pub(super) async fn styles(client: &Client, range: &str) -> Result<(Vec<Style>, Vec<u8>), LoadError> {
-    let select = format!(
-        "select product_id, id, name, original_price, sale_price, is_default from catalog_next.styles
-         where product_id {range} order by product_id, position"
-    );
-    let mut rows = CopyOut::begin(client, &select).await?;
-    let (mut styles, mut out): (Vec<Style>, Vec<u8>) = (Vec::new(), Vec::new());
-    while let Some(mut row) = rows.next().await? {
-        let (product_id, id) = (row.integer()?, row.integer()?);
-        if styles.last().is_some_and(|last| last.product_id > product_id) {
-            return Err(LoadError::Inconsistent(format!("rows came out of order: {select}")));
+/// A row that others are part of.
+pub(super) struct Parent {
+    pub(super) id: i32,
+    /// The product that it is, or is of.
+    pub(super) product_id: i32,
+    json: Range<usize>,
+}
+
+/// A batch's rows of one kind that others are part of: the JSON of each up to where those begin.
+pub(super) struct Parents<O> {
+    json: Vec<u8>,
+    rows: Vec<Parent>,
+    opening: PhantomData<O>,
+}
+
+/// How a row of one table begins in JSON.
+pub(super) trait Opening: Send + 'static {
+    const TABLE: &'static Table;
+
+    /// Writes the row; answers with its id and its product's.
+    fn write(out: &mut Vec<u8>, row: Row<'_>) -> Result<(i32, i32), LoadError>;
+}
+
+impl<O> Default for Parents<O> {
+    fn default() -> Self {
+        Self { json: Vec::new(), rows: Vec::new(), opening: PhantomData }
+    }
+}
+
+impl<O: Opening> Gather for Parents<O> {
+    const TABLE: &'static Table = O::TABLE;
+
+    fn clear(&mut self) {
+        self.json.clear();
+        self.rows.clear();
+    }
+
+    fn push(&mut self, row: Row<'_>) -> Result<(), LoadError> {
+        let start = self.json.len();
+        let (id, product_id) = O::write(&mut self.json, row)?;
+        self.rows.push(Parent { id, product_id, json: start..self.json.len() });
+        Ok(())
+    }
+}
+
+impl<O> Parents<O> {
+    /// The rows, in ascending order of product.
+    pub(super) fn rows(&self) -> &[Parent] {
+        &self.rows
+    }
+
+    /// How one of them begins.
+    pub(super) fn opening(&self, of: &Parent) -> &[u8] {
+        &self.json[of.json.clone()]
+    }
+
+    /// The keys of these rows' children, and of few others: a range where their ids lie close together, as they do in
+    /// files sorted by product, else each by itself.
+    pub(super) fn ids(&self) -> Keys {
+        let ids = || self.rows.iter().map(|row| row.id);
+        let (lowest, highest) = (ids().min().unwrap_or(0), ids().max().unwrap_or(0));
+        let span = i64::from(highest) - i64::from(lowest);
+        match usize::try_from(span).is_ok_and(|span| span <= 2 * self.rows.len()) {
+            true => Keys::Range(lowest, highest),
+            false => Keys::Each(ids().collect()),
         }
-        let start = out.len();
+    }
+}
+
+/// `{"id":1,"name":"Camo Onesie",…,"features":[`
+pub(super) struct Product;
+
+impl Opening for Product {
+    const TABLE: &'static Table = &TABLES[0];
+
+    fn write(out: &mut Vec<u8>, mut row: Row<'_>) -> Result<(i32, i32), LoadError> {
+        let id = row.integer()?;
+        out.extend_from_slice(b"{\"id\":");
+        json::integer(out, id);
+        for name in ["name", "slogan", "description", "category"] {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            json::string(out, row.text()?)?;
+        }
+        out.extend_from_slice(b",\"default_price\":");
+        json::price(out, Some(row.integer()?));
+        out.extend_from_slice(b",\"features\":[");
+        Ok((id, id))
+    }
+}
+
+/// `{"style_id":1,"name":"Forest Green & Black",…,"photos":[`
+pub(super) struct Style;
+
+impl Opening for Style {
+    const TABLE: &'static Table = &TABLES[2];
+
+    fn write(out: &mut Vec<u8>, mut row: Row<'_>) -> Result<(i32, i32), LoadError> {
+        let (id, product_id) = (row.integer()?, row.integer()?);
+        let (name, sale_price, original_price) = (row.text()?, row.optional_integer()?, row.integer()?);
         out.extend_from_slice(b"{\"style_id\":");
-        json::integer(&mut out, id);
+        json::integer(out, id);
         out.extend_from_slice(b",\"name\":");
-        json::string(&mut out, row.text()?)?;
+        json::string(out, name)?;
         out.extend_from_slice(b",\"original_price\":");
-        json::price(&mut out, Some(row.integer()?));
+        json::price(out, Some(original_price));
         out.extend_from_slice(b",\"sale_price\":");
-        json::price(&mut out, row.optional_integer()?);
+        json::price(out, sale_price);
         out.extend_from_slice(b",\"default?\":");
         out.extend_from_slice(if row.boolean()? { b"true" } else { b"false" });
         out.extend_from_slice(b",\"photos\":[");
-        styles.push(Style { product_id, id, json: start..out.len() });
+        Ok((id, product_id))
     }
-    Ok((styles, out))
-}
-
-/// A condition that finds the rows of these styles, and few others: a range where their ids lie close together, as
-/// they do in files sorted by product, else each by itself.
-pub(super) fn among(styles: &[Style]) -> String {
-    let ids = || styles.iter().map(|style| style.id);
-    let (Some(lowest), Some(highest)) = (ids().min(), ids().max()) else {
-        return "between 1 and 0".to_owned();
-    };
-    let span = i64::from(highest) - i64::from(lowest) + 1;
-    if usize::try_from(span).is_ok_and(|span| span <= 2 * styles.len()) {
-        return format!("between {lowest} and {highest}");
-    }
-    let ids: Vec<String> = ids().map(|id| id.to_string()).collect();
-    format!("in ({})", ids.join(","))
 }
