@@ -106,7 +106,7 @@ pub async fn arrive(
     transaction
         .execute(
             "insert into etl.incoming (source, dataset) values ($1, $2)
-             on conflict (source) do update set reason = null",
+             on conflict (source) do update set arrivals = incoming.arrivals + 1, reason = null",
             &[&source, &dataset],
         )
         .await?;
@@ -242,38 +242,53 @@ async fn work_off_locked(
     tell: &(dyn Fn(WorkedOff) + Sync),
 ) -> Result<(), LoadError> {
     let mut passed_over = waiting(client).await?;
+    // A dataset that S3 does not give up does not hold up those behind it.
+    let mut unread = None;
     loop {
         let next = due(client).await?.into_iter().find(|due| !passed_over.contains(&due.source.to_string()));
-        let Some(Due { source: prefix, dataset }) = next else { return Ok(()) };
+        let Some(Due { source: prefix, dataset }) = next else { return unread.map_or(Ok(()), Err) };
         if options.is_out_of_time() || !record::wait_for_work(client, options.stop_at).await? {
             return Err(LoadError::OutOfTime);
         }
         let source = prefix.to_string();
-        let arrived = arrived(client, &prefix).await?;
+        let (arrivals, arrived) = (arrivals(client, &source).await?, arrived(client, &prefix).await?);
         let loaded = match open(&arrived, s3, &prefix, dataset).await {
             Ok(dataset) => load::load_locked(client, address, dataset, options).await,
             Err(error) => Err(error),
         };
-        match loaded {
-            Ok(summary) => tell(WorkedOff::Published(summary)),
+        let loaded = match loaded {
             Err(error) if error.is_of_another_version() => {
                 options.progress.say(&error.to_string());
-                forget_replaced(client, s3, &prefix, &arrived, error).await?;
+                match forget_replaced(client, s3, &prefix, &arrived, error).await {
+                    Ok(()) => continue,
+                    Err(error) => Err(error),
+                }
             }
+            loaded => loaded,
+        };
+        match loaded {
+            Ok(summary) => tell(WorkedOff::Published(summary)),
             Err(
                 error @ LoadError::Source(SourceError::Missing { .. } | SourceError::ManifestSize { .. }),
             ) => {
-                wait(client, &source, &error).await?;
-                passed_over.insert(source.clone());
-                tell(WorkedOff::Waits(source, error.to_string()));
+                if wait(client, &source, arrivals, &error).await? {
+                    passed_over.insert(source.clone());
+                    tell(WorkedOff::Waits(source, error.to_string()));
+                }
             }
             Err(error) if error.is_final() => {
                 // A load of it has ended, or it did not come to one: then this is where its record is.
-                if due(client).await?.iter().any(|due| due.source == prefix) {
-                    wait(client, &source, &error).await?;
+                if due(client).await?.iter().any(|due| due.source == prefix)
+                    && wait(client, &source, arrivals, &error).await?
+                {
                     passed_over.insert(source.clone());
                 }
                 tell(WorkedOff::Failed(source, error.to_string()));
+            }
+            Err(error @ LoadError::Source(_)) => {
+                options.progress.say(&error.to_string());
+                passed_over.insert(source);
+                unread.get_or_insert(error);
             }
             Err(error) => return Err(error),
         }
@@ -342,12 +357,22 @@ async fn forget_replaced(
     if is_told || forgotten > 0 { Ok(()) } else { Err(error) }
 }
 
-/// Notes why a dataset that seems whole is not loaded, until something else of it arrives.
-async fn wait(client: &Client, source: &str, reason: &LoadError) -> Result<(), LoadError> {
-    client
-        .execute("update etl.incoming set reason = $2 where source = $1", &[&source, &reason.to_string()])
+/// How many arrivals of a dataset are recorded.
+async fn arrivals(client: &Client, source: &str) -> Result<i64, LoadError> {
+    let row = client.query_one("select arrivals from etl.incoming where source = $1", &[&source]).await?;
+    Ok(row.get(0))
+}
+
+/// Notes why a dataset that seems whole is not loaded, until something else of it arrives; unless that has happened since
+/// there were so many `arrivals`. Answers whether it is noted.
+async fn wait(client: &Client, source: &str, arrivals: i64, reason: &LoadError) -> Result<bool, LoadError> {
+    let noted = client
+        .execute(
+            "update etl.incoming set reason = $3 where source = $1 and arrivals = $2",
+            &[&source, &arrivals, &reason.to_string()],
+        )
         .await?;
-    Ok(())
+    Ok(noted > 0)
 }
 
 #[cfg(test)]

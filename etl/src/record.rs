@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient, Row, Transaction};
 
 use crate::row::Order;
-use crate::source::{Dataset, SourceFile};
+use crate::source::{Dataset, MANIFEST, SourceFile};
 
 /// A load that has not ended: the names of every [`Step`].
 pub(crate) const UNFINISHED: &str = "step in ('load', 'index', 'assemble', 'publish')";
@@ -264,11 +264,21 @@ async fn same_files(transaction: &Transaction<'_>, generation: i32, dataset: &Da
     Ok(recorded.len() == dataset.files.len() && dataset.files.iter().all(is_recorded))
 }
 
-/// Notes that the load is at `step` now.
+/// Notes that the load is at `step` now, and of whatever stopped it before that it does so no longer.
 pub async fn enter(client: &Client, generation: i32, step: Step) -> Result<()> {
     client
-        .execute("update etl.load set step = $2 where generation = $1", &[&generation, &step.name()])
+        .execute(
+            "update etl.load set step = $2, reason = null where generation = $1",
+            &[&generation, &step.name()],
+        )
         .await?;
+    Ok(())
+}
+
+/// Notes why a load stopped that can be taken up again.
+pub async fn stopped(client: &Client, generation: i32, why: &str) -> Result<()> {
+    let stopped = format!("update etl.load set reason = $2 where generation = $1 and {UNFINISHED}");
+    client.execute(&stopped, &[&generation, &why]).await?;
     Ok(())
 }
 
@@ -286,7 +296,7 @@ pub async fn fail(client: &mut Client, generation: i32, why: &str) -> Result<()>
 }
 
 /// Notes of the objects that a load was of that this has become of them: until others arrive, no event loads them again.
-/// What lies beside them, a manifest perhaps, goes with them if it was there when the load began. In the transaction
+/// A manifest goes with them if it was there when the load began, and so does what it does not list. In the transaction
 /// that ends the load.
 pub async fn use_up(transaction: &Transaction<'_>, generation: i32) -> Result<()> {
     transaction
@@ -295,10 +305,12 @@ pub async fn use_up(transaction: &Transaction<'_>, generation: i32) -> Result<()
              from etl.load left join etl.load_file using (generation)
              where load.generation = $1 and incoming_file.source = load.source
                  and (incoming_file.file = load_file.file and incoming_file.version = load_file.version
-                      or incoming_file.arrived_at < load.started_at and not exists (
-                          select from etl.load_file as own
-                          where own.generation = load.generation and own.file = incoming_file.file))",
-            &[&generation],
+                      or incoming_file.arrived_at < load.started_at
+                      and exists (select from etl.incoming_file as manifest
+                                  where manifest.source = load.source and manifest.file = $2)
+                      and not exists (select from etl.load_file as own
+                                      where own.generation = load.generation and own.file = incoming_file.file))",
+            &[&generation, &MANIFEST],
         )
         .await?;
     Ok(())

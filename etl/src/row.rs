@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use memchr::memchr;
 
 use crate::csv::{self, Field, KEPT_OF_LINE, LONGEST_LINE, Line, Malformed};
-use crate::table::{Column, Kind, Table};
+use crate::table::{Kind, Table};
 
 /// What a COPY in binary form begins with: the signature, no flags, no extension.
 pub const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -66,6 +66,8 @@ pub struct Encoder {
     table: &'static Table,
     rows: Vec<u8>,
     rank: i32,
+    key_column: Option<usize>,
+    /// That of the last row.
     key: i32,
     order: Order,
 }
@@ -74,7 +76,9 @@ impl Encoder {
     /// For a table of which `loaded` rows are in already; `order` is that of the rows before.
     pub fn new(table: &'static Table, loaded: u64, order: Order) -> Self {
         // A file with more rows than ids has its rows set aside long before this number matters.
-        Self { table, rows: Vec::new(), rank: i32::try_from(loaded).unwrap_or(i32::MAX), key: 0, order }
+        let rank = i32::try_from(loaded).unwrap_or(i32::MAX);
+        let key_column = table.columns.iter().position(|column| column.name == table.key());
+        Self { table, rows: Vec::new(), rank, key_column, key: 0, order }
     }
 
     /// The order of the rows so far, and of those before.
@@ -133,15 +137,15 @@ impl Encoder {
         if ranked {
             self.put(&self.rank.saturating_add(1).to_be_bytes());
         }
-        for (column, field) in columns.iter().zip(fields.iter()) {
+        for (index, (column, field)) in columns.iter().zip(fields.iter()).enumerate() {
             let fault = |reason| Fault { column: Some(column.header), reason: Cow::Borrowed(reason) };
-            repaired |= self.put_field(column, field).map_err(fault)?;
+            let is_key = self.key_column == Some(index);
+            repaired |= self.put_field(column.kind, field, is_key).map_err(fault)?;
         }
         Ok(repaired)
     }
 
-    fn put_field(&mut self, column: &Column, field: &Field<'_>) -> Result<bool, &'static str> {
-        let kind = column.kind;
+    fn put_field(&mut self, kind: Kind, field: &Field<'_>, is_key: bool) -> Result<bool, &'static str> {
         let is_null = !field.quoted && field.raw == b"null";
         match kind {
             Kind::OptionalPrice | Kind::OptionalText if is_null => {
@@ -170,7 +174,7 @@ impl Encoder {
             (Kind::Id, None | Some(0)) => return Err("not a whole number from 1 to 2147483647"),
             (Kind::Reference(to), Some(0)) => return Err(to.orphan),
             (_, Some(number)) => {
-                if column.name == self.table.key() {
+                if is_key {
                     self.key = number;
                 }
                 self.put(&number.to_be_bytes());

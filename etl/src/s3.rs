@@ -73,6 +73,16 @@ pub enum S3Error {
     /// It is another version by now.
     #[error("{0} was replaced while it was read: the new one has to be loaded")]
     Replaced(Url),
+    /// It has more bytes than are read of such an object.
+    #[error("{url} has {size} bytes, and at most {limit} were expected")]
+    TooLarge {
+        /// What was wanted.
+        url: Url,
+        /// Its size in bytes.
+        size: u64,
+        /// How many it may have.
+        limit: u64,
+    },
     /// S3 cannot be reached, refuses, or is too slow. Later it may be otherwise.
     #[error("{url}: {cause}")]
     Failed {
@@ -280,8 +290,7 @@ impl S3 {
             other => other?,
         };
         if object.size > limit {
-            let cause = format!("has {} bytes, and at most {limit} were expected", object.size);
-            return Err(S3Error::Failed { url: url.clone(), cause });
+            return Err(S3Error::TooLarge { url: url.clone(), size: object.size, limit });
         }
         self.range(&object, 0, object.size).await.map(Some)
     }

@@ -171,6 +171,23 @@ async fn a_load_that_was_killed_before_its_failure_was_recorded_keeps_to_the_lim
 }
 
 #[tokio::test]
+async fn a_limit_is_of_the_file_and_not_of_a_range_of_it() {
+    let (dir, database) = (workplace(), Database::create().await.unwrap());
+    let bad = |number: usize| vec!["no,row".to_owned(); number];
+    edit(&dir, "skus.csv", |lines| drop(lines.splice(1..1, bad(150))));
+    let bytes = std::fs::metadata(dir.path().join("set/skus.csv")).unwrap().len() / 8;
+    let in_ranges = ["load", "set", "--max-rejects", "5%", "--range-bytes", &bytes.to_string()];
+    stdout(&run(&dir, &database.url(), &in_ranges));
+    // Of the last range too, whichever is done first.
+    edit(&dir, "skus.csv", |lines| lines.extend(bad(120)));
+    stdout(&run(&dir, &database.url(), &in_ranges));
+    edit(&dir, "skus.csv", |lines| lines.extend(bad(120)));
+    let refused = error(&run(&dir, &database.url(), &in_ranges));
+    assert!(refused.starts_with("skus.csv: 390 of ") && refused.contains("at most 310 may"), "{refused}");
+    assert_eq!(number(&database, "select count(*) from etl.publication").await, 2);
+}
+
+#[tokio::test]
 async fn a_rollback_does_not_wait_for_a_load() {
     let (dir, database) = (workplace(), Database::create().await.unwrap());
     stdout(&run(&dir, &database.url(), &["load", "set"]));

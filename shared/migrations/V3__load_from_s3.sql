@@ -4,11 +4,11 @@
 alter table etl.load add source text not null default '';
 -- Told --no-publish: no event publishes it.
 alter table etl.load add held boolean not null default false;
--- Why a load ended that published nothing: it failed, or was given up.
+-- Why a load ended that published nothing: it failed, or was given up. Or why it stopped, if it can be taken up again.
 alter table etl.load rename failure to reason;
 alter table etl.load drop constraint load_check;
 alter table etl.load add constraint load_reason
-    check (case step when 'failed' then reason is not null when 'abandoned' then true else reason is null end);
+    check (case step when 'failed' then reason is not null when 'published' then reason is null else true end);
 
 -- How many transactions brought its rows: those of one alone are written so that no vacuum has to look at them.
 alter table etl.load_file add commits integer not null default 0;
@@ -43,6 +43,7 @@ alter table etl.load_file drop byte_offset, drop complete, drop ids_ascend;
 create table etl.incoming (
     source text primary key, -- s3://bucket/prefix/
     dataset text not null check (dataset ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$'),
+    arrivals bigint not null default 1, -- how many were recorded, so that a reason is noted for what was looked at alone
     reason text
 );
 

@@ -6,12 +6,15 @@ mod stand;
 
 use std::time::Duration;
 
+use conformance::s3::{Fault, Proxy, Seen};
 use conformance::small_dataset;
+use http::Method;
 use local::testing::Database;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use stand::incoming::{Incoming, TIME, content, failed, files, message};
 use stand::load_into;
+use stand::s3::{BRISK, Over, handle_all, is_for_rows};
 
 /// Whether the record of an event tells of this file.
 fn is_of(file: &str, record: &Value) -> bool {
@@ -327,4 +330,150 @@ async fn a_file_of_another_size_than_the_manifest_says_is_waited_for_and_one_of_
     let right = incoming.put("spring", "manifest.json", manifest(&files, |_, _| {})).await;
     assert!(incoming.is_done(&right).await);
     assert_eq!(incoming.published().await, 1);
+}
+
+/// Has a file arrive, and be told of, just before the function's first request that `is_time`. Answers with the function,
+/// and with what becomes of that message.
+async fn arriving(
+    incoming: &Incoming,
+    (file, content): (&'static str, Vec<u8>),
+    is_time: impl Fn(&Seen) -> bool + Send + 'static,
+) -> (Proxy, tokio::task::JoinHandle<bool>) {
+    // Told by the bucket, so to say: by a function that reaches it directly.
+    let (teller, inside) = (incoming.clone(), incoming.clone());
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let telling = tokio::spawn(async move {
+        let record: Value = told.await.unwrap();
+        teller.is_done(&record).await
+    });
+    let waiting = std::sync::Mutex::new(Some((tell, content)));
+    let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
+        let due = if is_time(seen) { waiting.lock().unwrap().take() } else { None };
+        if let Some((tell, content)) = due {
+            let record = inside.put("spring", file, content).await;
+            let sequencer = record["s3"]["object"]["sequencer"].as_str().unwrap().to_owned();
+            tell.send(record).unwrap();
+            let arrived =
+                format!("select coalesce(max(sequencer), '') from etl.incoming_file where file = '{file}'");
+            while inside.text(&arrived).await != sequencer {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        Fault::None
+    });
+    (proxy, telling)
+}
+
+/// Puts the hand-made dataset into the bucket and tells of all but one file, whose record is the answer.
+async fn all_but(incoming: &Incoming, file: &str, left_out: &[&str]) -> Value {
+    let mut last = None;
+    for record in incoming.put_folder("spring", &small_dataset()).await {
+        if is_of(file, &record) {
+            last = Some(record);
+        } else if !left_out.iter().any(|file| is_of(file, &record)) {
+            assert!(incoming.is_done(&record).await);
+        }
+    }
+    last.unwrap()
+}
+
+#[tokio::test]
+async fn a_file_that_is_listed_and_arrives_while_its_dataset_is_looked_at_is_not_missed() {
+    let incoming = Incoming::create().await;
+    let listed = manifest(&files(&small_dataset()), |_, _| {});
+    assert!(incoming.is_done(&incoming.put("spring", "manifest.json", listed).await).await);
+    let last = all_but(&incoming, "styles.csv", &["cart.csv"]).await;
+    let cart = std::fs::read(small_dataset().join("cart.csv")).unwrap();
+    let (proxy, telling) =
+        arriving(&incoming, ("cart.csv", cart), |seen| seen.key.ends_with("/manifest.json")).await;
+    assert!(incoming.through(&proxy, BRISK).await.is_done(&last).await && telling.await.unwrap());
+    assert_eq!(incoming.number("select count(*) from etl.incoming where reason is not null").await, 0);
+    assert_eq!(incoming.published().await, 1);
+    assert_eq!(content(&incoming.database).await, undisturbed().await);
+}
+
+#[tokio::test]
+async fn a_better_file_is_loaded_even_if_it_arrives_while_the_load_of_the_worse_one_fails() {
+    let incoming = Incoming::create().await;
+    let whole = std::fs::read(small_dataset().join("product.csv")).unwrap();
+    all_but(&incoming, "product.csv", &[]).await;
+    let broken = [&whole[..], "\nno,row".repeat(300).as_bytes()].concat();
+    let broken = incoming.put("spring", "product.csv", broken).await;
+    let (proxy, telling) =
+        arriving(&incoming, ("product.csv", whole), |seen| seen.method == Method::PUT).await;
+    assert!(incoming.through(&proxy, BRISK).await.is_done(&broken).await && telling.await.unwrap());
+    assert_eq!((incoming.published().await, incoming.alarms()), (1, 1));
+    assert_eq!(incoming.number("select count(*) from etl.load where step = 'failed'").await, 1);
+}
+
+#[tokio::test]
+async fn a_cart_csv_that_arrives_too_late_is_told_of() {
+    let incoming = Incoming::create().await;
+    let last = all_but(&incoming, "styles.csv", &["cart.csv"]).await;
+    let cart = std::fs::read(small_dataset().join("cart.csv")).unwrap();
+    let (proxy, telling) =
+        arriving(&incoming, ("cart.csv", cart), |seen| seen.key.ends_with("/manifest.json")).await;
+    assert!(incoming.through(&proxy, BRISK).await.is_done(&last).await && telling.await.unwrap());
+    assert_eq!(incoming.published().await, 1);
+    assert_eq!(incoming.number("select count(*) from catalog.cart").await, 0);
+    let status = etl::status::status(&incoming.database.config()).await.unwrap().to_string();
+    assert!(status.contains("incoming/spring/: cart.csv\n"), "{status}");
+}
+
+#[tokio::test]
+async fn a_dataset_that_s3_does_not_give_up_holds_up_no_other() {
+    let incoming = Incoming::create().await;
+    let refused = incoming.put_folder("refused", &small_dataset()).await;
+    let behind = incoming.put_folder("behind", &small_dataset()).await;
+    let over = Over::default();
+    let until = over.clone();
+    let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
+        let is_refused = is_for_rows(seen, "refused/skus.csv") && !until.is();
+        if is_refused { Fault::ACCESS_DENIED } else { Fault::None }
+    });
+    let incoming = incoming.through(&proxy, BRISK).await;
+    let error = handle_all(&incoming, &refused).await.unwrap_err();
+    assert!(error.contains("refused/skus.csv") && error.contains("AccessDenied"), "{error}");
+    let reason = incoming.text("select reason from etl.load where step = 'load'").await;
+    assert_eq!(reason, error, "and status shows it");
+    handle_all(&incoming, &behind).await.unwrap();
+    assert_eq!(incoming.text("select dataset from etl.load where step = 'published'").await, "behind");
+    assert!(!incoming.is_done(&refused[0]).await, "its message comes again");
+    over.end();
+    assert!(incoming.is_done(&refused[0]).await);
+    assert_eq!((incoming.published().await, incoming.alarms()), (2, 0));
+}
+
+#[tokio::test]
+async fn a_failure_is_recorded_only_when_what_was_set_aside_is_written() {
+    let incoming = Incoming::create().await;
+    let whole = std::fs::read(small_dataset().join("product.csv")).unwrap();
+    all_but(&incoming, "product.csv", &[]).await;
+    let broken = [&whole[..], "\nno,row".repeat(300).as_bytes()].concat();
+    let broken = incoming.put("spring", "product.csv", broken).await;
+    let over = Over::default();
+    let until = over.clone();
+    let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
+        if seen.method == Method::PUT && !until.is() { Fault::ACCESS_DENIED } else { Fault::None }
+    });
+    let through = incoming.through(&proxy, BRISK).await;
+    assert!(!through.is_done(&broken).await, "it is to come again");
+    let reason = incoming.text("select step || ': ' || reason from etl.load").await;
+    assert!(reason.starts_with("load: cannot write the rows set aside to s3://"), "{reason}");
+    assert_eq!(incoming.alarms(), 0);
+    over.end();
+    assert!(through.is_done(&broken).await);
+    assert_eq!(incoming.number("select count(*) from etl.load where step = 'failed'").await, 1);
+    assert_eq!(incoming.alarms(), 1);
+    assert!(incoming.bucket.get("rejects/spring/1.csv").await.is_some());
+}
+
+#[tokio::test]
+async fn a_manifest_larger_than_any_can_be_is_refused() {
+    let incoming = Incoming::create().await;
+    let record = incoming.put("spring", "manifest.json", vec![b' '; (1 << 20) + 1]).await;
+    assert!(incoming.is_done(&record).await, "it would not be smaller next time");
+    let refused = incoming.text("select refused from etl.incoming_file").await;
+    assert!(refused.contains("has 1048577 bytes, and at most 1048576 were expected"), "{refused}");
+    assert_eq!(incoming.alarms(), 1);
 }

@@ -5,7 +5,7 @@
 
 mod stand;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -230,7 +230,16 @@ enum Change {
     Deleted,
 }
 
-async fn changes_in_mid_read(change: Change) {
+/// When a file changes.
+#[derive(Clone, Copy, PartialEq)]
+enum When {
+    /// While its rows are loaded.
+    Loading,
+    /// While they are read once more, for the documents.
+    Assembling,
+}
+
+async fn changes_in_mid_read(change: Change, when: When) {
     let set = generated().await;
     let other = with_other(set, "photos.csv").await;
     let new = std::fs::read(other.folder.path().join("photos.csv")).unwrap();
@@ -246,8 +255,16 @@ async fn changes_in_mid_read(change: Change) {
     });
     let (inside, content_of_new) = (incoming.clone(), new.clone());
     let tell = std::sync::Mutex::new(Some(tell));
+    let (asked, changed) = (std::sync::Mutex::new(HashSet::new()), AtomicBool::new(false));
     let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
-        if seen.key == "incoming/spring/photos.csv" && seen.nth == 4 {
+        let is_time = is_for_rows(seen, "/photos.csv") && {
+            let is_first = asked.lock().unwrap().insert(asked_for(seen).0);
+            match when {
+                When::Loading => seen.nth == 4,
+                When::Assembling => !is_first && !changed.swap(true, Ordering::Relaxed),
+            }
+        };
+        if is_time {
             match change {
                 Change::Deleted => inside.bucket.delete(&seen.key).await,
                 _ => drop(inside.bucket.put(&seen.key, content_of_new.clone()).await),
@@ -296,17 +313,20 @@ async fn changes_in_mid_read(change: Change) {
 
 #[tokio::test]
 async fn an_object_that_is_replaced_while_it_is_read_is_loaded_when_its_event_comes() {
-    changes_in_mid_read(Change::Replaced).await;
+    changes_in_mid_read(Change::Replaced, When::Loading).await;
+    changes_in_mid_read(Change::Replaced, When::Assembling).await;
 }
 
 #[tokio::test]
 async fn an_object_that_is_replaced_while_it_is_read_is_loaded_if_its_event_came_before_that_was_noticed() {
-    changes_in_mid_read(Change::ReplacedAndTold).await;
+    changes_in_mid_read(Change::ReplacedAndTold, When::Loading).await;
+    changes_in_mid_read(Change::ReplacedAndTold, When::Assembling).await;
 }
 
 #[tokio::test]
 async fn an_object_that_is_deleted_while_it_is_read_is_waited_for() {
-    changes_in_mid_read(Change::Deleted).await;
+    changes_in_mid_read(Change::Deleted, When::Loading).await;
+    changes_in_mid_read(Change::Deleted, When::Assembling).await;
 }
 
 #[tokio::test]
@@ -654,7 +674,8 @@ async fn nothing_is_published_while_what_was_set_aside_cannot_be_written() {
     assert!(line.contains(&place) && line.contains("S3 answers 403, AccessDenied"), "{line}");
     assert_eq!(incoming.published().await, 1);
     assert_served(&incoming, &served).await;
-    assert_eq!(incoming.text("select step from etl.load where generation = 2").await, "assemble");
+    let recorded = "select step || ': ' || reason from etl.load where generation = 2";
+    assert_eq!(incoming.text(recorded).await, format!("publish: {line}"));
     over.end();
     assert!(refused.is_done(&records[0]).await);
     assert_served(&incoming, &expected).await;

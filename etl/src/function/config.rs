@@ -86,7 +86,7 @@ impl Config {
         let prefix = |text: &str| (text.ends_with('/') && !text.starts_with('/')).then(|| text.to_owned());
         let incoming = own.parsed("INCOMING_PREFIX", "a prefix of keys, a slash at its end", prefix)?;
         let incoming = incoming.unwrap_or_else(|| INCOMING_PREFIX.to_owned());
-        if rejects.key.starts_with(&incoming) {
+        if rejects.join("").key.starts_with(&incoming) {
             let expected = "a place that is not under INCOMING_PREFIX";
             return Err(ConfigError::Wrong { variable: "REJECTS_URL", value: rejects.to_string(), expected });
         }

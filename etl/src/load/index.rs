@@ -77,7 +77,6 @@ impl Work {
     async fn run(self, context: Arc<Context>, task: Task) -> Result<(), LoadError> {
         context.check_time()?;
         let mut client = context.connect().await?;
-        client.batch_execute(SETTINGS).await?;
         failpoint::reach(failpoint::BEFORE_INDEX);
         match self {
             Work::UniqueIndex(table) => add_unique_index(&context, &mut client, table).await?,
@@ -89,12 +88,6 @@ impl Work {
         Ok(())
     }
 }
-
-/// Sorting in little memory is faster, also of rows in no order: what stays in the processor's cache is compared
-/// sooner, and half of what 512 MB cost was the system's handing them out. How many work at a time is the loader's to
-/// say, and nothing here is worth compiling.
-const SETTINGS: &str = "set maintenance_work_mem = '32MB'; set max_parallel_maintenance_workers = 0;
-     set max_parallel_workers_per_gather = 0; set jit = off";
 
 /// The index that the primary key is made of.
 async fn add_unique_index(
@@ -264,9 +257,11 @@ async fn set_aside(
         transaction.execute(&delete, &[&positions]).await?;
         for some in positions.chunks(ORIGINALS_AT_A_TIME) {
             let offsets: Vec<u64> = some.iter().copied().map(unsigned).collect();
-            let (offsets, originals) =
-                blocking(file, move |file| file.lines_at(&offsets).map(|originals| (offsets, originals)))
-                    .await?;
+            let until = context.options.stop_at;
+            let (offsets, originals) = blocking(file, move |file| {
+                file.lines_at(&offsets, until).map(|originals| (offsets, originals))
+            })
+            .await?;
             let rejects = offsets.into_iter().zip(originals).map(|(byte_offset, (original, length))| {
                 Reject { byte_offset, column: Some(column), reason: reason.to_owned(), length, original }
             });

@@ -327,23 +327,36 @@ pub(crate) async fn load_locked(
         source: dataset.source,
         files: dataset.files,
     });
-    let built = build(&context, client, begun.step).await;
-    if matches!(built, Err(LoadError::OutOfTime)) {
-        return Err(LoadError::OutOfTime); // another run tells what was set aside
-    }
-    if let Err(error) = &built {
+    let done = run_steps(&context, client, begun.step).await;
+    if let Err(error) = &done {
         note_failure(&context, client, error).await?;
     }
-    // Whatever came of it, what was set aside is told; and before anything is published, so that a load that exits
-    // with an error has published nothing.
-    failpoint::reach(failpoint::BEFORE_REJECTS);
-    let written = rejects::write(&context, client, built.as_ref().err()).await;
-    if let (Err(_), Err(error)) = (&built, &written) {
-        progress.say(&error.to_string());
+    done
+}
+
+/// Every step from one on. Whatever comes of it, what was set aside is told: before anything is published, so that a load
+/// that exits with an error has published nothing, and before a failure is recorded, after which nobody would come back
+/// to tell it.
+async fn run_steps(context: &Arc<Context>, client: &mut Client, from: Step) -> Result<Summary, LoadError> {
+    let built = build(context, client, from).await;
+    match &built {
+        Ok(_) => record::enter(client, context.generation, Step::Publish).await?,
+        Err(LoadError::OutOfTime) => return Err(LoadError::OutOfTime), // another run tells it
+        Err(_) => {}
     }
-    let ((mut steps, files), reasons) = (built?, written?);
-    record::enter(client, context.generation, Step::Publish).await?;
-    if options.publish {
+    failpoint::reach(failpoint::BEFORE_REJECTS);
+    let written = rejects::write(context, client, built.as_ref().err()).await;
+    let progress = &context.options.progress;
+    let ((mut steps, files), reasons) = match (built, written) {
+        (Ok(built), written) => (built, written?),
+        (Err(error), Ok(_)) => return Err(error),
+        (Err(error), Err(unwritten)) => {
+            let (told, error) = if error.is_final() { (error, unwritten) } else { (unwritten, error) };
+            progress.say(&told.to_string());
+            return Err(error);
+        }
+    };
+    if context.options.publish {
         let publishing = Instant::now();
         publish::run(context.generation, progress, client).await?;
         steps.push((Step::Publish, publishing.elapsed().as_secs_f64()));
@@ -351,8 +364,8 @@ pub(crate) async fn load_locked(
     Ok(Summary {
         rejects: context.rejects_shown(),
         dataset: context.dataset.clone(),
-        generation: begun.generation,
-        published: options.publish,
+        generation: context.generation,
+        published: context.options.publish,
         files,
         reasons,
         steps,
@@ -379,24 +392,27 @@ async fn build(
     }
     // Each step looks at this for itself, to end early; a run that was killed meanwhile, or had another limit, may
     // have left it to this one.
+    context.check_rejects(client).await?;
     let mut files = Vec::new();
     for file in &context.files {
         let counts = record::file_counts(client, context.generation, file.table.file).await?.counts;
-        if counts.set_aside > context.options.limit.allowed(counts.read) {
-            return Err(context.too_many_rejects(file.table.file, counts));
-        }
         files.push(FileSummary { file: file.table.file, size: file.size, counts });
     }
     Ok((seconds, files))
 }
 
-/// Records a failure that no further run of the same load can mend, or that its files are others by now. Any other
-/// leaves the load where it is, to be taken up again.
+/// Records why a load ended. No further run of it can mend a final failure, and files that are others by now need a load
+/// of their own. Any other failure leaves the load where it is, to be taken up again.
 async fn note_failure(context: &Context, client: &mut Client, error: &LoadError) -> Result<(), LoadError> {
-    if error.is_final() {
-        record::fail(client, context.generation, &error.to_string()).await?;
-    } else if error.is_of_another_version() {
-        record::give_up(client, &error.to_string()).await?;
+    let reason = error.to_string();
+    match error {
+        LoadError::OutOfTime | LoadError::GoneOnElsewhere(_) => {}
+        error if error.is_final() => record::fail(client, context.generation, &reason).await?,
+        error if error.is_of_another_version() => {
+            record::give_up(client, &reason).await?;
+        }
+        // As far as it can be: the database may be what failed.
+        _ => drop(record::stopped(client, context.generation, &reason).await),
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ async fn swap(generation: i32, progress: &Progress, client: &mut Client) -> Resu
     transaction.batch_execute("alter schema catalog_next rename to catalog").await?;
     transaction
         .execute(
-            "update etl.load set step = 'published', ended_at = now() where generation = $1",
+            "update etl.load set step = 'published', reason = null, ended_at = now() where generation = $1",
             &[&generation],
         )
         .await?;

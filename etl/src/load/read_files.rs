@@ -65,6 +65,7 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     jobs.sort_by_key(|job| std::cmp::Reverse(job.part.end_offset - job.part.byte_offset));
     let loading = jobs.into_iter().map(|job| job.run(Arc::clone(context)));
     at_a_time(context.options.workers, loading).await?;
+    context.check_rejects(&client).await?;
     for table in &TABLES {
         match context.file(table) {
             None => create_table_if_missing(&client, table, context.generation).await?,
@@ -145,7 +146,8 @@ impl Job {
         }
         let (sender, batches) = mpsc::channel(CHUNKS_AHEAD);
         let before = record::file_counts(&transaction, generation, table.file).await?.counts;
-        let reading = RowReader { part: self.part.clone(), before, options: context.options.clone() };
+        let (part, options) = (self.part.clone(), context.options.clone());
+        let reading = RowReader { part, is_alone: self.is_alone, before, options };
         let reading = blocking(&self.file, move |file| reading.read(file, &sender));
         let copying = copy_batches(&transaction, context, table, creates_table, batches, &self.task);
         let (read, copied) = tokio::join!(reading, copying);
@@ -237,6 +239,8 @@ impl Copy {
 /// Reads some of a part, on a thread of its own.
 struct RowReader {
     part: Part,
+    /// Whether it is the whole file.
+    is_alone: bool,
     /// What happened to the file's rows until now.
     before: Counts,
     options: super::LoadOptions,
@@ -247,7 +251,7 @@ struct Read {
     part: Part,
     /// What happened to the rows that were read.
     counts: Counts,
-    /// Whether so much had to be set aside that reading on was pointless.
+    /// Whether so much of the file had to be set aside that reading on was pointless.
     gave_up: bool,
 }
 
@@ -305,8 +309,11 @@ impl RowReader {
                         length: line.length,
                         original: line.bytes[..line.bytes.len().min(KEPT_OF_LINE)].to_vec(),
                     });
-                    let remaining = file.size.saturating_sub(part.byte_offset);
-                    gave_up = self.options.limit.is_hopeless(&(self.before + counts), remaining);
+                    let total = self.before + counts;
+                    // How much others have read meanwhile is not known here.
+                    let unread =
+                        if self.is_alone { file.size.saturating_sub(part.byte_offset) } else { file.size };
+                    gave_up = self.options.limit.is_hopeless(&total, unread);
                 }
             }
             let is_enough = gave_up || part.byte_offset - from >= self.options.commit_bytes;
@@ -324,9 +331,7 @@ impl RowReader {
         drop(lines);
         file.check_unchanged(&input)?;
         part.order = encoder.order();
-        let total = self.before + counts;
-        let is_over = part.complete && total.set_aside > self.options.limit.allowed(total.read);
-        Ok(Read { part, counts, gave_up: gave_up || is_over })
+        Ok(Read { part, counts, gave_up })
     }
 }
 

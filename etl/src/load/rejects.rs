@@ -61,9 +61,9 @@ impl RejectLimit {
         }
     }
 
-    /// Whether a file of which so many bytes remain is past any hope, be they as many rows as they can, and all good.
-    pub(super) fn is_hopeless(self, counts: &Counts, remaining: u64) -> bool {
-        counts.set_aside > self.allowed(counts.read + remaining / SHORTEST_ROW)
+    /// Whether a file of which so many bytes are unread is past any hope, be they as many rows as they can, and all good.
+    pub(super) fn is_hopeless(self, counts: &Counts, unread: u64) -> bool {
+        counts.set_aside > self.allowed(counts.read + unread / SHORTEST_ROW)
     }
 }
 
@@ -92,6 +92,17 @@ impl Context {
     /// Where the rows that this load set aside are written, for people.
     pub(super) fn rejects_shown(&self) -> String {
         self.options.rejects.of_load(&self.dataset, self.generation)
+    }
+
+    /// Fails if more of any file was set aside than may be.
+    pub(super) async fn check_rejects(&self, client: &Client) -> Result<(), LoadError> {
+        for file in &self.files {
+            let counts = record::file_counts(client, self.generation, file.table.file).await?.counts;
+            if counts.set_aside > self.options.limit.allowed(counts.read) {
+                return Err(self.too_many_rejects(file.table.file, counts));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn too_many_rejects(&self, file: &'static str, counts: Counts) -> LoadError {
@@ -140,8 +151,9 @@ pub(super) async fn write(
             let csv = folder.path().join("rejects.csv");
             let json = write_both(context, client, &csv, &summary).await?;
             let url = |ending| prefix.join(&format!("{}/{}.{ending}", context.dataset, context.generation));
-            s3.put_file(&url("csv"), &csv, "text/csv").await?;
-            s3.put_file(&url("json"), &json, "application/json").await?;
+            let failed = |error| context.rejects_failed(io::Error::other(error));
+            s3.put_file(&url("csv"), &csv, "text/csv").await.map_err(failed)?;
+            s3.put_file(&url("json"), &json, "application/json").await.map_err(failed)?;
         }
     }
     Ok(reasons)
@@ -286,7 +298,8 @@ async fn count_lines(context: &Context, client: &Client, file: &SourceFile) -> R
     }
     let offsets: Vec<i64> = offsets.iter().map(|row| row.get(0)).collect();
     let wanted: Vec<u64> = offsets.iter().copied().map(unsigned).collect();
-    let lines = super::blocking(file, move |file| file.line_numbers(&wanted)).await?;
+    let until = context.options.stop_at;
+    let lines = super::blocking(file, move |file| file.line_numbers(&wanted, until)).await?;
     let lines: Vec<i64> = lines.into_iter().map(signed).collect();
     client
         .execute(

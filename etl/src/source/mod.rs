@@ -121,6 +121,7 @@ impl SourceError {
                 | Self::ManifestHash { .. }
                 | Self::Header { .. }
                 | Self::NoRows { .. }
+                | Self::S3(S3Error::TooLarge { .. })
         )
     }
 
@@ -477,10 +478,14 @@ impl SourceFile {
     ///
     /// # Errors
     /// That it cannot be read, or has changed.
-    pub fn lines_at(&self, offsets: &[u64]) -> Result<Vec<(Vec<u8>, u64)>, SourceError> {
+    pub fn lines_at(
+        &self,
+        offsets: &[u64],
+        until: Option<Instant>,
+    ) -> Result<Vec<(Vec<u8>, u64)>, SourceError> {
         let mut found = Vec::with_capacity(offsets.len());
         let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else { return Ok(found) };
-        let mut lines = Lines::new(self.read_from(first, last + USUAL_LINE, None)?, first);
+        let mut lines = Lines::new(self.read_from(first, last + USUAL_LINE, until)?, first);
         while found.len() < offsets.len() {
             let Some(line) = lines.next_line().map_err(|error| self.failed(error))? else {
                 return Err(self.failed(io::ErrorKind::UnexpectedEof.into()));
@@ -496,8 +501,8 @@ impl SourceFile {
     ///
     /// # Errors
     /// That it cannot be read, or has changed.
-    pub fn line_numbers(&self, offsets: &[u64]) -> Result<Vec<u64>, SourceError> {
-        let mut reader = self.read_from(0, offsets.last().copied().unwrap_or(0), None)?;
+    pub fn line_numbers(&self, offsets: &[u64], until: Option<Instant>) -> Result<Vec<u64>, SourceError> {
+        let mut reader = self.read_from(0, offsets.last().copied().unwrap_or(0), until)?;
         let mut block = vec![0; 1 << 20];
         let (mut position, mut line) = (0_u64, 1_u64);
         let mut numbers = Vec::with_capacity(offsets.len());

@@ -200,8 +200,12 @@ pub async fn fails_until_it_is_over(
     });
     let incoming = incoming.through(&proxy, reading).await;
     let error = handle_all(&incoming, &records).await.unwrap_err();
+    // Where no load began, the log has it.
+    let reason = "select coalesce(max(coalesce(reason, 'none')), '') from etl.load where generation > 1";
+    let reason = incoming.text(reason).await;
     for part in expected.iter().chain(&[&*incoming.bucket.url("incoming/spring/skus.csv")]) {
         assert!(error.contains(part), "{part} in {error}");
+        assert!(reason.is_empty() || reason.contains(part), "{part} in the record: {reason}");
     }
     let skus = records.iter().find(|record| key(record).ends_with("skus.csv")).unwrap();
     assert!(!incoming.is_done(skus).await, "the message is to come again");

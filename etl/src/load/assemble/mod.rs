@@ -126,6 +126,15 @@ struct Worker {
 
 impl Worker {
     async fn run(self) -> Result<Merged, LoadError> {
+        let done = self.assemble_all().await;
+        if done.is_err() {
+            // It is for nothing what the others would go on with.
+            self.next.store(self.first_ids.len(), Ordering::Relaxed);
+        }
+        done
+    }
+
+    async fn assemble_all(&self) -> Result<Merged, LoadError> {
         let client = self.context.connect().await?;
         // Statistics come later; without them a scan and a sort may look cheaper than they are.
         client
@@ -135,6 +144,7 @@ impl Worker {
         let reading = Reading { context: &self.context, client: &client, in_order: &in_order };
         let mut assembler = Assembler::new();
         loop {
+            self.context.check_time()?;
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(&from) = self.first_ids.get(number) else { break };
             let to = self.first_ids.get(number + 1).map_or(i32::MAX, |next| next - 1);

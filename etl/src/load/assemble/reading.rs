@@ -6,6 +6,7 @@
 //! They are checked and encoded as they were when they were loaded, but for those that were set aside.
 
 use std::fmt;
+use std::time::Instant;
 
 use tokio_postgres::Client;
 
@@ -25,7 +26,8 @@ pub(super) trait Gather: Send + 'static {
     /// Forgets the rows of the batch before.
     fn clear(&mut self);
 
-    /// Adds a row, with the columns that the file has.
+    /// Adds a row, with the columns that the file has. One that is out of order is refused: it would be taken for a row of
+    /// another parent.
     fn push(&mut self, row: Row<'_>) -> Result<(), LoadError>;
 }
 
@@ -85,7 +87,10 @@ impl Reading<'_> {
             let missing = || LoadError::Inconsistent(format!("{} has rows and no file", table.name));
             let file = self.context.file(table).ok_or_else(missing)?;
             return match self.stretch(table, &rows_of_batch).await? {
-                Some(stretch) => blocking(file, move |file| stretch.read(file, gathered)).await,
+                Some(stretch) => {
+                    let until = self.context.options.stop_at;
+                    blocking(file, move |file| stretch.read(file, gathered, until)).await
+                }
                 None => Ok(gathered),
             };
         }
@@ -132,15 +137,17 @@ struct Stretch {
 }
 
 impl Stretch {
-    fn read<G: Gather>(&self, file: &SourceFile, mut gathered: G) -> Result<G, LoadError> {
-        let mut input = file.read_from(self.first, self.last + USUAL_LINE, None)?;
+    fn read<G: Gather>(
+        &self,
+        file: &SourceFile,
+        mut gathered: G,
+        until: Option<Instant>,
+    ) -> Result<G, LoadError> {
+        let mut input = file.read_from(self.first, self.last + USUAL_LINE, until)?;
         let mut lines = Lines::new(&mut input, self.first);
         let mut encoder = Encoder::new(file.table, 0, Order::NONE);
         let mut set_aside = self.set_aside.iter().copied().peekable();
         while let Some(line) = lines.next_line().map_err(|error| file.failed(error))? {
-            if line.offset > self.last {
-                break;
-            }
             if set_aside.next_if_eq(&line.offset).is_some() {
                 continue;
             }
@@ -150,6 +157,9 @@ impl Stretch {
                 LoadError::Inconsistent(format!("{name}: the row at byte {at} was loaded, and is {reason}"))
             })?;
             gathered.push(Row::new(fields_of_file(encoder.rows(), file.table)))?;
+            if line.offset >= self.last {
+                break;
+            }
         }
         drop(lines);
         file.check_unchanged(&input)?;

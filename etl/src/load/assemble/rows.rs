@@ -15,6 +15,10 @@ struct Group {
     rows: u64,
 }
 
+fn out_of_order(table: &Table) -> LoadError {
+    LoadError::Inconsistent(format!("{} came out of order", table.name))
+}
+
 /// A batch's rows of one kind, grouped by parent in ascending order.
 pub(super) struct Groups<E> {
     json: Vec<u8>,
@@ -59,6 +63,7 @@ impl<E: Element> Gather for Groups<E> {
                     return Err(LoadError::TooLarge { table: E::TABLE.name, parent });
                 }
             }
+            Some(last) if last.parent > parent => return Err(out_of_order(E::TABLE)),
             _ => {
                 let start = self.json.len();
                 E::write(&mut self.json, id, row)?;
@@ -186,6 +191,9 @@ impl<O: Opening> Gather for Parents<O> {
     fn push(&mut self, row: Row<'_>) -> Result<(), LoadError> {
         let start = self.json.len();
         let (id, product_id) = O::write(&mut self.json, row)?;
+        if self.rows.last().is_some_and(|last| last.product_id > product_id) {
+            return Err(out_of_order(O::TABLE));
+        }
         self.rows.push(Parent { id, product_id, json: start..self.json.len() });
         Ok(())
     }
@@ -259,5 +267,34 @@ impl Opening for Style {
         out.extend_from_slice(if row.boolean()? { b"true" } else { b"false" });
         out.extend_from_slice(b",\"photos\":[");
         Ok((id, product_id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The binary form of a row of numbers.
+    fn fields(numbers: &[i32]) -> Vec<u8> {
+        numbers.iter().flat_map(|number| [4_i32, *number]).flat_map(i32::to_be_bytes).collect()
+    }
+
+    #[test]
+    fn a_row_out_of_order_is_refused() {
+        let mut related = Groups::<Related>::default();
+        for (row, expected) in [
+            ([1, 7, 3], Ok(())),
+            ([2, 7, 4], Ok(())),
+            ([3, 9, 5], Ok(())),
+            ([4, 7, 6], Err("related came out of order")),
+        ] {
+            let pushed = related.push(Row::new(&fields(&row)));
+            match expected {
+                Ok(()) => pushed.unwrap(),
+                Err(expected) => assert!(pushed.unwrap_err().to_string().starts_with(expected)),
+            }
+        }
+        assert_eq!(related.of(7), Some((&b"3,4"[..], 2)));
+        assert_eq!((related.of(9), related.of(8)), (Some((&b"5"[..], 1)), None));
     }
 }
