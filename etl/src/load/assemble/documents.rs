@@ -4,18 +4,19 @@ use std::mem::take;
 use std::ops::AddAssign;
 
 use bytes::Bytes;
-use libdeflater::{CompressionLvl, Compressor};
 use tokio_postgres::Client;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::{Context, LARGEST_ANSWER, LoadError, json};
+use super::gzip::Gzip;
 use super::reading::{Keys, Reading};
 use super::rows::{Feature, Groups, Parent, Parents, Photo, Product, Related, Sku, Style};
 use crate::record;
 use crate::table::TABLES;
 
-/// Level 6 takes half as long again for two bytes in a hundred.
-const GZIP_LEVEL: i32 = 1;
+/// How many answers of a batch, of so many bytes at most, its gzip code is made for.
+const SAMPLES: usize = 64;
+const LONGEST_SAMPLE: usize = 64 << 10;
 
 /// How many rows of each table reached a document.
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,7 +121,10 @@ impl Batch {
     }
 
     /// Puts the answer of `/products/{id}/styles`.
-    fn put_styles(&self, out: &mut Vec<u8>, product: &Parent, styles: &[Parent], merged: &mut Merged) {
+    fn put_styles(&self, out: &mut Vec<u8>, product: &Parent, merged: &mut Merged) {
+        let styles = self.styles.rows();
+        let styles = &styles[styles.partition_point(|style| style.product_id < product.id)..];
+        let styles = &styles[..styles.partition_point(|style| style.product_id == product.id)];
         out.extend_from_slice(b"{\"product_id\":\"");
         json::integer(out, product.id);
         out.extend_from_slice(b"\",\"results\":[");
@@ -141,54 +145,56 @@ impl Batch {
         }
         out.extend_from_slice(b"]}");
     }
+
+    /// Some answers of `/products/{id}/styles`, from all over the batch.
+    fn samples(&self) -> Vec<Vec<u8>> {
+        let products = self.products.rows();
+        let mut styles = Vec::new();
+        let sample = |product| {
+            styles.clear();
+            self.put_styles(&mut styles, product, &mut Merged::default());
+            styles[..styles.len().min(LONGEST_SAMPLE)].to_vec()
+        };
+        products.iter().step_by(products.len().div_ceil(SAMPLES).max(1)).map(sample).collect()
+    }
 }
 
 /// Makes the documents of one batch after the other.
 pub(super) struct Assembler {
     pub(super) merged: Merged,
     batch: Batch,
-    compressor: Compressor,
-    compressed: Vec<u8>,
+    gzip: Gzip,
 }
 
 impl Assembler {
     pub(super) fn new() -> Self {
-        Self {
-            merged: Merged::default(),
-            batch: Batch::default(),
-            compressor: Compressor::new(CompressionLvl::new(GZIP_LEVEL).unwrap_or_default()),
-            compressed: Vec::new(),
-        }
+        Self { merged: Merged::default(), batch: Batch::default(), gzip: Gzip::new() }
     }
 
     /// The rows of `documents` for the products with these ids, in the binary form of COPY.
     pub(super) async fn assemble(&mut self, from: &Reading<'_>, ids: &Keys) -> Result<Vec<Bytes>, LoadError> {
         self.batch.read(from, ids).await?;
-        let Self { merged, batch, compressor, compressed } = self;
+        let Self { merged, batch, gzip } = self;
+        gzip.train(batch.samples().iter().map(Vec::as_slice));
         let (mut chunks, mut chunk) = (Vec::new(), Vec::new());
         let (mut product, mut styles, mut related) = (Vec::new(), Vec::new(), Vec::new());
-        let mut remaining = batch.styles.rows();
+        let mut compressed = Vec::new();
         for row in batch.products.rows() {
-            let (of_product, others) =
-                remaining.split_at(remaining.partition_point(|style| style.product_id <= row.id));
-            remaining = others;
-            for answer in [&mut product, &mut styles, &mut related] {
+            for answer in [&mut product, &mut styles, &mut related, &mut compressed] {
                 answer.clear();
             }
             batch.put_product(&mut product, row, merged);
-            batch.put_styles(&mut styles, row, of_product, merged);
+            batch.put_styles(&mut styles, row, merged);
             batch.put_related(&mut related, row, merged);
             if styles.len() > LARGEST_ANSWER {
                 return Err(LoadError::TooLarge { table: "styles", parent: format!("product {}", row.id) });
             }
-            compressed.resize(compressor.gzip_compress_bound(styles.len()), 0);
-            let failed = |error| LoadError::Inconsistent(format!("gzip: {error}"));
-            let length = compressor.gzip_compress(&styles, compressed).map_err(failed)?;
+            gzip.compress(&styles, &mut compressed);
 
             chunk.extend_from_slice(&7_u16.to_be_bytes());
             put(&mut chunk, &row.id.to_be_bytes())?;
             put(&mut chunk, &product)?;
-            put(&mut chunk, &compressed[..length])?;
+            put(&mut chunk, &compressed)?;
             put(&mut chunk, &related)?;
             for plain in [&product, &styles, &related] {
                 put(&mut chunk, &xxh3_64(plain).to_be_bytes())?;

@@ -5,6 +5,7 @@
 //! is counted, and the counts must be those of the load's record.
 
 mod documents;
+mod gzip;
 mod reading;
 mod rows;
 
