@@ -16,11 +16,9 @@ use local::testing::Database;
 use local::{Cluster, Settings};
 use serde_json::Value;
 use stand::functions::etl_function;
-use stand::incoming::{Incoming, TIME, content, failed, message};
+use stand::incoming::{Incoming, TIME, content, failed, message, undisturbed};
 use stand::load_into;
-use stand::loader::{
-    Loader, SWAP_LOCK, generated, number, remove, served, serving, steps, take, undisturbed,
-};
+use stand::loader::{Loader, SWAP_LOCK, generated, number, remove, served, serving, steps, take};
 use stand::marked::{Readers, write_marked};
 use stand::serving::serve;
 

@@ -19,10 +19,10 @@ use local::{Cluster, Settings};
 use serde_json::{Value, json};
 use stand::disk::{fill, make_room};
 use stand::functions::etl_function;
-use stand::incoming::{Incoming, TIME, content, failed, message, record};
+use stand::incoming::{Incoming, TIME, content, failed, message, record, undisturbed, with_broken_rows};
 use stand::load_into;
 use stand::loader::{
-    KILL, LOADER_LOCK, Loader, WORK_LOCK, generated, number, served, serving, steps, undisturbed, until,
+    KILL, LOADER_LOCK, Loader, WORK_LOCK, generated, number, served, serving, steps, until,
     until_it_is_held_up, until_it_waits_for_its_turn, with_lock,
 };
 use stand::marked::write_marked;
@@ -471,9 +471,8 @@ async fn prune_keeps_what_is_served_or_unfinished_and_what_failed_is_not_loaded_
     // One that fails, and one that is unfinished.
     let whole = std::fs::read(small_dataset().join("product.csv")).unwrap();
     let mut records = incoming.put_folder("broken", &small_dataset()).await;
-    let broken = [&whole[..], "\nno,row".repeat(30).as_bytes()].concat();
     records.retain(|record| !record["s3"]["object"]["key"].as_str().unwrap().ends_with("product.csv"));
-    records.push(incoming.put("broken", "product.csv", broken).await);
+    records.push(incoming.put("broken", "product.csv", with_broken_rows(&whole)).await);
     for record in &records {
         assert!(incoming.is_done(record).await);
     }

@@ -221,12 +221,6 @@ pub fn generated(scale: f64, seed: u64) -> TempDir {
     dir
 }
 
-/// What the load of a dataset comes to that nothing disturbs.
-pub async fn undisturbed(dataset: &Path) -> String {
-    let loaded = load_into(Database::create().await.unwrap(), dataset).await;
-    super::incoming::content(&loaded.database).await
-}
-
 /// What a query over one number answers.
 pub async fn number(database: &Database, select: &str) -> i64 {
     database.connect().await.unwrap().query_one(select, &[]).await.unwrap().get(0)
