@@ -74,10 +74,14 @@ const ANSWERS: [(&str, u16, Option<&str>); 42] = [
     ("not-found", 404, None),
 ];
 
-/// What the function etl answers to each of its events: its reply, or the beginning of its error. But for the first, they
-/// tell of objects that are others by now, or of nothing.
-const LOADS: [(&str, &str); 12] = [
+/// The events that tell of a whole dataset: straight from S3, and by way of a queue, as of a later time.
+const WHOLE: [&str; 2] = ["etl", "etl-sqs-load"];
+
+/// What the function etl answers to each of its events: its reply, or the beginning of its error. But for those in
+/// `WHOLE`, they tell of objects that are others by now, or of nothing.
+const LOADS: [(&str, &str); 13] = [
     ("etl", "{}"),
+    ("etl-sqs-load", r#"{"batchItemFailures":[]}"#),
     ("etl-s3", "{}"),
     ("etl-s3-encoded-key", "{}"),
     ("etl-s3-many", "{}"),
@@ -183,8 +187,8 @@ async fn every_event_for_the_load_can_be_invoked(watching: &Watching) {
     let published = async || -> i64 {
         client.query_one("select count(*) from etl.publication", &[]).await.unwrap().get(0)
     };
-    let before = published().await;
     for (event, answer) in LOADS {
+        let before = published().await;
         let output = watching.run("etl", event).await;
         if output.status.success() {
             assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), answer, "{event}");
@@ -192,8 +196,13 @@ async fn every_event_for_the_load_can_be_invoked(watching: &Watching) {
             let error = String::from_utf8_lossy(&output.stderr);
             assert!(event.contains("hostile") && error.contains(answer), "{event}: {error}");
         }
+        assert_eq!(published().await - before, i64::from(WHOLE.contains(&event)), "{event}");
     }
-    assert_eq!(published().await, before + 1, "the first event tells of a whole dataset");
+    // Of what the queue has told, all is used up by the load that came of it.
+    let used_up = "select count(*) from etl.incoming_file join etl.publication using (generation)
+                   where sequencer like '0055AED6DCD90281F_'
+                       and publication.id = (select max(id) from etl.publication)";
+    assert_eq!(client.query_one(used_up, &[]).await.unwrap().get::<_, i64>(0), 6);
 }
 
 async fn every_path_has_its_function(watching: Socket) {

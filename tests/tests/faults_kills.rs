@@ -16,11 +16,9 @@ use local::testing::Database;
 use local::{Cluster, Settings};
 use serde_json::Value;
 use stand::functions::etl_function;
-use stand::incoming::{Incoming, TIME, content, failed, message};
+use stand::incoming::{Incoming, TIME, content, failed, message, undisturbed};
 use stand::load_into;
-use stand::loader::{
-    Loader, SWAP_LOCK, generated, number, remove, served, serving, steps, take, undisturbed,
-};
+use stand::loader::{Loader, SWAP_LOCK, generated, number, remove, served, serving, steps, take, until};
 use stand::marked::{Readers, write_marked};
 use stand::serving::serve;
 
@@ -43,6 +41,43 @@ fn chance() -> Rng {
 /// How long a load that takes `whole` goes on this time. The first of `all` times are short, so that each step has some.
 fn a_while(chance: &mut Rng, whole: Duration, nth: u32, all: u32) -> Duration {
     whole.mul_f64(chance.f64() * (0.03 + 0.4 * f64::from(nth) / f64::from(all)))
+}
+
+/// How often a load was hit in which step.
+#[derive(Debug, Default)]
+struct Hits(BTreeMap<String, u32>);
+
+impl Hits {
+    /// The steps that take their time: a load that is hit often must have been hit in each.
+    const STEPS: [&str; 3] = ["load", "index", "assemble"];
+
+    /// Lets a load go on for a while of chance; but only for a moment in a step that was not hit yet, and towards the
+    /// end until it comes to such a step. So none is missed, however fast it is.
+    async fn wait(&self, chance: &mut Rng, whole: Duration, (nth, all): (u32, u32), database: &Database) {
+        let moment = whole.mul_f64(0.01 * chance.f64());
+        let is_late = nth >= all - all / 4 && !self.are_in_all_steps();
+        let a_while = if is_late { Duration::MAX } else { a_while(chance, whole, nth, all) };
+        let comes_to_another_step = async {
+            until("it comes to another step", async || !self.0.contains_key(&step(database).await)).await;
+            tokio::time::sleep(moment).await;
+        };
+        // What is waited for may never come: most loads come to no new step.
+        let _ = tokio::time::timeout(a_while, comes_to_another_step).await;
+    }
+
+    /// Notes where the load is now.
+    async fn note(&mut self, database: &Database) {
+        *self.0.entry(step(database).await).or_default() += 1;
+    }
+
+    fn are_in_all_steps(&self) -> bool {
+        Self::STEPS.iter().all(|step| self.0.contains_key(*step))
+    }
+}
+
+/// The step that the load after the one that is served is at; empty if there is none.
+async fn step(database: &Database) -> String {
+    steps(database).await.get(1).cloned().unwrap_or_default()
 }
 
 #[tokio::test]
@@ -104,17 +139,18 @@ async fn one_load_outlives_kills_at_random_moments() {
     let loader = Loader::of_folder(&database, dataset.path(), &pieces);
     // Nothing is published while another has this lock, so the load is never over too soon.
     let no_swap = take(&database, SWAP_LOCK).await;
-    let mut hit = BTreeMap::<String, u32>::new();
+    let mut hits = Hits::default();
     for nth in 0..KILLS {
         let running = loader.start();
-        tokio::time::sleep(a_while(&mut chance, whole, nth, KILLS)).await;
+        hits.wait(&mut chance, whole, (nth, KILLS), &database).await;
         assert!(running.kill().await, "kill {nth} has hit nothing");
-        *hit.entry(steps(&database).await.get(1).cloned().unwrap_or_default()).or_default() += 1;
+        hits.note(&database).await;
         if nth % 10 == 0 {
             assert!(content(&database).await == old, "kill {nth}");
         }
     }
-    println!("{KILLS} kills, by step: {hit:?}");
+    println!("{KILLS} kills, by step: {hits:?}");
+    assert!(hits.are_in_all_steps(), "{hits:?}");
     assert!(content(&database).await == old);
     drop(no_swap);
     loader.succeeds().await;
@@ -223,21 +259,22 @@ async fn one_load_outlives_kills_of_postgres_at_random_moments() {
     let old = content(&database).await;
     // Some of the tables come about in one transaction with all their rows, which Postgres then need not log.
     let pieces = [&["--commit-bytes", "50000"][..], &[]];
-    let mut hit = BTreeMap::<String, u32>::new();
+    let mut hits = Hits::default();
     for nth in 0..KILLED_SERVERS {
         let no_swap = take(&database, SWAP_LOCK).await;
         let loader = Loader::of_folder(&database, dataset.path(), pieces[chance.usize(0..2)]);
         let running = loader.start();
-        tokio::time::sleep(a_while(&mut chance, whole, nth, KILLED_SERVERS)).await;
+        hits.wait(&mut chance, whole, (nth, KILLED_SERVERS), &database).await;
         cluster.kill().await.unwrap();
         let line = running.fails().await;
         assert!(OF_THE_DATABASE.iter().any(|kind| line.contains(kind)), "kill {nth}: {line}");
         drop(no_swap);
         cluster.start_again().await.unwrap();
         assert!(content(&database).await == old, "kill {nth}");
-        *hit.entry(steps(&database).await.get(1).cloned().unwrap_or_default()).or_default() += 1;
+        hits.note(&database).await;
     }
-    println!("{KILLED_SERVERS} kills, by step: {hit:?}");
+    println!("{KILLED_SERVERS} kills, by step: {hits:?}");
+    assert!(hits.are_in_all_steps(), "{hits:?}");
     Loader::of_folder(&database, dataset.path(), &[]).succeeds().await;
     assert!(content(&database).await == new);
     assert_eq!(steps(&database).await, ["published", "published"], "one load, taken up each time");

@@ -17,10 +17,10 @@ use fastrand::Rng;
 use http::Method;
 use local::testing::Database;
 use stand::events::{self, Arrived, key};
-use stand::incoming::{Incoming, content, files};
+use stand::incoming::{Incoming, content, files, undisturbed};
 use stand::s3::{
     BRISK, Set, asked_for, assert_same, assert_served, check_requests, complaint, fails_until_it_is_over,
-    folder, generated, is_for_rows, load_by_command, rows, serving, summary, undisturbed,
+    folder, generated, is_for_rows, load_by_command, rows, serving, summary,
 };
 
 /// What becomes of a request in a storm: of a quarter of them something.

@@ -11,20 +11,15 @@ use conformance::small_dataset;
 use http::Method;
 use local::testing::Database;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use stand::incoming::{Incoming, TIME, content, failed, files, message};
+use stand::incoming::{
+    Incoming, TIME, content, failed, files, manifest, message, undisturbed, with_broken_rows,
+};
 use stand::load_into;
-use stand::s3::{BRISK, Over, handle_all, is_for_rows};
+use stand::s3::{BRISK, Over, assert_served, handle_all, is_for_rows, serving};
 
 /// Whether the record of an event tells of this file.
 fn is_of(file: &str, record: &Value) -> bool {
     record["s3"]["object"]["key"].as_str().unwrap().ends_with(file)
-}
-
-/// What the hand-made dataset comes to when it is loaded from its folder.
-async fn undisturbed() -> String {
-    let loaded = load_into(Database::create().await.unwrap(), &small_dataset()).await;
-    content(&loaded.database).await
 }
 
 #[tokio::test]
@@ -36,7 +31,7 @@ async fn the_last_file_to_arrive_publishes_what_a_load_from_a_folder_would() {
         assert!(incoming.is_done(record).await);
     }
     assert_eq!(incoming.published().await, 1);
-    assert_eq!(content(&incoming.database).await, undisturbed().await);
+    assert_eq!(content(&incoming.database).await, undisturbed(&small_dataset()).await);
 }
 
 #[tokio::test]
@@ -67,7 +62,7 @@ async fn events_that_come_twice_and_at_once_publish_once() {
 
 #[tokio::test]
 async fn files_that_arrive_in_any_order_make_the_same_catalog() {
-    let expected = undisturbed().await;
+    let expected = undisturbed(&small_dataset()).await;
     let incoming = Incoming::create().await;
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
@@ -123,11 +118,20 @@ async fn an_event_older_than_one_that_was_here_is_superseded() {
 
 #[tokio::test]
 async fn an_event_for_a_key_that_is_gone_is_nobody_s_fault() {
-    let incoming = Incoming::create().await;
-    let record = incoming.put("spring", "skus.csv", "id,styleId,size,quantity\n1,1,\"S\",1").await;
+    let (incoming, served) = serving().await;
+    let records = incoming.put_folder("spring", &small_dataset()).await;
     incoming.bucket.delete("incoming/spring/skus.csv").await;
-    assert!(incoming.is_done(&record).await);
-    assert_eq!(incoming.number("select count(*) from etl.incoming_file").await, 0);
+    for record in &records {
+        assert!(incoming.is_done(record).await);
+    }
+    let arrived = "select string_agg(file, ' ' order by file) from etl.incoming_file";
+    assert_eq!(
+        incoming.text(arrived).await,
+        "cart.csv features.csv photos.csv product.csv related.csv styles.csv"
+    );
+    assert_eq!(incoming.number("select count(*) from etl.load").await, 1, "it is not whole without");
+    assert_eq!((incoming.published().await, incoming.alarms()), (1, 0));
+    assert_served(&incoming, &served).await;
 }
 
 #[tokio::test]
@@ -179,8 +183,7 @@ async fn a_load_that_fails_is_recorded_once_and_one_better_file_starts_it_again(
             assert!(incoming.is_done(&record).await);
         }
     }
-    let broken = [&whole[..], "\nno,row".repeat(30).as_bytes()].concat();
-    let record = incoming.put("spring", "product.csv", broken).await;
+    let record = incoming.put("spring", "product.csv", with_broken_rows(&whole, 30)).await;
     assert!(incoming.is_done(&record).await && incoming.is_done(&record).await);
     assert_eq!(incoming.number("select count(*) from etl.load").await, 1);
     let reason = incoming.text("select reason from etl.load where step = 'failed'").await;
@@ -236,8 +239,7 @@ async fn an_invocation_that_runs_out_of_time_hands_over_and_the_next_goes_on_at_
     assert!(invocations > 3, "{invocations} invocations");
     assert_eq!(incoming.published().await, 1);
     assert_eq!(incoming.number("select count(*) from etl.load").await, 1, "one load, taken up");
-    let loaded = load_into(Database::create().await.unwrap(), dir.path()).await;
-    assert_eq!(content(&incoming.database).await, content(&loaded.database).await);
+    assert_eq!(content(&incoming.database).await, undisturbed(dir.path()).await);
 }
 
 #[tokio::test]
@@ -256,17 +258,6 @@ async fn a_database_that_is_away_makes_the_message_come_again() {
     assert_eq!(failed(&reply), ["7"]);
     let direct = json!({ "Records": [record] }).to_string();
     assert!(function.handle(&direct, TIME).await.is_err(), "Lambda calls it again");
-}
-
-/// A manifest of files, with what is said of each.
-fn manifest(files: &[(String, Vec<u8>)], change: impl Fn(&str, &mut Value)) -> String {
-    let listed = files.iter().map(|(name, content)| {
-        let hash: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut file = json!({ "name": name, "size": content.len(), "sha256": hash });
-        change(name, &mut file);
-        file
-    });
-    json!({ "files": listed.collect::<Vec<_>>() }).to_string()
 }
 
 #[tokio::test]
@@ -389,7 +380,7 @@ async fn a_file_that_is_listed_and_arrives_while_its_dataset_is_looked_at_is_not
     assert!(incoming.through(&proxy, BRISK).await.is_done(&last).await && telling.await.unwrap());
     assert_eq!(incoming.number("select count(*) from etl.incoming where reason is not null").await, 0);
     assert_eq!(incoming.published().await, 1);
-    assert_eq!(content(&incoming.database).await, undisturbed().await);
+    assert_eq!(content(&incoming.database).await, undisturbed(&small_dataset()).await);
 }
 
 #[tokio::test]
@@ -397,8 +388,7 @@ async fn a_better_file_is_loaded_even_if_it_arrives_while_the_load_of_the_worse_
     let incoming = Incoming::create().await;
     let whole = std::fs::read(small_dataset().join("product.csv")).unwrap();
     all_but(&incoming, "product.csv", &[]).await;
-    let broken = [&whole[..], "\nno,row".repeat(300).as_bytes()].concat();
-    let broken = incoming.put("spring", "product.csv", broken).await;
+    let broken = incoming.put("spring", "product.csv", with_broken_rows(&whole, 300)).await;
     let (proxy, telling) =
         arriving(&incoming, ("product.csv", whole), |seen| seen.method == Method::PUT).await;
     assert!(incoming.through(&proxy, BRISK).await.is_done(&broken).await && telling.await.unwrap());
@@ -449,8 +439,7 @@ async fn a_failure_is_recorded_only_when_what_was_set_aside_is_written() {
     let incoming = Incoming::create().await;
     let whole = std::fs::read(small_dataset().join("product.csv")).unwrap();
     all_but(&incoming, "product.csv", &[]).await;
-    let broken = [&whole[..], "\nno,row".repeat(300).as_bytes()].concat();
-    let broken = incoming.put("spring", "product.csv", broken).await;
+    let broken = incoming.put("spring", "product.csv", with_broken_rows(&whole, 300)).await;
     let over = Over::default();
     let until = over.clone();
     let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {

@@ -5,6 +5,7 @@
 
 mod stand;
 
+use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 
 use conformance::lambda::Outcome;
@@ -18,11 +19,11 @@ use local::{Cluster, Settings};
 use serde_json::{Value, json};
 use stand::disk::{fill, make_room};
 use stand::functions::etl_function;
-use stand::incoming::{Incoming, TIME, content, failed, message, record};
+use stand::incoming::{Incoming, TIME, content, failed, message, record, undisturbed, with_broken_rows};
 use stand::load_into;
 use stand::loader::{
-    LOADER_LOCK, Loader, WORK_LOCK, generated, number, served, serving, steps, undisturbed, until,
-    until_it_waits, with_lock,
+    KILL, LOADER_LOCK, Loader, WORK_LOCK, generated, number, served, serving, steps, until,
+    until_it_is_held_up, until_it_waits_for_its_turn, with_lock,
 };
 use stand::marked::write_marked;
 use tokio::sync::Semaphore;
@@ -82,7 +83,7 @@ async fn a_load_goes_on_after_postgres_was_killed_in_each_step() {
         let lock_until_killed = client.transaction().await.unwrap();
         lock_until_killed.batch_execute(lock).await.unwrap();
         let running = loader.start();
-        until_it_waits(&database).await;
+        until_it_is_held_up(&database).await;
         assert_eq!(steps(&database).await, ["published", step]);
         cluster.kill().await.unwrap();
         let line = running.fails().await;
@@ -117,7 +118,7 @@ async fn a_message_comes_again_after_postgres_was_killed_under_it() {
         let (incoming, last) = (incoming.clone(), last.clone());
         tokio::spawn(async move { incoming.handle(&last, TIME).await })
     };
-    until_it_waits(&database).await;
+    until_it_is_held_up(&database).await;
     cluster.kill().await.unwrap();
     assert_eq!(failed(&handling.await.unwrap()), ["1"]);
     assert_eq!(failed(&incoming.handle(&last, TIME).await), ["1"], "it is away");
@@ -130,7 +131,7 @@ async fn a_message_comes_again_after_postgres_was_killed_under_it() {
 }
 
 #[tokio::test]
-async fn a_disk_that_is_full_stops_a_load_in_any_step_and_it_goes_on_when_there_is_room() {
+async fn a_disk_that_is_full_stops_a_load_in_any_step_that_fills_it_and_it_goes_on_when_there_is_room() {
     let mut cluster =
         Cluster::start_temporary(&Settings::disposable().and_disk("small", 24 << 20)).await.unwrap();
     let database = served_in(&cluster).await;
@@ -147,6 +148,8 @@ async fn a_disk_that_is_full_stops_a_load_in_any_step_and_it_goes_on_when_there_
             let line = loader.fails().await;
             assert!(line.starts_with("the database failed: could not extend file"), "{step}: {line}");
             assert!(line.contains("No space left on device") && line.ends_with("[53100]"), "{step}: {line}");
+            let status = etl::status::status(&database.config()).await.unwrap().to_string();
+            assert!(status.contains(&line), "{line} is not in {status}");
         }
         assert!(content(&database).await == old, "{step}");
         assert_eq!(steps(&database).await, ["published", step]);
@@ -359,14 +362,7 @@ async fn a_message_comes_again_after_its_function_was_killed_and_two_may_have_it
         assert!(incoming.is_done(record).await);
     }
     for name in failpoint::ALL.into_iter().filter(|name| *name != failpoint::AFTER_SWAP) {
-        let mut function = etl_function(&incoming, &[(failpoint::VARIABLE, name)]).await;
-        let api = function.api();
-        let outcome = tokio::select! {
-            outcome = api.invoke(last.clone(), TIME) => Some(outcome),
-            () = until("it is killed", async || is_gone(function.pid())) => None,
-        };
-        assert_eq!(outcome, None, "{name}");
-        assert!(!function.end().await.success());
+        function_is_killed_at(name, &incoming, &last).await;
         assert!(content(&database).await == old, "{name}");
     }
     assert_eq!(steps(&database).await, ["published", "publish"]);
@@ -378,10 +374,31 @@ async fn a_message_comes_again_after_its_function_was_killed_and_two_may_have_it
     assert!(content(&database).await == undisturbed(&small_dataset()).await);
 }
 
-/// Whether a child of this process has ended, whether it was waited for or not.
-fn is_gone(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with('Z') || rest.is_empty())
+/// Has a function killed where a failpoint is, which it must come to with this message.
+async fn function_is_killed_at(failpoint: &str, incoming: &Incoming, message: &str) {
+    let mut function = etl_function(incoming, &[(failpoint::VARIABLE, failpoint)]).await;
+    let ended = function.dies_of(message.to_owned(), TIME).await;
+    assert_eq!(ended.signal(), Some(KILL), "{failpoint}: {ended}");
+}
+
+#[tokio::test]
+async fn a_message_whose_function_was_killed_when_it_had_published_comes_again_and_loads_nothing() {
+    let database = served().await;
+    let incoming = Incoming::of(database.clone(), &[]).await;
+    let mut records = incoming.put_folder("spring", &small_dataset()).await;
+    let last = message("1", &records.pop().unwrap()).to_string();
+    for record in &records {
+        assert!(incoming.is_done(record).await);
+    }
+    function_is_killed_at(failpoint::AFTER_SWAP, &incoming, &last).await;
+    let new = undisturbed(&small_dataset()).await;
+    assert!(content(&database).await == new);
+    assert_eq!(incoming.published().await, 2);
+    let function = etl_function(&incoming, &[]).await;
+    assert_eq!(failed(&reply(&function.api().invoke(last, TIME).await)), [""; 0]);
+    assert_eq!(incoming.published().await, 2, "once before, and once by the killed one");
+    assert_eq!(steps(&database).await, ["published", "published"], "and there was nothing to load");
+    assert!(content(&database).await == new);
 }
 
 #[tokio::test]
@@ -435,7 +452,7 @@ async fn a_file_that_arrives_anew_while_it_is_read_makes_no_message_come_again()
     let etag = bucket.put(SKUS, longer).await;
     let event = message("2", &record(&bucket, SKUS, &etag, 2)).to_string();
     let telling = tokio::spawn(async move { other.handle(&event, TIME).await });
-    until_it_waits(&database).await;
+    until_it_waits_for_its_turn(&database).await;
     gate.close();
     assert_eq!(loading.await.unwrap().unwrap(), json!({}), "it went on with the new one");
     assert_eq!(failed(&telling.await.unwrap().unwrap()), [""; 0]);
@@ -456,9 +473,8 @@ async fn prune_keeps_what_is_served_or_unfinished_and_what_failed_is_not_loaded_
     // One that fails, and one that is unfinished.
     let whole = std::fs::read(small_dataset().join("product.csv")).unwrap();
     let mut records = incoming.put_folder("broken", &small_dataset()).await;
-    let broken = [&whole[..], "\nno,row".repeat(30).as_bytes()].concat();
     records.retain(|record| !record["s3"]["object"]["key"].as_str().unwrap().ends_with("product.csv"));
-    records.push(incoming.put("broken", "product.csv", broken).await);
+    records.push(incoming.put("broken", "product.csv", with_broken_rows(&whole, 30)).await);
     for record in &records {
         assert!(incoming.is_done(record).await);
     }
@@ -468,11 +484,7 @@ async fn prune_keeps_what_is_served_or_unfinished_and_what_failed_is_not_loaded_
     for record in &unfinished {
         assert!(incoming.is_done(record).await);
     }
-    let one = etl_function(&incoming, &[(failpoint::VARIABLE, failpoint::AFTER_INDEX)]).await;
-    tokio::select! {
-        outcome = one.api().invoke(message("1", &last).to_string(), TIME) => panic!("{outcome:?}"),
-        () = until("it is killed", async || is_gone(one.pid())) => (),
-    }
+    function_is_killed_at(failpoint::AFTER_INDEX, &incoming, &message("1", &last).to_string()).await;
     assert_eq!(number(database, arrivals).await, 35);
 
     Loader::new(database, &["prune", "--days", "0"]).succeeds().await;
@@ -509,7 +521,7 @@ async fn a_file_that_arrives_during_a_prune_is_not_lost() {
     arriving.batch_execute("update etl.incoming set reason = null").await.unwrap();
     let prune = Loader::new(database, &["prune"]);
     let prune = prune.start();
-    until_it_waits(database).await;
+    until_it_is_held_up(database).await;
     let insert = "insert into etl.incoming_file (source, file, size_bytes, version, sequencer)
                   select source, 'skus.csv', 1, 'v', '01' from etl.incoming";
     arriving.batch_execute(insert).await.unwrap();

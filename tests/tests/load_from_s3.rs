@@ -6,9 +6,8 @@
 mod stand;
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use conformance::s3::{Fault, Proxy, Seen};
@@ -21,24 +20,24 @@ use etl::source::{Dataset, Location};
 use http::Method;
 use local::testing::Database;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use stand::events::{self, Arrived};
-use stand::incoming::{Incoming, content, failed, files, message};
+use stand::incoming::{Incoming, content, failed, files, manifest, message, undisturbed};
+use stand::loader::until;
 use stand::s3::{
-    BRISK, Over, Set, asked_for, assert_same, assert_served, check_requests, complaint,
+    BRISK, Over, PATIENT, Set, asked_for, assert_same, assert_served, check_requests, complaint,
     fails_until_it_is_over, folder, generated, handle_all, is_for_rows, load_by_command, rows, serving,
-    summary, undisturbed, with_other,
+    summary, with_other,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
-/// Loads the generated dataset through a proxy with this script while another catalog is served, and holds what comes of
-/// it against a load from a folder. Answers with the proxy, which knows what was asked for.
-async fn load_disturbed(script: impl AsyncFn(&Seen) -> Fault + Send + 'static) -> Proxy {
+/// Loads the generated dataset through a proxy with this script while another catalog is served, read so, and holds what
+/// comes of it against a load from a folder. Answers with the proxy, which knows what was asked for.
+async fn load_disturbed(reading: Reading, script: impl AsyncFn(&Seen) -> Fault + Send + 'static) -> Proxy {
     let set = generated().await;
     let (incoming, _) = serving().await;
     let records = incoming.put_folder("spring", set.folder.path()).await;
     let proxy = Proxy::start(incoming.bucket.server(), script);
-    let incoming = incoming.through(&proxy, BRISK).await;
+    let incoming = incoming.through(&proxy, reading).await;
     handle_all(&incoming, &records).await.unwrap();
     assert_eq!((incoming.published().await, incoming.alarms()), (2, 0));
     assert_served(&incoming, &set.expected).await;
@@ -80,7 +79,7 @@ async fn a_range_that_breaks_off_anywhere_is_asked_for_again_from_there() {
         (Some("skus.csv"), 5) => Fault::Reset { after: 4095 },
         _ => Fault::None,
     };
-    let proxy = load_disturbed(async move |seen| fault(seen)).await;
+    let proxy = load_disturbed(PATIENT, async move |seen| fault(seen)).await;
     assert!(check_taken_up(&proxy, "photos.csv", fault) >= 5);
     assert_eq!(check_taken_up(&proxy, "skus.csv", fault), 2);
 }
@@ -93,22 +92,23 @@ async fn a_range_that_breaks_off_again_and_again_ends_as_long_as_something_comes
         is_for_rows(seen, "photos.csv") && (asked_for(seen).0..=asked_for(seen).1).contains(&last)
     };
     let fault = move |seen: &Seen| if is_meant(seen) { Fault::Reset { after } } else { Fault::None };
-    let proxy = load_disturbed(async move |seen| fault(seen)).await;
+    let proxy = load_disturbed(PATIENT, async move |seen| fault(seen)).await;
     let times = check_taken_up(&proxy, "photos.csv", fault);
     assert!(times > BRISK.attempts as usize, "{times}");
 }
 
 #[tokio::test]
 async fn refusals_that_end_cost_nothing_but_time() {
-    let proxy = load_disturbed(async |seen| match (seen.key.rsplit('/').next(), &seen.method, seen.nth) {
-        (Some("product.csv"), &Method::HEAD, 1) => Fault::SLOW_DOWN,
-        (Some("features.csv"), &Method::GET, 1..=2) => Fault::INTERNAL_ERROR,
-        (Some("photos.csv"), &Method::GET, 3..=9) => Fault::SLOW_DOWN,
-        (Some("skus.csv"), &Method::GET, 3..=6) => Fault::INTERNAL_ERROR,
-        (Some("styles.csv"), &Method::GET, 3) => Fault::ACCESS_DENIED, // as while a policy is being changed
-        _ => Fault::None,
-    })
-    .await;
+    let proxy =
+        load_disturbed(PATIENT, async |seen| match (seen.key.rsplit('/').next(), &seen.method, seen.nth) {
+            (Some("product.csv"), &Method::HEAD, 1) => Fault::SLOW_DOWN,
+            (Some("features.csv"), &Method::GET, 1..=2) => Fault::INTERNAL_ERROR,
+            (Some("photos.csv"), &Method::GET, 3..=9) => Fault::SLOW_DOWN,
+            (Some("skus.csv"), &Method::GET, 3..=6) => Fault::INTERNAL_ERROR,
+            (Some("styles.csv"), &Method::GET, 3) => Fault::ACCESS_DENIED, // as while a policy is being changed
+            _ => Fault::None,
+        })
+        .await;
     let attempts = |file: &str| proxy.count(&Method::GET, &format!("incoming/spring/{file}"));
     // Rows are read twice: to be loaded, and for their documents.
     let ranges = |size: u64| 2 * usize::try_from(size.div_ceil(BRISK.range)).unwrap();
@@ -121,8 +121,10 @@ async fn refusals_that_end_cost_nothing_but_time() {
 
 #[tokio::test]
 async fn what_comes_slowly_is_waited_for_and_what_comes_no_more_is_asked_for_again() {
-    let silence = BRISK.silence;
-    let proxy = load_disturbed(async move |seen| match (seen.key.rsplit('/').next(), seen.nth) {
+    // So long that a busy machine alone is not taken for it.
+    let silence = 4 * BRISK.silence;
+    let reading = Reading { silence, ..BRISK };
+    let proxy = load_disturbed(reading, async move |seen| match (seen.key.rsplit('/').next(), seen.nth) {
         // In all longer than silence may last.
         (Some("photos.csv"), 3) => Fault::Trickle { bytes: 400, every: silence / 8 },
         (Some("photos.csv"), 4) => Fault::Silence,
@@ -137,7 +139,7 @@ async fn what_comes_slowly_is_waited_for_and_what_comes_no_more_is_asked_for_aga
     let (photos, skus) = (of("photos.csv"), of("skus.csv"));
     // Once more each, for the documents.
     assert_eq!(photos.iter().filter(|range| **range == photos[0]).count(), 1 + 1, "it came");
-    assert_eq!(photos.iter().filter(|range| **range == photos[1]).count(), 2 + 1, "nothing had come");
+    assert!(photos.iter().filter(|range| **range == photos[1]).count() > 1 + 1, "nothing had come");
     assert!(skus.contains(&(skus[0].0 + 1000, skus[0].1)), "1000 bytes had come: {skus:?}");
 }
 
@@ -147,30 +149,31 @@ async fn no_more_is_asked_for_ahead_than_the_window() {
     let sizes = || files(set.folder.path()).into_iter().map(|(name, content)| (content.len(), name));
     let (largest, smallest) = (sizes().max().unwrap().1, sizes().min().unwrap().1);
     assert!(set.size(&largest) > 10 * BRISK.range);
-    let (last_begun, is_counted) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
-    let counted = Arc::clone(&is_counted);
-    let rows_of_largest = Arc::new(std::sync::Mutex::new(0));
-    load_disturbed(async move |seen| {
+    let (last_begun, all_asked_for) = (Notify::new(), Arc::new(Semaphore::new(0)));
+    let (asked, counted) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&counted);
+    load_disturbed(PATIENT, async move |seen| {
         if rows(seen) && seen.key.ends_with(&smallest) {
             last_begun.notify_one();
         }
         if is_for_rows(seen, &largest) {
-            let nth = {
-                let mut rows = rows_of_largest.lock().unwrap();
-                *rows += 1;
-                *rows
-            };
             // The largest file is the first to be begun, the smallest the last: meanwhile all others are read.
-            if nth == 1 {
+            if asked.fetch_add(1, Ordering::Relaxed) == 0 {
                 last_begun.notified().await;
-                assert!(*rows_of_largest.lock().unwrap() <= BRISK.ranges_ahead);
-                counted.store(true, Ordering::Relaxed);
+                let window = until("the window is full", async || {
+                    asked.load(Ordering::Relaxed) >= PATIENT.ranges_ahead
+                });
+                window.await;
+                tokio::time::sleep(Duration::from_millis(300)).await; // for what is more than that
+                count.store(asked.load(Ordering::Relaxed), Ordering::Relaxed);
+                all_asked_for.close();
             }
+            let _ = all_asked_for.acquire().await; // none is answered before, so nothing makes room for another
         }
         Fault::None
     })
     .await;
-    assert!(is_counted.load(Ordering::Relaxed), "more than the window was asked for");
+    assert_eq!(counted.load(Ordering::Relaxed), PATIENT.ranges_ahead);
 }
 
 fn any(_: &Seen) -> bool {
@@ -455,9 +458,9 @@ async fn older_copies_of_the_files_are_loaded_alike() {
 
 #[tokio::test]
 async fn no_row_is_lost_where_every_third_closing_quote_is_missing() {
-    let generated = files(generated().await.folder.path());
+    let set = generated().await;
     let mut unclosed = 0;
-    let files: Vec<_> = generated
+    let files: Vec<_> = files(set.folder.path())
         .into_iter()
         .map(|(name, content)| {
             if name != "photos.csv" {
@@ -474,7 +477,9 @@ async fn no_row_is_lost_where_every_third_closing_quote_is_missing() {
         })
         .collect();
     assert!(unclosed > 100, "{unclosed}");
-    let (incoming, _) = same_from_s3(&files).await;
+    let (incoming, repaired) = same_from_s3(&files).await;
+    // Nor is one mended to another than it was.
+    assert_same(&without_places(&repaired), &without_places(&set.expected), "what was mended");
     let counts = "from etl.load_file where file = 'photos.csv'";
     let lines = files.iter().find(|(name, _)| name == "photos.csv").unwrap();
     let lines = i64::try_from(lines.1.iter().filter(|byte| **byte == b'\n').count()).unwrap() - 1;
@@ -687,17 +692,6 @@ async fn nothing_is_published_while_what_was_set_aside_cannot_be_written() {
     assert!(incoming.bucket.get("rejects/spring/2.json").await.is_some());
 }
 
-/// A manifest of the files of a folder, each as `change` makes it.
-fn manifest(folder: &Path, change: impl Fn(&str, &mut Value)) -> String {
-    let listed = files(folder).into_iter().map(|(name, content)| {
-        let hash: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut file = json!({ "name": name, "size": content.len(), "sha256": hash });
-        change(&name, &mut file);
-        file
-    });
-    json!({ "files": listed.collect::<Vec<_>>() }).to_string()
-}
-
 #[tokio::test]
 async fn the_command_holds_a_dataset_to_its_manifest_in_s3_as_in_a_folder() {
     let (incoming, served) = serving().await;
@@ -707,8 +701,9 @@ async fn the_command_holds_a_dataset_to_its_manifest_in_s3_as_in_a_folder() {
     }
     let prefix = incoming.bucket.url("incoming/spring/");
     incoming.bucket.put_folder("incoming/spring/", folder.path()).await;
+    let listed = files(folder.path());
     let of = |wanted: &'static str, member: &'static str, value: Value| {
-        manifest(folder.path(), move |name, file| {
+        manifest(&listed, move |name, file| {
             if name == wanted {
                 file[member] = value.clone();
             }
@@ -722,7 +717,7 @@ async fn the_command_holds_a_dataset_to_its_manifest_in_s3_as_in_a_folder() {
         (of("skus.csv", "name", "sku.csv".into()), "lists \"sku.csv\""),
         ("{}".to_owned(), "expected {\"files\""),
     ];
-    let right = manifest(folder.path(), |_, _| {});
+    let right = manifest(&listed, |_, _| {});
     let mut places = HashMap::from([("s3", prefix.clone())]);
     places.insert("folder", folder.path().to_str().unwrap().to_owned());
     for (nth, (manifest, reason)) in wrong.into_iter().enumerate() {

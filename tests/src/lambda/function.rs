@@ -77,6 +77,14 @@ impl Function {
         self.process.try_wait().unwrap()
     }
 
+    /// Has it take an event that it does not outlive; answers with how it has ended. It must not have answered by then.
+    pub async fn dies_of(&mut self, event: impl Into<Bytes>, time: Duration) -> ExitStatus {
+        tokio::select! {
+            outcome = self.api.invoke(event, time) => panic!("it is still there: {outcome:?}"),
+            ended = self.process.wait() => ended.unwrap(),
+        }
+    }
+
     /// Ends it at once, and waits until it is gone.
     pub async fn kill(mut self) {
         self.process.kill().await.unwrap();

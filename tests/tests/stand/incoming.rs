@@ -10,6 +10,7 @@ use etl::function::{Config, Function, Metric};
 use etl::s3::{Reading, S3};
 use local::testing::Database;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 /// What an invocation is given: Lambda's most.
 pub const TIME: Duration = Duration::from_secs(900);
@@ -112,6 +113,22 @@ pub fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
+/// A manifest of these files, what it says of each as `change` makes it.
+pub fn manifest(files: &[(String, Vec<u8>)], change: impl Fn(&str, &mut Value)) -> String {
+    let listed = files.iter().map(|(name, content)| {
+        let hash: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut file = json!({ "name": name, "size": content.len(), "sha256": hash });
+        change(name, &mut file);
+        file
+    });
+    json!({ "files": listed.collect::<Vec<_>>() }).to_string()
+}
+
+/// A file with so many rows more, of which none can be loaded.
+pub fn with_broken_rows(file: &[u8], rows: usize) -> Vec<u8> {
+    [file, "\nno,row".repeat(rows).as_bytes()].concat()
+}
+
 fn count_into(failures: &Arc<AtomicU64>) -> impl Fn(Metric) + Send + Sync + 'static {
     let failures = Arc::clone(failures);
     move |metric| {
@@ -161,6 +178,11 @@ pub fn message(id: &str, record: &Value) -> Value {
 pub fn failed(reply: &Value) -> Vec<&str> {
     let failures = reply["batchItemFailures"].as_array().unwrap();
     failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap()).collect()
+}
+
+/// What the load of a dataset comes to that nothing disturbs.
+pub async fn undisturbed(dataset: &Path) -> String {
+    content(&super::load(dataset).await.database).await
 }
 
 /// Everything that a published catalog holds, and what was set aside for it, but for its generation: equal texts are

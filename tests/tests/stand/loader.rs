@@ -21,7 +21,7 @@ use super::marked::write_marked;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The signal that no process can do anything about.
-const KILL: i32 = 9;
+pub const KILL: i32 = 9;
 
 /// The lock that a loader holds for as long as it loads.
 pub const LOADER_LOCK: i64 = 0x6174_656c_6965_7202;
@@ -221,12 +221,6 @@ pub fn generated(scale: f64, seed: u64) -> TempDir {
     dir
 }
 
-/// What the load of a dataset comes to that nothing disturbs.
-pub async fn undisturbed(dataset: &Path) -> String {
-    let loaded = load_into(Database::create().await.unwrap(), dataset).await;
-    super::incoming::content(&loaded.database).await
-}
-
 /// What a query over one number answers.
 pub async fn number(database: &Database, select: &str) -> i64 {
     database.connect().await.unwrap().query_one(select, &[]).await.unwrap().get(0)
@@ -264,13 +258,24 @@ pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-/// Waits until a connection of the loader's waits for a lock on something in the database.
-pub async fn until_it_waits(database: &Database) {
+/// Waits until a connection of the loader's waits for a lock on something in the database: a table or a row.
+pub async fn until_it_is_held_up(database: &Database) {
+    until_it_waits_for(database, "wait_event <> 'advisory'").await;
+}
+
+/// Waits until a connection of the loader's waits for a lock that another loader has, or a test in its place.
+pub async fn until_it_waits_for_its_turn(database: &Database) {
+    until_it_waits_for(database, "wait_event = 'advisory'").await;
+}
+
+async fn until_it_waits_for(database: &Database, event: &str) {
     let client = database.connect().await.unwrap();
-    let waiting = "select count(*) from pg_stat_activity
-                   where datname = current_database() and application_name = 'atelier-etl' and wait_event_type = 'Lock'";
-    until("the loader waits for a lock", async || {
-        client.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) > 0
+    let waiting = format!(
+        "select count(*) from pg_stat_activity where datname = current_database()
+             and application_name = 'atelier-etl' and wait_event_type = 'Lock' and {event}"
+    );
+    until(&format!("the loader waits for a lock, {event}"), async || {
+        client.query_one(&waiting, &[]).await.unwrap().get::<_, i64>(0) > 0
     })
     .await;
 }

@@ -1,7 +1,6 @@
 //! Datasets that are loaded from an S3 which fails, and what they come to when nothing does.
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +17,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use super::events::key;
-use super::incoming::{Incoming, TIME, content, files};
+use super::incoming::{Incoming, TIME, content, files, undisturbed};
 use super::load_into;
 
 /// Ranges so short that a small file has many, and patience that a test has too.
@@ -30,6 +29,9 @@ pub const BRISK: Reading = Reading {
     attempts: 8,
     first_pause: Duration::from_millis(1),
 };
+
+/// The same where nothing is meant to be silent: how often something is asked for must not hang on how busy the machine is.
+pub const PATIENT: Reading = Reading { silence: Duration::from_secs(60), ..BRISK };
 
 /// A folder that can be a dataset.
 pub fn folder() -> TempDir {
@@ -57,11 +59,6 @@ impl Set {
     pub fn size(&self, file: &str) -> u64 {
         self.folder.path().join(file).metadata().unwrap().len()
     }
-}
-
-/// What a dataset comes to when it is loaded from its folder.
-pub async fn undisturbed(folder: &Path) -> String {
-    content(&load_into(Database::create().await.unwrap(), folder).await.database).await
 }
 
 /// A generated dataset with some 20 ranges in its largest file, made once for all tests of a binary.
