@@ -61,7 +61,7 @@ impl Default for Reading {
     }
 }
 
-/// How much is asked for at a time beyond the end that was told.
+/// How much is asked for first beyond the end that was told; then twice as much each time.
 const BEYOND_END: u64 = 64 << 10;
 
 /// Why an object cannot be read or written.
@@ -318,6 +318,7 @@ impl S3 {
             until,
             asked_to: offset,
             end: end.min(object.size),
+            beyond: BEYOND_END,
             under_way: VecDeque::new(),
             pending: Bytes::new(),
         }
@@ -363,6 +364,7 @@ pub struct ObjectReader {
     until: Option<Instant>,
     asked_to: u64,
     end: u64,
+    beyond: u64,
     under_way: VecDeque<JoinHandle<Result<Bytes, S3Error>>>,
     pending: Bytes,
 }
@@ -384,7 +386,8 @@ impl Read for ObjectReader {
         while self.pending.is_empty() {
             if self.under_way.is_empty() && self.asked_to == self.end {
                 // Whoever asked for less than there is wants little more: the end of a line.
-                self.end = (self.end + BEYOND_END).min(self.object.size);
+                self.end = (self.end + self.beyond).min(self.object.size);
+                self.beyond = self.beyond.saturating_mul(2);
             }
             self.ask_ahead();
             let Some(next) = self.under_way.pop_front() else { return Ok(0) };
