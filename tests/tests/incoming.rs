@@ -15,7 +15,7 @@ use stand::incoming::{
     Incoming, TIME, content, failed, files, manifest, message, undisturbed, with_broken_rows,
 };
 use stand::load_into;
-use stand::s3::{BRISK, Over, assert_served, handle_all, is_for_rows, serving};
+use stand::s3::{BRISK, Over, PATIENT, assert_served, handle_all, is_for_rows, serving};
 
 /// Whether the record of an event tells of this file.
 fn is_of(file: &str, record: &Value) -> bool {
@@ -377,7 +377,7 @@ async fn a_file_that_is_listed_and_arrives_while_its_dataset_is_looked_at_is_not
     let cart = std::fs::read(small_dataset().join("cart.csv")).unwrap();
     let (proxy, telling) =
         arriving(&incoming, ("cart.csv", cart), |seen| seen.key.ends_with("/manifest.json")).await;
-    assert!(incoming.through(&proxy, BRISK).await.is_done(&last).await && telling.await.unwrap());
+    assert!(incoming.through(&proxy, PATIENT).await.is_done(&last).await && telling.await.unwrap());
     assert_eq!(incoming.number("select count(*) from etl.incoming where reason is not null").await, 0);
     assert_eq!(incoming.published().await, 1);
     assert_eq!(content(&incoming.database).await, undisturbed(&small_dataset()).await);
@@ -391,7 +391,7 @@ async fn a_better_file_is_loaded_even_if_it_arrives_while_the_load_of_the_worse_
     let broken = incoming.put("spring", "product.csv", with_broken_rows(&whole, 300)).await;
     let (proxy, telling) =
         arriving(&incoming, ("product.csv", whole), |seen| seen.method == Method::PUT).await;
-    assert!(incoming.through(&proxy, BRISK).await.is_done(&broken).await && telling.await.unwrap());
+    assert!(incoming.through(&proxy, PATIENT).await.is_done(&broken).await && telling.await.unwrap());
     assert_eq!((incoming.published().await, incoming.alarms()), (1, 1));
     assert_eq!(incoming.number("select count(*) from etl.load where step = 'failed'").await, 1);
 }
@@ -403,7 +403,7 @@ async fn a_cart_csv_that_arrives_too_late_is_told_of() {
     let cart = std::fs::read(small_dataset().join("cart.csv")).unwrap();
     let (proxy, telling) =
         arriving(&incoming, ("cart.csv", cart), |seen| seen.key.ends_with("/manifest.json")).await;
-    assert!(incoming.through(&proxy, BRISK).await.is_done(&last).await && telling.await.unwrap());
+    assert!(incoming.through(&proxy, PATIENT).await.is_done(&last).await && telling.await.unwrap());
     assert_eq!(incoming.published().await, 1);
     assert_eq!(incoming.number("select count(*) from catalog.cart").await, 0);
     let status = etl::status::status(&incoming.database.config()).await.unwrap().to_string();

@@ -284,7 +284,7 @@ async fn changes_in_mid_read(change: Change, when: When) {
         }
         Fault::None
     });
-    let disturbed = incoming.through(&proxy, BRISK).await;
+    let disturbed = incoming.through(&proxy, PATIENT).await;
     let first = handle_all(&disturbed, &records).await;
     check_requests(&proxy);
     let (reason, step) = match change {
