@@ -242,7 +242,7 @@ async fn work_off_locked(
     tell: &(dyn Fn(WorkedOff) + Sync),
 ) -> Result<(), LoadError> {
     let mut passed_over = waiting(client).await?;
-    // A dataset that S3 does not give up does not hold up those behind it.
+    // A dataset that cannot be read does not hold up those behind it.
     let mut unread = None;
     loop {
         let next = due(client).await?.into_iter().find(|due| !passed_over.contains(&due.source.to_string()));

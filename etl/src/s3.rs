@@ -386,7 +386,7 @@ impl Read for ObjectReader {
         while self.pending.is_empty() {
             if self.under_way.is_empty() && self.asked_to == self.end {
                 // Whoever asked for less than there is wants little more: the end of a line.
-                self.end = (self.end + self.beyond).min(self.object.size);
+                self.end = self.end.saturating_add(self.beyond).min(self.object.size);
                 self.beyond = self.beyond.saturating_mul(2);
             }
             self.ask_ahead();

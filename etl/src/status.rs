@@ -56,7 +56,7 @@ pub struct LoadStatus {
     pub dataset: String,
     /// The step it is at, or `published`, `failed`, `abandoned`.
     pub step: String,
-    /// Why it failed, or was given up.
+    /// Why it failed, was given up, or stopped.
     pub reason: Option<String>,
     /// When it began.
     pub started: String,

@@ -15,7 +15,9 @@ use stand::incoming::{
     Incoming, TIME, content, failed, files, manifest, message, undisturbed, with_broken_rows,
 };
 use stand::load_into;
+use stand::loader::until;
 use stand::s3::{BRISK, Over, PATIENT, assert_served, handle_all, is_for_rows, serving};
+use tokio::time::timeout;
 
 /// Whether the record of an event tells of this file.
 fn is_of(file: &str, record: &Value) -> bool {
@@ -323,6 +325,9 @@ async fn a_file_of_another_size_than_the_manifest_says_is_waited_for_and_one_of_
     assert_eq!(incoming.published().await, 1);
 }
 
+/// How long the moment at which a file arrives may be waited for.
+const TELLING: Duration = Duration::from_mins(2);
+
 /// Has a file arrive, and be told of, just before the function's first request that `is_time`. Answers with the function,
 /// and with what becomes of that message.
 async fn arriving(
@@ -334,7 +339,7 @@ async fn arriving(
     let (teller, inside) = (incoming.clone(), incoming.clone());
     let (tell, told) = tokio::sync::oneshot::channel();
     let telling = tokio::spawn(async move {
-        let record: Value = told.await.unwrap();
+        let record: Value = timeout(TELLING, told).await.expect("nobody has asked").unwrap();
         teller.is_done(&record).await
     });
     let waiting = std::sync::Mutex::new(Some((tell, content)));
@@ -346,9 +351,7 @@ async fn arriving(
             tell.send(record).unwrap();
             let arrived =
                 format!("select coalesce(max(sequencer), '') from etl.incoming_file where file = '{file}'");
-            while inside.text(&arrived).await != sequencer {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            until("its arrival is recorded", async || inside.text(&arrived).await == sequencer).await;
         }
         Fault::None
     });

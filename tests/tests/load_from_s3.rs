@@ -253,7 +253,8 @@ async fn changes_in_mid_read(change: Change, when: When) {
     let teller = incoming.clone();
     let (tell, told) = tokio::sync::oneshot::channel();
     let telling = tokio::spawn(async move {
-        let record: Value = told.await.unwrap();
+        let told = tokio::time::timeout(Duration::from_mins(2), told);
+        let record: Value = told.await.expect("nobody has asked").unwrap();
         teller.is_done(&record).await
     });
     let (inside, content_of_new) = (incoming.clone(), new.clone());
@@ -277,9 +278,7 @@ async fn changes_in_mid_read(change: Change, when: When) {
                 let sequencer = record["s3"]["object"]["sequencer"].as_str().unwrap().to_owned();
                 tell.lock().unwrap().take().unwrap().send(record).unwrap();
                 let arrived = "select max(sequencer) from etl.incoming_file where file = 'photos.csv'";
-                while inside.text(arrived).await != sequencer {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
+                until("its arrival is recorded", async || inside.text(arrived).await == sequencer).await;
             }
         }
         Fault::None
@@ -680,7 +679,7 @@ async fn nothing_is_published_while_what_was_set_aside_cannot_be_written() {
     assert_eq!(incoming.published().await, 1);
     assert_served(&incoming, &served).await;
     let recorded = "select step || ': ' || reason from etl.load where generation = 2";
-    assert_eq!(incoming.text(recorded).await, format!("publish: {line}"));
+    assert_eq!(incoming.text(recorded).await, format!("assemble: {line}"));
     over.end();
     assert!(refused.is_done(&records[0]).await);
     assert_served(&incoming, &expected).await;

@@ -339,10 +339,8 @@ pub(crate) async fn load_locked(
 /// to tell it.
 async fn run_steps(context: &Arc<Context>, client: &mut Client, from: Step) -> Result<Summary, LoadError> {
     let built = build(context, client, from).await;
-    match &built {
-        Ok(_) => record::enter(client, context.generation, Step::Publish).await?,
-        Err(LoadError::OutOfTime) => return Err(LoadError::OutOfTime), // another run tells it
-        Err(_) => {}
+    if matches!(built, Err(LoadError::OutOfTime)) {
+        return Err(LoadError::OutOfTime); // another run tells it
     }
     failpoint::reach(failpoint::BEFORE_REJECTS);
     let written = rejects::write(context, client, built.as_ref().err()).await;
@@ -356,6 +354,7 @@ async fn run_steps(context: &Arc<Context>, client: &mut Client, from: Step) -> R
             return Err(error);
         }
     };
+    record::enter(client, context.generation, Step::Publish).await?;
     if context.options.publish {
         let publishing = Instant::now();
         publish::run(context.generation, progress, client).await?;

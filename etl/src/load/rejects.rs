@@ -63,7 +63,7 @@ impl RejectLimit {
 
     /// Whether a file of which so many bytes are unread is past any hope, be they as many rows as they can, and all good.
     pub(super) fn is_hopeless(self, counts: &Counts, unread: u64) -> bool {
-        counts.set_aside > self.allowed(counts.read + unread / SHORTEST_ROW)
+        counts.set_aside > self.allowed(counts.read + unread.div_ceil(SHORTEST_ROW))
     }
 }
 

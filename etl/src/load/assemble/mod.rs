@@ -129,7 +129,7 @@ impl Worker {
     async fn run(self) -> Result<Merged, LoadError> {
         let done = self.assemble_all().await;
         if done.is_err() {
-            // It is for nothing what the others would go on with.
+            // What the others would go on with would be for nothing.
             self.next.store(self.first_ids.len(), Ordering::Relaxed);
         }
         done
