@@ -12,12 +12,10 @@ use http::Method;
 use local::testing::Database;
 use serde_json::{Value, json};
 use stand::incoming::{
-    Incoming, TIME, content, failed, files, manifest, message, undisturbed, with_broken_rows,
+    Incoming, TIME, Teller, content, failed, files, manifest, message, undisturbed, with_broken_rows,
 };
 use stand::load_into;
-use stand::loader::until;
 use stand::s3::{BRISK, Over, PATIENT, assert_served, handle_all, is_for_rows, serving};
-use tokio::time::timeout;
 
 /// Whether the record of an event tells of this file.
 fn is_of(file: &str, record: &Value) -> bool {
@@ -325,9 +323,6 @@ async fn a_file_of_another_size_than_the_manifest_says_is_waited_for_and_one_of_
     assert_eq!(incoming.published().await, 1);
 }
 
-/// How long the moment at which a file arrives may be waited for.
-const TELLING: Duration = Duration::from_mins(2);
-
 /// Has a file arrive, and be told of, just before the function's first request that `is_time`. Answers with the function,
 /// and with what becomes of that message.
 async fn arriving(
@@ -335,23 +330,12 @@ async fn arriving(
     (file, content): (&'static str, Vec<u8>),
     is_time: impl Fn(&Seen) -> bool + Send + 'static,
 ) -> (Proxy, tokio::task::JoinHandle<bool>) {
-    // Told by the bucket, so to say: by a function that reaches it directly.
-    let (teller, inside) = (incoming.clone(), incoming.clone());
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let telling = tokio::spawn(async move {
-        let record: Value = timeout(TELLING, told).await.expect("nobody has asked").unwrap();
-        teller.is_done(&record).await
-    });
-    let waiting = std::sync::Mutex::new(Some((tell, content)));
+    let (teller, telling) = Teller::new(incoming);
+    let (inside, waiting) = (incoming.clone(), std::sync::Mutex::new(Some(content)));
     let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
         let due = if is_time(seen) { waiting.lock().unwrap().take() } else { None };
-        if let Some((tell, content)) = due {
-            let record = inside.put("spring", file, content).await;
-            let sequencer = record["s3"]["object"]["sequencer"].as_str().unwrap().to_owned();
-            tell.send(record).unwrap();
-            let arrived =
-                format!("select coalesce(max(sequencer), '') from etl.incoming_file where file = '{file}'");
-            until("its arrival is recorded", async || inside.text(&arrived).await == sequencer).await;
+        if let Some(content) = due {
+            teller.tell(inside.put("spring", file, content).await).await;
         }
         Fault::None
     });

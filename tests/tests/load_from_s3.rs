@@ -21,7 +21,7 @@ use http::Method;
 use local::testing::Database;
 use serde_json::{Value, json};
 use stand::events::{self, Arrived};
-use stand::incoming::{Incoming, content, failed, files, manifest, message, undisturbed};
+use stand::incoming::{Incoming, Teller, content, failed, files, manifest, message, undisturbed};
 use stand::loader::until;
 use stand::s3::{
     BRISK, Over, PATIENT, Set, asked_for, assert_same, assert_served, check_requests, complaint,
@@ -249,16 +249,8 @@ async fn changes_in_mid_read(change: Change, when: When) {
     let (incoming, served) = serving().await;
     let records = incoming.put_folder("spring", set.folder.path()).await;
 
-    // Told by the bucket, so to say: by a function that reaches it directly.
-    let teller = incoming.clone();
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let telling = tokio::spawn(async move {
-        let told = tokio::time::timeout(Duration::from_mins(2), told);
-        let record: Value = told.await.expect("nobody has asked").unwrap();
-        teller.is_done(&record).await
-    });
+    let (teller, telling) = Teller::new(&incoming);
     let (inside, content_of_new) = (incoming.clone(), new.clone());
-    let tell = std::sync::Mutex::new(Some(tell));
     let (asked, changed) = (std::sync::Mutex::new(HashSet::new()), AtomicBool::new(false));
     let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
         let is_time = is_for_rows(seen, "/photos.csv") && {
@@ -274,11 +266,7 @@ async fn changes_in_mid_read(change: Change, when: When) {
                 _ => drop(inside.bucket.put(&seen.key, content_of_new.clone()).await),
             }
             if change == Change::ReplacedAndTold {
-                let record = inside.record(&seen.key).await;
-                let sequencer = record["s3"]["object"]["sequencer"].as_str().unwrap().to_owned();
-                tell.lock().unwrap().take().unwrap().send(record).unwrap();
-                let arrived = "select max(sequencer) from etl.incoming_file where file = 'photos.csv'";
-                until("its arrival is recorded", async || inside.text(arrived).await == sequencer).await;
+                teller.tell(inside.record(&seen.key).await).await;
             }
         }
         Fault::None

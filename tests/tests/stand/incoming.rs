@@ -1,8 +1,8 @@
 //! A bucket in which files arrive, and the function that is told of them.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use conformance::s3::{Bucket, Proxy};
@@ -11,6 +11,12 @@ use etl::s3::{Reading, S3};
 use local::testing::Database;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::events::key;
+use super::loader::until;
 
 /// What an invocation is given: Lambda's most.
 pub const TIME: Duration = Duration::from_secs(900);
@@ -98,6 +104,39 @@ impl Incoming {
     /// How many catalogs were published so far.
     pub async fn published(&self) -> i64 {
         self.number("select count(*) from etl.publication").await
+    }
+}
+
+/// Tells of one file while another function reads, as S3 would: by a function that reaches the bucket directly. That one
+/// runs with the test, and not on the thread of the proxy whose script tells.
+pub struct Teller {
+    incoming: Incoming,
+    tell: Mutex<Option<oneshot::Sender<Value>>>,
+}
+
+impl Teller {
+    /// How long the moment to tell may be waited for.
+    const PATIENCE: Duration = Duration::from_mins(2);
+
+    /// With what becomes of it: whether the function is done with what it was told.
+    pub fn new(incoming: &Incoming) -> (Self, JoinHandle<bool>) {
+        let (tell, told) = oneshot::channel();
+        let function = incoming.clone();
+        let telling = tokio::spawn(async move {
+            let record = timeout(Self::PATIENCE, told).await.expect("nobody has told").unwrap();
+            function.is_done(&record).await
+        });
+        (Self { incoming: incoming.clone(), tell: Mutex::new(Some(tell)) }, telling)
+    }
+
+    /// Tells, and waits until the arrival is recorded.
+    pub async fn tell(&self, record: Value) {
+        let sequencer = record["s3"]["object"]["sequencer"].as_str().unwrap().to_owned();
+        let file = key(&record).rsplit('/').next().unwrap().to_owned();
+        let arrived =
+            format!("select coalesce(max(sequencer), '') from etl.incoming_file where file = '{file}'");
+        self.tell.lock().unwrap().take().unwrap().send(record).unwrap();
+        until("its arrival is recorded", async || self.incoming.text(&arrived).await == sequencer).await;
     }
 }
 
