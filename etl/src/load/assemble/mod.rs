@@ -36,6 +36,7 @@ const CHUNKS_AHEAD: usize = 4;
 pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     let mut client = context.connect().await?;
     let first_ids = Arc::new(first_ids(&client).await?);
+    let in_order = Arc::new(InOrder::of_record(context, &client).await?);
     let task = context.options.progress.steps("assembling", first_ids.len() as u64);
 
     let (sender, mut batches) = mpsc::channel(CHUNKS_AHEAD);
@@ -45,6 +46,7 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
         let worker = Worker {
             context: Arc::clone(context),
             first_ids: Arc::clone(&first_ids),
+            in_order: Arc::clone(&in_order),
             next: Arc::clone(&next),
             documents: sender.clone(),
             task: task.clone(),
@@ -120,6 +122,7 @@ async fn analyze_tables(context: Arc<Context>) -> Result<(), LoadError> {
 struct Worker {
     context: Arc<Context>,
     first_ids: Arc<Vec<i32>>,
+    in_order: Arc<InOrder>,
     next: Arc<AtomicUsize>,
     documents: mpsc::Sender<Bytes>,
     task: Task,
@@ -141,8 +144,7 @@ impl Worker {
         client
             .batch_execute("set enable_seqscan = off; set enable_sort = off; set enable_bitmapscan = off")
             .await?;
-        let in_order = InOrder::of_record(&self.context, &client).await?;
-        let reading = Reading { context: &self.context, client: &client, in_order: &in_order };
+        let reading = Reading { context: &self.context, client: &client, in_order: &self.in_order };
         let mut assembler = Assembler::new();
         loop {
             self.context.check_time()?;
