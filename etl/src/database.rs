@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shared::database::{Address, chain};
 use tokio_postgres::Client;
+use tokio_postgres::config::TargetSessionAttrs;
 
 /// What every session of the loader begins with. It works as `atelier_loader` whoever logged in, so that the schemas
 /// it makes have one owner. Its statements may take minutes, so timeouts meant for requests are lifted. Of a loader that
@@ -41,12 +42,16 @@ pub async fn connect_as_login(address: &Address) -> Result<Client, tokio_postgre
 }
 
 /// The address with a limit to how long a connection may take to come about, if it has none of its own. A server that
-/// is gone without a word is noticed while it is waited for, within a minute as well.
+/// is gone without a word is noticed while it is waited for, within a minute as well. Of several servers it is the one
+/// that takes writes.
 pub(crate) fn with_timeout(address: &Address) -> Address {
     address.with(|settings| {
         settings.keepalives_idle(Duration::from_secs(30));
         settings.keepalives_interval(Duration::from_secs(10));
         settings.keepalives_retries(3);
+        if settings.get_hosts().len() > 1 {
+            settings.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
         if settings.get_connect_timeout().is_none() {
             settings.connect_timeout(CONNECT_TIMEOUT);
         }

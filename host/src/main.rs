@@ -50,7 +50,7 @@ async fn run(config: &Config, log: &Log) -> anyhow::Result<()> {
     let address = listener.local_addr().context("cannot tell the address")?;
     let app = Arc::new(App::start(&config.database, &config.requests));
     if !app.connected(config.database.connect_timeout).await {
-        tracing::warn!("no database yet: serving 503 until there is one");
+        tracing::warn!("the database cannot be reached yet: what needs it is answered 503 until it can");
     }
     tracing::info!(%address, "serving");
 

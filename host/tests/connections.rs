@@ -34,7 +34,7 @@ async fn it_is_ready_once_a_catalog_is_published() {
 async fn it_goes_on_serving_when_the_next_catalog_takes_over() {
     let database = Database::create().await.unwrap();
     publish(&database).await;
-    let host = Served::start(&database, &[("DATABASE_CONNECTIONS", "1")]).await;
+    let host = Served::start(&database, &[("DATABASE_CONNECTIONS", "1"), ("CACHE_BYTES", "0")]).await;
     assert!(ask(host.address, "GET /products/1 HTTP/1.1").await.starts_with("HTTP/1.1 200 "));
     let client = database.connect().await.unwrap();
     client.batch_execute("update catalog.documents set product = 'old' where product_id = 1").await.unwrap();
@@ -47,11 +47,11 @@ async fn it_goes_on_serving_when_the_next_catalog_takes_over() {
 async fn a_database_connection_that_stops_answering_is_given_up() {
     let database = Database::create().await.unwrap();
     publish(&database).await;
-    let variables = [("DATABASE_CONNECTIONS", "2"), ("DATABASE_STATEMENT_TIMEOUT", "300ms")];
+    let variables =
+        [("DATABASE_CONNECTIONS", "2"), ("DATABASE_STATEMENT_TIMEOUT", "300ms"), ("CACHE_BYTES", "0")];
     let host = Served::start(&database, &variables).await;
     until(host.address, "GET /readyz HTTP/1.1", " 200 ").await;
-    let select =
-        "select pid from pg_stat_activity where usename = 'atelier_host' and datname = current_database()";
+    let select = "select pid from pg_stat_activity where application_name = 'atelier' and datname = current_database()";
     let backend: i32 = database.connect().await.unwrap().query(select, &[]).await.unwrap()[0].get(0);
     let signal = |name: &str| {
         let kill = format!("kill -s {name} {backend}");

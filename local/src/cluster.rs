@@ -179,6 +179,18 @@ impl Cluster {
     /// # Errors
     /// Whatever keeps it from starting.
     pub async fn start_temporary_in(base: &Path, settings: &Settings) -> Result<Self, Error> {
+        Self::start_temporary_with(base, settings, async |binaries: &Binaries, account, data: &Path| {
+            initdb(binaries, account, data, &["--no-sync"]).await
+        })
+        .await
+    }
+
+    /// The same with data that `make` puts where it is told, as this account.
+    pub(crate) async fn start_temporary_with(
+        base: &Path,
+        settings: &Settings,
+        make: impl AsyncFnOnce(&Binaries, Account, &Path) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         let binaries = Binaries::find()?;
         let account = Account::unprivileged()?;
         let directory = tempfile::Builder::new()
@@ -188,7 +200,7 @@ impl Cluster {
             .map_err(Error::io("create a directory in", base))?;
         let root = directory.path();
         account.own(root)?;
-        initdb(&binaries, account, &root.join("data"), &["--no-sync"]).await?;
+        make(&binaries, account, &root.join("data")).await?;
         let address = Address::of_root(root);
         let cluster = Self::launch(account, root, address, settings, true, None).await?;
         let _left_leave_to_the_guardian = directory.keep();
@@ -239,6 +251,14 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
         Err(Error::Start { directory: self.root.clone(), why, log: tail(&self.log) })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Where it is found.
@@ -435,16 +455,17 @@ fn postmaster(root: &Path) -> String {
 }
 
 async fn initdb(binaries: &Binaries, account: Account, data: &Path, further: &[&str]) -> Result<(), Error> {
-    let program = binaries.program("initdb");
-    let mut command = Command::new(&program);
+    let mut command = Command::new(binaries.program("initdb"));
     // Locale C: text is compared as bytes, the same on every machine.
     command.args(["--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8", "--locale", "C"]);
-    command
-        .args(further)
-        .arg("--pgdata")
-        .arg(data)
-        .env("LC_ALL", "C")
-        .current_dir(data.parent().unwrap_or(data));
+    command.args(further).arg("--pgdata").arg(data);
+    run(account, command, data).await
+}
+
+/// Runs a program that makes the directory `data`, as this account.
+pub(crate) async fn run(account: Account, mut command: Command, data: &Path) -> Result<(), Error> {
+    let program = PathBuf::from(command.get_program());
+    command.env("LC_ALL", "C").current_dir(data.parent().unwrap_or(data));
     account.apply(&mut command);
     let output = tokio::process::Command::from(command).output().await.map_err(Error::io("run", &program))?;
     if output.status.success() {

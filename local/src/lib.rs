@@ -11,6 +11,7 @@ mod error;
 mod guardian;
 mod settings;
 mod small_disk;
+mod standby;
 pub mod testing;
 
 pub use account::{Account, project_directory};

@@ -47,6 +47,12 @@ impl Settings {
         ])
     }
 
+    /// These, for a cluster that others follow ([`Cluster::start_standby`](crate::Cluster::start_standby)).
+    #[must_use]
+    pub fn followed(self) -> Self {
+        self.and("wal_level", "replica").and("max_wal_senders", "4")
+    }
+
     /// These, and one more setting.
     #[must_use]
     pub fn and(mut self, name: &'static str, value: impl Into<String>) -> Self {

@@ -137,7 +137,7 @@ mod tests {
 
     const PRODUCT: Endpoint = reading("/products/{product_id}", |app, request| {
         Box::pin(async {
-            let product = app.catalog.product(request.product_id()?).await?;
+            let product = app.catalog.product(request.product_id()?, &request.timing).await?;
             product.map(Response::document).ok_or(Problem::no_such_product())
         })
     });

@@ -9,11 +9,7 @@ use serde::Serialize;
 use crate::cart::Cart;
 use crate::catalog::Catalog;
 use crate::config;
-use crate::database::{Database, Error, Kind, Sql};
-
-/// By the primary key of `etl.publication`, from its end.
-const PUBLISHED: Sql =
-    Sql { slot: 7, text: "select generation from etl.publication order by id desc limit 1" };
+use crate::database::{Database, Error, Kind, Need, STANDING, Standing};
 
 /// The state that all requests share.
 #[derive(Debug)]
@@ -23,6 +19,7 @@ pub struct App {
     /// Who has put what aside.
     pub cart: Cart,
     database: Arc<Database>,
+    carts: Arc<Database>,
     draining: AtomicBool,
 }
 
@@ -44,25 +41,40 @@ pub enum Readiness {
 impl App {
     /// Starts connecting to the database. Needs a running tokio runtime.
     #[must_use]
-    pub fn start(database: &config::Database, requests: &config::Requests) -> Self {
-        let database = Arc::new(Database::start(database));
+    pub fn start(config: &config::Database, requests: &config::Requests) -> Self {
+        let start = |need, connections| Arc::new(Database::start(config, need, connections));
+        let (database, carts) = match config.cart_connections {
+            // A function has one connection, for the one thing that it is there for.
+            None => {
+                let one = start(Need::Any, config.connections);
+                (Arc::clone(&one), one)
+            }
+            // Who adds to a cart that somebody else adds to waits for them, and all behind them on the connection: so
+            // that no product is among those, carts have connections of their own.
+            Some(cart_connections) => {
+                (start(Need::Current, config.connections), start(Need::Primary, cart_connections))
+            }
+        };
         Self {
-            catalog: Catalog::new(Arc::clone(&database), requests.timeout),
-            cart: Cart::new(Arc::clone(&database)),
+            catalog: Catalog::new(&database, requests.cache_bytes, requests.timeout),
+            cart: Cart::new(Arc::clone(&carts)),
             database,
+            carts,
             draining: AtomicBool::new(false),
         }
     }
 
-    /// Waits until the database is connected, `most` at the longest, and says whether it is.
+    /// Waits until everything that is asked of the database has a connection, `most` at the longest, and says whether
+    /// it has.
     pub async fn connected(&self, most: Duration) -> bool {
-        self.database.connected(most).await
+        let (catalog, carts) = tokio::join!(self.database.connected(most), self.carts.connected(most));
+        catalog && carts
     }
 
     /// Closes the connections to the database in good order, which takes 300 ms at the longest. Requests are answered
     /// 503 from now on.
     pub async fn close(&self) {
-        self.database.close().await;
+        tokio::join!(self.database.close(), self.carts.close());
     }
 
     /// From now on [`App::readiness`] is `Draining`.
@@ -78,11 +90,13 @@ impl App {
         if self.draining.load(Ordering::Relaxed) {
             return Ok(Readiness::Draining);
         }
-        match self.database.read(&PUBLISHED, &[]).await {
-            Ok(rows) => match rows.first() {
-                Some(row) => Ok(Readiness::Ready { generation: row.try_get(0)? }),
-                None => Ok(Readiness::NoCatalog),
-            },
+        match self.database.read(&STANDING, &[]).await {
+            Ok(rows) => {
+                let standing = rows.first().map(Standing::from_row).transpose()?.unwrap_or_default();
+                Ok(standing.published.map_or(Readiness::NoCatalog, |published| Readiness::Ready {
+                    generation: published.generation,
+                }))
+            }
             Err(error) if error.kind() == Kind::NoCatalog => Ok(Readiness::NoCatalog),
             Err(error) => Err(error),
         }
@@ -92,10 +106,10 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::database::SLOTS;
+    use crate::database::{SLOTS, Sql};
 
     fn statements() -> Vec<&'static Sql> {
-        crate::catalog::STATEMENTS.into_iter().chain(crate::cart::STATEMENTS).chain([&PUBLISHED]).collect()
+        crate::catalog::STATEMENTS.into_iter().chain(crate::cart::STATEMENTS).chain([&STANDING]).collect()
     }
 
     #[test]

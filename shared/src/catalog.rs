@@ -2,6 +2,10 @@
 //! resolved one by one and outside a transaction's snapshot, so a statement that named two could read two
 //! catalogs while one takes over from the other.
 
+mod cache;
+mod document;
+mod lists;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,29 +15,37 @@ use tokio_postgres::Row;
 
 use crate::database::{Database, Error, Gather, Sql};
 use crate::encoding;
+use crate::request::Timing;
+use cache::{Cache, Key};
+pub(crate) use document::GZIP_FROM_BYTES;
+pub use document::{Content, Document};
+use lists::Lists;
 
 /// By the primary key of `catalog.documents`, as are the next three.
 const PRODUCT: Sql = Sql {
     slot: 0,
-    text: "select product_id, product, product_tag from catalog.documents where product_id = any($1)",
+    text: "select product_id, generation, product, product_tag from catalog.documents \
+           where product_id = any($1)",
 };
 const STYLES: Sql = Sql {
     slot: 1,
-    text: "select product_id, styles, styles_tag from catalog.documents where product_id = any($1)",
+    text: "select product_id, generation, styles, styles_tag from catalog.documents where product_id = any($1)",
 };
 const RELATED: Sql = Sql {
     slot: 2,
-    text: "select product_id, related, related_tag from catalog.documents where product_id = any($1)",
+    text: "select product_id, generation, related, related_tag from catalog.documents \
+           where product_id = any($1)",
 };
 const OVERVIEW: Sql = Sql {
     slot: 3,
-    text: "select product_id, product, styles, related from catalog.documents where product_id = any($1)",
+    text: "select product_id, generation, product, styles, related from catalog.documents \
+           where product_id = any($1)",
 };
 /// By the unique index `products_rank`. The ranks are bigint because the last page's last rank is beyond an
 /// integer.
 const LIST: Sql = Sql {
     slot: 4,
-    text: "select id, name, slogan, description, category, default_price from catalog.products \
+    text: "select id, name, slogan, description, category, default_price, generation from catalog.products \
            where rank between $1::bigint and $2::bigint order by rank",
 };
 
@@ -41,81 +53,125 @@ const LIST: Sql = Sql {
 #[derive(Debug)]
 pub struct Catalog {
     database: Arc<Database>,
+    cache: Option<Arc<Cache>>,
     products: Gather<Document>,
     styles: Gather<Document>,
     related: Gather<Document>,
-    overviews: Gather<[Bytes; 3]>,
-}
-
-/// One finished answer, and the XXH3-64 of its plain JSON.
-#[derive(Debug, Clone)]
-pub struct Document {
-    /// JSON; that of styles is gzipped.
-    pub body: Bytes,
-    /// XXH3-64 of the plain JSON.
-    pub tag: u64,
+    overviews: Gather<Document>,
+    lists: Lists,
 }
 
 impl Catalog {
-    pub(crate) fn new(database: Arc<Database>, patience: Duration) -> Self {
-        let documents = |sql| Gather::new(&database, sql, patience, Document::from_row);
+    /// It keeps so many bytes of answers in memory, and waits so long for one.
+    pub(crate) fn new(database: &Arc<Database>, cache_bytes: u64, patience: Duration) -> Self {
+        let cache = Cache::holding(cache_bytes).map(Arc::new);
+        let gather = |sql, key: fn(i32) -> Key, read: fn(&Row) -> Result<Document, Error>| {
+            let cache = cache.clone();
+            Gather::new(database, sql, patience, move |product_id, row| {
+                let document = read(row)?;
+                if let Some(cache) = &cache {
+                    cache.keep(key(product_id), &document);
+                }
+                Ok(document)
+            })
+        };
         Self {
-            products: documents(&PRODUCT),
-            styles: documents(&STYLES),
-            related: documents(&RELATED),
-            overviews: Gather::new(&database, &OVERVIEW, patience, |row| {
-                Ok([bytes(row, 1)?, bytes(row, 2)?, bytes(row, 3)?])
-            }),
-            database,
+            products: gather(&PRODUCT, Key::Product, plain),
+            styles: gather(&STYLES, Key::Styles, gzipped),
+            related: gather(&RELATED, Key::Related, plain),
+            overviews: gather(&OVERVIEW, Key::Overview, overview),
+            lists: Lists::new(database, cache.clone(), patience),
+            database: Arc::clone(database),
+            cache,
         }
     }
 
-    /// A product with its features, as plain JSON; `None` if there is no such product.
+    /// A product with its features; `None` if there is no such product.
     ///
     /// # Errors
     /// When the database gives no answer; so do the others.
-    pub async fn product(&self, product_id: i32) -> Result<Option<Document>, Error> {
-        self.products.one(product_id).await
+    pub async fn product(&self, product_id: i32, timing: &Timing) -> Result<Option<Document>, Error> {
+        self.one(Key::Product(product_id), timing, self.products.one(product_id)).await
     }
 
-    /// A product's styles, as gzipped JSON; `None` if there is no such product.
-    pub async fn styles(&self, product_id: i32) -> Result<Option<Document>, Error> {
-        self.styles.one(product_id).await
+    /// A product's styles; `None` if there is no such product.
+    pub async fn styles(&self, product_id: i32, timing: &Timing) -> Result<Option<Document>, Error> {
+        self.one(Key::Styles(product_id), timing, self.styles.one(product_id)).await
     }
 
-    /// The ids of related products, as plain JSON; `None` if there is no such product.
-    pub async fn related(&self, product_id: i32) -> Result<Option<Document>, Error> {
-        self.related.one(product_id).await
+    /// The ids of related products; `None` if there is no such product.
+    pub async fn related(&self, product_id: i32, timing: &Timing) -> Result<Option<Document>, Error> {
+        self.one(Key::Related(product_id), timing, self.related.one(product_id)).await
     }
 
-    /// All three of a product joined in one object, as plain JSON; `None` if there is no such product.
-    pub async fn overview(&self, product_id: i32) -> Result<Option<Document>, Error> {
-        let Some([product, styles, related]) = self.overviews.one(product_id).await? else { return Ok(None) };
-        let styles = encoding::gunzip(&styles).map_err(Error::unforeseen)?;
-        let parts: [&[u8]; 7] =
-            [br#"{"product":"#, &product, br#","styles":"#, &styles, br#","related":"#, &related, b"}"];
-        Ok(Some(Document::of(parts.concat())))
+    /// All three of a product joined in one object; `None` if there is no such product.
+    pub async fn overview(&self, product_id: i32, timing: &Timing) -> Result<Option<Document>, Error> {
+        self.one(Key::Overview(product_id), timing, self.overviews.one(product_id)).await
     }
 
-    /// The products ranked `first` to `last` by id, both included, as plain JSON without their features.
-    pub async fn list(&self, first: i64, last: i64) -> Result<Document, Error> {
-        let rows = self.database.read(&LIST, &[&first, &last]).await?;
-        let listed = rows.iter().map(Listed::from_row).collect::<Result<Vec<_>, _>>()?;
-        Ok(Document::of(serde_json::to_vec(&listed).map_err(Error::unforeseen)?))
+    /// The products ranked `first` to `last` by id, both included, without their features.
+    pub async fn list(&self, first: i64, last: i64, timing: &Timing) -> Result<Document, Error> {
+        let key = Key::List { first, last };
+        match self.kept(key, timing) {
+            Some(kept) => Ok(kept),
+            None => timing.database(self.lists.one(first, last)).await,
+        }
+    }
+
+    /// The answer that is kept, or else the one that is read.
+    async fn one(
+        &self,
+        key: Key,
+        timing: &Timing,
+        read: impl Future<Output = Result<Option<Document>, Error>>,
+    ) -> Result<Option<Document>, Error> {
+        match self.kept(key, timing) {
+            Some(kept) => Ok(Some(kept)),
+            None => timing.database(read).await,
+        }
+    }
+
+    /// An answer of the catalog that is served, as last heard.
+    fn kept(&self, key: Key, timing: &Timing) -> Option<Document> {
+        let kept = self.cache.as_ref()?.get(self.database.generation()?, key)?;
+        timing.is_from_cache();
+        Some(Document { unconfirmed_for: self.database.silence(), ..kept })
     }
 }
 
-impl Document {
-    fn from_row(row: &Row) -> Result<Self, Error> {
-        Ok(Self { body: bytes(row, 1)?, tag: row.try_get::<_, i64>(2)?.cast_unsigned() })
-    }
-
-    /// A document made here: the loader stores no tag for it.
-    fn of(body: Vec<u8>) -> Self {
-        Self { tag: xxhash_rust::xxh3::xxh3_64(&body), body: body.into() }
-    }
+fn plain(row: &Row) -> Result<Document, Error> {
+    Ok(Document::new(Content::packed(bytes(row, 2)?, GZIP_FROM_BYTES), tag(row)?, generation(row, 1)?))
 }
 
+fn gzipped(row: &Row) -> Result<Document, Error> {
+    Ok(Document::new(Content::Gzipped(bytes(row, 2)?), tag(row)?, generation(row, 1)?))
+}
+
+/// Gzip members cannot be joined, since browsers stop after the first: it is joined plain, and packed again.
+fn overview(row: &Row) -> Result<Document, Error> {
+    let part = |column| row.try_get::<_, &[u8]>(column);
+    let styles = encoding::gunzip(part(3)?).map_err(Error::unforeseen)?;
+    let parts: [&[u8]; 7] =
+        [br#"{"product":"#, part(2)?, br#","styles":"#, &styles, br#","related":"#, part(4)?, b"}"];
+    Ok(Document::of_plain(parts.concat(), generation(row, 1)?, 0))
+}
+
+fn list(rows: &[Row]) -> Result<Document, Error> {
+    let listed = rows.iter().map(Listed::from_row).collect::<Result<Vec<_>, _>>()?;
+    let generation = rows.first().map(|row| row.try_get(6)).transpose()?;
+    let plain = serde_json::to_vec(&listed).map_err(Error::unforeseen)?;
+    Ok(Document::of_plain(plain, generation, GZIP_FROM_BYTES))
+}
+
+fn tag(row: &Row) -> Result<u64, Error> {
+    Ok(row.try_get::<_, i64>(3)?.cast_unsigned())
+}
+
+fn generation(row: &Row, column: usize) -> Result<Option<i32>, Error> {
+    Ok(Some(row.try_get(column)?))
+}
+
+/// A copy, which does not keep all that was read with it in memory.
 fn bytes(row: &Row, column: usize) -> Result<Bytes, Error> {
     Ok(Bytes::copy_from_slice(row.try_get(column)?))
 }

@@ -46,8 +46,12 @@ pub struct Function {
 pub struct Database {
     /// `DATABASE_URL`, with what `DATABASE_CA_FILE` holds and `DATABASE_AUTH` asks for. Its `Debug` tells no secret.
     pub address: Address,
-    /// `DATABASE_CONNECTIONS`; one for a function.
+    /// `DATABASE_CONNECTIONS`, to each server; one for a function.
     pub connections: usize,
+    /// `DATABASE_CART_CONNECTIONS`, to each server; `None` for a function, which has no others than the one above.
+    pub cart_connections: Option<usize>,
+    /// `DATABASE_QUEUE`.
+    pub queue: usize,
     /// `DATABASE_CONNECT_TIMEOUT`.
     pub connect_timeout: Duration,
     /// `DATABASE_STATEMENT_TIMEOUT`.
@@ -65,6 +69,9 @@ pub struct Database {
 pub struct Requests {
     /// `REQUEST_TIMEOUT`.
     pub timeout: Duration,
+    /// `CACHE_BYTES`; 0 for a function, which is frozen between requests and could not tell what has become of the
+    /// catalog meanwhile.
+    pub cache_bytes: u64,
 }
 
 /// What only the host needs.
@@ -150,9 +157,10 @@ impl Config {
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let variables = Variables { lookup };
         let connections = variables.number("DATABASE_CONNECTIONS", 1..=64)?.unwrap_or(4);
+        let cart_connections = variables.number("DATABASE_CART_CONNECTIONS", 1..=64)?.unwrap_or(2);
         Ok(Self {
-            database: variables.database(connections)?,
-            requests: variables.requests()?,
+            database: variables.database(connections, Some(cart_connections))?,
+            requests: variables.requests(variables.bytes("CACHE_BYTES", 256 << 20)?)?,
             host: variables.host()?,
             log: variables.log()?,
         })
@@ -174,7 +182,7 @@ impl Function {
     /// The first variable that is wrong or missing.
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let variables = Variables { lookup };
-        let (mut database, requests) = (variables.database(1)?, variables.requests()?);
+        let (mut database, requests) = (variables.database(1, None)?, variables.requests(0)?);
         // Less than all a request may take, so that it can still be told why.
         database.wait_for_connection = database.connect_timeout.min(requests.timeout.mul_f64(0.75));
         Ok(Self { database, requests, log: variables.log()? })

@@ -5,12 +5,17 @@
 //! that keeps it up (`upkeep`); a request takes the next one that is alive (`connection`), and when none is, fails
 //! at once or waits for one, as configured. Point reads that come together share a statement (`gather`). Where the
 //! database is and how it is spoken to is an `address`, with TLS (`tls`) and tokens for a password (`iam`).
+//!
+//! An address may name several servers, a primary and its standbys. Each then has connections of its own, and how they
+//! stand (`standing`) decides which of them are used. So many requests may wait at once, and no more: who comes then
+//! is told so at once, while there is still time to ask another host.
 
 mod address;
 mod connection;
 mod error;
 mod gather;
 pub(crate) mod iam;
+mod standing;
 pub(crate) mod tls;
 mod upkeep;
 
@@ -30,6 +35,9 @@ pub use address::{Address, Driver};
 use connection::Connection;
 pub use error::{Error, Kind, chain};
 pub(crate) use gather::Gather;
+pub use standing::Need;
+use standing::{ASK_EVERY, Standings};
+pub(crate) use standing::{STANDING, Standing};
 use upkeep::{Attempts, Slot, Upkeep};
 
 /// How long the connections may take to close in good order.
@@ -53,6 +61,10 @@ pub(crate) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 #[derive(Debug)]
 pub struct Database {
     slots: Vec<Arc<Slot>>,
+    standings: Arc<Standings>,
+    /// How many requests wait for an answer, and how many may.
+    waiting: AtomicUsize,
+    most_waiting: usize,
     next: AtomicUsize,
     /// How long a request waits for a connection when none is up.
     wait: Duration,
@@ -64,18 +76,46 @@ pub struct Database {
 }
 
 impl Database {
-    /// Starts connecting, and goes on trying for as long as this value lives. Needs a running tokio runtime.
+    /// Starts connecting, so many times to each server, and goes on trying for as long as this value lives. Needs a
+    /// running tokio runtime.
     #[must_use]
-    pub fn start(config: &config::Database) -> Self {
+    pub fn start(config: &config::Database, need: Need, connections: usize) -> Self {
         let (attempts, closing) = (Arc::new(watch::Sender::default()), watch::Sender::new(false));
-        let slots: Vec<Arc<Slot>> = (0..config.connections).map(|_| Arc::default()).collect();
-        let keep = |slot: &Arc<Slot>| {
-            let (slot, attempts) = (Arc::clone(slot), Arc::clone(&attempts));
-            let upkeep = Upkeep { config: config.clone(), slot, attempts, closing: closing.subscribe() };
-            tokio::spawn(upkeep.run()).abort_handle()
+        let address = config.address.with(|settings| {
+            if settings.get_application_name().is_none() {
+                settings.application_name(if need == Need::Primary { "atelier-cart" } else { "atelier" });
+            }
+        });
+        let servers = if need == Need::Any { vec![address] } else { address.servers() };
+        // Servers take turns, so that the connections that requests take in turn are to another each time.
+        let addresses: Vec<Address> = std::iter::repeat_n(servers, connections).flatten().collect();
+        let standings = Arc::new(Standings::new(need, addresses.len()));
+        let keep = |(number, address)| {
+            let slot: Arc<Slot> = Arc::default();
+            let upkeep = Upkeep {
+                config: config.clone(),
+                address,
+                slot: Arc::clone(&slot),
+                number,
+                standings: Arc::clone(&standings),
+                attempts: Arc::clone(&attempts),
+            };
+            (slot, tokio::spawn(upkeep.run(closing.subscribe())).abort_handle())
         };
-        let tasks = slots.iter().map(keep).collect();
-        Self { slots, next: AtomicUsize::new(0), wait: config.wait_for_connection, attempts, closing, tasks }
+        let (slots, tasks) = addresses.into_iter().enumerate().map(keep).unzip();
+        let (next, waiting) = Default::default();
+        let (wait, most_waiting) = (config.wait_for_connection, config.queue);
+        Self { slots, standings, waiting, most_waiting, next, wait, attempts, closing, tasks }
+    }
+
+    /// The generation of the catalog that is served, as last heard; `None` before anything was heard of one.
+    pub(crate) fn generation(&self) -> Option<i32> {
+        self.standings.generation()
+    }
+
+    /// How long nothing was heard of which catalog is served, if that is longer than it should be.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        Some(self.standings.age()).filter(|age| *age > 3 * ASK_EVERY)
     }
 
     /// Waits until one connection is up, `most` at the longest, and says whether one is.
@@ -99,13 +139,25 @@ impl Database {
         }
     }
 
-    /// Rows of a statement that changes nothing. Should its connection close meanwhile, another is asked,
-    /// once.
+    /// A place among those who wait for an answer, for as long as it is kept; an error if all are taken.
+    pub(crate) fn enter(&self) -> Result<Place<'_>, Error> {
+        let place = Place(&self.waiting);
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        if before < self.most_waiting { Ok(place) } else { Err(Error::FULL) }
+    }
+
+    /// Rows of a statement that changes nothing.
     pub(crate) async fn read(
         &self,
         sql: &'static Sql,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, Error> {
+        let _place = self.enter()?;
+        self.ask(sql, parameters).await
+    }
+
+    /// The same for those who have a place already. Should its connection close meanwhile, another is asked, once.
+    pub(crate) async fn ask(&self, sql: &'static Sql, parameters: Parameters<'_>) -> Result<Vec<Row>, Error> {
         let first = self.usable(None).await?;
         match first.query(sql, parameters).await {
             Err(error) if error.kind() == Kind::Unreachable => match self.usable(Some(&first)).await {
@@ -123,6 +175,7 @@ impl Database {
         sql: &'static Sql,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, Error> {
+        let _place = self.enter()?;
         let first = self.usable(None).await?;
         match first.prepare(sql).await {
             Ok(()) => first.query(sql, parameters).await,
@@ -171,7 +224,7 @@ impl Database {
         // the time for one is enough.
         let live = self.slots.iter().filter_map(|slot| slot.live());
         let (doubtful, sure): (Vec<_>, Vec<_>) =
-            live.filter(|live| is_other(live, except)).partition(|live| live.is_doubtful());
+            live.filter(|live| self.is_eligible(live, except)).partition(|live| live.is_doubtful());
         if let Some(connection) = sure.into_iter().next() {
             return Some(connection);
         }
@@ -179,13 +232,25 @@ impl Database {
         doubtful.into_iter().zip(alive).find_map(|(connection, alive)| alive.then_some(connection))
     }
 
-    /// The next connection, in turn, that is up, as far as anybody here knows, and is not `except`.
+    /// The next connection, in turn, that is up, as far as anybody here knows, and is not `except`: one that does not
+    /// keep others waiting, if there is one.
     fn next_live(&self, except: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        (0..self.slots.len()).find_map(|step| {
+        let mut held_up = None;
+        for step in 0..self.slots.len() {
             let slot = self.slots.get(first.wrapping_add(step) % self.slots.len())?;
-            slot.live().filter(|live| is_other(live, except))
-        })
+            match slot.live().filter(|live| self.is_eligible(live, except)) {
+                Some(live) if live.is_held_up() => _ = held_up.get_or_insert(live),
+                Some(live) => return Some(live),
+                None => {}
+            }
+        }
+        held_up
+    }
+
+    fn is_eligible(&self, connection: &Arc<Connection>, except: Option<&Arc<Connection>>) -> bool {
+        except.is_none_or(|except| !Arc::ptr_eq(except, connection))
+            && self.standings.suits(connection.standing())
     }
 
     fn abort(&self) {
@@ -199,6 +264,12 @@ impl Drop for Database {
     }
 }
 
-fn is_other(connection: &Arc<Connection>, except: Option<&Arc<Connection>>) -> bool {
-    except.is_none_or(|except| !Arc::ptr_eq(except, connection))
+/// A place among those who wait for an answer.
+#[derive(Debug)]
+pub(crate) struct Place<'a>(&'a AtomicUsize);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }

@@ -118,6 +118,7 @@ impl From<database::Error> for Problem {
             Kind::Unreachable => Self::unavailable("The database cannot be reached just now."),
             Kind::NoCatalog => Self::unavailable("No catalog has been published yet."),
             Kind::Busy => Self::unavailable("The database took too long to answer."),
+            Kind::Full => Self::unavailable("Too many requests wait for the database just now."),
             Kind::Unforeseen => Self::unforeseen(error),
         }
     }

@@ -2,7 +2,7 @@
 //! it is a [`Problem`].
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -53,6 +53,7 @@ pub struct RequestId(HeaderValue);
 #[derive(Debug, Default)]
 pub struct Timing {
     database_ns: AtomicU64,
+    from_cache: AtomicBool,
 }
 
 impl Request {
@@ -152,13 +153,21 @@ impl Timing {
         answered
     }
 
+    /// The answer was kept in memory, and nothing was waited for.
+    pub(crate) fn is_from_cache(&self) {
+        self.from_cache.store(true, Ordering::Relaxed);
+    }
+
     /// How long the database was waited for.
     pub(crate) fn of_database(&self) -> Duration {
         Duration::from_nanos(self.database_ns.load(Ordering::Relaxed))
     }
 
-    /// `db;dur=` and milliseconds, or nothing if the database was not asked.
+    /// `cache;desc=hit`, or `db;dur=` and milliseconds, or nothing if neither was asked.
     pub(crate) fn header(&self) -> Option<HeaderValue> {
+        if self.from_cache.load(Ordering::Relaxed) {
+            return Some(HeaderValue::from_static("cache;desc=hit"));
+        }
         let microseconds = self.of_database().as_micros();
         if microseconds == 0 {
             return None;

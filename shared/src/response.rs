@@ -1,25 +1,25 @@
 //! What handlers answer with, and how it becomes a response: coding, `ETag` and 304, caching, CORS.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_ENCODING,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AGE, ALLOW, CACHE_CONTROL, CONTENT_ENCODING,
     CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, RETRY_AFTER, SET_COOKIE, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::catalog::Document;
+use crate::catalog::{Content, Document, GZIP_FROM_BYTES};
 use crate::encoding;
 use crate::problem::{Problem, RETRY_AFTER_SECONDS};
 use crate::request::{Request, X_REQUEST_ID, hex};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 const PUBLIC: &str = "public, max-age=60, stale-while-revalidate=600, stale-if-error=86400";
-
-/// A plain body over this is gzipped for who takes it; gzip makes little of a shorter one.
-const GZIP_FROM_BYTES: usize = 1024;
 
 /// A handler's answer: a success. What is not a success is a [`Problem`].
 #[derive(Debug)]
@@ -29,28 +29,17 @@ pub struct Response {
     content: Content,
     /// XXH3-64 of the plain body. With one the answer may be cached, without one it may not.
     tag: Option<u64>,
-    gzip_from_bytes: usize,
+    /// For how long nobody could tell whether it is still right.
+    unconfirmed_for: Option<Duration>,
     cookie: Option<HeaderValue>,
 }
 
-#[derive(Debug)]
-enum Content {
-    Plain(Bytes),
-    Gzipped(Bytes),
-}
-
 impl Response {
-    /// 200, JSON of the catalog, stored plain. It is gzipped for those who take it if it is over 1 KiB.
+    /// 200, JSON of the catalog. If it is gzipped, it is sent so to those who take it, and plain to the others.
     #[must_use]
     pub fn document(document: Document) -> Self {
-        Self { tag: Some(document.tag), ..Self::private_json(document.body) }
-    }
-
-    /// 200, JSON of the catalog, stored gzipped. It is sent as it is to those who take it.
-    #[must_use]
-    pub fn gzipped_document(document: Document) -> Self {
-        let content = Content::Gzipped(document.body);
-        Self { tag: Some(document.tag), content, ..Self::private_json(Bytes::new()) }
+        let Document { content, tag, unconfirmed_for, .. } = document;
+        Self { tag: Some(tag), unconfirmed_for, content, ..Self::private_json(Bytes::new()) }
     }
 
     /// 200, JSON that nobody may keep.
@@ -61,7 +50,7 @@ impl Response {
             content_type: "application/json",
             content: Content::Plain(body.into()),
             tag: None,
-            gzip_from_bytes: GZIP_FROM_BYTES,
+            unconfirmed_for: None,
             cookie: None,
         }
     }
@@ -71,12 +60,6 @@ impl Response {
     pub fn created() -> Self {
         let body = Bytes::from_static(b"Created");
         Self { status: StatusCode::CREATED, content_type: "text/plain", ..Self::private_json(body) }
-    }
-
-    /// The same, gzipped for those who take it however short it is.
-    #[must_use]
-    pub fn gzipped_always(self) -> Self {
-        Self { gzip_from_bytes: 0, ..self }
     }
 
     /// The same, with a `Set-Cookie`.
@@ -94,6 +77,11 @@ impl Response {
                 let mut digits = [0; 16];
                 let digits = hex(tag, &mut digits);
                 headers.insert(ETAG, etag(digits)?);
+                if let Some(unconfirmed_for) = self.unconfirmed_for {
+                    let seconds = unconfirmed_for.as_secs();
+                    headers.insert(AGE, HeaderValue::from(seconds));
+                    headers.insert(CACHE_STATUS, cache_status(seconds)?);
+                }
                 if matched(&request.headers, digits) {
                     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
                     *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -109,7 +97,7 @@ impl Response {
         if let Some(cookie) = self.cookie {
             headers.insert(SET_COOKIE, cookie);
         }
-        let (body, is_gzipped) = self.content.coded_for(request, self.gzip_from_bytes)?;
+        let (body, is_gzipped) = self.content.coded_for(request)?;
         if is_gzipped {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
@@ -120,11 +108,11 @@ impl Response {
 
 impl Content {
     /// The body as this client takes it, and whether that is gzipped.
-    fn coded_for(self, request: &Request, gzip_from_bytes: usize) -> Result<(Bytes, bool), Problem> {
+    fn coded_for(self, request: &Request) -> Result<(Bytes, bool), Problem> {
         match self {
             Self::Gzipped(body) if encoding::accepts_gzip(&request.headers) => Ok((body, true)),
             Self::Gzipped(body) => Ok((encoding::gunzip(&body).map_err(Problem::unforeseen)?.into(), false)),
-            Self::Plain(body) if body.len() > gzip_from_bytes && encoding::accepts_gzip(&request.headers) => {
+            Self::Plain(body) if body.len() > GZIP_FROM_BYTES && encoding::accepts_gzip(&request.headers) => {
                 Ok(encoding::gzip(&body).map_or((body, false), |gzipped| (gzipped.into(), true)))
             }
             Self::Plain(body) => Ok((body, false)),
@@ -195,6 +183,11 @@ fn etag(digits: &[u8]) -> Result<HeaderValue, Problem> {
     HeaderValue::from_bytes(&[b"W/\"", digits, b"\""].concat()).map_err(Problem::unforeseen)
 }
 
+/// That the answer was kept, and for how many seconds nobody could tell whether it is still right (RFC 9211).
+fn cache_status(seconds: u64) -> Result<HeaderValue, Problem> {
+    HeaderValue::try_from(format!("atelier; hit; ttl=-{seconds}")).map_err(Problem::unforeseen)
+}
+
 /// Whether `If-None-Match` is `*` or lists the tag, compared weakly. A tag cannot hold a quote, so what
 /// stands between an odd quote and the next is one.
 fn matched(headers: &HeaderMap, digits: &[u8]) -> bool {
@@ -219,7 +212,8 @@ mod tests {
     }
 
     fn answer(body: &str, headers: &[(&str, &str)]) -> http::Response<Bytes> {
-        let document = Document { body: Bytes::copy_from_slice(body.as_bytes()), tag: TAG };
+        let content = Content::packed(Bytes::copy_from_slice(body.as_bytes()), GZIP_FROM_BYTES);
+        let document = Document::new(content, TAG, None);
         Response::document(document).into_http(&request(Method::GET, headers)).unwrap()
     }
 
@@ -268,17 +262,35 @@ mod tests {
         let plain = "styles ".repeat(300);
         let gzipped = encoding::gzip(plain.as_bytes()).unwrap();
         let answer = |headers: &[(&str, &str)]| {
-            let document = Document { body: gzipped.clone().into(), tag: TAG };
-            Response::gzipped_document(document).into_http(&request(Method::GET, headers)).unwrap()
+            let document = Document::new(Content::Gzipped(gzipped.clone().into()), TAG, None);
+            Response::document(document).into_http(&request(Method::GET, headers)).unwrap()
         };
         assert_eq!(answer(&[]).body(), plain.as_bytes());
         assert_eq!(answer(&[("accept-encoding", "gzip")]).body(), &gzipped);
     }
 
     #[test]
+    fn an_answer_that_nobody_could_confirm_says_for_how_long() {
+        let content = Content::Plain(Bytes::from_static(b"[1]"));
+        let confirmed = Document::new(content, TAG, Some(1));
+        let unconfirmed =
+            Document { unconfirmed_for: Some(Duration::from_millis(7_900)), ..confirmed.clone() };
+        let headers = |document: Document| {
+            let response = Response::document(document).into_http(&request(Method::GET, &[])).unwrap();
+            (response.headers().get(AGE).cloned(), response.headers().get(CACHE_STATUS).cloned())
+        };
+        assert_eq!(headers(confirmed), (None, None));
+        let (age, cache_status) = headers(unconfirmed);
+        assert_eq!(
+            (age.unwrap(), cache_status.unwrap()),
+            ("7".parse().unwrap(), "atelier; hit; ttl=-7".parse().unwrap())
+        );
+    }
+
+    #[test]
     fn an_answer_to_head_keeps_the_length_of_the_body_it_leaves_out() {
         let request = request(Method::HEAD, &[]);
-        let document = Document { body: Bytes::from_static(b"[1,2]"), tag: TAG };
+        let document = Document::new(Content::Plain(Bytes::from_static(b"[1,2]")), TAG, None);
         let response = complete(Response::document(document).into_http(&request).unwrap(), &request);
         assert_eq!(response.headers()[CONTENT_LENGTH], "5");
         assert!(response.body().is_empty());

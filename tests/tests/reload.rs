@@ -7,7 +7,7 @@ mod stand;
 use conformance::{get, get_with};
 use local::testing::Database;
 use stand::marked::{Readers, write_marked};
-use stand::serving::serve;
+use stand::serving::{serve, serve_with};
 use stand::{load, load_into};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,7 +37,7 @@ async fn equal_content_keeps_its_tag_across_a_reload_and_other_content_gets_anot
     write_marked(dirs[0].path(), 1);
     write_marked(dirs[1].path(), 2);
     let loaded = load(dirs[0].path()).await;
-    let host = serve(&loaded.database).await;
+    let host = serve_with(&loaded.database, &[("CACHE_BYTES", "0")]).await;
     let tag = || async { get(&host, "/products/5/styles").await.header("etag").to_owned() };
     let first = tag().await;
     load_into(loaded.database.clone(), dirs[0].path()).await;

@@ -15,7 +15,6 @@ pub const ENDPOINT: Endpoint = Endpoint {
 
 async fn get_overview(app: &App, request: &Request) -> Result<Response, Problem> {
     let product_id = request.product_id()?;
-    let overview = request.timing.database(app.catalog.overview(product_id)).await?;
-    let overview = overview.ok_or(Problem::no_such_product())?;
-    Ok(Response::document(overview).gzipped_always())
+    let overview = app.catalog.overview(product_id, &request.timing).await?;
+    overview.map(Response::document).ok_or(Problem::no_such_product())
 }

@@ -14,6 +14,6 @@ pub const ENDPOINT: Endpoint = Endpoint {
 
 async fn get_product(app: &App, request: &Request) -> Result<Response, Problem> {
     let product_id = request.product_id()?;
-    let product = request.timing.database(app.catalog.product(product_id)).await?;
+    let product = app.catalog.product(product_id, &request.timing).await?;
     product.map(Response::document).ok_or(Problem::no_such_product())
 }

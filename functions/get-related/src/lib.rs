@@ -14,6 +14,6 @@ pub const ENDPOINT: Endpoint = Endpoint {
 
 async fn get_related(app: &App, request: &Request) -> Result<Response, Problem> {
     let product_id = request.product_id()?;
-    let related = request.timing.database(app.catalog.related(product_id)).await?;
+    let related = app.catalog.related(product_id, &request.timing).await?;
     related.map(Response::document).ok_or(Problem::no_such_product())
 }

@@ -14,6 +14,6 @@ pub const ENDPOINT: Endpoint = Endpoint {
 
 async fn get_styles(app: &App, request: &Request) -> Result<Response, Problem> {
     let product_id = request.product_id()?;
-    let styles = request.timing.database(app.catalog.styles(product_id)).await?;
-    styles.map(Response::gzipped_document).ok_or(Problem::no_such_product())
+    let styles = app.catalog.styles(product_id, &request.timing).await?;
+    styles.map(Response::document).ok_or(Problem::no_such_product())
 }

@@ -14,6 +14,6 @@ pub const ENDPOINT: Endpoint = Endpoint {
 
 async fn list_products(app: &App, request: &Request) -> Result<Response, Problem> {
     let (first, last) = request.page()?.ranks();
-    let list = request.timing.database(app.catalog.list(first, last)).await?;
+    let list = app.catalog.list(first, last, &request.timing).await?;
     Ok(Response::document(list))
 }

@@ -31,9 +31,9 @@ pub(crate) struct Served {
 impl Served {
     /// Serves the database, with these variables set.
     pub(crate) async fn start(database: &Database, variables: &[(&str, &str)]) -> Self {
-        let config = Config::from_lookup(&|name| match name {
-            "DATABASE_URL" => Some(database.host_url()),
-            _ => variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned()),
+        let config = Config::from_lookup(&|name| {
+            let set = variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
+            set.or_else(|| (name == "DATABASE_URL").then(|| database.host_url()))
         });
         let config = config.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -89,16 +89,22 @@ pub(crate) async fn ask(address: SocketAddr, head: &str) -> String {
 
 /// Asks until the answer's first line has this in it.
 pub(crate) async fn until(address: SocketAddr, head: &str, status: &str) -> String {
+    until_answer(address, head, |answer| answer.lines().next().is_some_and(|line| line.contains(status)))
+        .await
+}
+
+/// Asks until the answer is like that.
+pub(crate) async fn until_answer(address: SocketAddr, head: &str, is_right: impl Fn(&str) -> bool) -> String {
+    let mut last = String::new();
     let asking = async {
         loop {
-            let answer = ask(address, head).await;
-            if answer.lines().next().is_some_and(|line| line.contains(status)) {
-                return answer;
+            last = ask(address, head).await;
+            if is_right(&last) {
+                return last.clone();
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, asking)
-        .await
-        .unwrap_or_else(|_| panic!("{head} was never answered {status}"))
+    let answered = tokio::time::timeout(PATIENCE, asking).await;
+    answered.unwrap_or_else(|_| panic!("{head} was never answered as is expected; the last time with {last}"))
 }

@@ -19,8 +19,10 @@ fn parse(pairs: &[(&str, &str)]) -> Result<Config, Error> {
 fn everything_but_the_database_has_a_default() {
     let config = parse(&[]).unwrap();
     assert_eq!(config.host.listen.to_string(), "127.0.0.1:3000");
-    assert_eq!(config.database.connections, 4);
+    let database = &config.database;
+    assert_eq!((database.connections, database.cart_connections, database.queue), (4, Some(2), 1024));
     assert_eq!(config.requests.timeout, Duration::from_secs(2));
+    assert_eq!(config.requests.cache_bytes, 256 << 20);
     assert!(config.log.access);
     let missing = Config::from_lookup(&|_| None).unwrap_err().to_string();
     assert!(missing.starts_with("DATABASE_URL is not set: expected an address such as "), "{missing}");
@@ -36,12 +38,59 @@ fn a_wrong_value_is_named_with_its_variable_and_what_was_expected() {
         ("WORKER_THREADS", "-1", "a whole number from 1 to 256"),
         ("REQUEST_TIMEOUT", "2", "a whole number with its unit, such as 500ms or 2s, from 10ms to 60s"),
         ("REQUEST_TIMEOUT", "61s", "a whole number with its unit, such as 500ms or 2s, from 10ms to 60s"),
+        ("DATABASE_QUEUE", "0", "a whole number from 1 to 100000"),
+        ("CACHE_BYTES", "256MB", "a number of bytes, such as 268435456 or 256MiB, up to 1024GiB"),
+        ("CACHE_BYTES", "20000000TiB", "a number of bytes, such as 268435456 or 256MiB, up to 1024GiB"),
+        ("CACHE_BYTES", "1025GiB", "a number of bytes, such as 268435456 or 256MiB, up to 1024GiB"),
         ("LOG", "loud", "off, error, warn, info, debug or trace"),
         ("LOG_ACCESS", "false", "on or off"),
     ] {
         let error = parse(&[(variable, value)]).unwrap_err();
         assert_eq!(error.to_string(), format!("{variable}={value}: expected {expected}"));
     }
+}
+
+#[test]
+fn sizes_take_units_of_1024_or_none() {
+    for (value, bytes) in
+        [("0", 0), ("1000", 1000), ("3KiB", 3 << 10), ("512MiB", 512 << 20), ("2GiB", 2 << 30)]
+    {
+        assert_eq!(parse(&[("CACHE_BYTES", value)]).unwrap().requests.cache_bytes, bytes);
+    }
+}
+
+#[test]
+fn a_function_keeps_nothing_in_memory_and_has_one_connection() {
+    let function = Function::from_lookup(&|name| match name {
+        "DATABASE_URL" => Some(URL.to_owned()),
+        "CACHE_BYTES" => Some("1GiB".to_owned()),
+        _ => None,
+    });
+    let function = function.unwrap();
+    assert_eq!((function.requests.cache_bytes, function.database.connections), (0, 1));
+    assert_eq!(function.database.cart_connections, None);
+}
+
+#[test]
+fn each_of_several_servers_has_an_address_of_its_own() {
+    let file = authority();
+    let url = "postgresql://reader:s3cret@one.example.com:5433,two.example.com:5434/atelier\
+               ?target_session_attrs=read-write&application_name=shop&keepalives_idle=7";
+    let servers = address(url, &file).unwrap().servers();
+    let hosts: Vec<String> = servers.iter().map(Address::host).collect();
+    assert_eq!(hosts, ["one.example.com", "two.example.com"]);
+    for (server, port) in servers.iter().zip([5433, 5434]) {
+        let settings = server.settings();
+        assert_eq!(settings.get_ports(), [port]);
+        assert_eq!((settings.get_user(), settings.get_dbname()), (Some("reader"), Some("atelier")));
+        assert_eq!(settings.get_password(), Some(&b"s3cret"[..]));
+        assert_eq!(settings.get_application_name(), Some("shop"));
+        assert_eq!(settings.get_keepalives_idle(), Duration::from_secs(7));
+        assert_eq!(settings.get_target_session_attrs(), tokio_postgres::config::TargetSessionAttrs::Any);
+        assert!(server.has_tls());
+    }
+    let one_port = address("host=/run/one,/run/two port=6000 user=reader", &file).unwrap().servers();
+    assert!(one_port.iter().all(|server| server.settings().get_ports() == [6000]), "{one_port:?}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::database::iam::{Keys, Signer};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const TEN_MINUTES: Duration = Duration::from_secs(600);
+const LARGEST_CACHE_BYTES: u64 = 1 << 40;
 
 pub(super) struct Variables<'a> {
     pub(super) lookup: &'a dyn Fn(&str) -> Option<String>,
@@ -25,10 +26,16 @@ pub(super) fn environment(name: &str) -> Option<String> {
 }
 
 impl Variables<'_> {
-    pub(super) fn database(&self, connections: usize) -> Result<Database, Error> {
+    pub(super) fn database(
+        &self,
+        connections: usize,
+        cart_connections: Option<usize>,
+    ) -> Result<Database, Error> {
         Ok(Database {
             address: self.address()?,
             connections,
+            cart_connections,
+            queue: self.number("DATABASE_QUEUE", 1..=100_000)?.unwrap_or(1024),
             connect_timeout: self.duration("DATABASE_CONNECT_TIMEOUT", 2_000, MINUTE)?,
             statement_timeout: self.duration("DATABASE_STATEMENT_TIMEOUT", 1_500, MINUTE)?,
             probe_after: self.duration("DATABASE_PROBE_AFTER", 5_000, TEN_MINUTES)?,
@@ -45,8 +52,8 @@ impl Variables<'_> {
         })
     }
 
-    pub(super) fn requests(&self) -> Result<Requests, Error> {
-        Ok(Requests { timeout: self.duration("REQUEST_TIMEOUT", 2_000, MINUTE)? })
+    pub(super) fn requests(&self, cache_bytes: u64) -> Result<Requests, Error> {
+        Ok(Requests { timeout: self.duration("REQUEST_TIMEOUT", 2_000, MINUTE)?, cache_bytes })
     }
 
     pub(super) fn host(&self) -> Result<Host, Error> {
@@ -77,6 +84,13 @@ impl Variables<'_> {
     ) -> Result<Option<usize>, Error> {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
         self.parsed(variable, expected, |value| value.parse().ok().filter(|number| range.contains(number)))
+    }
+
+    pub(super) fn bytes(&self, variable: &'static str, default: u64) -> Result<u64, Error> {
+        let expected = "a number of bytes, such as 268435456 or 256MiB, up to 1024GiB";
+        let bytes = self
+            .parsed(variable, expected, |value| bytes(value).filter(|bytes| *bytes <= LARGEST_CACHE_BYTES))?;
+        Ok(bytes.unwrap_or(default))
     }
 
     /// Who signs tokens, if `DATABASE_AUTH` is `iam`.
@@ -159,10 +173,27 @@ impl Variables<'_> {
     }
 }
 
-fn duration(value: &str) -> Option<Duration> {
+/// A number of bytes, without a unit or with one.
+fn bytes(value: &str) -> Option<u64> {
+    let (number, unit) = number(value)?;
+    let unit = match unit {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+fn number(value: &str) -> Option<(u64, &str)> {
     let digits = value.bytes().take_while(u8::is_ascii_digit).count();
-    let number = value.get(..digits)?.parse().ok()?;
-    match value.get(digits..)? {
+    Some((value.get(..digits)?.parse().ok()?, value.get(digits..)?))
+}
+
+fn duration(value: &str) -> Option<Duration> {
+    let (number, unit) = number(value)?;
+    match unit {
         "ms" => Some(Duration::from_millis(number)),
         "s" => Some(Duration::from_secs(number)),
         _ => None,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::time::SystemTime;
 
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Client, Config, Error, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -63,6 +63,31 @@ impl Address {
         changed
     }
 
+    /// Each of its hosts by itself, in the order in which they are named.
+    #[must_use]
+    pub fn servers(&self) -> Vec<Self> {
+        let settings = &self.settings;
+        let (hosts, addresses, ports) =
+            (settings.get_hosts(), settings.get_hostaddrs(), settings.get_ports());
+        let one = |at: usize| {
+            let mut one = without_place(settings);
+            match hosts.get(at) {
+                Some(Host::Tcp(name)) => _ = one.host(name),
+                Some(Host::Unix(directory)) => _ = one.host_path(directory),
+                None => {}
+            }
+            if let Some(address) = addresses.get(at) {
+                one.hostaddr(*address);
+            }
+            // One port may stand for all.
+            if let Some(port) = ports.get(at).or(ports.first()) {
+                one.port(*port);
+            }
+            Self { settings: one, ..self.clone() }
+        };
+        (0..hosts.len().max(addresses.len())).map(one).collect()
+    }
+
     /// The hosts, for people.
     #[must_use]
     pub fn host(&self) -> String {
@@ -104,6 +129,45 @@ impl fmt::Debug for Address {
         let fields = &mut f.debug_struct("Address");
         fields.field("settings", settings).field("tls", &self.has_tls()).field("signer", signer).finish()
     }
+}
+
+/// All of the settings but which servers there are, and which of them will do.
+fn without_place(settings: &Config) -> Config {
+    let mut copy = Config::new();
+    copy.ssl_mode(settings.get_ssl_mode())
+        .ssl_negotiation(settings.get_ssl_negotiation())
+        .keepalives(settings.get_keepalives())
+        .keepalives_idle(settings.get_keepalives_idle())
+        .channel_binding(settings.get_channel_binding())
+        .target_session_attrs(TargetSessionAttrs::Any);
+    if let Some(user) = settings.get_user() {
+        copy.user(user);
+    }
+    if let Some(password) = settings.get_password() {
+        copy.password(password);
+    }
+    if let Some(name) = settings.get_dbname() {
+        copy.dbname(name);
+    }
+    if let Some(options) = settings.get_options() {
+        copy.options(options);
+    }
+    if let Some(name) = settings.get_application_name() {
+        copy.application_name(name);
+    }
+    if let Some(timeout) = settings.get_connect_timeout() {
+        copy.connect_timeout(*timeout);
+    }
+    if let Some(timeout) = settings.get_tcp_user_timeout() {
+        copy.tcp_user_timeout(*timeout);
+    }
+    if let Some(interval) = settings.get_keepalives_interval() {
+        copy.keepalives_interval(interval);
+    }
+    if let Some(retries) = settings.get_keepalives_retries() {
+        copy.keepalives_retries(retries);
+    }
+    copy
 }
 
 fn host_name(host: &Host) -> String {

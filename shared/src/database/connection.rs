@@ -1,14 +1,15 @@
 //! One connection: what it has prepared, whether its server still answers, and giving it up when that does not.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, OnceCell};
 use tokio::time::timeout;
 use tokio_postgres::{Client, Row, Statement};
 
-use super::{Error, Parameters, SLOTS, Sql};
+use super::standing::{STANDING, Standing};
+use super::{Error, Kind, Parameters, SLOTS, Sql};
 use crate::config;
 
 /// How much longer than a statement's own time limit an answer may take: Postgres has given the statement up by
@@ -17,6 +18,10 @@ const LENIENCE: Duration = Duration::from_millis(250);
 
 /// How long a sign of life may take: it costs Postgres nothing, so this is the network's.
 const PROBE_PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long an answer may be due, while no other came, before requests prefer another connection: longer than most
+/// statements take, and short enough that few requests are held up by a server that has gone without a word.
+const HELD_UP: Duration = Duration::from_millis(250);
 
 /// A connection that is up, or was when it was last looked at.
 #[derive(Debug)]
@@ -31,6 +36,10 @@ pub(super) struct Connection {
     answered: Mutex<Moment>,
     /// How many statements wait for an answer.
     under_way: AtomicUsize,
+    /// Since when some have.
+    due_since: Mutex<Moment>,
+    /// How its server stands, as last heard.
+    standing: Mutex<Standing>,
     /// Held by whoever asks for a sign of life, so that others wait for that one.
     probing: tokio::sync::Mutex<()>,
     given_up: AtomicBool,
@@ -40,10 +49,23 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(client: Client, config: &config::Database) -> Self {
         let made = Moment::now();
-        let (prepared, under_way, probing, given_up, silent) = Default::default();
+        let (prepared, under_way, standing, probing, given_up, silent) = Default::default();
         let (patience, probe_after) = (config.statement_timeout + LENIENCE, config.probe_after);
-        let answered = Mutex::new(made);
-        Self { client, prepared, patience, probe_after, made, answered, under_way, probing, given_up, silent }
+        let (answered, due_since) = (Mutex::new(made), Mutex::new(made));
+        Self {
+            client,
+            prepared,
+            patience,
+            probe_after,
+            made,
+            answered,
+            under_way,
+            due_since,
+            standing,
+            probing,
+            given_up,
+            silent,
+        }
     }
 
     /// Whether it is up, as far as anybody here knows.
@@ -56,6 +78,33 @@ impl Connection {
         // Where an answer is due, a sign of life would have to wait for it, and its absence would tell nothing.
         let due = self.under_way.load(Ordering::Relaxed) > 0;
         self.quiet() > if due { self.probe_after + self.patience } else { self.probe_after }
+    }
+
+    /// Whether it has kept all who wait for an answer waiting for so long that another is the better choice.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) > 0
+            && lock(&self.due_since).elapsed() > HELD_UP
+            && self.quiet() > HELD_UP
+    }
+
+    /// How its server stands, as last heard.
+    pub(super) fn standing(&self) -> Standing {
+        *lock(&self.standing)
+    }
+
+    /// Asks how its server stands.
+    pub(super) async fn ask_standing(&self) -> Result<Standing, Error> {
+        let standing = match self.query(&STANDING, &[]).await {
+            Ok(rows) => match rows.first() {
+                Some(row) => Standing::from_row(row)?,
+                None => Standing::default(),
+            },
+            // Nothing was ever published: there is not even a record of it.
+            Err(error) if error.kind() == Kind::NoCatalog => Standing::default(),
+            Err(error) => return Err(error),
+        };
+        *lock(&self.standing) = standing;
+        Ok(standing)
     }
 
     /// Whether a statement may be sent: doubtful, it is asked for a sign of life first, and given up without one.
@@ -102,6 +151,9 @@ impl Connection {
         &self,
         asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
+        if self.under_way.load(Ordering::Relaxed) == 0 {
+            *lock(&self.due_since) = Moment::now();
+        }
         let due = Due::new(&self.under_way);
         let answer = timeout(self.patience, asked).await;
         drop(due);
@@ -119,18 +171,22 @@ impl Connection {
     }
 
     fn has_answered(&self) {
-        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Moment::now();
+        *lock(&self.answered) = Moment::now();
     }
 
     /// How long ago it last answered.
     fn quiet(&self) -> Duration {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        lock(&self.answered).elapsed()
     }
 
     fn give_up(&self) {
         self.given_up.store(true, Ordering::Relaxed);
         self.silent.notify_one();
     }
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Counts an answer as due until it is dropped.

@@ -22,6 +22,8 @@ pub enum Kind {
     NoCatalog,
     /// The database gave up on the statement: it took too long, or it was in another's way.
     Busy,
+    /// As many wait for the database already as may.
+    Full,
     /// Anything else: a fault of ours, of a row or of the database's set-up.
     Unforeseen,
 }
@@ -52,6 +54,7 @@ impl Kind {
             Self::Unreachable => "no connection to the database",
             Self::NoCatalog => "no catalog has been published yet",
             Self::Busy => "the database gave up on a statement",
+            Self::Full => "too many wait for the database",
             Self::Unforeseen => "the database did what was not foreseen",
         }
     }
@@ -66,6 +69,9 @@ impl Error {
 
     /// Postgres has neither answered nor given up.
     pub(crate) const SILENT: Self = Self { kind: Kind::Busy, source: None };
+
+    /// All places to wait are taken.
+    pub(crate) const FULL: Self = Self { kind: Kind::Full, source: None };
 
     /// What kind of trouble it is.
     #[must_use]
@@ -95,7 +101,9 @@ impl From<tokio_postgres::Error> for Error {
                 &SqlState::ADMIN_SHUTDOWN
                 | &SqlState::CRASH_SHUTDOWN
                 | &SqlState::CANNOT_CONNECT_NOW
-                | &SqlState::IDLE_SESSION_TIMEOUT,
+                | &SqlState::IDLE_SESSION_TIMEOUT
+                // A primary that has just become a standby; which is the primary now is soon known.
+                | &SqlState::READ_ONLY_SQL_TRANSACTION,
             ) => Kind::Unreachable,
             Some(_) => Kind::Unforeseen,
         };

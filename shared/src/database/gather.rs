@@ -3,13 +3,16 @@
 //! ```text
 //! one(7) ──┐
 //! one(2) ──┼─ waiting ──> where … = any({7,2,9}) ──> each gets its row, or none
-//! one(9) ──┘
+//! one(9) ──┤
+//! one(7) ──┘  waits with the first 7
 //! ```
 //! Nobody waits for company: an id that comes while fewer than [`AT_ONCE`] statements are under way goes at
 //! once, alone. Only under load do statements carry several. A point read costs Postgres far more than the
 //! read itself, so 64 clients were then served 1.4 to 1.7 times as many answers as with a statement for each,
-//! measured in turn.
+//! measured in turn. An id that is asked for already is not asked for again: there is one read for all who wait.
 
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,55 +35,67 @@ pub(crate) struct Gather<T> {
     desk: Arc<Desk<T>>,
 }
 
-#[derive(Debug)]
 struct Desk<T> {
     database: Arc<Database>,
     /// Takes an array of ids; the first column is the id, and no two rows have the same.
     sql: &'static Sql,
-    read: fn(&Row) -> Result<T, Error>,
+    read: Box<Read<T>>,
     /// How long a statement is waited for: Postgres has given it up by then, or is gone.
     patience: Duration,
     queue: Mutex<Queue<T>>,
 }
 
-#[derive(Debug)]
+type Read<T> = dyn Fn(i32, &Row) -> Result<T, Error> + Send + Sync;
+type Answer<T> = oneshot::Sender<Result<Option<T>, Error>>;
+
 struct Queue<T> {
-    waiting: Vec<Waiter<T>>,
+    /// Who waits for which id, be it in a statement or not yet.
+    waiting: HashMap<i32, Vec<Answer<T>>>,
+    /// Ids that no statement has yet.
+    ids: VecDeque<i32>,
     under_way: usize,
 }
 
-#[derive(Debug)]
-struct Waiter<T> {
-    id: i32,
-    answer: oneshot::Sender<Result<Option<T>, Error>>,
-}
-
 impl<T: Clone + Send + 'static> Gather<T> {
+    /// `read` makes of an id and its row what is asked for; it is called once for each row.
     pub(crate) fn new(
         database: &Arc<Database>,
         sql: &'static Sql,
         patience: Duration,
-        read: fn(&Row) -> Result<T, Error>,
+        read: impl Fn(i32, &Row) -> Result<T, Error> + Send + Sync + 'static,
     ) -> Self {
-        let queue = Mutex::new(Queue { waiting: Vec::new(), under_way: 0 });
-        Self { desk: Arc::new(Desk { database: Arc::clone(database), sql, read, patience, queue }) }
+        let queue = Mutex::new(Queue { waiting: HashMap::new(), ids: VecDeque::new(), under_way: 0 });
+        let (database, read) = (Arc::clone(database), Box::new(read));
+        Self { desk: Arc::new(Desk { database, sql, read, patience, queue }) }
     }
 
     /// The row with this id, if there is one.
     pub(crate) async fn one(&self, id: i32) -> Result<Option<T>, Error> {
+        let _place = self.desk.database.enter()?;
         let (answer, answered) = oneshot::channel();
-        if self.desk.begins_with(Waiter { id, answer }) {
+        if self.desk.begins_with(id, answer) {
             tokio::spawn(Arc::clone(&self.desk).work());
         }
         answered.await.unwrap_or(Err(Error::UNCONNECTED)) // nobody answers once the runtime is stopping
     }
 }
 
+impl<T> fmt::Debug for Desk<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").field("sql", &self.sql).finish_non_exhaustive()
+    }
+}
+
 impl<T: Clone> Desk<T> {
     /// Queues someone who waits, and says whether a task has to be started for them.
-    fn begins_with(&self, waiter: Waiter<T>) -> bool {
+    fn begins_with(&self, id: i32, answer: Answer<T>) -> bool {
         let mut queue = self.queue();
-        queue.waiting.push(waiter);
+        let waiting = queue.waiting.entry(id).or_default();
+        waiting.push(answer);
+        if waiting.len() > 1 {
+            return false; // whoever asks for the first will answer all
+        }
+        queue.ids.push_back(id);
         let begins = queue.under_way < AT_ONCE;
         queue.under_way += usize::from(begins);
         begins
@@ -88,55 +103,86 @@ impl<T: Clone> Desk<T> {
 
     /// Asks for all who wait, again and again until nobody does.
     async fn work(self: Arc<Self>) {
-        while let Some(mut waiters) = self.take() {
-            waiters.sort_unstable_by_key(|waiter| waiter.id);
-            let mut ids: Vec<i32> = waiters.iter().map(|waiter| waiter.id).collect();
-            ids.dedup();
-            let parameters: [&(dyn ToSql + Sync); 1] = [&ids];
-            let asked = tokio::time::timeout(self.patience, self.database.read(self.sql, &parameters)).await;
+        while let Some(batch) = self.take() {
+            let parameters: [&(dyn ToSql + Sync); 1] = [&batch.ids];
+            let asked = tokio::time::timeout(self.patience, self.database.ask(self.sql, &parameters)).await;
             match asked.unwrap_or(Err(Error::SILENT)) {
-                Ok(rows) => self.hand_out(&rows, waiters),
-                Err(error) => waiters.into_iter().for_each(|waiter| waiter.gets(Err(error.clone()))),
+                Ok(rows) => batch.hand_out(&rows),
+                Err(error) => batch.fail(&error),
             }
         }
     }
 
-    /// Some of those who wait and have not given up; without any, this task is no longer under way.
-    fn take(&self) -> Option<Vec<Waiter<T>>> {
+    /// Ids that somebody still waits for; without any, this task is no longer under way.
+    fn take(&self) -> Option<Batch<'_, T>> {
         let mut queue = self.queue();
-        queue.waiting.retain(|waiter| !waiter.answer.is_closed());
-        if queue.waiting.is_empty() {
+        let mut ids = Vec::new();
+        while ids.len() < LARGEST
+            && let Some(id) = queue.ids.pop_front()
+        {
+            let is_wanted =
+                queue.waiting.get(&id).is_some_and(|waiting| !waiting.iter().all(Answer::is_closed));
+            if is_wanted {
+                ids.push(id);
+            } else {
+                queue.waiting.remove(&id);
+            }
+        }
+        if ids.is_empty() {
             queue.under_way -= 1;
             return None;
         }
-        let first = queue.waiting.len().min(LARGEST);
-        Some(queue.waiting.drain(..first).collect())
+        Some(Batch { desk: self, ids })
     }
+}
 
-    /// Gives each of the waiters, who are in order of id, the row they wait for.
-    fn hand_out(&self, rows: &[Row], waiters: Vec<Waiter<T>>) {
-        let mut found: Vec<(i32, Result<T, Error>)> = Vec::with_capacity(rows.len());
-        for row in rows {
-            match row.try_get(0) {
-                Ok(id) => found.push((id, (self.read)(row))),
-                Err(error) => tracing::error!(%error, "a row without an id"),
-            }
-        }
-        found.sort_unstable_by_key(|(id, _)| *id);
-        for waiter in waiters {
-            let row = found.binary_search_by_key(&waiter.id, |(id, _)| *id).ok().and_then(|at| found.get(at));
-            let answer = row.map(|(_, row)| row.clone()).transpose();
-            waiter.gets(answer);
-        }
-    }
-
+impl<T> Desk<T> {
     fn queue(&self) -> MutexGuard<'_, Queue<T>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T> Waiter<T> {
-    fn gets(self, answer: Result<Option<T>, Error>) {
-        let _ = self.answer.send(answer); // fails when they have given up waiting
+/// Ids in one statement. However it ends, nobody is left waiting for them.
+struct Batch<'a, T> {
+    desk: &'a Desk<T>,
+    ids: Vec<i32>,
+}
+
+impl<T: Clone> Batch<'_, T> {
+    /// Gives all who wait for one of the ids the row, or the news that there is none.
+    fn hand_out(mut self, rows: &[Row]) {
+        let mut waiting = self.end();
+        for row in rows {
+            match row.try_get(0) {
+                Ok(id) => give(waiting.remove(&id), &(self.desk.read)(id, row).map(Some)),
+                Err(error) => tracing::error!(%error, "a row without an id"),
+            }
+        }
+        waiting.into_values().for_each(|answers| give(Some(answers), &Ok(None)));
+    }
+
+    fn fail(mut self, error: &Error) {
+        self.end().into_values().for_each(|answers| give(Some(answers), &Err(error.clone())));
+    }
+}
+
+impl<T> Batch<'_, T> {
+    /// Who waits for the ids. Whoever asks for one of them from now on has it read again.
+    fn end(&mut self) -> HashMap<i32, Vec<Answer<T>>> {
+        let ids = std::mem::take(&mut self.ids);
+        let mut queue = self.desk.queue();
+        ids.into_iter().filter_map(|id| Some((id, queue.waiting.remove(&id)?))).collect()
+    }
+}
+
+impl<T> Drop for Batch<'_, T> {
+    fn drop(&mut self) {
+        drop(self.end());
+    }
+}
+
+fn give<T: Clone>(answers: Option<Vec<Answer<T>>>, row: &Result<Option<T>, Error>) {
+    for answer in answers.into_iter().flatten() {
+        let _ = answer.send(row.clone()); // fails when they have given up waiting
     }
 }

@@ -9,7 +9,8 @@ use tokio_postgres::Client;
 
 use super::address::Driver;
 use super::connection::{Connection, Moment};
-use super::{Address, chain};
+use super::standing::{ASK_EVERY, Standings};
+use super::{Address, Error, Kind, chain};
 use crate::config;
 
 /// The first wait before connecting again; it doubles with every failure up to [`LONGEST_WAIT`].
@@ -17,7 +18,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 /// Short enough that readers are back soon after the database is, long enough not to be a burden on one that
 /// starts.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// A connection of this age was of use, and is made again at once when it is lost. A server that takes connections
 /// only to drop them is treated like one that is down.
@@ -45,10 +46,8 @@ impl Slot {
         self.wanted.notify_one();
     }
 
-    fn put(&self, connection: Connection) -> Arc<Connection> {
-        let connection = Arc::new(connection);
-        *self.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&connection));
-        connection
+    fn put(&self, connection: &Arc<Connection>) {
+        *self.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(connection));
     }
 
     fn clear(&self) {
@@ -85,17 +84,20 @@ pub(super) struct Attempts {
 /// What the task of one connection works with.
 pub(super) struct Upkeep {
     pub(super) config: config::Database,
+    /// Where to connect to.
+    pub(super) address: Address,
     pub(super) slot: Arc<Slot>,
+    /// Which one it is of all connections.
+    pub(super) number: usize,
+    pub(super) standings: Arc<Standings>,
     /// Changes with every attempt that begins or ends.
     pub(super) attempts: Arc<watch::Sender<Attempts>>,
-    /// Turns true when the service ends.
-    pub(super) closing: watch::Receiver<bool>,
 }
 
 impl Upkeep {
-    /// Keeps a connection in the slot until the service ends.
-    pub(super) async fn run(mut self) {
-        let address = address(&self.config);
+    /// Keeps a connection in the slot until the service ends, which is when `closing` turns true.
+    pub(super) async fn run(self, mut closing: watch::Receiver<bool>) {
+        let address = address(&self.address, &self.config);
         let host = address.host();
         let mut wait = FIRST_WAIT;
         loop {
@@ -104,13 +106,13 @@ impl Upkeep {
             let attempt = tokio::select! {
                 attempt = connect(&self.config, &address) => attempt,
                 () = self.slot.is_wanted_since(began) => continue,
-                () = closing(&mut self.closing) => return,
+                () = is_true(&mut closing) => return,
             };
             match attempt {
                 Ok((client, driver)) => {
                     tracing::debug!(host, "connected to the database");
                     let connection = Connection::new(client, &self.config);
-                    let Some(lost) = self.hold(connection, driver).await else { return };
+                    let Some(lost) = self.hold(connection, driver, &mut closing).await else { return };
                     let cause = lost.cause;
                     tracing::warn!(host, cause, "lost a connection to the database, connecting again");
                     if lost.was_of_use {
@@ -125,7 +127,7 @@ impl Upkeep {
             }
             tokio::select! {
                 () = self.slot.pause(jittered(wait)) => {}
-                () = closing(&mut self.closing) => return,
+                () = is_true(&mut closing) => return,
             }
             wait = (wait * 2).min(LONGEST_WAIT);
         }
@@ -142,9 +144,13 @@ impl Upkeep {
     }
 
     /// Has a connection in the slot until it is lost; `None` if it was closed because the service ends.
-    async fn hold(&mut self, connection: Connection, mut driver: Driver) -> Option<Lost> {
-        let up = self.slot.put(connection);
-        self.attempts.send_modify(|_| {});
+    async fn hold(
+        &self,
+        connection: Connection,
+        mut driver: Driver,
+        closing: &mut watch::Receiver<bool>,
+    ) -> Option<Lost> {
+        let up = Arc::new(connection);
         let lost = tokio::select! {
             ended = &mut driver => Some(Lost {
                 cause: ended.err().map(|error| chain(&error)),
@@ -152,15 +158,45 @@ impl Upkeep {
             }),
             // It took time to find that out, so this cannot come in quick succession.
             () = up.silent() => Some(Lost { cause: Some("it does not answer".to_owned()), was_of_use: true }),
-            () = closing(&mut self.closing) => None,
+            refused = self.show(&up) => Some(Lost { cause: Some(chain(&refused)), was_of_use: false }),
+            () = is_true(closing) => None,
         };
         self.slot.clear();
+        self.standings.take_down(self.number, None);
         if lost.is_none() {
             // Those who wait for an answer still hold it. After the last of them the driver takes leave of Postgres.
             drop(up);
             let _ = driver.await;
         }
         lost
+    }
+
+    /// Puts a connection into the slot, and has it known how its server stands, from before it is used for as long as it
+    /// is up. Ends with an error if the server will not say.
+    async fn show(&self, up: &Arc<Connection>) -> Error {
+        let mut latest = self.standings.latest();
+        let is_asked = self.standings.are_asked_for();
+        let mut is_shown = false;
+        loop {
+            latest.borrow_and_update();
+            if is_asked {
+                match up.ask_standing().await {
+                    Ok(standing) => self.standings.take_down(self.number, Some(standing)),
+                    // Held up behind others. Silent to all, it would be given up.
+                    Err(error) if error.kind() == Kind::Busy && is_shown => {}
+                    Err(error) => return error,
+                }
+            }
+            if !is_shown {
+                self.slot.put(up);
+                self.attempts.send_modify(|_| {}); // for those who wait
+                is_shown = true;
+            }
+            if !is_asked {
+                return std::future::pending().await;
+            }
+            let _ = timeout(ASK_EVERY, latest.changed()).await; // at the latest then
+        }
     }
 }
 
@@ -170,7 +206,7 @@ struct Lost {
     was_of_use: bool,
 }
 
-async fn closing(closing: &mut watch::Receiver<bool>) {
+async fn is_true(closing: &mut watch::Receiver<bool>) {
     let _ = closing.wait_for(|closing| *closing).await; // fails if there is no service any more
 }
 
@@ -184,17 +220,14 @@ async fn connect(config: &config::Database, address: &Address) -> Result<(Client
 
 /// The address with everything that holds for each of this service's connections. The timeout is a startup
 /// option and not a `set`, which a proxy between here and the database could not share among its clients.
-fn address(config: &config::Database) -> Address {
-    config.address.with(|settings| {
+fn address(address: &Address, config: &config::Database) -> Address {
+    address.with(|settings| {
         let given = settings.get_options().map(|options| format!("{options} ")).unwrap_or_default();
         settings.options(format!("{given}-c statement_timeout={}", config.statement_timeout.as_millis()));
         settings.keepalives_idle(Duration::from_secs(30));
         settings.keepalives_interval(Duration::from_secs(5));
         settings.keepalives_retries(3);
         settings.tcp_user_timeout(Duration::from_secs(10)); // a peer that vanished is found out under load as well
-        if settings.get_application_name().is_none() {
-            settings.application_name("atelier");
-        }
     })
 }
 

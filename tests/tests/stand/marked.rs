@@ -3,11 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use conformance::{get, get_with};
 use tokio::task::JoinHandle;
 
 use super::serving::Socket;
+
+/// How long another catalog may take to be served.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Products of a marked dataset.
 const PRODUCTS: u32 = 40;
@@ -94,14 +98,26 @@ impl Readers {
         Self { host, stop, rounds, running }
     }
 
-    /// Waits until a few more rounds of reading went by, and looks at what is served then.
+    /// Waits until this mark is served, which the host notices within a second or so, and a few more rounds of reading
+    /// went by.
     pub async fn find(&self, mark: u32) {
-        let until = self.rounds.load(Ordering::Relaxed) + 20;
+        let finding = async {
+            while get(&self.host, "/products/3/overview").await.text() != overview(3, mark) {
+                self.go_on(1).await;
+            }
+            self.go_on(20).await;
+        };
+        tokio::time::timeout(PATIENCE, finding).await.expect("another catalog is served");
+        assert_eq!(get(&self.host, "/products/3/overview").await.text(), overview(3, mark));
+    }
+
+    /// Waits until so many more rounds of reading went by.
+    async fn go_on(&self, rounds: u64) {
+        let until = self.rounds.load(Ordering::Relaxed) + rounds;
         while self.rounds.load(Ordering::Relaxed) < until {
             assert!(!self.running.iter().any(JoinHandle::is_finished), "a reader has failed");
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert_eq!(get(&self.host, "/products/3/overview").await.text(), overview(3, mark));
     }
 
     /// Lets them end, and says how many rounds they have read, all told; fails if one of them has.

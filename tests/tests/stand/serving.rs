@@ -42,9 +42,18 @@ impl Transport for Socket {
 
 /// Serves a database from the shared runtime, for as long as the tests run.
 pub async fn serve(database: &Database) -> Socket {
+    serve_with(database, &[]).await
+}
+
+/// The same with these variables set.
+pub async fn serve_with(database: &Database, variables: &'static [(&'static str, &'static str)]) -> Socket {
     let url = database.host_url();
     let serving = async move {
-        let config = Config::from_lookup(&|name| (name == "DATABASE_URL").then(|| url.clone())).unwrap();
+        let config = Config::from_lookup(&|name| match name {
+            "DATABASE_URL" => Some(url.clone()),
+            _ => variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned()),
+        });
+        let config = config.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = Arc::new(App::start(&config.database, &config.requests));

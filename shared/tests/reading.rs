@@ -1,0 +1,143 @@
+//! Many who read at once: one read for all who want the same, and a limit to how many may wait.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
+mod stand;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::HeaderMap;
+use local::testing::Database;
+use shared::App;
+use shared::cart::{Addition, Owner};
+use shared::config::Config;
+use shared::database::Kind;
+use shared::request::Timing;
+use stand::{PATIENCE, Way, until};
+use tokio_postgres::Client;
+
+/// A database whose catalog has the products 1 to 9 and sku 1, and a connection to it.
+async fn database() -> (Database, Client) {
+    let database = Database::create().await.unwrap();
+    let client = database.connect().await.unwrap();
+    let statement = "create schema catalog;
+        create table catalog.documents as select product_id, 1 as generation, '{}'::bytea as product,
+            1::bigint as product_tag from generate_series(1, 9) as product_id;
+        create table catalog.products as select product_id as rank, product_id as id, '' as name, '' as slogan,
+            '' as description, '' as category, 1 as default_price, 1 as generation from catalog.documents;
+        create table catalog.skus as select 1 as id;
+        grant usage on schema catalog to atelier_reader, atelier_cart;
+        grant select on all tables in schema catalog to atelier_reader, atelier_cart";
+    client.batch_execute(statement).await.unwrap();
+    (database, client)
+}
+
+/// A host's state over this way to the database.
+async fn app(way: &Way, variables: &[(&str, &str)]) -> Arc<App> {
+    let config = Config::from_lookup(&|name| match name {
+        "DATABASE_URL" => Some(way.url()),
+        _ => variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned()),
+    });
+    let config = config.unwrap();
+    let app = Arc::new(App::start(&config.database, &config.requests));
+    assert!(app.connected(PATIENCE).await);
+    app
+}
+
+/// What a statement's parameter looks like that is an array of this one id.
+fn array_of(id: i32) -> Vec<u8> {
+    let dimensions_flags_type_length_bound_bytes = [1, 0, 23, 1, 1, 4, id];
+    dimensions_flags_type_length_bound_bytes.into_iter().flat_map(i32::to_be_bytes).collect()
+}
+
+fn count(said: &[u8], part: &[u8]) -> usize {
+    said.windows(part.len()).filter(|window| *window == part).count()
+}
+
+/// How many statements wait for a lock.
+async fn waiting_for_locks(client: &Client) -> i64 {
+    let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+                   and datname = current_database()";
+    client.query_one(waiting, &[]).await.unwrap().get(0)
+}
+
+const SLOW: [(&str, &str); 2] = [("DATABASE_STATEMENT_TIMEOUT", "50s"), ("REQUEST_TIMEOUT", "50s")];
+
+#[tokio::test]
+async fn all_who_want_the_same_product_share_one_read_of_it() {
+    let (database, mut client) = database().await;
+    let way = Way::to(&database).await;
+    let app = app(&way, &[&SLOW[..], &[("CACHE_BYTES", "0")]].concat()).await;
+    let looking = database.connect().await.unwrap();
+    let lock = client.transaction().await.unwrap();
+    lock.batch_execute("lock table catalog.documents, catalog.products").await.unwrap();
+    let asking: Vec<_> = (0..100)
+        .map(|_| {
+            let app = Arc::clone(&app);
+            tokio::spawn(async move {
+                let timing = Timing::default();
+                let product = app.catalog.product(7, &timing).await.unwrap().unwrap();
+                let list = app.catalog.list(1, 5, &timing).await.unwrap();
+                (product, list)
+            })
+        })
+        .collect();
+    until("it is asked for", async || waiting_for_locks(&looking).await == 1).await;
+    lock.commit().await.unwrap();
+    for answer in join_all(asking).await {
+        let (product, list) = answer.unwrap();
+        assert_eq!((product.generation, list.generation), (Some(1), Some(1)));
+    }
+    assert_eq!(way.said(|said| count(&said.passed_on, &array_of(7))), 1);
+}
+
+#[tokio::test]
+async fn more_than_may_wait_are_turned_away_at_once_and_those_who_wait_are_answered() {
+    let (database, mut client) = database().await;
+    let way = Way::to(&database).await;
+    let app = app(&way, &[&SLOW[..], &[("DATABASE_QUEUE", "3")]].concat()).await;
+    let product = async |id| app.catalog.product(id, &Timing::default()).await;
+    assert!(product(9).await.unwrap().is_some()); // so that it is in memory
+    let looking = database.connect().await.unwrap();
+    let lock = client.transaction().await.unwrap();
+    lock.batch_execute("lock table catalog.documents").await.unwrap();
+    let waiting = join_all((1..=3).map(product));
+    let meanwhile = async {
+        until("they are asked for", async || waiting_for_locks(&looking).await > 0).await;
+        for _ in 0..5 {
+            assert_eq!(product(4).await.unwrap_err().kind(), Kind::Full);
+            assert_eq!(app.catalog.list(1, 5, &Timing::default()).await.unwrap_err().kind(), Kind::Full);
+        }
+        lock.commit().await.unwrap();
+    };
+    let (waited, ()) = tokio::join!(waiting, meanwhile);
+    assert!(waited.into_iter().all(|product| product.unwrap().is_some()));
+    assert!(product(4).await.unwrap().is_some(), "there is room again");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_cart_holds_up_no_product() {
+    let (database, mut client) = database().await;
+    let way = Way::to(&database).await;
+    let app = app(&way, &[&SLOW[..], &[("CACHE_BYTES", "0"), ("DATABASE_CONNECTIONS", "1")]].concat()).await;
+    let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, "Bearer one".parse().unwrap())]);
+    let owner = Owner::from_headers(&headers).unwrap();
+    assert_eq!(app.cart.add(&owner, 1, 1).await.unwrap(), Addition::Added);
+    let looking = database.connect().await.unwrap();
+    let lock = client.transaction().await.unwrap();
+    lock.batch_execute("select from cart.carts for update").await.unwrap();
+    let adding = async { join_all((0..4).map(|_| app.cart.add(&owner, 1, 1))).await };
+    let meanwhile = async {
+        until("additions wait", async || waiting_for_locks(&looking).await > 0).await;
+        for id in 1..=9 {
+            assert!(app.catalog.product(id, &Timing::default()).await.unwrap().is_some());
+        }
+        lock.commit().await.unwrap();
+    };
+    let both = async { tokio::join!(adding, meanwhile) };
+    let (added, ()) = tokio::time::timeout(Duration::from_secs(45), both).await.unwrap();
+    assert!(added.into_iter().all(|added| added.unwrap() == Addition::Added));
+    assert_eq!(app.cart.lines(&owner).await.unwrap()[0].count, 5);
+}
