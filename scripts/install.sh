@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the programs named as arguments where the machine does not have them: postgres, wrk,
+# Installs the programs named as arguments where the machine does not have them: postgres, nginx, wrk,
 # python (3.11 or newer, with venv).
 # With apt-get (Debian, Ubuntu) or brew (macOS); asks nothing, and does nothing where all are there.
 set -eu
@@ -14,6 +14,8 @@ present() {
             [ -x "$server" ] && return
         done
         return 1 ;;
+    nginx) # beside PATH the place where Debian keeps it, which is not on everybody's: see local/src/balancer.rs
+        command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] ;;
     python) python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ;;
     *) command -v "$1" >/dev/null ;;
     esac
@@ -44,6 +46,19 @@ with_apt() {
         as_root sh -c "mkdir -p $overrides && echo 'create_main_cluster = off' >$overrides/atelier.conf"
         apt_install postgresql && installed=0 || installed=$?
         as_root rm -f $overrides/atelier.conf
+        return $installed ;;
+    nginx)
+        # The distribution starts a server on port 80 along with the program, and again whenever the machine starts.
+        # Nobody asked for that one. What decides whether a service may start is policy-rc.d; the machine's own stays.
+        policy=/usr/sbin/policy-rc.d
+        if [ -e $policy ]; then
+            policy=
+        else
+            as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy"
+        fi
+        apt_install nginx && installed=0 || installed=$?
+        [ -z "$policy" ] || as_root rm -f "$policy"
+        [ $installed != 0 ] || as_root update-rc.d nginx disable
         return $installed ;;
     python) apt_install python3 python3-venv ;;
     *) apt_install "$1" ;;

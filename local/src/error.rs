@@ -1,8 +1,8 @@
-//! What can go wrong between finding a Postgres and speaking to it.
+//! What can go wrong between finding a server and speaking to it.
 
 use std::path::{Path, PathBuf};
 
-/// Why there is no private Postgres. The texts are for the person at the keyboard: what, where, and what to do.
+/// Why there is no private Postgres, or no fleet. The texts are for the person at the keyboard: what, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No folder searched has both `postgres` and `initdb`.
@@ -62,6 +62,40 @@ pub enum Error {
         why: String,
         /// The last lines of its log.
         log: String,
+    },
+    /// There is no `nginx`.
+    #[error(
+        "no NGINX found: looked for `nginx` in PATH, /usr/sbin, /opt/homebrew/bin and /usr/local/bin. Install it with \
+         `scripts/install.sh nginx`"
+    )]
+    NoNginx,
+    /// NGINX ended or did not answer while it was being started.
+    #[error("NGINX did not start in {}: {why}. Its log:\n{log}", .directory.display())]
+    Balancer {
+        /// The balancer's directory.
+        directory: PathBuf,
+        /// What was seen.
+        why: String,
+        /// Its log.
+        log: String,
+    },
+    /// A host of a fleet ended or was not ready in time.
+    #[error("the host on {address} did not start: {why}. {} has what it said", .log.display())]
+    Host {
+        /// Where it was to listen.
+        address: std::net::SocketAddr,
+        /// What was seen.
+        why: String,
+        /// The file with what it wrote.
+        log: PathBuf,
+    },
+    /// A process was to be sent a signal and is gone.
+    #[error("there is no process {pid} to be sent SIG{name}")]
+    Signal {
+        /// Its id.
+        pid: u32,
+        /// The signal's name.
+        name: String,
     },
     /// Another program of this workspace is not where this one is.
     #[error("{} is missing: `make build` makes it, and `make bench` its optimised twin", .0.display())]

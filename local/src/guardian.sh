@@ -7,7 +7,8 @@ shift 2
 exec 3<&0 </dev/null
 "$@" 3<&- &
 server=$!
-{ read -r _ <&3; kill -s "$stop_with" "$server"; } 2>/dev/null &
+# One that hangs because it was sent SIGSTOP has to go on to take the other signal.
+{ read -r _ <&3; kill -s "$stop_with" "$server"; kill -s CONT "$server"; } 2>/dev/null &
 watcher=$!
 exec 3<&-
 wait "$server" 2>/dev/null # else some shells report the signal here

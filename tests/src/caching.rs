@@ -45,7 +45,7 @@ pub async fn a_tag_stands_for_one_content(service: &impl Transport) {
 }
 
 /// Alone, in a list, in the strong form, as `*`; with GET and with HEAD.
-pub async fn a_known_tag_gets_304(service: &impl Transport) {
+pub async fn a_known_tag_gets_304<T: Transport>(service: &T) {
     for path in PATHS {
         let first = get(service, path).await;
         let tag = first.header("etag");
@@ -63,7 +63,8 @@ pub async fn a_known_tag_gets_304(service: &impl Transport) {
             }
         }
         let two_lines = [("if-none-match", "\"0\""), ("if-none-match", tag)];
-        assert_eq!(get_with(service, path, &two_lines).await.status, 304, "{path}");
+        let expected = if T::IS_STRICT { 400 } else { 304 };
+        assert_eq!(get_with(service, path, &two_lines).await.status, expected, "{path}");
         let gzipped = [("if-none-match", tag), ("accept-encoding", "gzip")];
         assert_eq!(get_with(service, path, &gzipped).await.status, 304, "{path}");
     }

@@ -32,6 +32,10 @@ pub trait Transport: Sync {
     /// Whether an id's `%31` has become 1 before the service sees it, which it then cannot refuse.
     const DECODES_PATHS: bool = false;
 
+    /// Whether something before the service refuses with 400 a method that is not in capitals, and a header in two
+    /// lines that is sent in one as a rule.
+    const IS_STRICT: bool = false;
+
     /// Answers one request. A transport that cannot get an answer panics.
     fn call(&self, request: Request<Bytes>) -> impl Future<Output = Response<Bytes>> + Send;
 }

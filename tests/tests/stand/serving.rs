@@ -1,4 +1,4 @@
-//! The host on a real socket, and a client for it.
+//! The host on a real socket, by itself or behind a balancer, and a client for it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use local::testing::Database;
+use local::{Balancer, BalancerSettings};
 use shared::App;
 use shared::config::Config;
 use tokio::net::{TcpListener, TcpStream};
@@ -69,4 +70,27 @@ pub async fn serve_with(database: &Database, variables: &'static [(&'static str,
 pub async fn small_host() -> Socket {
     static HOST_OF_SMALL: OnceCell<Socket> = OnceCell::const_new();
     *HOST_OF_SMALL.get_or_init(|| async { serve(&super::small().await.database).await }).await
+}
+
+/// What is reached through NGINX.
+#[derive(Clone, Copy, Debug)]
+pub struct Balanced(pub Socket);
+
+impl Transport for Balanced {
+    const IS_STRICT: bool = true;
+
+    async fn call(&self, request: Request<Bytes>) -> Response<Bytes> {
+        self.0.call(request).await
+    }
+}
+
+/// Three hosts over the hand-made dataset behind a balancer, the same for all tests of a binary.
+pub async fn small_fleet() -> Balanced {
+    static FLEET_OF_SMALL: OnceCell<Balancer> = OnceCell::const_new();
+    let start = || async {
+        let database = &super::small().await.database;
+        let hosts = [serve(database).await.0, serve(database).await.0, serve(database).await.0];
+        Balancer::start_temporary(&hosts, &BalancerSettings::default()).await.unwrap()
+    };
+    Balanced(Socket(FLEET_OF_SMALL.get_or_init(start).await.address()))
 }
