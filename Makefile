@@ -1,8 +1,8 @@
 # `make` alone lists the verbs. Where a verb takes settings, its line of help shows them with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-faults lint bench generate load tools template s3 watch invoke environment package \
-	ready-to-deploy deploy
+.PHONY: help run fleet build test test-faults lint bench generate load tools template balancer s3 watch invoke \
+	environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
 SEED ?= 1
@@ -22,7 +22,7 @@ LOCAL := target/debug/atelier-local
 # features of their libraries too. The function that loads, etl, is not among them: what it does, `load` measures.
 FUNCTIONS := list-products get-product get-styles get-related get-overview get-cart add-to-cart not-found
 
-# cargo-lambda, sam, cfn-lint and moto come from PyPI, pinned, into a folder of the project's own.
+# cargo-lambda, sam, cfn-lint, gixy and moto come from PyPI, pinned, into a folder of the project's own.
 VENV := .venv
 TOOLS := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -36,11 +36,16 @@ run: ## serve on 127.0.0.1:3000 (LISTEN=…), with a private Postgres and a gene
 	@cargo build --workspace
 	@exec $(LOCAL) run
 
+fleet: ## the same from three hosts behind NGINX, on 127.0.0.1:8080 (LISTEN=…), with the same database
+	@scripts/install.sh postgres nginx
+	@cargo build --workspace
+	@exec $(LOCAL) fleet
+
 build: ## build everything, unoptimised
 	cargo build --workspace
 
-test: template $(TOOLS) ## run every test, on a private Postgres
-	@scripts/install.sh postgres
+test: template balancer $(TOOLS) ## run every test, on a private Postgres
+	@scripts/install.sh postgres nginx
 	cargo build --workspace
 	$(LOCAL) exec -- cargo test --workspace
 
@@ -69,7 +74,7 @@ load: ## load a set into the database of a `make run`, or of DATABASE_URL: DIR=d
 	@cargo build --quiet --workspace
 	DATABASE_URL=$${DATABASE_URL:-$$($(LOCAL) url)} target/debug/atelier-etl load $(DIR) $(if $(DATASET),--dataset $(DATASET))
 
-tools: $(TOOLS) ## install cargo-lambda, sam, cfn-lint and moto (an S3 for tests) into .venv/
+tools: $(TOOLS) ## install cargo-lambda, sam, cfn-lint, gixy (a linter for NGINX) and moto (an S3 for tests) into .venv/
 
 $(TOOLS): scripts/requirements.txt scripts/constraints.txt
 	@scripts/install.sh python
@@ -81,6 +86,16 @@ $(TOOLS): scripts/requirements.txt scripts/constraints.txt
 template: $(TOOLS) ## check template.yaml
 	cfn-lint template.yaml
 	sam validate --lint
+
+# Rendered in each form that it can have. That NGINX takes it is tried by tests, which have a certificate for it.
+BALANCER := target/balancer
+balancer: $(TOOLS) ## check the balancer's configuration
+	@mkdir -p $(BALANCER)
+	HOSTS=10.0.1.10:3000 RATE_LIMIT=off CONNECTION_LIMIT=off STATUS_LISTEN=off ACCESS_LOG=off \
+		deploy/nginx/render >$(BALANCER)/least.conf
+	HOSTS=10.0.1.10:3000 TLS_CERTIFICATE=/etc/atelier/certificate.pem TLS_KEY=/etc/atelier/key.pem \
+		RUN_AS=www-data TEMPORARY=/var/lib/nginx deploy/nginx/render >$(BALANCER)/most.conf
+	gixy $(BALANCER)/least.conf $(BALANCER)/most.conf
 
 s3: $(TOOLS) ## serve an S3 for the function etl on 127.0.0.1:9001 (S3_PORT=…), with a set in it: DIR=data; Ctrl-C stops it
 	@[ -r $(DIR)/product.csv ] || $(MAKE) --no-print-directory generate

@@ -65,7 +65,9 @@ impl Balancer {
     /// # Errors
     /// As of [`Balancer::start`].
     pub async fn start_temporary(hosts: &[SocketAddr], settings: &BalancerSettings) -> Result<Self, Error> {
-        let directory = env::temp_dir().join(format!("atelier-balancer-{:016x}", fastrand::u64(..)));
+        let base = env::temp_dir();
+        let made = tempfile::Builder::new().prefix("atelier-balancer-").tempdir_in(&base);
+        let directory = made.map_err(Error::io("create a directory in", &base))?.keep();
         Self::start_in(&directory, Some(&directory), free_address()?, hosts, settings).await
     }
 

@@ -1,6 +1,8 @@
-//! `atelier-local`: the service on a laptop, and a Postgres for the tests.
+//! `atelier-local`: the service on a laptop, by one host or by a fleet, and a Postgres for the tests.
 
 mod run;
+mod serve_fleet;
+mod stage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,7 +12,7 @@ use clap::{Parser, Subcommand};
 use local::testing::CLUSTER_VARIABLE;
 use local::{Account, Address, Cluster, SUPERUSER, Settings, project_directory};
 
-/// The Atelier service on one machine: a private Postgres, a sample catalog and the host.
+/// The Atelier service on one machine: a private Postgres, a sample catalog, and the host, or several behind NGINX.
 ///
 /// The Postgres is the machine's own (PATH, Debian's or Homebrew's folders; PG_BIN overrides), in a directory of its
 /// own, and reachable by a unix socket only. It stops with the command that started it.
@@ -25,6 +27,8 @@ struct Arguments {
 enum Verb {
     /// Serve the catalog: start Postgres and the host, with a generated catalog if there is none. Ctrl-C stops both
     Run(run::Options),
+    /// Serve the catalog from several hosts behind NGINX, on the database of `run`. Ctrl-C stops all of it
+    Fleet(serve_fleet::Options),
     /// Run a command, such as `cargo test`, beside an empty Postgres that is removed afterwards
     ///
     /// The command finds the directory of its socket in ATELIER_TEST_CLUSTER.
@@ -33,14 +37,24 @@ enum Verb {
         #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
         command: Vec<String>,
     },
-    /// Print the DATABASE_URL with which `atelier-etl` and `psql` reach the database of `run`
+    /// Print the DATABASE_URL with which `atelier-etl` and `psql` reach the database of `run` and `fleet`
     Url {
         #[command(flatten)]
         place: Place,
     },
 }
 
-/// Where the data of `run` is kept.
+/// What is served.
+#[derive(Clone, Debug, clap::Args)]
+struct Catalog {
+    /// Size of the catalog that is generated when there is none: 1 is a million products
+    #[arg(long, default_value = "0.01", value_name = "FRACTION")]
+    scale: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Where the data of `run` and `fleet` is kept.
 #[derive(Clone, Debug, clap::Args)]
 struct Place {
     /// Directory of the data [default: .local here; for root /var/tmp/atelier-HASH, as Postgres never runs as root]
@@ -62,9 +76,10 @@ impl Place {
 async fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Run(options) => run::run(&options).await.map(|()| ExitCode::SUCCESS),
+        Verb::Fleet(options) => serve_fleet::serve_fleet(&options).await.map(|()| ExitCode::SUCCESS),
         Verb::Exec { command } => exec(&command).await,
         Verb::Url { place } => place.directory().map(|root| {
-            println!("{}", Address::of_root(&root).url(SUPERUSER, run::DATABASE));
+            println!("{}", Address::of_root(&root).url(SUPERUSER, stage::DATABASE));
             ExitCode::SUCCESS
         }),
     };
