@@ -1,9 +1,236 @@
-//! The balancer in front of hosts: the suite through NGINX, and what NGINX does with hosts that fail.
+//! The balancer in front of hosts: the suite through NGINX, and what NGINX says itself.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
 mod stand;
 
-use stand::serving::small_fleet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use conformance::{Transport as _, ask};
+use http::{HeaderName, HeaderValue, Request, Response};
+use local::{Balancer, BalancerSettings, free_address};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use stand::loader::until;
+use stand::scripted::{Act, ScriptedHost, header_of};
+use stand::serving::{Balanced, Socket, small_fleet};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 conformance::suite!(small_fleet);
+
+async fn balance(hosts: &[SocketAddr]) -> (Balancer, Balanced) {
+    balance_with(hosts, &BalancerSettings::default()).await
+}
+
+async fn balance_with(hosts: &[SocketAddr], settings: &BalancerSettings) -> (Balancer, Balanced) {
+    let balancer = Balancer::start_temporary(hosts, settings).await.unwrap();
+    let service = Balanced(Socket(balancer.address()));
+    (balancer, service)
+}
+
+/// Sends these bytes, which need not be HTTP, and reads until the connection ends.
+async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// Sees to it that this is a problem in the form of the hosts', though NGINX made it.
+fn assert_is_problem(answer: &Response<Bytes>, status: u16) {
+    assert_eq!(answer.status(), status);
+    let header = |name| answer.headers().get(name).map_or("", |value| value.to_str().unwrap());
+    assert_eq!(header("content-type"), "application/problem+json");
+    assert_eq!(header("access-control-allow-origin"), "*");
+    assert_eq!(header("cache-control"), "no-store");
+    let problem: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+    assert_eq!(problem["status"], status);
+    assert_eq!(problem["request_id"], header("x-request-id"));
+    assert_eq!(problem.as_object().unwrap().len(), 5, "{problem}");
+}
+
+#[tokio::test]
+async fn without_a_host_that_answers_a_request_gets_a_problem_that_says_when_to_come_back() {
+    let (_balancer, service) = balance(&[free_address().unwrap(), free_address().unwrap()]).await;
+    for method in ["GET", "POST"] {
+        let request = Request::builder().method(method).uri("/cart").header("x-request-id", "mine");
+        let answer = service.call(request.body(Bytes::new()).unwrap()).await;
+        assert_is_problem(&answer, 502);
+        assert_eq!(answer.headers()["retry-after"], "1");
+        assert_eq!(answer.headers()["x-request-id"], "mine");
+    }
+    assert_eq!(exchange_status(service.0.0, "/healthz").await, "200", "the balancer itself is alive");
+}
+
+async fn exchange_status(address: SocketAddr, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    let answer = exchange(address, request.as_bytes()).await;
+    answer.split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn what_nginx_refuses_by_itself_is_a_problem_too() {
+    let host = ScriptedHost::start("host", Act::Answer(200)).await;
+    let (_balancer, service) = balance(&[host.address]).await;
+    let long = "a".repeat(9000);
+    let with = |name: &'static str, value: &str| {
+        let value = HeaderValue::from_str(value).unwrap();
+        Request::get("/cart").header(HeaderName::from_static(name), value).body(Bytes::new()).unwrap()
+    };
+    let to = |method: &str, path: &str, body: &str| {
+        Request::builder().method(method).uri(path).body(Bytes::from(body.to_owned())).unwrap()
+    };
+    for (request, status) in [
+        (to("GET", "/problem", ""), 404),
+        (to("get", "/cart", ""), 400),
+        (to("TRACE", "/cart", ""), 405),
+        (to("POST", "/cart", &long), 413),
+        (to("GET", &format!("/{long}"), ""), 414),
+        (with("cookie", &long), 431),
+    ] {
+        let answer = ask(&service, request).await;
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.headers.contains_key("allow"), status == 405);
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    }
+    let answer = exchange(service.0.0, b"what is this?\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("application/problem+json"), "{answer}");
+    assert_eq!(host.requests(), Vec::<String>::new(), "none of them reached the host");
+}
+
+#[tokio::test]
+async fn what_a_client_says_of_its_address_and_a_malformed_id_are_not_passed_on() {
+    let host = ScriptedHost::start("host", Act::Answer(200)).await;
+    let (_balancer, service) = balance(&[host.address]).await;
+    for id in ["a well-formed one it is not", "well-formed_1.2", &"a".repeat(65)] {
+        let request = Request::get("/cart?a=%2F&b=/../")
+            .header("x-request-id", id)
+            .header("x-forwarded-for", "10.9.8.7")
+            .header("x-forwarded-proto", "https")
+            .header("forwarded", "for=10.9.8.7")
+            .header("connection", "x-hop")
+            .header("host", "Shop.Example");
+        service.call(request.body(Bytes::new()).unwrap()).await;
+    }
+    let requests = host.requests();
+    for request in &requests {
+        assert!(request.starts_with("get /cart?a=%2f&b=/../ http/1.1\r\n"), "{request}");
+        assert_eq!(header_of(request, "x-forwarded-for"), Some("127.0.0.1"));
+        assert_eq!(header_of(request, "x-forwarded-proto"), Some("http"));
+        assert_eq!(header_of(request, "host"), Some("shop.example"));
+        assert_eq!(header_of(request, "forwarded"), None);
+        assert_eq!(header_of(request, "connection"), None);
+    }
+    let ids: Vec<&str> = requests.iter().map(|request| header_of(request, "x-request-id").unwrap()).collect();
+    assert_eq!(ids[1], "well-formed_1.2");
+    for made in [ids[0], ids[2]] {
+        assert!(made.len() == 32 && made.bytes().all(|byte| byte.is_ascii_hexdigit()), "{made}");
+    }
+}
+
+#[tokio::test]
+async fn who_sends_too_many_requests_is_told_to_come_back_later() {
+    let host = ScriptedHost::start("host", Act::Answer(200)).await;
+    let settings = BalancerSettings { rate_limit: Some(1), ..BalancerSettings::default() };
+    let (_balancer, service) = balance_with(&[host.address], &settings).await;
+    let mut refused = None;
+    for _ in 0..100 {
+        let answer = service.call(Request::get("/products/1").body(Bytes::new()).unwrap()).await;
+        if answer.status() != 200 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.expect("a hundred in a row are more than one a second");
+    assert_is_problem(&refused, 429);
+    assert_eq!(refused.headers()["retry-after"], "1");
+}
+
+#[tokio::test]
+async fn the_access_log_tells_of_a_request_what_is_nobody_s_secret() {
+    let host = ScriptedHost::start("host", Act::Answer(200)).await;
+    let settings = BalancerSettings { access_log: true, ..BalancerSettings::default() };
+    let (balancer, service) = balance_with(&[host.address], &settings).await;
+    let request = Request::post("/cart?secret=1")
+        .header("x-request-id", "the-id")
+        .header("authorization", "secret")
+        .header("cookie", "atelier_session=secret");
+    service.call(request.body(Bytes::from_static(b"secret")).unwrap()).await;
+    let log = || std::fs::read_to_string(balancer.access_log()).unwrap_or_default();
+    until("the line is written", async || log().ends_with('\n')).await;
+    let text = log();
+    assert!(!text.contains("secret"), "{text}");
+    let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (member, expected) in [
+        ("request_id", "the-id"),
+        ("method", "POST"),
+        ("path", "/cart"),
+        ("upstream", &host.address.to_string()),
+        ("upstream_status", "200"),
+    ] {
+        assert_eq!(line[member], expected, "{text}");
+    }
+    assert_eq!(line["status"], 200);
+    assert!(line["bytes"].is_u64() && line["seconds"].is_f64(), "{text}");
+}
+
+#[tokio::test]
+async fn a_reload_costs_no_request() {
+    let host = ScriptedHost::start("host", Act::Answer(200)).await;
+    let (balancer, service) = balance(&[host.address]).await;
+    for _ in 0..5 {
+        balancer.reload().unwrap();
+        for _ in 0..40 {
+            let answer = service.call(Request::get("/products/1").body(Bytes::new()).unwrap()).await;
+            assert_eq!(answer.status(), 200);
+        }
+    }
+}
+
+fn client_of(authority: rustls::pki_types::CertificateDer<'static>) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    client.with_root_certificates(roots).with_no_client_auth()
+}
+
+#[tokio::test]
+async fn with_a_certificate_the_balancer_speaks_tls_and_http_2_and_insists_on_it() {
+    let made = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let tls = (file("certificate.pem", made.cert.pem()), file("key.pem", made.signing_key.serialize_pem()));
+    let host = ScriptedHost::start("host", Act::Answer(200)).await;
+    let settings = BalancerSettings { tls: Some(tls), ..BalancerSettings::default() };
+    let (balancer, _service) = balance_with(&[host.address], &settings).await;
+
+    let mut client = client_of(made.cert.der().clone());
+    for protocol in ["http/1.1", "h2"] {
+        client.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        let stream = TcpStream::connect(balancer.address()).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(client.clone()));
+        let mut stream =
+            connector.connect(ServerName::try_from("shop.example").unwrap(), stream).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol.as_bytes()));
+        if protocol == "http/1.1" {
+            let request = b"GET /cart HTTP/1.1\r\nhost: shop.example\r\nconnection: close\r\n\r\n";
+            stream.write_all(request).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            assert!(answer.contains("\r\nStrict-Transport-Security: max-age="), "{answer}");
+        }
+    }
+    assert_eq!(header_of(&host.requests()[0], "x-forwarded-proto"), Some("https"));
+    let plain = exchange(balancer.address(), b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert!(plain.starts_with("HTTP/1.1 400 ") && plain.contains("application/problem+json"), "{plain}");
+}

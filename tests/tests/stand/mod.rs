@@ -12,6 +12,7 @@ pub mod loader;
 pub mod marked;
 pub mod mutation;
 pub mod s3;
+pub mod scripted;
 pub mod serving;
 
 use std::path::{Path, PathBuf};
