@@ -1,11 +1,14 @@
 //! `atelier-host`: serves the catalog and the carts over HTTP.
 
+mod notify;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
 use atelier_host::log::Log;
 use clap::Command;
+use notify::Manager;
 use shared::App;
 use shared::config::{Config, VARIABLES};
 use tokio::net::TcpListener;
@@ -53,6 +56,8 @@ async fn run(config: &Config, log: &Log) -> anyhow::Result<()> {
         tracing::warn!("the database cannot be reached yet: what needs it is answered 503 until it can");
     }
     tracing::info!(%address, "serving");
+    let manager = Manager::from_environment();
+    manager.ready();
 
     let stop = async {
         tokio::select! {
@@ -60,6 +65,7 @@ async fn run(config: &Config, log: &Log) -> anyhow::Result<()> {
             _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
             () = log.report_dropped() => {}
         }
+        manager.stopping();
     };
     let access = config.log.access.then(|| log.access());
     let cut_off = atelier_host::serve(listener, app, config, access, stop).await;

@@ -6,12 +6,13 @@
 mod stand;
 
 use std::net::SocketAddr;
+use std::os::unix::net::SocketAddr as UnixAddress;
 use std::process::{Output, Stdio};
 
 use local::testing::Database;
 use stand::{PATIENCE, ask, begin, rest};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixDatagram};
 use tokio::process::{Child, ChildStdout, Command};
 
 /// A host in a process of its own.
@@ -186,4 +187,87 @@ async fn the_log_of_requests_can_be_turned_off() {
     host.signal("TERM");
     let log = host.log().await;
     assert!(log.iter().all(|line| !line.contains_key("request_id")));
+}
+
+/// A service manager's socket, and what was said to it so far.
+struct Manager {
+    socket: UnixDatagram,
+    said: Vec<String>,
+}
+
+impl Manager {
+    fn listen(address: &UnixAddress) -> Self {
+        let socket = std::os::unix::net::UnixDatagram::bind_addr(address).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self { socket: UnixDatagram::from_std(socket).unwrap(), said: Vec::new() }
+    }
+
+    /// Waits until this was said, `times` times in all.
+    async fn heard(&mut self, state: &str, times: usize) {
+        while self.said.iter().filter(|said| *said == state).count() < times {
+            let mut datagram = [0; 64];
+            let length = tokio::time::timeout(PATIENCE, self.socket.recv(&mut datagram)).await;
+            let length = length.unwrap_or_else(|_| panic!("{state} was not said: {:?}", self.said)).unwrap();
+            self.said.push(String::from_utf8(datagram[..length].to_vec()).unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_service_manager_hears_that_it_serves_that_it_lives_and_that_it_ends() {
+    let database = Database::create().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let mut manager = Manager::listen(&UnixAddress::from_pathname(&path).unwrap());
+    let variables = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "40000")];
+    let host = Host::start(&database, &variables).await;
+    manager.heard("READY=1", 1).await;
+    assert_eq!(manager.said, ["READY=1"], "nothing comes before it");
+    assert!(ask(host.address, "GET /healthz HTTP/1.1").await.starts_with("HTTP/1.1 200 "));
+    manager.heard("WATCHDOG=1", 3).await;
+
+    let head = "POST /cart HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+    let mut begun = begin(host.address, head).await;
+    begun.read_exact(&mut [0; 25]).await.unwrap();
+    host.signal("TERM");
+    manager.heard("STOPPING=1", 1).await;
+    let so_far = manager.said.iter().filter(|said| *said == "WATCHDOG=1").count();
+    manager.heard("WATCHDOG=1", so_far + 2).await; // what drains is alive
+    begun.write_all(b"{}").await.unwrap();
+    rest(begun).await;
+    host.log().await;
+    assert_eq!(manager.said.iter().filter(|said| *said == "READY=1").count(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_service_manager_is_reached_at_an_abstract_name_and_only_its_own_process_is_watched() {
+    use std::os::linux::net::SocketAddrExt;
+
+    let database = Database::create().await.unwrap();
+    let name = format!("atelier-{}", std::process::id());
+    let mut manager = Manager::listen(&UnixAddress::from_abstract_name(&name).unwrap());
+    let socket = format!("@{name}");
+    let variables = [("NOTIFY_SOCKET", socket.as_str()), ("WATCHDOG_USEC", "1000"), ("WATCHDOG_PID", "1")];
+    let host = Host::start(&database, &variables).await;
+    manager.heard("READY=1", 1).await;
+    host.signal("TERM");
+    manager.heard("STOPPING=1", 1).await;
+    host.log().await;
+    assert_eq!(manager.said, ["READY=1", "STOPPING=1"]);
+}
+
+#[tokio::test]
+async fn a_service_manager_that_is_not_there_is_warned_of_and_requests_are_answered() {
+    let database = Database::create().await.unwrap();
+    let host =
+        Host::start(&database, &[("NOTIFY_SOCKET", "/nowhere/notify"), ("WATCHDOG_USEC", "1000")]).await;
+    assert!(ask(host.address, "GET /healthz HTTP/1.1").await.starts_with("HTTP/1.1 200 "));
+    host.signal("TERM");
+    let log = host.log().await;
+    let warnings: Vec<_> =
+        log.iter().filter(|line| line.get("level").is_some_and(|level| level == "WARN")).collect();
+    let [warning] = warnings[..] else { panic!("{log:?}") };
+    assert_eq!(warning["message"], "cannot reach the service manager");
+    assert_eq!(warning["socket"], r#""/nowhere/notify""#);
 }

@@ -1,7 +1,8 @@
 #![doc = include_str!("config.md")]
 //!
-//! Nothing else reads the environment of the service; what Lambda says there of itself, `functions/lambda` reads. Everything is parsed from a lookup function, so that
-//! tests need not change the environment of their process.
+//! Nothing else reads the environment of the service; what Lambda and systemd say there of themselves, `functions/lambda`
+//! and the host read. Everything is parsed from a lookup function, so that tests need not change the environment of their
+//! process.
 
 mod address;
 #[cfg(test)]
