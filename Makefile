@@ -83,9 +83,10 @@ $(TOOLS): scripts/requirements.txt scripts/constraints.txt
 		--constraint scripts/constraints.txt
 	@touch $@
 
-template: $(TOOLS) ## check template.yaml
-	cfn-lint template.yaml
+template: $(TOOLS) ## check template.yaml and what is in deploy/
+	cfn-lint template.yaml deploy/ec2.yaml
 	sam validate --lint
+	deploy/check
 
 # Rendered in each form that it can have. That NGINX takes it is tried by tests, which have a certificate for it.
 BALANCER := target/balancer

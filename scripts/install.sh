@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the programs named as arguments where the machine does not have them: postgres, nginx, wrk,
-# python (3.11 or newer, with venv).
+# systemd-analyze, python (3.11 or newer, with venv).
 # With apt-get (Debian, Ubuntu) or brew (macOS); asks nothing, and does nothing where all are there.
 set -eu
 
@@ -61,6 +61,7 @@ with_apt() {
         [ $installed != 0 ] || as_root update-rc.d nginx disable
         return $installed ;;
     python) apt_install python3 python3-venv ;;
+    systemd-analyze) apt_install systemd ;;
     *) apt_install "$1" ;;
     esac
 }
