@@ -3,6 +3,9 @@
 # Sourced; it does nothing by itself. The variables of the stack come from /etc/atelier/stack.env, which the template's
 # user data wrote.
 
+# What fails within $(…) fails the script too: a stack that cannot be asked is not one without hosts.
+shopt -s inherit_errexit
+
 # What the machine is told of itself: `metadata instance-id`, `metadata tags/instance/slot`.
 metadata() {
     local token address=http://169.254.169.254/latest
@@ -19,6 +22,11 @@ parameter() {
 
 secret() {
     aws secretsmanager get-secret-value --secret-id "$1" --query SecretString --output text
+}
+
+# What is there stays as it is: a machine is brought to another release without one of Postgres or NGINX on the side.
+install_packages() {
+    apt-get install --yes --no-install-recommends --no-upgrade "$@"
 }
 
 # Tells CloudFormation whether this machine is up. It listens while it makes or replaces one, and at no other time: what
