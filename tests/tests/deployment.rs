@@ -16,7 +16,8 @@ use shared::Endpoint;
 use shared::endpoint::Method;
 use stand::functions::{endpoints, names};
 use stand::root;
-use yaml_rust2::{Yaml, YamlLoader};
+use stand::template::{alarms, of_type, texts};
+use yaml_rust2::Yaml;
 
 /// Every library that does not belong into a function, whatever brings it: the ETL's and the host's, a second stack of
 /// HTTP or cryptography, and what only programs for a terminal need.
@@ -172,23 +173,8 @@ fn the_template_treats_all_endpoints_alike() {
     }
 }
 
-/// The template. Tags such as `!Sub` and `!GetAtt` are not part of what the parser tells: their values are texts.
 fn template() -> Yaml {
-    let text = std::fs::read_to_string(root().join("template.yaml")).unwrap();
-    YamlLoader::load_from_str(&text).unwrap().remove(0)
-}
-
-/// The resources of a type, by their names.
-fn of_type<'a>(template: &'a Yaml, kind: &str) -> BTreeMap<&'a str, &'a Yaml> {
-    let resources = template["Resources"].as_hash().unwrap().iter();
-    let fitting = resources.filter(|(_, resource)| resource["Type"].as_str() == Some(kind));
-    fitting.map(|(name, resource)| (name.as_str().unwrap(), resource)).collect()
-}
-
-/// A text, or the texts of a list: policies have both.
-fn texts(value: &Yaml) -> BTreeSet<&str> {
-    let list = value.as_vec().map_or(std::slice::from_ref(value), Vec::as_slice);
-    list.iter().map(|text| text.as_str().unwrap_or_else(|| panic!("{text:?} in {value:?}"))).collect()
+    stand::template::read("template.yaml")
 }
 
 /// The statements of a policy that allow something, or that deny it.
@@ -400,17 +386,7 @@ fn refused_without_tls(policy: &Yaml, action: &str) -> BTreeSet<String> {
 #[test]
 fn all_alarms_can_be_turned_off_tell_the_topic_and_are_counted() {
     let template = template();
-    let alarms = of_type(&template, "AWS::CloudWatch::Alarm");
-    for (name, alarm) in &alarms {
-        assert_eq!(alarm["Condition"].as_str(), Some("HasAlarms"), "{name}");
-        assert_eq!(alarm["Properties"]["AlarmActions"][0].as_str(), Some("HasAlarmTopic"), "{name}");
-    }
-    let description = template["Parameters"]["Alarms"]["Description"].as_str().unwrap();
-    assert!(
-        description.contains(&format!("there are {},", alarms.len())),
-        "{} in {description}",
-        alarms.len()
-    );
+    let alarms = alarms(&template);
 
     // A misspelt metric is one that never comes.
     let watched = |name: &str| {
@@ -428,66 +404,4 @@ fn all_alarms_can_be_turned_off_tell_the_topic_and_are_counted() {
     for name in ["EtlFailedLoads", "EtlErrors", "LoadDeadLettersWaiting"] {
         assert_eq!(alarms[name]["Properties"]["Threshold"].as_i64(), Some(0), "{name}");
     }
-}
-
-/// Whether CloudFront takes a path for a pattern, in which `*` stands for anything.
-fn is_for(pattern: &str, path: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == path,
-        Some((before, after)) => path.strip_prefix(before).is_some_and(|rest| rest.ends_with(after)),
-    }
-}
-
-#[test]
-fn the_distribution_passes_each_endpoint_its_methods_and_tries_the_catalog_at_both_origins() {
-    let template = template();
-    let distribution = &template["Resources"]["Distribution"];
-    assert_eq!(distribution["Condition"].as_str(), Some("HasDistribution"));
-    assert_eq!(template["Parameters"]["CloudFront"]["Default"].as_str(), Some("off"));
-    let distribution = &distribution["Properties"]["DistributionConfig"];
-    let groups = distribution["OriginGroups"]["Items"].as_vec().unwrap();
-    for group in groups {
-        let codes = group["FailoverCriteria"]["StatusCodes"]["Items"].as_vec().unwrap().iter();
-        assert_eq!(codes.map(|code| code.as_i64().unwrap()).collect::<Vec<_>>(), [500, 502, 503, 504]);
-        let members = group["Members"]["Items"].as_vec().unwrap().iter();
-        let members: BTreeSet<_> = members.map(|member| member["OriginId"].as_str().unwrap()).collect();
-        assert_eq!(members, BTreeSet::from(["api", "balancer"]));
-    }
-    let groups: BTreeSet<_> = groups.iter().map(|group| group["Id"].as_str().unwrap()).collect();
-
-    for (path, endpoint) in
-        endpoints().flat_map(|endpoint| ["", "/"].map(|end| (endpoint.path.to_owned() + end, endpoint)))
-    {
-        let mut others = distribution["CacheBehaviors"].as_vec().unwrap().iter();
-        let behaviour = others.find(|behaviour| is_for(behaviour["PathPattern"].as_str().unwrap(), &path));
-        let behaviour = behaviour.unwrap_or(&distribution["DefaultCacheBehavior"]);
-        let (methods, to) = (texts(&behaviour["AllowedMethods"]), &behaviour["TargetOriginId"]);
-        let method = if endpoint.method == Method::Post { "POST" } else { "GET" };
-        assert!(methods.contains(method), "{path}: {methods:?}");
-        if path.starts_with("/cart") {
-            // CloudFront refuses a group where POST is allowed, and nothing of a cart may be kept.
-            assert_eq!(to.as_str(), Some("CartOrigin"), "{path}");
-            let kept = behaviour["CachePolicyId"].as_str();
-            assert_eq!(kept, Some("4135ea2d-6df8-44a3-9df3-4b5a84be39ad"), "CachingDisabled: {path}");
-        } else {
-            let to: BTreeSet<_> = texts(to).into_iter().filter(|to| *to != "CatalogFromBalancer").collect();
-            assert_eq!(to, groups, "{path}");
-            assert_eq!(behaviour["CachePolicyId"].as_str(), Some("CatalogCachePolicy"), "{path}");
-        }
-    }
-}
-
-#[test]
-fn the_distribution_keeps_answers_by_what_they_vary_by_and_for_as_long_as_they_say() {
-    let template = template();
-    let policy = &template["Resources"]["CatalogCachePolicy"]["Properties"]["CachePolicyConfig"];
-    assert_eq!(policy["MinTTL"].as_i64(), Some(0), "no-store holds");
-    assert_eq!(policy["DefaultTTL"].as_i64(), Some(0), "so does saying nothing");
-    let key = &policy["ParametersInCacheKeyAndForwardedToOrigin"];
-    assert_eq!(key["EnableAcceptEncodingGzip"].as_bool(), Some(true));
-    let query = &key["QueryStringsConfig"];
-    assert_eq!(query["QueryStringBehavior"].as_str(), Some("whitelist"));
-    assert_eq!(texts(&query["QueryStrings"]), BTreeSet::from(["count", "page"]));
-    assert_eq!(key["CookiesConfig"]["CookieBehavior"].as_str(), Some("none"));
-    assert_eq!(key["HeadersConfig"]["HeaderBehavior"].as_str(), Some("none"));
 }

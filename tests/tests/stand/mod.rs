@@ -14,6 +14,7 @@ pub mod mutation;
 pub mod s3;
 pub mod scripted;
 pub mod serving;
+pub mod template;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;

@@ -1,0 +1,198 @@
+//! What the machines of a deployment rely on AWS and systemd for is in deploy/ec2.yaml and in the host's unit.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
+mod stand;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shared::config::Config;
+use stand::root;
+use stand::template::{alarms, of_type, read, texts};
+use yaml_rust2::Yaml;
+
+const TIERS: [&str; 3] = ["Database", "Host", "Proxy"];
+
+/// The launch templates, which are written once for all tiers.
+fn machine(template: &Yaml) -> &Yaml {
+    let machines = template["Resources"]["Fn::ForEach::Machines"].as_vec().unwrap();
+    assert_eq!(machines[0].as_str(), Some("Tier"));
+    assert_eq!(texts(&machines[1]), BTreeSet::from(TIERS));
+    &machines[2]["${Tier}Machine"]["Properties"]["LaunchTemplateData"]
+}
+
+/// The rules of a group in one direction: who is on the other side, and the port.
+fn rules<'a>(group: &'a Yaml, direction: &str) -> BTreeSet<(&'a str, i64)> {
+    let rules = group["Properties"][direction].as_vec().map_or(&[][..], Vec::as_slice).iter();
+    rules
+        .map(|rule| {
+            let side = ["CidrIp", "DestinationSecurityGroupId"].iter().find_map(|side| rule[*side].as_str());
+            assert_eq!(rule["FromPort"], rule["ToPort"]);
+            (side.unwrap(), rule["FromPort"].as_i64().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn each_tier_reaches_the_next_and_is_reached_by_the_one_before_alone() {
+    let template = read("deploy/ec2.yaml");
+    let groups = of_type(&template, "AWS::EC2::SecurityGroup");
+    let names: BTreeSet<_> = groups.keys().copied().collect();
+    assert_eq!(names, BTreeSet::from(["DatabaseGroup", "HostGroup", "ProxyGroup"]));
+    let out = |name: &str| rules(groups[name], "SecurityGroupEgress");
+    let world = ("0.0.0.0/0", 443); // AWS and packages
+    assert_eq!(out("ProxyGroup"), BTreeSet::from([world, ("HostGroup", 3000)]));
+    assert_eq!(out("HostGroup"), BTreeSet::from([world, ("DatabaseGroup", 5432)]));
+    assert_eq!(out("DatabaseGroup"), BTreeSet::from([world]));
+
+    let into = |name: &str| rules(groups[name], "SecurityGroupIngress");
+    assert_eq!(into("ProxyGroup"), BTreeSet::from([world, ("0.0.0.0/0", 80)]));
+    assert!(into("HostGroup").is_empty() && into("DatabaseGroup").is_empty());
+    let of_their_own = of_type(&template, "AWS::EC2::SecurityGroupIngress");
+    let of_their_own: BTreeSet<_> = of_their_own
+        .values()
+        .map(|rule| {
+            let rule = &rule["Properties"];
+            let text = |name: &str| rule[name].as_str().unwrap();
+            (text("SourceSecurityGroupId"), text("GroupId"), rule["ToPort"].as_i64().unwrap())
+        })
+        .collect();
+    let expected = [("ProxyGroup", "HostGroup", 3000), ("HostGroup", "DatabaseGroup", 5432)];
+    assert_eq!(of_their_own, BTreeSet::from(expected));
+}
+
+#[test]
+fn no_role_may_do_more_than_it_names_but_for_sessions_and_the_files_of_datasets() {
+    let template = read("deploy/ec2.yaml");
+    let mut documents: Vec<&Yaml> = Vec::new();
+    for kind in ["AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy"] {
+        documents.extend(
+            of_type(&template, kind).into_values().map(|policy| &policy["Properties"]["PolicyDocument"]),
+        );
+    }
+    for role in of_type(&template, "AWS::IAM::Role").into_values() {
+        assert_eq!(texts(&role["Properties"]["ManagedPolicyArns"]), BTreeSet::from(["MachinePolicy"]));
+        let policies = role["Properties"]["Policies"].as_vec().unwrap();
+        documents.extend(policies.iter().map(|policy| &policy["PolicyDocument"]));
+    }
+    let mut wide = BTreeSet::new();
+    for statement in documents.iter().flat_map(|document| document["Statement"].as_vec().unwrap()) {
+        let actions = texts(&statement["Action"]);
+        assert!(actions.iter().all(|action| !action.contains('*')), "{actions:?}");
+        let resources = &statement["Resource"];
+        let resources = resources.as_vec().map_or(std::slice::from_ref(resources), Vec::as_slice);
+        for resource in resources.iter().filter_map(Yaml::as_str).filter(|resource| resource.contains('*')) {
+            wide.extend(actions.iter().map(|action| (*action, resource)));
+        }
+    }
+    let expected = [
+        ("s3:GetObject", "arn:${AWS::Partition}:s3:::${DatasetsBucket}/incoming/*"),
+        ("ssm:UpdateInstanceInformation", "*"),
+        ("ssmmessages:CreateControlChannel", "*"),
+        ("ssmmessages:CreateDataChannel", "*"),
+        ("ssmmessages:OpenControlChannel", "*"),
+        ("ssmmessages:OpenDataChannel", "*"),
+    ];
+    assert_eq!(wide, BTreeSet::from(expected));
+}
+
+#[test]
+fn machines_ask_for_their_credentials_with_a_token_and_all_disks_are_encrypted() {
+    let template = read("deploy/ec2.yaml");
+    let machine = machine(&template);
+    assert_eq!(machine["MetadataOptions"]["HttpTokens"].as_str(), Some("required"));
+    assert_eq!(machine["BlockDeviceMappings"][0]["Ebs"]["Encrypted"].as_bool(), Some(true));
+    let volumes = of_type(&template, "AWS::EC2::Volume");
+    assert_eq!(volumes.len(), 1);
+    let data = volumes["DataVolume"];
+    assert_eq!(data["Properties"]["Encrypted"].as_bool(), Some(true));
+    assert_eq!(data["DeletionPolicy"].as_str(), Some("Snapshot"));
+    assert_eq!(data["UpdateReplacePolicy"].as_str(), Some("Snapshot"));
+    // Else a new image or release would take the machine from under its data.
+    let version = &template["Resources"]["Database"]["Properties"]["LaunchTemplate"]["Version"];
+    assert_eq!(version.as_str(), Some("DatabaseMachineVersion"));
+}
+
+#[test]
+fn each_machine_tells_what_waits_for_it_and_the_next_one_begins_after_it() {
+    let template = read("deploy/ec2.yaml");
+    let resources = &template["Resources"];
+    let tags = |name: &str| -> BTreeMap<&str, &str> {
+        let tags = resources[name]["Properties"]["Tags"].as_vec().unwrap().iter();
+        tags.map(|tag| (tag["Key"].as_str().unwrap(), tag["Value"].as_str().unwrap())).collect()
+    };
+    for (machine, waits) in [
+        ("Database", "DatabaseReady"),
+        ("Host1", "Host1"),
+        ("Host2", "Host2"),
+        ("Host3", "Host3"),
+        ("Proxy", "Proxy"),
+    ] {
+        assert_eq!(tags(machine)["signals"], waits);
+        assert!(!resources[waits]["CreationPolicy"]["ResourceSignal"]["Timeout"].is_badvalue(), "{waits}");
+    }
+    for (host, before) in
+        [("Host1", "DatabaseReady"), ("Host2", "Host1"), ("Host3", "Host2"), ("Proxy", "Host3")]
+    {
+        assert!(texts(&resources[host]["DependsOn"]).contains(before), "{host} after {before}");
+    }
+    for slot in ["1", "2", "3"] {
+        let name = format!("Host{slot}");
+        assert_eq!(tags(&name)["slot"], slot);
+        let address = resources[format!("{name}Address").as_str()]["Properties"]["Name"].as_str();
+        assert_eq!(address, Some(format!("/${{AWS::StackName}}/host-{slot}").as_str()));
+        let update = &resources[name.as_str()]["UpdatePolicy"]["AutoScalingRollingUpdate"];
+        assert_eq!(update["WaitOnResourceSignals"].as_bool(), Some(true));
+    }
+    // Hosts and proxy are replaced by another release, because that is another version of their launch template.
+    let tagged = machine(&template)["TagSpecifications"][0]["Tags"].as_vec().unwrap();
+    assert!(tagged.iter().any(|tag| tag["Value"].as_str() == Some("ReleaseSha256")), "{tagged:?}");
+    for tier in TIERS {
+        let script = root().join("deploy/ec2").join(format!("setup-{}", tier.to_lowercase()));
+        assert!(script.is_file(), "{}", script.display());
+    }
+}
+
+#[test]
+fn every_machine_has_an_alarm_which_can_be_turned_off_tells_the_topic_and_is_counted() {
+    let template = read("deploy/ec2.yaml");
+    let watched: BTreeSet<_> = alarms(&template)
+        .values()
+        .map(|alarm| {
+            let alarm = &alarm["Properties"];
+            let dimension = &alarm["Dimensions"][0];
+            (alarm["MetricName"].as_str().unwrap(), dimension["Value"].as_str().unwrap())
+        })
+        .collect();
+    let expected = [
+        ("CPUUtilization", "Database"),
+        ("GroupInServiceInstances", "Host1"),
+        ("GroupInServiceInstances", "Host2"),
+        ("GroupInServiceInstances", "Host3"),
+        ("StatusCheckFailed", "Database"),
+        ("StatusCheckFailed", "Proxy"),
+    ];
+    assert_eq!(watched, BTreeSet::from(expected));
+}
+
+/// A setting of the host's unit, in its own unit of measure: seconds, or MiB.
+fn setting(unit: &str, name: &str, measure: &str) -> u64 {
+    let line = unit.lines().find_map(|line| line.strip_prefix(&format!("{name}="))).expect(name);
+    line.strip_suffix(measure).unwrap_or_else(|| panic!("{name}={line}: in {measure}")).parse().unwrap()
+}
+
+#[test]
+fn the_unit_gives_the_host_time_to_stop_as_it_means_to() {
+    let unit = std::fs::read_to_string(root().join("deploy/systemd/atelier-host.service")).unwrap();
+    let url = |name: &str| (name == "DATABASE_URL").then(|| "host=/nowhere user=web".to_owned());
+    let defaults = Config::from_lookup(&url).unwrap();
+    let (grace, connecting) = (defaults.host.shutdown_grace, defaults.database.connect_timeout);
+    assert!(setting(&unit, "TimeoutStopSec", "s") > grace.as_secs());
+    assert!(setting(&unit, "TimeoutStartSec", "s") > connecting.as_secs());
+    assert!(unit.contains("\nStartLimitIntervalSec=0\n"), "it gives up");
+    assert!(!unit.contains("\nEnvironment="), "what is set there, everybody can read");
+    // deploy/ec2/setup-host raises the limit by what it raises the cache by.
+    let host = std::fs::read_to_string(root().join("deploy/ec2/setup-host")).unwrap();
+    let beside_the_cache = setting(&unit, "MemoryMax", "M") - 256;
+    assert!(host.contains(&format!("MemoryMax=$((CACHE_MEGABYTES + {beside_the_cache}))M")), "{host}");
+}
