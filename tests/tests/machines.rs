@@ -1,0 +1,214 @@
+//! What the machines of deploy/ec2.yaml do by scripts of their own: the proxy's configuration, and the database's
+//! certificate. NGINX and openssl are the real ones; what answers in the place of AWS and of systemd is a script.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
+mod stand;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use stand::root;
+use tempfile::TempDir;
+
+/// A machine's folders, and a program `aws` that answers with files of `stack`: a parameter or a secret each.
+struct Machine {
+    dir: TempDir,
+    listen: String,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let machine = Self { dir: tempfile::tempdir().unwrap(), listen: free.to_string() };
+        for folder in ["programs", "stack", "state/tls", "temporary"] {
+            fs::create_dir_all(machine.dir.path().join(folder)).unwrap();
+        }
+        let answer = r#"#!/bin/sh
+case "$1 $2" in
+"ssm get-parameter") exec cat "$STACK_FOLDER/${4##*/}" ;;
+"secretsmanager get-secret-value") exec cat "$STACK_FOLDER/$4" ;;
+esac
+exit 1
+"#;
+        machine.program("aws", answer);
+        machine.program("systemctl", "#!/bin/sh\necho \"$@\" >>\"$STACK_FOLDER/../told\"\n");
+        for host in ["host-1", "host-2", "host-3"] {
+            machine.stack(host, "unset");
+        }
+        machine.write("nginx.conf", "# as it was installed\n");
+        machine
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn program(&self, name: &str, script: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.path(&format!("programs/{name}"));
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn stack(&self, name: &str, value: &str) {
+        self.write(&format!("stack/{name}"), &format!("{value}\n"));
+    }
+
+    /// Puts a certificate and its key into the secret, and has the proxy look there: its last look was yesterday.
+    fn certificate(&self, name: &str, key: &str) {
+        openssl(
+            self.dir.path(),
+            &format!(
+                "req -x509 -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.pem -days 9 -subj /CN={name}"
+            ),
+        );
+        let pair = serde_json::json!({
+            "certificate": self.read(&format!("{name}.pem")), "key": self.read(&format!("{key}.key")),
+        });
+        self.stack("tls", &pair.to_string());
+        if Path::new(&self.path("state/tls/current")).exists() {
+            let past = fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH);
+            fs::File::options()
+                .append(true)
+                .open(self.path("state/tls/current"))
+                .unwrap()
+                .set_times(past)
+                .unwrap();
+        }
+    }
+
+    /// What NGINX has to open for `nginx -t` is in the machine's own folder, so that anybody may run this.
+    fn refresh(&self) -> Output {
+        let programs = format!("{}:{}:/usr/sbin", self.path("programs"), std::env::var("PATH").unwrap());
+        Command::new(root().join("deploy/ec2/refresh-proxy"))
+            .envs([("PATH", programs), ("LISTEN", self.listen.clone()), ("PID_FILE", self.path("nginx.pid"))])
+            .envs([("STACK_FOLDER", self.path("stack")), ("STATE", self.path("state"))])
+            .envs([("NGINX_CONF", self.path("nginx.conf")), ("TEMPORARY", self.path("temporary"))])
+            .envs([("REDIRECT_LISTEN", "off"), ("STATUS_LISTEN", "off"), ("ACCESS_LOG", "off")])
+            .envs([("ERROR_LOG", "stderr"), ("UNSET", "unset"), ("ADDRESS_PARAMETERS", "/stack/host-")])
+            .envs([("TLS_SECRET", "tls"), ("RATE_LIMIT", "9")])
+            .env("release", root().join("deploy"))
+            .output()
+            .unwrap()
+    }
+
+    fn refreshed(&self) -> String {
+        let output = self.refresh();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        self.read("nginx.conf")
+    }
+}
+
+fn openssl(dir: &Path, arguments: &str) -> String {
+    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output().unwrap();
+    assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_proxy_asks_the_hosts_that_have_registered_and_is_told_of_changes_alone() {
+    let machine = Machine::new();
+    machine.certificate("shop", "shop");
+    assert_eq!(machine.refreshed(), "# as it was installed\n", "there is no host yet");
+    machine.stack("host-1", "10.0.1.10");
+    machine.stack("host-3", "10.0.3.10");
+    let configuration = machine.refreshed();
+    assert!(configuration.contains("10.0.1.10:3000") && configuration.contains("10.0.3.10:3000"));
+    machine.refreshed();
+    assert_eq!(machine.read("told"), "try-reload-or-restart nginx\n", "nothing has changed the second time");
+    machine.stack("host-1", "10.0.1.11");
+    let configuration = machine.refreshed();
+    assert!(configuration.contains("10.0.1.11:3000") && !configuration.contains("10.0.1.10:3000"));
+    assert_eq!(machine.read("told").lines().count(), 2);
+}
+
+#[test]
+fn the_proxy_keeps_its_hosts_while_the_stack_cannot_be_asked() {
+    let machine = Machine::new();
+    machine.certificate("shop", "shop");
+    for host in ["host-1", "host-2", "host-3"] {
+        machine.stack(host, "10.0.1.10");
+    }
+    let configuration = machine.refreshed();
+    fs::remove_file(machine.path("stack/host-2")).unwrap();
+    assert!(!machine.refresh().status.success());
+    assert_eq!(machine.read("nginx.conf"), configuration);
+}
+
+#[test]
+fn the_proxy_keeps_its_certificate_if_nginx_refuses_the_next_one_and_hears_of_hosts_all_the_same() {
+    let machine = Machine::new();
+    machine.stack("host-1", "10.0.1.10");
+    machine.certificate("first", "first");
+    let first = machine.refreshed();
+    machine.certificate("refused", "first"); // with a key that is another's
+    assert!(!machine.refresh().status.success());
+    assert_eq!(machine.read("nginx.conf"), first);
+    machine.stack("host-2", "10.0.2.10");
+    let with_another_host = machine.refreshed();
+    assert!(with_another_host.contains("10.0.2.10:3000"));
+    let pair = machine.read("state/tls/current");
+    assert!(first.contains(pair.trim()) && with_another_host.contains(pair.trim()));
+
+    machine.certificate("second", "second");
+    let second = machine.refreshed();
+    assert!(second.contains(machine.read("state/tls/current").trim()) && !second.contains(pair.trim()));
+}
+
+/// Makes the database's certificates as they should be, in `tls` in this folder.
+fn database_certificate(dir: &Path) {
+    let user = Command::new("id").arg("-un").output().unwrap();
+    let made = Command::new(root().join("deploy/ec2/database-certificate"))
+        .arg(dir.join("tls"))
+        .env("DATABASE_NAME", "db.atelier.internal")
+        .env("OWNER", String::from_utf8(user.stdout).unwrap().trim())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+#[test]
+fn the_database_is_vouched_for_by_its_own_authority_for_its_own_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    database_certificate(dir);
+    openssl(
+        dir,
+        "verify -CAfile tls/ca.pem -purpose sslserver -verify_hostname db.atelier.internal tls/server.pem",
+    );
+    let authority = openssl(dir, "x509 -in tls/ca.pem -noout -text");
+    assert!(authority.contains("Permitted:") && authority.contains("DNS:db.atelier.internal"), "{authority}");
+}
+
+#[test]
+fn a_certificate_is_renewed_before_it_expires_and_the_authority_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let read = |name: &str| fs::read_to_string(dir.join("tls").join(name)).unwrap();
+    database_certificate(dir);
+    let (authority, server) = (read("ca.pem"), read("server.pem"));
+    database_certificate(dir);
+    assert_eq!((read("ca.pem"), read("server.pem")), (authority.clone(), server), "it is good for a year");
+
+    openssl(dir, "req -new -key tls/server.key -subj /CN=old -out old.csr");
+    openssl(
+        dir,
+        "x509 -req -in old.csr -CA tls/ca.pem -CAkey tls/ca.key -CAcreateserial -days 59 -out tls/server.pem",
+    );
+    let old = read("server.pem");
+    database_certificate(dir);
+    assert_eq!(read("ca.pem"), authority);
+    assert_ne!(read("server.pem"), old);
+    openssl(dir, "verify -CAfile tls/ca.pem -verify_hostname db.atelier.internal tls/server.pem");
+}
