@@ -1,0 +1,5 @@
+//! What tests and other measurements can use of the benchmark: a client that asks at a steady rate.
+//!
+//! The measurements themselves are in the binary, `atelier-bench`.
+
+pub mod open_loop;
