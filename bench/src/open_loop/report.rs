@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::answer::Head;
+
 /// The longest latency, in nanoseconds, that is told apart from longer ones: two minutes.
 const LONGEST_NS: u64 = 120_000_000_000;
 
@@ -38,8 +40,10 @@ pub struct Report {
     pub failures: BTreeMap<Failure, u64>,
     /// How many answers had which status.
     pub statuses: BTreeMap<u16, u64>,
-    /// What was received, heads included.
+    /// Bytes that were received, heads included.
     pub bytes: u64,
+    /// Bytes of the bodies of whole answers.
+    pub bodies: u64,
     /// Connections that were opened, or begun to be.
     pub connections: u64,
     /// From the first request until the last answer.
@@ -57,13 +61,16 @@ impl Report {
             failures: BTreeMap::new(),
             statuses: BTreeMap::new(),
             bytes: 0,
+            bodies: 0,
             connections: 0,
             elapsed: Duration::ZERO,
             latencies,
         })
     }
 
-    pub(super) fn answered(&mut self, status: u16, latency: Duration) {
+    pub(super) fn answered(&mut self, head: Head, latency: Duration) {
+        let status = head.status;
+        self.bodies += head.length;
         *self.statuses.entry(status).or_default() += 1;
         if (200..300).contains(&status) {
             self.ok += 1;

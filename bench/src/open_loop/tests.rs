@@ -87,7 +87,7 @@ fn every_request_is_sent_and_counted() {
     for pace in [Pace::PerSecond(2000.0), Pace::Closed] {
         let report = plan(server, pace, 500).run().unwrap();
         assert_eq!((report.sent, report.ok, report.failed()), (500, 500, 0), "{report:?}");
-        assert_eq!(report.bytes, 500 * HELLO.len() as u64);
+        assert_eq!((report.bytes, report.bodies), (500 * HELLO.len() as u64, 500 * 5));
         assert_eq!(report.statuses.into_iter().collect::<Vec<_>>(), [(200, 500)]);
     }
 }

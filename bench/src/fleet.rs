@@ -1,0 +1,103 @@
+//! The service as it is deployed, three hosts behind NGINX, against the most that NGINX can give: the same NGINX in
+//! front of three servers with a fixed body of the same size.
+//!
+//! All sides are up at the same time and measured in turn, round by round: the ceiling, hosts that cache nothing, and
+//! hosts that have the whole catalog in their cache.
+
+mod cost;
+mod peak;
+mod plot;
+mod side;
+mod steady;
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result};
+use local::{Settings, create_host_login};
+
+use crate::Options;
+use crate::load::{Source, load};
+use crate::stage::{CATALOG, Stage};
+use side::Side;
+
+/// The ceiling's rates, as shares of the most that it can give, at which the sides are asked too.
+const SHARES: [f64; 3] = [0.15, 0.30, 0.45];
+
+/// Rates at which all sides are asked, a second.
+const RATES: [f64; 3] = [1_000.0, 5_000.0, 10_000.0];
+
+/// How large, how long, and where to.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FleetOptions {
+    #[command(flatten)]
+    common: Options,
+    /// Where fleet.md, the tables, and latency.svg, the plot, are written
+    #[arg(long, default_value = "target")]
+    output: PathBuf,
+}
+
+/// What all measurements of a run need to know.
+struct Run<'a> {
+    stage: &'a Stage,
+    options: &'a Options,
+    /// Products have the ids from 1 to this.
+    highest: u32,
+    /// What the catalog's documents take in the database, in bytes.
+    documents: u64,
+}
+
+/// Measures, prints the tables, and writes them and the plot.
+pub(crate) async fn measure(options: &FleetOptions) -> Result<()> {
+    let output = &options.output;
+    std::fs::create_dir_all(output)
+        .with_context(|| format!("cannot make the folder {}", output.display()))?;
+    let options = &options.common;
+    let mut stage = Stage::set(&options.dir, options.scale, &Settings::durable()).await?;
+    let measured = async {
+        load(&mut stage, Source::Disk, Stdio::inherit()).await?;
+        measure_on(&stage, options).await
+    };
+    let measured = measured.await;
+    stage.strike().await?;
+    let (tables, points) = measured?;
+    println!("\n{tables}");
+    let write = |name: &str, content: &str| {
+        let path = output.join(name);
+        std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))
+    };
+    write("fleet.md", &tables)?;
+    write("latency.svg", &plot::latency(&points)?)
+}
+
+async fn measure_on(stage: &Stage, options: &Options) -> Result<(String, Vec<steady::Point>)> {
+    let client = stage.address().connect(CATALOG).await?;
+    create_host_login(&client).await?;
+    let highest: i32 = client.query_one("select max(id) from catalog.products", &[]).await?.get(0);
+    let size = "select pg_total_relation_size('catalog.documents')";
+    let documents: i64 = client.query_one(size, &[]).await?.get(0);
+    let run = Run { stage, options, highest: u32::try_from(highest)?, documents: u64::try_from(documents)? };
+    println!("fleet: three hosts behind NGINX, LOG_ACCESS=off; products 1 to {highest}");
+
+    let uncached = Side::of_hosts("cache off", &run, 0).await?;
+    // Twice what the database takes, and more for small ones: what the cache needs beside the answers is its own affair.
+    let cached = Side::of_hosts("catalog in cache", &run, 2 * documents.unsigned_abs() + (64 << 20)).await?;
+    cached.warm(&run).await?;
+    let (gzip, ceiling) = peak::measure(&run, "gzip", &[&uncached, &cached]).await?;
+    let (plain, other_ceiling) = peak::measure(&run, "identity", &[&uncached, &cached]).await?;
+    other_ceiling.stop().await?;
+    let mut tables = peak::table(&gzip, &plain);
+
+    let most = gzip.ceiling();
+    let rates: Vec<f64> = RATES.into_iter().chain(SHARES.map(|share| share * most)).collect();
+    let points = steady::measure(&run, &rates, &[&ceiling, &uncached, &cached]).await?;
+    tables += &steady::table(&points, &RATES, &SHARES);
+    tables += &cost::of_codings(&run, &uncached, (&gzip, &plain)).await?;
+    for side in [ceiling, uncached, cached] {
+        side.stop().await?;
+    }
+    tables += &cost::of_catalogs(&run).await?;
+    tables += &cost::in_instructions(&run).await?;
+    tables += &cost::in_memory(&run).await?;
+    Ok((tables, points))
+}

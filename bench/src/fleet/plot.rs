@@ -1,0 +1,79 @@
+//! Latency against rate, as an SVG.
+
+use anyhow::{Context, Result};
+use plotters::prelude::*;
+
+use super::steady::Point;
+
+/// Width and height; GitHub shows some 900 pixels.
+const SIZE: (u32, u32) = (880, 500);
+
+const COLOURS: [RGBColor; 3] = [RGBColor(120, 120, 120), RGBColor(213, 94, 0), RGBColor(0, 114, 178)];
+
+/// Draws a line for the p50 and one for the p99 of each side, both axes logarithmic.
+pub(super) fn latency(points: &[Point]) -> Result<String> {
+    let mut svg = String::new();
+    draw(points, &mut svg).context("cannot draw latency.svg")?;
+    Ok(svg)
+}
+
+fn draw(points: &[Point], svg: &mut String) -> Result<()> {
+    let rates = range(points.iter().map(|point| point.rate));
+    let times = range(points.iter().flat_map(|point| [point.p50, point.p99]));
+    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    area.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&area)
+        .margin(15)
+        .x_label_area_size(45)
+        .y_label_area_size(60)
+        .build_cartesian_2d(rates.log_scale(), times.log_scale())?;
+    chart
+        .configure_mesh()
+        .light_line_style(BLACK.mix(0.04))
+        .bold_line_style(BLACK.mix(0.12))
+        .x_desc("requests a second, steady")
+        .y_desc("milliseconds from when due to the answer")
+        .x_label_formatter(&|rate| format!("{rate:.0}"))
+        .y_label_formatter(&|time| format!("{time}"))
+        .draw()?;
+    let mut sides: Vec<&str> = Vec::new();
+    for point in points {
+        if !sides.contains(&point.side) {
+            sides.push(point.side);
+        }
+    }
+    for (side, colour) in sides.into_iter().zip(COLOURS) {
+        let mut of_side: Vec<&Point> = points.iter().filter(|point| point.side == side).collect();
+        of_side.sort_by(|one, other| one.rate.total_cmp(&other.rate));
+        for (figure, width) in [("p50", 1), ("p99", 3)] {
+            let line: Vec<(f64, f64)> = of_side
+                .iter()
+                .map(|point| (point.rate, if figure == "p50" { point.p50 } else { point.p99 }))
+                .collect();
+            let style = colour.stroke_width(width);
+            chart.draw_series(line.iter().map(|&at| Circle::new(at, 3, colour.filled())))?;
+            chart
+                .draw_series(LineSeries::new(line, style))?
+                .label(format!("{side}, {figure}"))
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        }
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.2))
+        .draw()?;
+    area.present()?;
+    Ok(())
+}
+
+/// From a little below the lowest to a little above the highest.
+fn range(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
+    let (mut low, mut high) = (f64::INFINITY, 0.0_f64);
+    for value in values.filter(|value| *value > 0.0) {
+        low = low.min(value);
+        high = high.max(value);
+    }
+    if high > 0.0 { low / 1.3..high * 1.3 } else { 0.1..1.0 }
+}

@@ -1,0 +1,91 @@
+//! One side of a comparison: three servers, and NGINX in front of them.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bench::open_loop::{Ids, Pace, Plan, Report, Requests, Route};
+use local::{Fleet, FleetSettings, Host, free_address};
+
+use super::Run;
+use crate::server::{hello, host};
+use crate::stage::CATALOG;
+
+/// Three servers behind NGINX.
+pub(super) struct Side {
+    pub(super) name: &'static str,
+    fleet: Fleet,
+}
+
+impl Side {
+    /// Hosts, each with a cache of so many bytes.
+    pub(super) async fn of_hosts(name: &'static str, run: &Run<'_>, cache_bytes: u64) -> Result<Self> {
+        let server = host(run.stage, CATALOG, cache_bytes)?;
+        Ok(Self { name, fleet: fleet(run, name, &server, 3).await? })
+    }
+
+    /// Servers with a fixed body of so many bytes, for this coding.
+    pub(super) async fn of_fixed(run: &Run<'_>, coding: &str, bytes: u64) -> Result<Self> {
+        let mut server = hello(bytes)?;
+        server.env("TOKIO_WORKER_THREADS", "1"); // as hosts have, three to two cores
+        Ok(Self { name: "ceiling", fleet: fleet(run, &format!("ceiling {coding}"), &server, 3).await? })
+    }
+
+    /// Where NGINX answers.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.fleet.address()
+    }
+
+    /// One of the servers behind it.
+    pub(super) fn a_server(&self) -> Result<&Host> {
+        self.fleet.hosts().first().context("a fleet without hosts")
+    }
+
+    /// Asks each server for the styles of every product.
+    pub(super) async fn warm(&self, run: &Run<'_>) -> Result<()> {
+        for host in self.fleet.hosts() {
+            ask_for_all(host.address(), run.highest).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn stop(self) -> Result<()> {
+        Ok(self.fleet.stop().await?)
+    }
+}
+
+/// So many servers behind NGINX, which logs no requests. They say what they have to say in a folder of this name.
+pub(super) async fn fleet(run: &Run<'_>, name: &str, server: &Command, hosts: usize) -> Result<Fleet> {
+    let directory = run.stage.directory(&name.replace(' ', "-"))?;
+    let settings = FleetSettings { hosts, ..FleetSettings::default() };
+    Ok(Fleet::start(&directory, free_address()?, server, &settings).await?)
+}
+
+/// Asks a server for the styles of every product, once each.
+pub(super) async fn ask_for_all(server: SocketAddr, highest: u32) -> Result<()> {
+    let requests = Requests { ids: Ids::Ascending, ..Requests::of(Route::Styles, highest) };
+    closed(server, 64, highest.into(), requests).await.map(drop)
+}
+
+/// Asks `count` times, as fast as answers come; an error if any request failed.
+pub(super) async fn closed(
+    server: SocketAddr,
+    connections: usize,
+    count: u64,
+    requests: Requests,
+) -> Result<Report> {
+    let mut plan = Plan::new(server, Pace::Closed, Duration::from_hours(1), requests);
+    plan.connections = connections;
+    plan.at_most = count;
+    plan.timeout = Duration::from_mins(1);
+    let report = carry_out(plan).await?;
+    ensure!(report.failed() == 0, "{server} failed some requests: {:?}", report.failures);
+    Ok(report)
+}
+
+/// Carries a plan out on a thread of its own.
+pub(super) async fn carry_out(plan: Plan) -> Result<Report> {
+    let server = plan.server;
+    tokio::task::spawn_blocking(move || plan.run()).await?.with_context(|| format!("cannot ask {server}"))
+}

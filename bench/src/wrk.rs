@@ -1,0 +1,65 @@
+//! wrk: as many requests as a server answers, for the styles of uniformly random products.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::process::Command;
+
+use crate::stage::Stage;
+
+const SCRIPT: &str = include_str!("../wrk.lua");
+pub(crate) const CONNECTIONS: &str = "64";
+
+/// Writes the script that says what wrk asks for.
+pub(crate) fn script(stage: &Stage) -> Result<PathBuf> {
+    let script = stage.scratch().join("wrk.lua");
+    std::fs::write(&script, SCRIPT).context("cannot write the script for wrk")?;
+    Ok(script)
+}
+
+/// One way of asking, of any server.
+pub(crate) struct Wrk<'a> {
+    pub(crate) script: &'a Path,
+    pub(crate) highest: i32,
+    pub(crate) coding: &'a str,
+    pub(crate) seconds: u32,
+}
+
+/// What wrk tells of a run.
+pub(crate) struct Figures {
+    pub(crate) rate: f64,
+    pub(crate) p99: String,
+}
+
+impl Wrk<'_> {
+    pub(crate) async fn run(&self, server: SocketAddr) -> Result<Figures> {
+        let output = Command::new("wrk")
+            .args(["--threads", "2", "--connections", CONNECTIONS, "--latency"])
+            .arg(format!("--duration={}s", self.seconds))
+            .arg("--script")
+            .arg(self.script)
+            .args([
+                format!("http://{server}/"),
+                "--".to_owned(),
+                self.highest.to_string(),
+                self.coding.to_owned(),
+            ])
+            .kill_on_drop(true)
+            .output()
+            .await
+            .context("cannot run wrk; scripts/install.sh wrk installs it")?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success(), "wrk failed: {said}{}", String::from_utf8_lossy(&output.stderr));
+        let of = |label: &str| {
+            let value = said.lines().find_map(|line| line.trim().strip_prefix(label));
+            value.map(str::trim)
+        };
+        if let Some(failures) = of("Non-2xx or 3xx responses:").or_else(|| of("Socket errors:")) {
+            bail!("{server} failed some requests: {failures}");
+        }
+        let rate = of("Requests/sec:").and_then(|rate| rate.parse().ok());
+        let rate = rate.with_context(|| format!("wrk reported no rate: {said}"))?;
+        Ok(Figures { rate, p99: of("99%").unwrap_or("unknown").to_owned() })
+    }
+}
