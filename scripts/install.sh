@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the programs named as arguments where the machine does not have them: postgres, nginx, wrk,
+# Installs the programs named as arguments where the machine does not have them: postgres, nginx, wrk, valgrind,
 # systemd-analyze, python (3.11 or newer, with venv).
 # With apt-get (Debian, Ubuntu) or brew (macOS); asks nothing, and does nothing where all are there.
 set -eu

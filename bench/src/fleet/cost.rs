@@ -1,13 +1,14 @@
 //! What an answer costs: in bytes, by the size of the catalog and the place in it, in instructions, in memory.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use bench::open_loop::{Ids, Report, Requests, Route};
+use bench::open_loop::{Ids, Pace, Plan, Report, Requests, Route};
 
 use super::Run;
 use super::peak::Peaks;
-use super::side::{Side, ask_for_all, closed, fleet};
+use super::side::{Side, ask_for_all, fleet, so_many, well_answered};
 use crate::load::loader;
 use crate::median;
 use crate::server::{Server, hello, host};
@@ -46,7 +47,7 @@ pub(super) async fn of_codings(
     let mut reports = Vec::new();
     for gzip in [true, false] {
         let requests = Requests { gzip, ..Requests::of(Route::Styles, run.highest) };
-        reports.push(closed(side.address(), 64, SAMPLE, requests).await?);
+        reports.push(well_answered(so_many(side.address(), SAMPLE, requests)).await?);
     }
     let ratio = |figure: &dyn Fn(&Report) -> u64| {
         let figures: Vec<f64> = reports.iter().map(|report| figure(report) as f64).collect();
@@ -96,8 +97,9 @@ pub(super) async fn of_catalogs(run: &Run<'_>) -> Result<String> {
         for (name, first, rates) in &mut places {
             let pages = *first..=(*first + PAGES - 1).min(pages);
             let requests = Requests { pages, counts: 10..=10, ..Requests::of(Route::List, run.highest) };
-            let count = u64::from(run.options.seconds) * 2_000;
-            let rate = closed(server.listen, 64, count, requests).await?.rate();
+            let duration = Duration::from_secs(run.options.seconds.into());
+            let plan = Plan::new(server.listen, Pace::Closed, duration, requests);
+            let rate = well_answered(plan).await?.rate();
             println!("round {round}: {name} pages of the list: {rate:.0}/s");
             rates.push(rate);
         }
@@ -157,7 +159,7 @@ async fn instructions(run: &Run<'_>, server: &Command, count: u64) -> Result<u64
     let host = fleet.hosts().first().context("a fleet without hosts")?;
     let (address, log) = (host.address(), host.log().to_owned());
     let requests = Requests { ids: Ids::Ascending, ..Requests::of(Route::Styles, COUNTED_IDS) };
-    closed(address, 1, count, requests).await?;
+    well_answered(Plan { connections: 1, ..so_many(address, count, requests) }).await?;
     fleet.stop().await?;
     let said = std::fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
     let collected = said.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());

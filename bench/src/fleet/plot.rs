@@ -33,7 +33,7 @@ fn draw(points: &[Point], svg: &mut String) -> Result<()> {
         .bold_line_style(BLACK.mix(0.12))
         .x_desc("requests a second, steady")
         .y_desc("milliseconds from when due to the answer")
-        .x_label_formatter(&|rate| format!("{rate:.0}"))
+        .x_label_formatter(&rate_label)
         .y_label_formatter(&|time| format!("{time}"))
         .draw()?;
     let mut sides: Vec<&str> = Vec::new();
@@ -68,6 +68,12 @@ fn draw(points: &[Point], svg: &mut String) -> Result<()> {
     Ok(())
 }
 
+/// There is a label for 1, 2, 5 and 10 of each power of ten; all would not find room.
+fn rate_label(rate: &f64) -> String {
+    let label = format!("{rate:.0}");
+    if label.starts_with(['1', '2', '5']) { label } else { String::new() }
+}
+
 /// From a little below the lowest to a little above the highest.
 fn range(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     let (mut low, mut high) = (f64::INFINITY, 0.0_f64);
@@ -76,4 +82,25 @@ fn range(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
         high = high.max(value);
     }
     if high > 0.0 { low / 1.3..high * 1.3 } else { 0.1..1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{latency, range, rate_label};
+
+    #[test]
+    fn nothing_measured_is_an_empty_plot() {
+        assert!(latency(&[]).unwrap().contains("requests a second"));
+    }
+
+    #[test]
+    fn a_range_leaves_out_what_has_no_logarithm() {
+        let range = range([0.0, 10.0, 100.0].into_iter());
+        assert!(range.start > 1.0 && range.start < 10.0 && range.end > 100.0, "{range:?}");
+    }
+
+    #[test]
+    fn labels_are_far_enough_apart() {
+        assert_eq!([1000.0, 5000.0, 9000.0].map(|rate| rate_label(&rate)), ["1000", "5000", ""]);
+    }
 }

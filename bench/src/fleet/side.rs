@@ -65,20 +65,18 @@ pub(super) async fn fleet(run: &Run<'_>, name: &str, server: &Command, hosts: us
 /// Asks a server for the styles of every product, once each.
 pub(super) async fn ask_for_all(server: SocketAddr, highest: u32) -> Result<()> {
     let requests = Requests { ids: Ids::Ascending, ..Requests::of(Route::Styles, highest) };
-    closed(server, 64, highest.into(), requests).await.map(drop)
+    well_answered(so_many(server, highest.into(), requests)).await.map(drop)
 }
 
-/// Asks `count` times, as fast as answers come; an error if any request failed.
-pub(super) async fn closed(
-    server: SocketAddr,
-    connections: usize,
-    count: u64,
-    requests: Requests,
-) -> Result<Report> {
-    let mut plan = Plan::new(server, Pace::Closed, Duration::from_hours(1), requests);
-    plan.connections = connections;
-    plan.at_most = count;
-    plan.timeout = Duration::from_mins(1);
+/// To ask so many times, as fast as answers come, and with patience.
+pub(super) fn so_many(server: SocketAddr, count: u64, requests: Requests) -> Plan {
+    let hours = Duration::from_hours(24);
+    Plan { at_most: count, timeout: hours, ..Plan::new(server, Pace::Closed, hours, requests) }
+}
+
+/// Carries a plan out; an error if any request failed.
+pub(super) async fn well_answered(plan: Plan) -> Result<Report> {
+    let server = plan.server;
     let report = carry_out(plan).await?;
     ensure!(report.failed() == 0, "{server} failed some requests: {:?}", report.failures);
     Ok(report)

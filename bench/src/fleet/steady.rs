@@ -111,3 +111,31 @@ fn failures(report: &Report) -> String {
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Point, table};
+
+    #[test]
+    fn each_side_is_told_as_a_multiple_of_the_ceiling_at_the_same_rate() {
+        let point =
+            |side, rate, p99| Point { side, rate, sent: 10, failed: 1, mean: 1.0, p50: 1.0, p99, p999: 9.0 };
+        let points = [
+            point("ceiling", 1000.0, 2.0),
+            point("cache off", 1000.0, 3.0),
+            point("ceiling", 6000.0, 4.0),
+            point("cache off", 6000.0, 10.0),
+        ];
+        let table = table(&points, &[1000.0], &[0.3]);
+        let rows: Vec<&str> = table.lines().filter(|line| line.contains("/s")).skip(1).collect();
+        assert_eq!(
+            rows,
+            [
+                "| 1000/s | ceiling | 1 of 10 | 1.00 | 1.00 | 2.00 | 9.00 | 1.00 | 1.00 |",
+                "| 1000/s | cache off | 1 of 10 | 1.00 | 1.00 | 3.00 | 9.00 | 1.00 | 1.50 |",
+                "| 6000/s (0.30 of the peak) | ceiling | 1 of 10 | 1.00 | 1.00 | 4.00 | 9.00 | 1.00 | 1.00 |",
+                "| 6000/s (0.30 of the peak) | cache off | 1 of 10 | 1.00 | 1.00 | 10.00 | 9.00 | 1.00 | 2.50 |",
+            ]
+        );
+    }
+}
