@@ -13,7 +13,7 @@ FN ?= get-product
 EVENT ?= events/$(FN).json
 SCRIPT ?= steady
 URL ?= http://127.0.0.1:8080
-PRODUCTS ?= 1000011
+PRODUCTS ?= 10000
 PORT ?= 9000
 S3_PORT ?= 9001
 ENVIRONMENT ?= dev
@@ -75,7 +75,7 @@ bench-fleet: ## measure three hosts behind NGINX, into docs/fleet.md and docs/la
 	cargo build --release --package bench --package etl --package atelier-host
 	target/release/atelier-bench fleet --scale $(SCALE) --rounds $(ROUNDS) --output docs
 
-k6: $(TOOLS) ## ask at a steady rate with k6: SCRIPT=steady (or stress) URL=http://127.0.0.1:8080 PRODUCTS=1000011
+k6: $(TOOLS) ## ask at a steady rate with k6: SCRIPT=steady (or stress) URL=http://127.0.0.1:8080 PRODUCTS=10000
 	BASE_URL=$(URL) PRODUCTS=$(PRODUCTS) k6 run bench/k6/$(SCRIPT).js
 
 generate: ## write a synthetic set of CSV files: SCALE=0.01 SEED=1 DIR=data

@@ -41,10 +41,13 @@ export const routes = {
   related: () => get('related', `/products/${random(1, products)}/related`),
 };
 
-// One that is not there would fail every request by itself, for as long as the run takes.
+// A service that is not there, or has fewer products, would fail requests for as long as the run takes.
 export function ready() {
-  const answer = http.get(`${base}/products/1`, { tags: { name: 'ready' } });
-  if (answer.status !== 200) {
-    exec.test.abort(`${base}/products/1 is answered with ${answer.status || answer.error}: is it serving a catalog?`);
+  for (const id of [1, products]) {
+    const answer = http.get(`${base}/products/${id}`, { tags: { name: 'ready' } });
+    if (answer.status !== 200) {
+      const said = answer.status || answer.error;
+      exec.test.abort(`BASE_URL=${base} PRODUCTS=${products}: expected 200 from /products/${id}, and got ${said}`);
+    }
   }
 }

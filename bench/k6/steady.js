@@ -1,7 +1,7 @@
 // A steady rate of requests on the four routes of products, one route after another, at random ids and pages.
 //
-//   make fleet                     # in another terminal
-//   make k6                        # or: .venv/bin/k6 run bench/k6/steady.js, with what is set by variables below
+//   make fleet                     # in another terminal: 10,000 products
+//   make k6                        # or: PRODUCTS=10000 .venv/bin/k6 run bench/k6/steady.js
 //
 //   RATE       requests a second, on each route              1000
 //   SECONDS    for how long, on each route                   30

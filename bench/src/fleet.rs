@@ -12,6 +12,7 @@ mod steady;
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
 use local::{Settings, create_host_login};
@@ -86,7 +87,16 @@ async fn measure_on(stage: &Stage, options: &Options) -> Result<(String, Vec<ste
     let (gzip, ceiling) = peak::measure(&run, "gzip", &[&uncached, &cached]).await?;
     let (plain, other_ceiling) = peak::measure(&run, "identity", &[&uncached, &cached]).await?;
     other_ceiling.stop().await?;
-    let mut tables = peak::table(&gzip, &plain);
+    let mut tables = format!(
+        "# Three hosts behind NGINX\n\n\
+         By `atelier-bench fleet --scale {} --rounds {} --seconds {}`: a catalog of {highest} products, everything on one \
+         machine with {} processors, medians of the rounds.\n\n",
+        options.scale,
+        options.rounds,
+        options.seconds,
+        available_parallelism()?
+    );
+    tables += &peak::table(&gzip, &plain);
 
     let most = gzip.ceiling();
     let rates: Vec<f64> = RATES.into_iter().chain(SHARES.map(|share| share * most)).collect();

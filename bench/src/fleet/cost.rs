@@ -59,7 +59,7 @@ pub(super) async fn of_codings(
         rows += &format!("| answers a second, {side} | {:.2} | at least 1 |\n", gzip / plain);
     }
     Ok(format!(
-        "### gzip, of what plain takes\n\n| figure | gzip over plain | aim |\n|---|---:|---|\n{rows}\
+        "## gzip, of what plain takes\n\n| figure | gzip over plain | aim |\n|---|---:|---|\n{rows}\
          | bytes of bodies | {:.2} | at most 0.30 |\n| bytes received, with heads | {:.2} | |\n\n",
         ratio(&|report| report.bodies),
         ratio(&|report| report.bytes)
@@ -104,7 +104,7 @@ pub(super) async fn of_catalogs(run: &Run<'_>) -> Result<String> {
             rates.push(rate);
         }
     }
-    let mut table = "### The size of the catalog, and the place in it\n\n\
+    let mut table = "## The size of the catalog, and the place in it\n\n\
          One host, nothing cached, 64 connections. Aim: flat within 10 %.\n\n\
          | asked for | answers a second | of the first |\n|---|---:|---:|\n"
         .to_owned();
@@ -127,7 +127,7 @@ fn beside_the_first(rates: &[(String, f64)]) -> String {
 /// Instructions in user mode for a request, as callgrind counts them: exactly, and on machines too whose processor does
 /// not let itself be asked (`perf stat`), as most virtual ones.
 pub(super) async fn in_instructions(run: &Run<'_>) -> Result<String> {
-    let mut table = "### Instructions for a request\n\n\
+    let mut table = "## Instructions for a request\n\n\
          Styles, gzipped, one connection; in user mode, by callgrind.\n\n| server | instructions |\n|---|---:|\n"
         .to_owned();
     let servers = [
@@ -178,7 +178,7 @@ pub(super) async fn in_memory(run: &Run<'_>) -> Result<String> {
     fleet.stop().await?;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     Ok(format!(
-        "### Memory\n\n| CACHE_BYTES, full | the most that the host had | aim |\n|---:|---:|---:|\n\
+        "## Memory\n\n| CACHE_BYTES, full | the most that the host had | aim |\n|---:|---:|---:|\n\
          | {:.1} MiB | {:.1} MiB | at most {:.1} |\n",
         mib(cache),
         mib(peak * 1024),

@@ -58,7 +58,7 @@ pub(super) async fn measure(run: &Run<'_>, coding: &'static str, hosts: &[&Side]
 /// The table of both codings.
 pub(super) fn table(gzip: &Peaks, plain: &Peaks) -> String {
     let mut table = format!(
-        "### As fast as they answer\n\n\
+        "## As fast as they answer\n\n\
          Styles of random products, {} connections, answers a second.\n\n\
          | accept-encoding | body | ceiling | cache off | of the ceiling | catalog in cache | of the ceiling |\n\
          |---|---:|---:|---:|---:|---:|---:|\n",

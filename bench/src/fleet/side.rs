@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,6 +12,9 @@ use local::{Fleet, FleetSettings, Host, free_address};
 use super::Run;
 use crate::server::{hello, host};
 use crate::stage::CATALOG;
+
+/// As many as a deployment has.
+const SERVERS: usize = 3;
 
 /// Three servers behind NGINX.
 pub(super) struct Side {
@@ -22,14 +26,17 @@ impl Side {
     /// Hosts, each with a cache of so many bytes.
     pub(super) async fn of_hosts(name: &'static str, run: &Run<'_>, cache_bytes: u64) -> Result<Self> {
         let server = host(run.stage, CATALOG, cache_bytes)?;
-        Ok(Self { name, fleet: fleet(run, name, &server, 3).await? })
+        Ok(Self { name, fleet: fleet(run, name, &server, SERVERS).await? })
     }
 
     /// Servers with a fixed body of so many bytes, for this coding.
     pub(super) async fn of_fixed(run: &Run<'_>, coding: &str, bytes: u64) -> Result<Self> {
         let mut server = hello(bytes)?;
-        server.env("TOKIO_WORKER_THREADS", "1"); // as hosts have, three to two cores
-        Ok(Self { name: "ceiling", fleet: fleet(run, &format!("ceiling {coding}"), &server, 3).await? })
+        // As many as a fleet gives its hosts.
+        let threads = available_parallelism().map_or(1, |all| (all.get() / SERVERS).max(1));
+        server.env("TOKIO_WORKER_THREADS", threads.to_string());
+        let fleet = fleet(run, &format!("ceiling {coding}"), &server, SERVERS).await?;
+        Ok(Self { name: "ceiling", fleet })
     }
 
     /// Where NGINX answers.

@@ -72,7 +72,7 @@ impl Point {
 
 /// The table; rates that are shares of the ceiling's peak follow those that are not, and say so.
 pub(super) fn table(points: &[Point], rates: &[f64], shares: &[f64]) -> String {
-    let mut table = "### At a steady rate\n\n\
+    let mut table = "## At a steady rate\n\n\
          Styles of random products, gzipped; times in milliseconds, from when a request was due. Aims: at 10,000/s no \
          failure, mean and p99 at most twice the ceiling's; at 0.30 of its peak no failure, and at most three times.\n\n\
          | rate | side | failed | mean | p50 | p99 | p99.9 | mean, of the ceiling's | p99, of the ceiling's |\n\
