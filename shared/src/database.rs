@@ -232,20 +232,14 @@ impl Database {
         doubtful.into_iter().zip(alive).find_map(|(connection, alive)| alive.then_some(connection))
     }
 
-    /// The next connection, in turn, that is up, as far as anybody here knows, and is not `except`: one that does not
-    /// keep others waiting, if there is one.
+    /// A connection that is up, as far as anybody here knows, and is not `except`: the one with the fewest answers due,
+    /// and of several the next in turn. What is sent waits for all that was sent before it over the same connection.
     fn next_live(&self, except: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut held_up = None;
-        for step in 0..self.slots.len() {
-            let slot = self.slots.get(first.wrapping_add(step) % self.slots.len())?;
-            match slot.live().filter(|live| self.is_eligible(live, except)) {
-                Some(live) if live.is_held_up() => _ = held_up.get_or_insert(live),
-                Some(live) => return Some(live),
-                None => {}
-            }
-        }
-        held_up
+        let in_turn = (0..self.slots.len())
+            .filter_map(|step| self.slots.get(first.wrapping_add(step) % self.slots.len())?.live());
+        let eligible = in_turn.filter(|live| self.is_eligible(live, except));
+        eligible.min_by_key(|live| (live.is_held_up(), live.answers_due()))
     }
 
     fn is_eligible(&self, connection: &Arc<Connection>, except: Option<&Arc<Connection>>) -> bool {

@@ -94,6 +94,35 @@ async fn all_who_want_the_same_product_share_one_read_of_it() {
 }
 
 #[tokio::test]
+async fn a_slow_read_holds_up_none_of_those_that_come_after_it() {
+    let (database, mut client) = database().await;
+    // To read product 1 takes until nobody has the lock any more.
+    let statement = "alter table catalog.documents rename to real_documents;
+        create function catalog.slow(id integer) returns bytea language plpgsql as $$ begin
+            if id = 1 then perform pg_advisory_xact_lock_shared(42); end if;
+            return '{}';
+        end $$;
+        create view catalog.documents as
+            select product_id, generation, catalog.slow(product_id) as product, product_tag
+            from catalog.real_documents;
+        grant select on catalog.documents to atelier_reader";
+    client.batch_execute(statement).await.unwrap();
+    let way = Way::to(&database).await;
+    let app = app(&way, &SLOW).await;
+    let product = async |id| app.catalog.product(id, &Timing::default()).await.unwrap().unwrap();
+    let looking = database.connect().await.unwrap();
+    let lock = client.transaction().await.unwrap();
+    lock.batch_execute("select pg_advisory_xact_lock(42)").await.unwrap();
+    let meanwhile = async {
+        until("the slow one waits", async || waiting_for_locks(&looking).await == 1).await;
+        join_all((2..=9).map(product)).await;
+        assert_eq!(waiting_for_locks(&looking).await, 1);
+        lock.commit().await.unwrap();
+    };
+    tokio::time::timeout(PATIENCE, async { tokio::join!(product(1), meanwhile) }).await.unwrap();
+}
+
+#[tokio::test]
 async fn more_than_may_wait_are_turned_away_at_once_and_those_who_wait_are_answered() {
     let (database, mut client) = database().await;
     let way = Way::to(&database).await;

@@ -80,6 +80,11 @@ impl Connection {
         self.quiet() > if due { self.probe_after + self.patience } else { self.probe_after }
     }
 
+    /// How many statements wait for an answer.
+    pub(super) fn answers_due(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
     /// Whether it has kept all who wait for an answer waiting for so long that another is the better choice.
     pub(super) fn is_held_up(&self) -> bool {
         self.under_way.load(Ordering::Relaxed) > 0

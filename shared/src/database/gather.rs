@@ -6,15 +6,19 @@
 //! one(9) ──┤
 //! one(7) ──┘  waits with the first 7
 //! ```
-//! Nobody waits for company: an id that comes while fewer than [`AT_ONCE`] statements are under way goes at
-//! once, alone. Only under load do statements carry several. A point read costs Postgres far more than the
-//! read itself, so 64 clients were then served 1.4 to 1.7 times as many answers as with a statement for each,
-//! measured in turn. An id that is asked for already is not asked for again: there is one read for all who wait.
+//! Nobody waits for company: an id that comes while no statement is under way goes at once, alone. Only under load do
+//! statements carry several. What a statement costs Postgres is far more than the read itself: 64 clients were served
+//! 1.4 to 1.7 times as many answers with two statements at a time as with one for each, and with one at a time Postgres
+//! takes half as long for an answer as with two (three hosts, 64 connections, measured in turn).
+//!
+//! A statement that is slow waits for a disk, a lock or the network. So that those behind it do not wait for that too,
+//! another is sent beside it after a moment ([`SLOW`]), and so on, up to [`AT_MOST`]. An id that is asked for already is
+//! not asked for again: there is one read for all who wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio_postgres::Row;
@@ -22,9 +26,12 @@ use tokio_postgres::types::ToSql;
 
 use super::{Database, Error, Sql};
 
-/// Statements of one kind that may be under way: one that Postgres works on, and one on its way there or
-/// back.
-const AT_ONCE: usize = 2;
+/// How long no statement was sent, though ids are waiting, until one is sent beside those under way. Longer than they
+/// take on a busy machine, or batches would become small just when large ones are needed.
+const SLOW: Duration = Duration::from_millis(5);
+
+/// Statements of one kind that may be under way when they are slow.
+const AT_MOST: usize = 8;
 
 /// Ids in one statement at most, which bounds what its answer takes in memory.
 const LARGEST: usize = 128;
@@ -54,6 +61,10 @@ struct Queue<T> {
     /// Ids that no statement has yet.
     ids: VecDeque<i32>,
     under_way: usize,
+    /// When the latest of these was sent.
+    sent: Instant,
+    /// Whether a task looks whether they are slow.
+    is_watched: bool,
 }
 
 impl<T: Clone + Send + 'static> Gather<T> {
@@ -64,7 +75,8 @@ impl<T: Clone + Send + 'static> Gather<T> {
         patience: Duration,
         read: impl Fn(i32, &Row) -> Result<T, Error> + Send + Sync + 'static,
     ) -> Self {
-        let queue = Mutex::new(Queue { waiting: HashMap::new(), ids: VecDeque::new(), under_way: 0 });
+        let (waiting, ids, under_way, is_watched) = Default::default();
+        let queue = Mutex::new(Queue { waiting, ids, under_way, sent: Instant::now(), is_watched });
         let (database, read) = (Arc::clone(database), Box::new(read));
         Self { desk: Arc::new(Desk { database, sql, read, patience, queue }) }
     }
@@ -73,8 +85,10 @@ impl<T: Clone + Send + 'static> Gather<T> {
     pub(crate) async fn one(&self, id: i32) -> Result<Option<T>, Error> {
         let _place = self.desk.database.enter()?;
         let (answer, answered) = oneshot::channel();
-        if self.desk.begins_with(id, answer) {
-            tokio::spawn(Arc::clone(&self.desk).work());
+        match self.desk.queue_up(id, answer) {
+            Due::Work => drop(tokio::spawn(Arc::clone(&self.desk).work())),
+            Due::Watch => drop(tokio::spawn(Arc::clone(&self.desk).watch())),
+            Due::Nothing => {}
         }
         answered.await.unwrap_or(Err(Error::UNCONNECTED)) // nobody answers once the runtime is stopping
     }
@@ -86,36 +100,71 @@ impl<T> fmt::Debug for Desk<T> {
     }
 }
 
-impl<T: Clone> Desk<T> {
-    /// Queues someone who waits, and says whether a task has to be started for them.
-    fn begins_with(&self, id: i32, answer: Answer<T>) -> bool {
+/// Which task has to be started for someone who waits.
+enum Due {
+    Nothing,
+    Work,
+    Watch,
+}
+
+impl<T: Clone + Send + 'static> Desk<T> {
+    fn queue_up(&self, id: i32, answer: Answer<T>) -> Due {
         let mut queue = self.queue();
         let waiting = queue.waiting.entry(id).or_default();
         waiting.push(answer);
         if waiting.len() > 1 {
-            return false; // whoever asks for the first will answer all
+            return Due::Nothing; // whoever asks for the first will answer all
         }
         queue.ids.push_back(id);
-        let begins = queue.under_way < AT_ONCE;
-        queue.under_way += usize::from(begins);
-        begins
+        if queue.under_way == 0 {
+            queue.under_way = 1;
+            return Due::Work;
+        }
+        if std::mem::replace(&mut queue.is_watched, true) { Due::Nothing } else { Due::Watch }
     }
 
-    /// Asks for all who wait, again and again until nobody does.
+    /// Sends another statement whenever those under way are slow, for as long as ids are waiting.
+    async fn watch(self: Arc<Self>) {
+        let mut next = SLOW;
+        loop {
+            tokio::time::sleep(next).await;
+            let mut queue = self.queue();
+            if queue.ids.is_empty() || queue.under_way == 0 {
+                queue.is_watched = false;
+                return;
+            }
+            let since = queue.sent.elapsed();
+            if since >= SLOW && queue.under_way < AT_MOST {
+                queue.under_way += 1;
+                drop(tokio::spawn(Arc::clone(&self).work()));
+            }
+            next = if since < SLOW { SLOW - since } else { SLOW };
+        }
+    }
+
+    /// Asks for all who wait, again and again until nobody does, or others can do it alone again.
     async fn work(self: Arc<Self>) {
-        while let Some(batch) = self.take() {
+        let mut was_slow = true;
+        while let Some(batch) = self.take(was_slow) {
+            let sent = Instant::now();
             let parameters: [&(dyn ToSql + Sync); 1] = [&batch.ids];
             let asked = tokio::time::timeout(self.patience, self.database.ask(self.sql, &parameters)).await;
             match asked.unwrap_or(Err(Error::SILENT)) {
                 Ok(rows) => batch.hand_out(&rows),
                 Err(error) => batch.fail(&error),
             }
+            was_slow = sent.elapsed() >= SLOW;
         }
     }
 
-    /// Ids that somebody still waits for; without any, this task is no longer under way.
-    fn take(&self) -> Option<Batch<'_, T>> {
+    /// Ids that somebody still waits for. Without any this task is no longer under way; nor is it when it is one of
+    /// several and Postgres is quick, so that batches become large again.
+    fn take(&self, was_slow: bool) -> Option<Batch<'_, T>> {
         let mut queue = self.queue();
+        if queue.under_way > 1 && !was_slow {
+            queue.under_way -= 1;
+            return None;
+        }
         let mut ids = Vec::new();
         while ids.len() < LARGEST
             && let Some(id) = queue.ids.pop_front()
@@ -132,6 +181,7 @@ impl<T: Clone> Desk<T> {
             queue.under_way -= 1;
             return None;
         }
+        queue.sent = Instant::now();
         Some(Batch { desk: self, ids })
     }
 }
