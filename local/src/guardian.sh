@@ -14,5 +14,8 @@ exec 3<&-
 wait "$server" 2>/dev/null # else some shells report the signal here
 status=$?
 kill "$watcher" 2>/dev/null
+# A server that was killed may leave processes of its own, as NGINX does, which would go on. They are of this group.
+trap '' TERM
+kill -s TERM 0
 [ -z "$remove" ] || [ -e "$remove/keep" ] || { cd / && rm -rf -- "$remove"; }
 exit "$status"

@@ -1,0 +1,138 @@
+//! The balancer's configuration as `deploy/nginx/render` writes it, before an NGINX runs with it.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use local::{RENDER, nginx};
+use shared::config::Config;
+
+/// Renders with these variables, and no others that it could read.
+fn render(variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(RENDER);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.envs(variables.iter().copied()).output().unwrap()
+}
+
+fn rendered(variables: &[(&str, &str)]) -> String {
+    let Output { status, stdout, stderr } = render(variables);
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+const HOSTS: (&str, &str) = ("HOSTS", "10.0.1.10:3000 10.0.1.11:3000 10.0.1.12:3000");
+
+#[test]
+fn a_wrong_value_is_named_with_its_variable_and_what_was_expected() {
+    let certificate = ("TLS_CERTIFICATE", "/c.pem");
+    for (given, others) in [
+        (("HOSTS", ""), vec![]),
+        (("HOSTS", "10.0.1.10"), vec![]),
+        (("HOSTS", "10.0.1.10:3000,10.0.1.11:3000"), vec![]),
+        (("HOSTS", "10.0.1.10:3000 10.0.1.11:65536"), vec![]),
+        (("HOSTS", "10.0.1.10:3000; } evil {"), vec![]),
+        (("HOSTS", "10.0.1.10:3000\n;"), vec![]),
+        (("LISTEN", "80"), vec![HOSTS]),
+        (("LISTEN", "0.0.0.0:0"), vec![HOSTS]),
+        (("TLS_KEY", ""), vec![HOSTS, certificate]),
+        (("TLS_CERTIFICATE", ""), vec![HOSTS, ("TLS_KEY", "/k.pem")]),
+        (("TLS_KEY", "k.pem"), vec![HOSTS, certificate]),
+        (("REDIRECT_LISTEN", "0.0.0.0:80"), vec![HOSTS]),
+        (("REDIRECT_LISTEN", "on"), vec![HOSTS, certificate, ("TLS_KEY", "/k.pem")]),
+        (("RATE_LIMIT", "0"), vec![HOSTS]),
+        (("RATE_LIMIT", "2000r/s"), vec![HOSTS]),
+        (("CONNECTION_LIMIT", "65536"), vec![HOSTS]),
+        (("WORKERS", "two"), vec![HOSTS]),
+        (("ACCESS_LOG", "access.log"), vec![HOSTS]),
+        (("ERROR_LOG", "off"), vec![HOSTS]),
+        (("STATUS_LISTEN", "0.0.0.0:8081"), vec![HOSTS]),
+        (("PID_FILE", "/run/nginx pid"), vec![HOSTS]),
+        (("TEMPORARY", "/tmp;"), vec![HOSTS]),
+        (("RUN_AS", "www-data adm"), vec![HOSTS]),
+    ] {
+        let output = render(&[&others[..], &[given]].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{given:?}: {said}");
+        assert!(said.contains(&format!("{}={}: expected ", given.0, given.1)), "{given:?}: {said}");
+        assert!(output.stdout.is_empty(), "{given:?}");
+    }
+}
+
+#[test]
+fn nginx_takes_what_is_rendered_with_every_variable_and_with_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.into_os_string().into_string().unwrap()
+    };
+    let made = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
+    let (certificate, key) =
+        (file("c.pem", &made.cert.pem()), file("k.pem", &made.signing_key.serialize_pem()));
+    let (pid, log) = (file("pid", ""), file("error.log", ""));
+    let least =
+        [HOSTS, ("PID_FILE", &pid), ("ERROR_LOG", &log), ("TEMPORARY", directory.path().to_str().unwrap())];
+    let off = ["ACCESS_LOG", "RATE_LIMIT", "CONNECTION_LIMIT", "STATUS_LISTEN"].map(|name| (name, "off"));
+    let access_log = ("ACCESS_LOG", file("access.log", ""));
+    let usual = [("ACCESS_LOG", access_log.1.as_str()), ("LISTEN", "127.0.0.1:8080")];
+    let most = [
+        ("ACCESS_LOG", access_log.1.as_str()),
+        ("TLS_CERTIFICATE", &certificate),
+        ("TLS_KEY", &key),
+        ("LISTEN", "[::1]:8443"),
+        ("REDIRECT_LISTEN", "127.0.0.1:8080"),
+        ("STATUS_LISTEN", "[::1]:8081"),
+        ("RUN_AS", "root"),
+        ("WORKERS", "2"),
+    ];
+    for variables in
+        [[&least[..], &off].concat(), [&least[..], &usual].concat(), [&least[..], &most].concat()]
+    {
+        let text = rendered(&variables);
+        let after = text.split('@').skip(1);
+        let names = after.filter(|rest| rest.starts_with(|letter: char| letter.is_ascii_uppercase()));
+        assert_eq!(names.count(), 0, "each @NAME@ has become its value: {text}");
+        let mut command = Command::new(nginx().unwrap());
+        command.arg("-t").args(["-e", &log, "-c", &file("nginx.conf", &text)]);
+        let said = command.output().unwrap();
+        assert!(said.status.success(), "{}\n{text}", String::from_utf8_lossy(&said.stderr));
+    }
+}
+
+#[test]
+fn time_limits_lie_inside_those_of_the_hosts_and_of_each_other() {
+    let text = rendered(&[HOSTS]);
+    let limits = |name: &str| -> Vec<Duration> {
+        let values = text.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix(' '));
+        values.map(|value| duration(value.split(';').next().unwrap())).collect()
+    };
+    let limit = |name: &str| match limits(name)[..] {
+        [one] => one,
+        ref others => panic!("{name}: {others:?}"),
+    };
+    let host = Config::from_lookup(&|name| {
+        (name == "DATABASE_URL").then(|| "postgresql://a@localhost/a".to_owned())
+    })
+    .unwrap();
+    assert!(limit("proxy_connect_timeout") < limit("proxy_send_timeout"));
+    assert!(limit("proxy_send_timeout") < host.requests.timeout);
+    assert!(
+        host.requests.timeout < limit("proxy_read_timeout"),
+        "a host that answers at all answers before that"
+    );
+    assert!(limit("proxy_read_timeout") < limit("proxy_next_upstream_timeout"), "or no other would be asked");
+    let idle = limits("keepalive_timeout");
+    assert_eq!(idle.len(), 2, "one to the hosts, and one to the clients");
+    assert!(idle[0] < host.host.header_read_timeout, "or it would be the host that ends a connection");
+}
+
+fn duration(text: &str) -> Duration {
+    let (number, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap());
+    let number = number.parse().unwrap();
+    match unit {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        _ => panic!("{text}: expected a number of s or ms"),
+    }
+}
