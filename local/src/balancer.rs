@@ -168,17 +168,17 @@ fn render(
 ) -> Result<Vec<u8>, Error> {
     let hosts: Vec<String> = hosts.iter().map(SocketAddr::to_string).collect();
     let mut command = Command::new(RENDER);
-    command.env("HOSTS", hosts.join(" ")).env("LISTEN", listen.to_string());
+    // What is set for a deployment in the environment here is not meant for this one.
+    command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default());
+    command.env("HOSTS", hosts.join(" ")).env("LISTEN", listen.to_string()).env("REDIRECT_LISTEN", "off");
     command.env("PID_FILE", directory.join(PID)).env("ERROR_LOG", directory.join(LOG));
     command.env("TEMPORARY", directory).env("STATUS_LISTEN", "off").env("CONNECTION_LIMIT", "off");
     command.env("RATE_LIMIT", settings.rate_limit.map_or("off".to_owned(), |limit| limit.to_string()));
     let access_log = if settings.access_log { directory.join(ACCESS_LOG) } else { PathBuf::from("off") };
     command.env("ACCESS_LOG", access_log);
-    match &settings.tls {
-        Some((certificate, key)) => command.env("TLS_CERTIFICATE", certificate).env("TLS_KEY", key),
-        None => command.env_remove("TLS_CERTIFICATE").env_remove("TLS_KEY"),
-    };
-    command.env("REDIRECT_LISTEN", "off").env_remove("RUN_AS").env_remove("WORKERS");
+    if let Some((certificate, key)) = &settings.tls {
+        command.env("TLS_CERTIFICATE", certificate).env("TLS_KEY", key);
+    }
     let output = command.output().map_err(Error::io("run", Path::new(RENDER)))?;
     if output.status.success() {
         return Ok(output.stdout);

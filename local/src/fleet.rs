@@ -205,18 +205,19 @@ impl Host {
         Error::Host { address: self.address, why, log: self.log.clone() }
     }
 
-    /// Sends it a signal, such as `STOP`, after which it hangs, and `CONT`, after which it goes on.
+    /// Sends it a signal, such as `STOP`, after which it hangs, and `CONT`, after which it goes on. One that was stopped
+    /// takes none.
     ///
     /// # Errors
-    /// [`Error::Signal`] if it does not run.
+    /// [`Error::Signal`] if it has ended by itself.
     pub fn signal(&self, name: &str) -> Result<(), Error> {
         self.pid().map_or(Ok(()), |pid| signal(pid, name))
     }
 
-    /// Kills it (SIGKILL), and waits until it is gone. One that does not run stays so.
+    /// Kills it (SIGKILL), and waits until it is gone.
     ///
     /// # Errors
-    /// [`Error::Stop`] if it takes longer than a minute.
+    /// [`Error::Signal`] if it has ended by itself, [`Error::Stop`] if it takes longer than a minute.
     pub async fn kill(&mut self) -> Result<(), Error> {
         self.signal("KILL")?;
         self.stop().await
