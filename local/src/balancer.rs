@@ -79,6 +79,8 @@ impl Balancer {
         settings: &BalancerSettings,
     ) -> Result<Self, Error> {
         let nginx = nginx()?;
+        // NGINX would look for its log in a folder of its own.
+        let directory = &std::path::absolute(directory).map_err(Error::io("find", directory))?;
         fs::create_dir_all(directory).map_err(Error::io("create the directory", directory))?;
         let configuration = directory.join("nginx.conf");
         let text = render(directory, listen, hosts, settings)?;

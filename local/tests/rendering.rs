@@ -47,7 +47,7 @@ fn a_wrong_value_is_named_with_its_variable_and_what_was_expected() {
         (("ACCESS_LOG", "access.log"), vec![HOSTS]),
         (("ERROR_LOG", "off"), vec![HOSTS]),
         (("STATUS_LISTEN", "0.0.0.0:8081"), vec![HOSTS]),
-        (("PID_FILE", "/run/nginx pid"), vec![HOSTS]),
+        (("PID_FILE", "/run/nginx\"; evil \""), vec![HOSTS]),
         (("TEMPORARY", "/tmp;"), vec![HOSTS]),
         (("RUN_AS", "www-data adm"), vec![HOSTS]),
     ] {
@@ -61,7 +61,7 @@ fn a_wrong_value_is_named_with_its_variable_and_what_was_expected() {
 
 #[test]
 fn nginx_takes_what_is_rendered_with_every_variable_and_with_none() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::Builder::new().prefix("a folder with spaces ").tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = directory.path().join(name);
         std::fs::write(&path, text).unwrap();
