@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
@@ -22,7 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use shared::request::LARGEST_BODY_BYTES;
 use shared::{App, Endpoint, Problem, config};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use log::AccessLog;
 
@@ -60,9 +61,10 @@ struct Host {
     request_timeout: Duration,
 }
 
-/// Serves all endpoints on `listener` until `shutdown` is ready, then takes no more connections, lets the
-/// requests under way end (`SHUTDOWN_GRACE` at the longest) and returns how many connections had to be cut
-/// off.
+/// Serves all endpoints on `listener` until `shutdown` is ready. Then each connection is closed after its next answer, and
+/// `/readyz` says that there should be none, for `SHUTDOWN_DELAY`: a balancer that keeps connections meets none that is
+/// closed just when it sends a request. After that it takes no more connections, lets the requests under way end
+/// (`SHUTDOWN_GRACE` at the longest) and returns how many connections had to be cut off.
 pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,
@@ -76,35 +78,43 @@ pub async fn serve(
         .header_read_timeout(config.host.header_read_timeout)
         .max_buf_size(LARGEST_HEADER_BYTES);
     let stop = watch::Sender::new(()); // each connection holds a receiver
-    let mut shutdown = pin!(shutdown);
-    loop {
-        let stream = tokio::select! {
-            accepted = accept(&listener) => accepted,
-            () = &mut shutdown => break,
-        };
-        let host = Arc::clone(&host);
-        let service = service_fn(move |request| {
+    let places = Arc::new(Semaphore::new(config.host.connections));
+    let serve_all = async {
+        loop {
+            let place = Arc::clone(&places).acquire_owned().await;
+            let stream = accept(&listener).await;
             let host = Arc::clone(&host);
-            async move { Ok::<_, Infallible>(host.respond(request).await) }
-        });
-        let connection = http.serve_connection(TokioIo::new(stream), service);
-        let mut stopping = stop.subscribe();
-        tokio::spawn(async move {
-            let mut connection = pin!(connection);
-            let ended = tokio::select! {
-                ended = &mut connection => ended,
-                _ = stopping.changed() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+            let service = service_fn(move |request| {
+                let host = Arc::clone(&host);
+                async move { Ok::<_, Infallible>(host.respond(request).await) }
+            });
+            let connection = http.serve_connection(TokioIo::new(stream), service);
+            let mut stopping = stop.subscribe();
+            tokio::spawn(async move {
+                let _place = place; // for as long as the connection is there
+                let mut connection = pin!(connection);
+                let ended = tokio::select! {
+                    ended = &mut connection => ended,
+                    _ = stopping.changed() => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                };
+                if let Err(error) = ended {
+                    tracing::debug!(cause = %error, "a connection ended early"); // the client's doing
                 }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(cause = %error, "a connection ended early"); // the client's doing
-            }
-        });
+            });
+        }
+    };
+    tokio::select! {
+        () = serve_all => {}
+        () = async {
+            shutdown.await;
+            host.app.drain();
+            tokio::time::sleep(config.host.shutdown_delay).await;
+        } => {}
     }
     drop(listener);
-    host.app.drain();
     let _ = stop.send(()); // fails only when there is no connection to tell
     let all_ended = tokio::time::timeout(config.host.shutdown_grace, stop.closed()).await;
     all_ended.map_or_else(|_| stop.receiver_count(), |()| 0)
@@ -152,7 +162,11 @@ impl Host {
         if let (Some(access), Some(method)) = (&self.access, &method) {
             access.write(method, &answer, started.elapsed());
         }
-        answer.response.map(Full::new)
+        let mut response = answer.response.map(Full::new);
+        if self.app.is_draining() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 
     /// Reads a body, up to the byte that makes it too large.

@@ -172,9 +172,51 @@ async fn what_is_not_http_is_refused_and_the_next_connection_is_served() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_begun_is_still_answered_while_draining() {
+async fn a_host_that_is_about_to_end_says_so_and_closes_each_connection_after_its_next_answer() {
     let database = Database::create().await.unwrap();
     let host = Served::start(&database, &[]).await;
+    let mut kept = begin(host.address, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut first = [0; 15];
+    tokio::io::AsyncReadExt::read_exact(&mut kept, &mut first).await.unwrap();
+    let address = host.address;
+    let ended = host.stop();
+    let not_ready = until(address, "GET /readyz HTTP/1.1", " 503 ").await;
+    assert!(not_ready.contains("This process is about to end."), "{not_ready}");
+    kept.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let answer = rest(kept).await; // which comes to an end
+    assert!(
+        answer.contains("HTTP/1.1 200 OK\r\n") && answer.contains("\r\nconnection: close\r\n"),
+        "{answer}"
+    );
+    assert_eq!(ended.await.unwrap(), 0);
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_connection_more_than_there_may_be_waits_for_another_to_be_closed() {
+    let database = Database::create().await.unwrap();
+    let host = Served::start(&database, &[("MAX_CONNECTIONS", "2")]).await;
+    let get = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut first = [0; 15];
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut stream = begin(host.address, get).await;
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut first).await.unwrap();
+        open.push(stream);
+    }
+    let mut third = begin(host.address, get).await;
+    let answered = tokio::io::AsyncReadExt::read_exact(&mut third, &mut first);
+    let waits = tokio::time::timeout(std::time::Duration::from_millis(300), answered).await;
+    assert!(waits.is_err(), "it was answered");
+    open.pop();
+    tokio::io::AsyncReadExt::read_exact(&mut third, &mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn a_request_that_was_begun_is_still_answered_while_draining() {
+    let database = Database::create().await.unwrap();
+    let host = Served::start(&database, &[("SHUTDOWN_DELAY", "10ms")]).await;
     let address = host.address;
     // The first answer shows that the host has the connection.
     let mut begun = begin(address, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;

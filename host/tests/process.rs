@@ -122,7 +122,7 @@ async fn its_help_lists_every_variable() {
 #[tokio::test]
 async fn a_request_under_way_is_finished_on_sigterm() {
     let database = Database::create().await.unwrap();
-    let host = Host::start(&database, &[]).await;
+    let host = Host::start(&database, &[("SHUTDOWN_DELAY", "10ms")]).await;
     let head = "POST /cart HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
     let mut begun = begin(host.address, head).await;
     let mut go_on = [0; 25]; // the host asks for the body, so it has the request

@@ -82,12 +82,18 @@ impl App {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the process is about to end.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     /// Whether requests should be sent here.
     ///
     /// # Errors
     /// When the database gives no answer.
     pub async fn readiness(&self) -> Result<Readiness, Error> {
-        if self.draining.load(Ordering::Relaxed) {
+        if self.is_draining() {
             return Ok(Readiness::Draining);
         }
         match self.database.read(&STANDING, &[]).await {

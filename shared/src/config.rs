@@ -80,8 +80,12 @@ pub struct Requests {
 pub struct Host {
     /// `LISTEN`.
     pub listen: SocketAddr,
+    /// `MAX_CONNECTIONS`.
+    pub connections: usize,
     /// `HEADER_READ_TIMEOUT`.
     pub header_read_timeout: Duration,
+    /// `SHUTDOWN_DELAY`.
+    pub shutdown_delay: Duration,
     /// `SHUTDOWN_GRACE`.
     pub shutdown_grace: Duration,
     /// `WORKER_THREADS`; `None` is one a processor.

@@ -8,8 +8,8 @@ use conformance::small_dataset;
 use stand::load;
 use tokio_postgres::error::SqlState;
 
-/// What the logins of hosts and functions are members of, and what is done beside them.
-const ROLES: [&str; 3] = ["atelier_reader", "atelier_cart", "atelier_loader"];
+/// What the logins of hosts, functions and the loader are members of, and whose the record and the carts are.
+const ROLES: [&str; 4] = ["atelier_reader", "atelier_cart", "atelier_loader", "atelier_owner"];
 
 #[tokio::test]
 async fn each_role_may_do_its_own_work_and_no_other() {
@@ -17,26 +17,26 @@ async fn each_role_may_do_its_own_work_and_no_other() {
     let client = loaded.database.connect().await.unwrap();
     // A statement, and whether each of the roles may run it. A catalog belongs to the loader's role.
     let statements = [
-        ("select from catalog.documents", [true, false, true]),
-        ("select from catalog.products", [true, false, true]),
-        ("select id from catalog.skus where id = 1", [false, true, true]),
-        ("select from catalog.cart", [false, false, true]),
-        ("update catalog.products set name = 'x'", [false, false, true]),
-        ("delete from catalog.documents", [false, false, true]),
-        ("drop schema catalog cascade", [false, false, true]),
-        ("select cart.add(sha256('x'), 1, 1)", [false, true, false]),
-        ("select from cart.lines", [false, true, true]),
-        ("update cart.carts set touched_at = now()", [false, true, false]),
-        ("insert into cart.carts (owner) values (sha256('x'))", [false, true, false]),
-        ("delete from cart.carts", [false, false, true]),
-        ("select from etl.publication", [true, false, true]),
-        ("update etl.publication set generation = 1", [false, false, false]),
-        ("select from etl.reject", [false, false, true]),
-        ("update etl.load set dataset = 'x'", [false, false, true]),
-        ("create schema anything", [false, false, true]),
-        ("create table public.anything ()", [false, false, false]),
-        ("create role anyone superuser", [false, false, false]),
-        ("copy (select 1) to program 'true'", [false, false, false]),
+        ("select from catalog.documents", [true, false, true, false]),
+        ("select from catalog.products", [true, false, true, false]),
+        ("select id from catalog.skus where id = 1", [false, true, true, false]),
+        ("select from catalog.cart", [false, false, true, false]),
+        ("update catalog.products set name = 'x'", [false, false, true, false]),
+        ("delete from catalog.documents", [false, false, true, false]),
+        ("drop schema catalog cascade", [false, false, true, false]),
+        ("select cart.add(sha256('x'), 1, 1)", [false, true, false, true]),
+        ("select from cart.lines", [false, true, true, true]),
+        ("update cart.carts set touched_at = now()", [false, true, false, true]),
+        ("insert into cart.carts (owner) values (sha256('x'))", [false, true, false, true]),
+        ("delete from cart.carts", [false, false, true, true]),
+        ("select from etl.publication", [true, false, true, true]),
+        ("update etl.publication set generation = 1", [false, false, false, true]),
+        ("select from etl.reject", [false, false, true, true]),
+        ("update etl.load set dataset = 'x'", [false, false, true, true]),
+        ("create schema anything", [false, false, true, true]),
+        ("create table public.anything ()", [false, false, false, false]),
+        ("create role anyone superuser", [false, false, false, false]),
+        ("copy (select 1) to program 'true'", [false, false, false, false]),
     ];
     for (statement, may) in statements {
         for (role, may) in ROLES.into_iter().zip(may) {

@@ -61,7 +61,9 @@ impl Variables<'_> {
             .parsed("LISTEN", "an address and a port such as 127.0.0.1:3000", |value| value.parse().ok())?;
         Ok(Host {
             listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 3000))),
+            connections: self.number("MAX_CONNECTIONS", 1..=1_000_000)?.unwrap_or(4096),
             header_read_timeout: self.duration("HEADER_READ_TIMEOUT", 65_000, TEN_MINUTES)?,
+            shutdown_delay: self.duration("SHUTDOWN_DELAY", 1_000, MINUTE)?,
             shutdown_grace: self.duration("SHUTDOWN_GRACE", 10_000, TEN_MINUTES)?,
             worker_threads: self.number("WORKER_THREADS", 1..=256)?,
         })
