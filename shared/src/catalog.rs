@@ -140,11 +140,12 @@ impl Catalog {
 }
 
 fn plain(row: &Row) -> Result<Document, Error> {
-    Ok(Document::new(Content::packed(bytes(row, 2)?, GZIP_FROM_BYTES), tag(row)?, generation(row, 1)?))
+    Ok(Document::new(Content::packed(row.try_get(2)?, GZIP_FROM_BYTES), tag(row)?, generation(row, 1)?))
 }
 
 fn gzipped(row: &Row) -> Result<Document, Error> {
-    Ok(Document::new(Content::Gzipped(bytes(row, 2)?), tag(row)?, generation(row, 1)?))
+    let gzipped = Bytes::copy_from_slice(row.try_get(2)?);
+    Ok(Document::new(Content::Gzipped(gzipped), tag(row)?, generation(row, 1)?))
 }
 
 /// Gzip members cannot be joined, since browsers stop after the first: it is joined plain, and packed again.
@@ -153,14 +154,14 @@ fn overview(row: &Row) -> Result<Document, Error> {
     let styles = encoding::gunzip(part(3)?).map_err(Error::unforeseen)?;
     let parts: [&[u8]; 7] =
         [br#"{"product":"#, part(2)?, br#","styles":"#, &styles, br#","related":"#, part(4)?, b"}"];
-    Ok(Document::of_plain(parts.concat(), generation(row, 1)?, 0))
+    Ok(Document::of_plain(&parts.concat(), generation(row, 1)?, 0))
 }
 
 fn list(rows: &[Row]) -> Result<Document, Error> {
     let listed = rows.iter().map(Listed::from_row).collect::<Result<Vec<_>, _>>()?;
     let generation = rows.first().map(|row| row.try_get(6)).transpose()?;
     let plain = serde_json::to_vec(&listed).map_err(Error::unforeseen)?;
-    Ok(Document::of_plain(plain, generation, GZIP_FROM_BYTES))
+    Ok(Document::of_plain(&plain, generation, GZIP_FROM_BYTES))
 }
 
 fn tag(row: &Row) -> Result<u64, Error> {
@@ -169,11 +170,6 @@ fn tag(row: &Row) -> Result<u64, Error> {
 
 fn generation(row: &Row, column: usize) -> Result<Option<i32>, Error> {
     Ok(Some(row.try_get(column)?))
-}
-
-/// A copy, which does not keep all that was read with it in memory.
-fn bytes(row: &Row, column: usize) -> Result<Bytes, Error> {
-    Ok(Bytes::copy_from_slice(row.try_get(column)?))
 }
 
 /// A product of the list, its fields in the contract's order.

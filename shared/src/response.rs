@@ -212,7 +212,7 @@ mod tests {
     }
 
     fn answer(body: &str, headers: &[(&str, &str)]) -> http::Response<Bytes> {
-        let content = Content::packed(Bytes::copy_from_slice(body.as_bytes()), GZIP_FROM_BYTES);
+        let content = Content::packed(body.as_bytes(), GZIP_FROM_BYTES);
         let document = Document::new(content, TAG, None);
         Response::document(document).into_http(&request(Method::GET, headers)).unwrap()
     }

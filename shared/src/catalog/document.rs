@@ -38,18 +38,22 @@ impl Document {
     }
 
     /// Of what was joined here, for which the loader stores no tag.
-    pub(crate) fn of_plain(plain: Vec<u8>, generation: Option<i32>, gzip_from_bytes: usize) -> Self {
-        let tag = xxhash_rust::xxh3::xxh3_64(&plain);
-        Self::new(Content::packed(plain.into(), gzip_from_bytes), tag, generation)
+    pub(crate) fn of_plain(plain: &[u8], generation: Option<i32>, gzip_from_bytes: usize) -> Self {
+        let tag = xxhash_rust::xxh3::xxh3_64(plain);
+        Self::new(Content::packed(plain, gzip_from_bytes), tag, generation)
     }
 }
 
 impl Content {
     /// Gzipped, if the body is over so many bytes and becomes smaller by it. Most clients take gzip, so this is done
-    /// once, before it is kept, and undone for the others.
-    pub(crate) fn packed(plain: Bytes, from_bytes: usize) -> Self {
-        let gzipped = if plain.len() > from_bytes { encoding::gzip(&plain) } else { None };
-        gzipped.map_or(Self::Plain(plain), |gzipped| Self::Gzipped(gzipped.into()))
+    /// once, before it is kept, and undone for the others. Either way it is a copy that takes no more memory than it has
+    /// bytes, and keeps nothing alive that was read with it.
+    pub(crate) fn packed(plain: &[u8], from_bytes: usize) -> Self {
+        let gzipped = if plain.len() > from_bytes { encoding::gzip(plain) } else { None };
+        match gzipped {
+            Some(gzipped) => Self::Gzipped(Bytes::copy_from_slice(&gzipped)),
+            None => Self::Plain(Bytes::copy_from_slice(plain)),
+        }
     }
 
     /// The bytes as they are.
