@@ -15,7 +15,7 @@ use std::process::Stdio;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
-use local::{Settings, create_host_login};
+use local::Settings;
 
 use crate::Options;
 use crate::load::{Source, load};
@@ -72,9 +72,8 @@ pub(crate) async fn measure(options: &FleetOptions) -> Result<()> {
 }
 
 async fn measure_on(stage: &Stage, options: &Options) -> Result<(String, Vec<steady::Point>)> {
+    let highest = stage.let_hosts_in().await?;
     let client = stage.address().connect(CATALOG).await?;
-    create_host_login(&client).await?;
-    let highest: i32 = client.query_one("select max(id) from catalog.products", &[]).await?.get(0);
     let size = "select pg_total_relation_size('catalog.documents')";
     let documents: i64 = client.query_one(size, &[]).await?.get(0);
     let run = Run { stage, options, highest: u32::try_from(highest)?, documents: u64::try_from(documents)? };

@@ -8,6 +8,7 @@ mod functions;
 mod hello;
 mod load;
 mod read;
+mod regions;
 mod s3;
 mod scale;
 mod server;
@@ -49,6 +50,8 @@ enum Verb {
     Fleet(fleet::FleetOptions),
     /// How a load grows with the set, as a table in Markdown
     Scale(scale::Options),
+    /// A product page from 20, 80 and 200 ms away, as a table in Markdown
+    Regions(regions::Options),
     /// The first three, the first two on one generated set
     All(Options),
     /// Answer every request with the same bytes: the other side of `read`
@@ -108,6 +111,7 @@ async fn main() -> ExitCode {
         Verb::Functions(options) => functions::measure(&options).await,
         Verb::Fleet(options) => fleet::measure(&options).await,
         Verb::Scale(options) => scale::measure(&options).await,
+        Verb::Regions(options) => regions::measure(&options).await,
         Verb::All(options) => match measure(&options, Wanted { load: Some(From::Disk), read: true }).await {
             Ok(()) => functions::measure(&options).await,
             failed => failed,

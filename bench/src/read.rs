@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 
 use anyhow::Result;
-use local::create_host_login;
 
 use crate::load::{Source, load};
 use crate::server::{Server, ask, hello, host};
@@ -23,9 +22,7 @@ pub(crate) async fn measure(stage: &mut Stage, options: &Options) -> Result<()> 
     if !stage.loaded {
         load(stage, Source::Disk, Stdio::inherit()).await?;
     }
-    let client = stage.address().connect(CATALOG).await?;
-    create_host_login(&client).await?;
-    let highest: i32 = client.query_one("select max(id) from catalog.products", &[]).await?.get(0);
+    let highest = stage.let_hosts_in().await?;
     let script = wrk::script(stage)?;
 
     let host = Server::start(host(stage, CATALOG, 0)?).await?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use local::{Address, Binaries, Cluster, Settings, program};
+use local::{Address, Binaries, Cluster, Settings, create_host_login, program};
 use tokio::process::Command;
 
 /// The database that the loader fills and the host reads.
@@ -60,6 +60,13 @@ impl Stage {
         server.batch_execute(&format!("create database {name}")).await?;
         server.batch_execute("checkpoint").await?;
         Ok(())
+    }
+
+    /// Makes the login of hosts, and answers with the highest id of a product: they have the ids from 1 to that.
+    pub(crate) async fn let_hosts_in(&self) -> Result<i32> {
+        let client = self.address().connect(CATALOG).await?;
+        create_host_login(&client).await?;
+        Ok(client.query_one("select max(id) from catalog.products", &[]).await?.get(0))
     }
 
     pub(crate) async fn strike(self) -> Result<()> {
