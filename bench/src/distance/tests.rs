@@ -1,11 +1,11 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::{Line, PIECE, Way, Weather, carry};
 
@@ -63,7 +63,7 @@ async fn nothing_arrives_before_the_delay_has_passed() {
 #[tokio::test]
 async fn bytes_arrive_unchanged_and_in_order_and_then_the_end() {
     let Course { mut near, far, .. } = course(1_500);
-    let sent: Vec<u8> = (0..20 * PIECE).map(|at| (at % 251) as u8).collect();
+    let sent: Vec<u8> = (0..=250).cycle().take(20 * PIECE).collect();
     let expected = sent.clone();
     tokio::spawn(async move {
         for piece in sent.chunks(1_000) {
