@@ -22,13 +22,15 @@ mod tests;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 
 use alarm::Alarm;
-use connection::{Connection, Progress};
+use connection::{Connection, Progress, Unanswered};
 use requests::Draw;
 
 pub use report::{Failure, Report};
@@ -62,6 +64,12 @@ pub struct Plan {
     pub timeout: Duration,
     /// What is asked.
     pub requests: Requests,
+    /// Whether a request is sent again, over another connection, when the one it went into was used before and ends
+    /// without a byte of the answer. A server may close a connection for being idle in that very moment, so browsers
+    /// and libraries do the same with a GET. It is due as it was, and counted in [`Report::asked_again`].
+    pub asks_again: bool,
+    /// No more requests become due once this is true.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// How often a request is due.
@@ -85,6 +93,8 @@ impl Plan {
             most_connections: 512,
             timeout: Duration::from_secs(2),
             requests,
+            asks_again: false,
+            stop: Arc::default(),
         }
     }
 
@@ -102,6 +112,15 @@ impl Plan {
     }
 }
 
+/// What there is for a request.
+enum Found {
+    Connection(usize),
+    /// All are taken, and there may be no more.
+    NoneFree,
+    /// The operating system gives no other.
+    Refused,
+}
+
 /// A plan that is being carried out.
 struct Client<'p> {
     plan: &'p Plan,
@@ -113,6 +132,8 @@ struct Client<'p> {
     vacant: Vec<usize>,
     /// Those without a request, the longest idle first: so all are used, and with them all processes of the server.
     idle: VecDeque<usize>,
+    /// Requests that are to be sent again.
+    again: VecDeque<Unanswered>,
     /// Where answers are read to.
     buffer: Vec<u8>,
     report: Report,
@@ -132,6 +153,7 @@ impl<'p> Client<'p> {
             connections: Vec::new(),
             vacant: Vec::new(),
             idle: VecDeque::new(),
+            again: VecDeque::new(),
             buffer: vec![0; 64 * 1024],
             report: Report::new()?,
             start: now,
@@ -162,7 +184,7 @@ impl<'p> Client<'p> {
                 self.give_up(now);
                 self.check_at = now + CHECK_EVERY;
             }
-            if more_at.is_none() && self.connections.iter().flatten().all(|one| one.due().is_none()) {
+            if more_at.is_none() && self.is_done() {
                 break;
             }
             self.wait(events, more_at.unwrap_or(self.check_at).min(self.check_at))?;
@@ -171,12 +193,16 @@ impl<'p> Client<'p> {
         Ok(self.report)
     }
 
+    /// Whether every request that was due has had its answer, or is given up.
+    fn is_done(&self) -> bool {
+        self.again.is_empty() && self.connections.iter().flatten().all(|one| one.due().is_none())
+    }
+
     /// Sends every request that is due and finds a connection. Returns when there will be more to do, if ever.
     fn send_what_is_due(&mut self) -> Option<Instant> {
-        let may_be_open = match self.plan.pace {
-            Pace::PerSecond(_) => self.plan.most_connections,
-            Pace::Closed => self.plan.connections,
-        };
+        if !self.send_again() {
+            return Some(self.check_at);
+        }
         while let Some(due) = self.next_due() {
             let now = Instant::now();
             if due > now {
@@ -187,27 +213,54 @@ impl<'p> Client<'p> {
                 self.report.fail(Failure::TimedOut);
                 continue;
             }
-            let number = match self.idle.pop_front() {
-                Some(number) => number,
-                None if self.alive() >= may_be_open => return Some(self.check_at),
-                None => {
-                    self.report.sent += 1;
-                    match self.open() {
-                        Some(number) => self.assign(number, due),
-                        None => self.report.fail(Failure::Connect),
-                    }
-                    continue;
-                }
-            };
+            let found = self.find();
+            if matches!(found, Found::NoneFree) {
+                return Some(self.check_at);
+            }
             self.report.sent += 1;
-            self.assign(number, due);
+            match found {
+                Found::Connection(number) => self.assign(number, |one, draw| one.ask(due, draw)),
+                Found::Refused | Found::NoneFree => self.report.fail(Failure::Connect),
+            }
         }
         None
     }
 
+    /// Sends those requests again that are to be; false if there is no connection for one of them.
+    fn send_again(&mut self) -> bool {
+        while let Some(request) = self.again.pop_front() {
+            if request.due.elapsed() >= self.plan.timeout {
+                self.report.fail(Failure::TimedOut);
+                continue;
+            }
+            match self.find() {
+                Found::Connection(number) => self.assign(number, |one, _| one.ask_again(request)),
+                Found::Refused => self.report.fail(Failure::Connect),
+                Found::NoneFree => {
+                    self.again.push_front(request);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// A connection for a request: one that is idle, or another, if there may be more.
+    fn find(&mut self) -> Found {
+        let may_be_open = match self.plan.pace {
+            Pace::PerSecond(_) => self.plan.most_connections,
+            Pace::Closed => self.plan.connections,
+        };
+        match self.idle.pop_front() {
+            Some(number) => Found::Connection(number),
+            None if self.alive() >= may_be_open => Found::NoneFree,
+            None => self.open().map_or(Found::Refused, Found::Connection),
+        }
+    }
+
     /// When the next request is due; none if there is no other.
     fn next_due(&self) -> Option<Instant> {
-        if self.report.sent >= self.plan.at_most {
+        if self.report.sent >= self.plan.at_most || self.plan.stop.load(Ordering::Relaxed) {
             return None;
         }
         let after = match self.plan.pace {
@@ -242,9 +295,10 @@ impl<'p> Client<'p> {
         }
     }
 
-    fn assign(&mut self, number: usize, due: Instant) {
+    /// Has a connection ask something.
+    fn assign(&mut self, number: usize, ask: impl FnOnce(&mut Connection, &mut Draw<'_>) -> Progress) {
         if let Some(connection) = &mut self.connections[number] {
-            let progress = connection.ask(due, &mut self.draw);
+            let progress = ask(connection, &mut self.draw);
             self.note(number, progress);
         }
     }
@@ -282,11 +336,20 @@ impl<'p> Client<'p> {
             }
             Progress::Ended(failure) => {
                 match failure {
+                    Some(Failure::Unanswered) if self.plan.asks_again => self.put_off(number),
                     Some(failure) => self.report.fail(failure),
                     None => self.idle.retain(|&idle| idle != number),
                 }
                 self.close(number);
             }
+        }
+    }
+
+    /// Has the request of a connection that has ended sent over another.
+    fn put_off(&mut self, number: usize) {
+        if let Some(request) = self.connections[number].as_mut().and_then(Connection::take_unanswered) {
+            self.again.push_back(request);
+            self.report.asked_again += 1;
         }
     }
 

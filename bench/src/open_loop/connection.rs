@@ -26,6 +26,14 @@ pub(super) struct Connection {
     used: bool,
 }
 
+/// A request that may be sent over another connection.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    /// When it was due, at first.
+    pub(super) due: Instant,
+    bytes: Vec<u8>,
+}
+
 /// What has become of a connection and of its request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Progress {
@@ -62,10 +70,26 @@ impl Connection {
 
     /// Gives it a request, which is sent at once or as soon as it is open.
     pub(super) fn ask(&mut self, due: Instant, draw: &mut Draw<'_>) -> Progress {
-        self.due = Some(due);
         draw.write_to(&mut self.request);
+        self.send(due)
+    }
+
+    /// Gives it one that another has not answered.
+    pub(super) fn ask_again(&mut self, request: Unanswered) -> Progress {
+        self.request = request.bytes;
+        self.send(request.due)
+    }
+
+    fn send(&mut self, due: Instant) -> Progress {
+        self.due = Some(due);
         self.written = 0;
         self.write()
+    }
+
+    /// Takes its request from it, which has no answer yet.
+    pub(super) fn take_unanswered(&mut self) -> Option<Unanswered> {
+        let due = self.due.take()?;
+        Some(Unanswered { due, bytes: std::mem::take(&mut self.request) })
     }
 
     /// Goes on with what an event says is possible.

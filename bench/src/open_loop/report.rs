@@ -38,6 +38,8 @@ pub struct Report {
     pub ok: u64,
     /// How many of the others failed how.
     pub failures: BTreeMap<Failure, u64>,
+    /// Requests that were sent over another connection, since the first closed before it brought any of the answer.
+    pub asked_again: u64,
     /// How many answers had which status.
     pub statuses: BTreeMap<u16, u64>,
     /// Bytes that were received, heads included.
@@ -59,6 +61,7 @@ impl Report {
             sent: 0,
             ok: 0,
             failures: BTreeMap::new(),
+            asked_again: 0,
             statuses: BTreeMap::new(),
             bytes: 0,
             bodies: 0,

@@ -161,6 +161,35 @@ fn a_connection_that_ends_before_an_answer_is_told_apart_by_its_use() {
 }
 
 #[test]
+fn a_request_that_went_unanswered_is_sent_again_where_the_plan_says_so() {
+    let server = serve(|nth| if nth % 2 == 1 { Turn::Close } else { Turn::Answer(HELLO) });
+    let mut plan = plan(server, Pace::Closed, 20);
+    (plan.connections, plan.asks_again) = (1, true);
+    let report = plan.run().unwrap();
+    // All but the first meet a connection that was used and closes, and are answered over another.
+    assert_eq!((report.sent, report.ok, report.asked_again), (20, 20, 19), "{report:?}");
+}
+
+#[test]
+fn nothing_becomes_due_once_it_was_told_to_stop() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&asked);
+    let server = serve(move |nth| {
+        seen.store(nth, Ordering::SeqCst);
+        Turn::Answer(HELLO)
+    });
+    let plan = plan(server, Pace::Closed, u64::MAX);
+    let stop = Arc::clone(&plan.stop);
+    let running = thread::spawn(move || plan.run().unwrap());
+    while asked.load(Ordering::SeqCst) < 100 {
+        thread::yield_now();
+    }
+    stop.store(true, Ordering::Relaxed);
+    let report = running.join().unwrap();
+    assert_eq!((report.sent, report.failed()), (report.ok, 0), "{report:?}");
+}
+
+#[test]
 fn a_server_that_says_that_it_closes_fails_nothing() {
     const LAST: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello";
     let server = serve(|_| Turn::AnswerAndClose(LAST));
