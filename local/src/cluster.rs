@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, Config, NoTls};
 
+use crate::process::signal;
 use crate::{Account, Binaries, Error, Guarded, Settings, Watch, small_disk};
 
 /// The superuser of every private cluster, and the loader's login there.
@@ -35,8 +36,8 @@ const SOCKET: &str = ".s.PGSQL.";
 /// The longest path that a socket may have: 107 bytes on Linux, 103 on macOS.
 const SOCKET_PATH_LIMIT: usize = 103;
 
-/// Where there is this file in a directory that is to be removed, its guardian leaves it alone: the cluster was killed
-/// to be started again.
+/// Where there is this file in a directory that is to be removed, its guardian leaves it alone: the cluster is to be
+/// started again.
 const KEEP: &str = "keep";
 
 /// How long a start may take: after a crash the server replays up to `max_wal_size` of log first.
@@ -132,7 +133,7 @@ pub struct Cluster {
     server: Guarded,
     /// To be read even when the guardian has removed it.
     log: File,
-    /// Of one that was killed, what is to be removed if it is not started again.
+    /// Of one that was killed or shut down, what is to be removed if it is not started again.
     left_behind: Option<LeftBehind>,
     /// Held for as long as the cluster is: tells a second owner that there is a first.
     _lock: Option<File>,
@@ -296,15 +297,38 @@ impl Cluster {
         let of_others = "select array_agg(pid::text) from pg_stat_activity where pid <> pg_backend_pid()";
         let client = self.address.connect("postgres").await?;
         let others: Vec<String> = client.query_one(of_others, &[]).await?.get(0);
+        self.leave_behind()?;
+        let shell = Path::new("/bin/sh");
+        let mut kill = Command::new(shell);
+        kill.args(["-c", r#"kill -s KILL "$@" 2>/dev/null"#, "kill", &postmaster]).args(others);
+        kill.status().map_err(Error::io("run", shell))?; // fails if one of them is gone already
+        self.is_gone(&postmaster).await
+    }
+
+    /// Stops it in good order, connections that are open or not, and waits until it is gone; what is committed is
+    /// written out. [`Cluster::start_again`] completes the restart.
+    ///
+    /// # Errors
+    /// [`Error::Signal`] if it does not run, [`Error::Stop`] or [`Error::AlreadyRunning`] if its processes do not go.
+    pub async fn shut_down(&mut self) -> Result<(), Error> {
+        let postmaster = postmaster(&self.root);
+        self.leave_behind()?;
+        signal(postmaster.parse().unwrap_or_default(), "INT")?;
+        self.is_gone(&postmaster).await
+    }
+
+    /// Has the guardian leave the directory alone.
+    fn leave_behind(&mut self) -> Result<(), Error> {
         if self.temporary {
             let keep = self.root.join(KEEP);
             File::create(&keep).map_err(Error::io("create", &keep))?;
             self.left_behind = Some(LeftBehind(self.root.clone()));
         }
-        let shell = Path::new("/bin/sh");
-        let mut kill = Command::new(shell);
-        kill.args(["-c", r#"kill -s KILL "$@" 2>/dev/null"#, "kill", &postmaster]).args(others);
-        kill.status().map_err(Error::io("run", shell))?; // fails if one of them is gone already
+        Ok(())
+    }
+
+    /// Waits until no process of it is left.
+    async fn is_gone(&mut self, postmaster: &str) -> Result<(), Error> {
         let since = Instant::now();
         while self.server.ended()?.is_none() {
             if since.elapsed() > END_PATIENCE {
@@ -315,7 +339,7 @@ impl Cluster {
         alone(&self.root).await.map(drop)
     }
 
-    /// Starts one that was killed, with the same data, settings and address. What was on a disk of
+    /// Starts one that was killed or shut down, with the same data, settings and address. What was on a disk of
     /// [`Settings::and_disk`] is lost.
     ///
     /// # Errors
@@ -341,7 +365,7 @@ impl Cluster {
     }
 }
 
-/// The directory of a temporary cluster that was killed, which no guardian will remove.
+/// The directory of a temporary cluster that is to be started again, which no guardian will remove.
 #[derive(Debug)]
 struct LeftBehind(PathBuf);
 

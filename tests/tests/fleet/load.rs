@@ -1,0 +1,77 @@
+//! Requests at a steady rate for as long as something lasts, and what became of them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bench::open_loop::{Pace, Plan, Report, Requests, Route};
+
+use super::{PRODUCTS, a_while, rate};
+
+/// Requests may wait as long as people do: one that an answer comes for has not failed.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a hanging host holds up, until it is noticed, for each takes a connection of its own.
+const MOST_CONNECTIONS: usize = 8192;
+
+/// A load on a server.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    running: JoinHandle<std::io::Result<Report>>,
+}
+
+impl Load {
+    /// Begins to ask for any product of the catalog, in each of the four routes, and does so for a while.
+    pub async fn begin(server: SocketAddr) -> Self {
+        Self::of(server, Requests::of(Route::Product, PRODUCTS)).await
+    }
+
+    /// The same with these ids and pages.
+    pub async fn of(server: SocketAddr, requests: Requests) -> Self {
+        let routes = vec![Route::List, Route::Product, Route::Styles, Route::Related];
+        let requests = Requests { routes, seed: fastrand::u64(..), ..requests };
+        let whole_test = Duration::from_mins(10);
+        let mut plan = Plan::new(server, Pace::PerSecond(rate()), whole_test, requests);
+        (plan.timeout, plan.most_connections, plan.asks_again) = (TIMEOUT, MOST_CONNECTIONS, true);
+        let stop = Arc::clone(&plan.stop);
+        let load = Self { stop, running: thread::spawn(move || plan.run()) };
+        a_while().await;
+        load
+    }
+
+    /// Ends it after another while, and prints what became of it.
+    pub async fn end(self, what: &str) -> Report {
+        a_while().await;
+        self.stop.store(true, Ordering::Relaxed);
+        let report = tokio::task::spawn_blocking(|| self.running.join().unwrap().unwrap()).await.unwrap();
+        let milliseconds = |share| report.quantile(share).as_secs_f64() * 1e3;
+        println!(
+            "{what}: sent {} ({:.0}/s), ok {}, failed {} {:?}, asked again {}, p50 {:.1} ms, p99 {:.1} ms, slowest \
+             {:.0} ms",
+            report.sent,
+            report.sent as f64 / report.elapsed.as_secs_f64(),
+            report.ok,
+            report.failed(),
+            report.failures,
+            report.asked_again,
+            milliseconds(0.5),
+            milliseconds(0.99),
+            milliseconds(1.0),
+        );
+        report
+    }
+
+    /// The same; none must have failed, nor any connection have been lost.
+    pub async fn ends_well(self, what: &str) {
+        let report = self.end(what).await;
+        assert_eq!(report.asked_again, 0, "{what}: connections were lost, {report:?}");
+        all_well(what, &report);
+    }
+}
+
+/// None must have failed.
+pub fn all_well(what: &str, report: &Report) {
+    assert!(report.ok > 0 && report.failed() == 0, "{what}: {report:?}");
+}
