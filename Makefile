@@ -1,7 +1,7 @@
 # `make` alone lists the verbs. Where a verb takes settings, its line of help shows them with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build test test-faults lint bench bench-fleet k6 generate load tools template balancer s3 watch \
+.PHONY: help run fleet build test test-faults test-fleet lint bench bench-fleet k6 generate load tools template balancer s3 watch \
 	invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
@@ -14,6 +14,7 @@ EVENT ?= events/$(FN).json
 SCRIPT ?= steady
 URL ?= http://127.0.0.1:8080
 PRODUCTS ?= 10000
+FLEET_RATE ?= 5000
 PORT ?= 9000
 S3_PORT ?= 9001
 ENVIRONMENT ?= dev
@@ -57,9 +58,18 @@ test-faults: tools ## run the long tests of what can go wrong with a load: kills
 	cargo build --workspace
 	$(LOCAL) exec -- cargo test --workspace --features conformance/faults --test 'faults_*'
 
+# The host is optimised, so that the rate is one that hosts are there for. The tests, and their client, are not: building
+# them so would take longer than they run. One at a time, for a load on one fleet would disturb another.
+test-fleet: ## try three hosts behind NGINX under load: hosts, NGINX, Postgres or the network fail: FLEET_RATE=5000
+	@scripts/install.sh postgres nginx ip
+	cargo build --release --package atelier-host
+	cargo build --workspace
+	FLEET_RATE=$(FLEET_RATE) FLEET_HOST=$(CURDIR)/target/release/atelier-host \
+		cargo test --workspace --features conformance/fleet --test 'fleet_*' -- --test-threads=1 --nocapture
+
 lint: ## formatting, clippy and docs, with warnings denied
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --features conformance/faults -- -D warnings
+	cargo clippy --workspace --all-targets --features conformance/faults,conformance/fleet -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --workspace
 
 bench: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),1)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the programs named as arguments where the machine does not have them: postgres, nginx, wrk, valgrind,
+# Installs the programs named as arguments where the machine does not have them: postgres, nginx, ip, wrk, valgrind,
 # systemd-analyze, python (3.11 or newer, with venv).
 # With apt-get (Debian, Ubuntu) or brew (macOS); asks nothing, and does nothing where all are there.
 set -eu
@@ -61,6 +61,7 @@ with_apt() {
         [ $installed != 0 ] || as_root update-rc.d nginx disable
         return $installed ;;
     python) apt_install python3 python3-venv ;;
+    ip) apt_install iproute2 ;;
     systemd-analyze) apt_install systemd ;;
     *) apt_install "$1" ;;
     esac
@@ -69,6 +70,7 @@ with_apt() {
 with_brew() {
     case $1 in
     postgres) brew install postgresql@17 ;;
+    ip) brew install iproute2mac ;;
     python) brew install python@3.13 ;;
     *) brew install "$1" ;;
     esac

@@ -30,7 +30,8 @@ fn addresses(stage: &Stage) -> Vec<SocketAddr> {
 }
 
 #[tokio::test]
-async fn a_publish_and_a_rollback_fail_no_request_and_each_answer_is_of_one_catalog_and_soon_of_the_new_one() {
+async fn a_publish_and_a_rollback_fail_no_request_and_each_answer_is_of_one_catalog_and_soon_of_the_new_one()
+{
     let cluster = Cluster::start_temporary(&settings()).await.unwrap();
     let database = catalog(&cluster, 2).await;
     let new = stand::documents(&database.connect().await.unwrap()).await;
@@ -149,13 +150,13 @@ async fn a_primary_that_is_lost_fails_no_read_and_carts_are_back_with_the_promot
     standby.stop().await.unwrap();
 }
 
-/// A Postgres in a network of its own, and a network for hosts, with a wire between the two.
+/// A Postgres in a network of its own, and a network for hosts and maybe a standby, with a wire between the two.
 struct Remote {
     hosts: Network,
     database: Network,
     cluster: Cluster,
     catalog: Database,
-    /// What the server shows, which vouches for itself.
+    /// What the servers show, which vouches for itself.
     certificate: tempfile::NamedTempFile,
 }
 
@@ -166,13 +167,16 @@ impl Remote {
     fn set() -> Self {
         let (hosts, database) = (Network::make(), Network::make());
         hosts.wire_to(&database, [Self::HOSTS, Self::DATABASE]);
-        let shown = generate_simple_self_signed([Self::DATABASE.to_owned()]).unwrap();
+        let shown = generate_simple_self_signed([Self::DATABASE.to_owned(), Self::HOSTS.to_owned()]).unwrap();
         let settings = settings()
             .and("listen_addresses", "*")
             .and("ssl", "on")
             .and_file("ssl_cert_file", shown.cert.pem())
             .and_file("ssl_key_file", shown.signing_key.serialize_pem())
-            .and_file("hba_file", "local all all trust\nlocal replication all trust\nhostssl all all all trust\n");
+            .and_file(
+                "hba_file",
+                "local all all trust\nlocal replication all trust\nhostssl all all all trust\n",
+            );
         let (cluster, catalog) = database.within(|| async {
             let cluster = Cluster::start_temporary(&settings).await.unwrap();
             let catalog = catalog(&cluster, 1).await;
@@ -192,9 +196,9 @@ impl Remote {
         self.database.ip(&format!("route del blackhole {}/32", Self::HOSTS));
     }
 
-    async fn stage(&self, others: &str, variables: &[(&str, &str)]) -> Stage {
-        let name = self.catalog.name();
-        let url = format!("host={}{others} user={HOST_LOGIN} dbname={name}", Self::DATABASE);
+    async fn stage(&self, servers: &[&str], variables: &[(&str, &str)]) -> Stage {
+        let (servers, name) = (servers.join(","), self.catalog.name());
+        let url = format!("host={servers} user={HOST_LOGIN} dbname={name}");
         let authority = self.certificate.path().to_str().unwrap();
         Stage::set(&url, &[&[("DATABASE_CA_FILE", authority)], variables].concat()).await
     }
@@ -204,7 +208,7 @@ impl Remote {
 fn while_the_network_drops_what_postgres_says_what_is_in_memory_is_answered_and_the_rest_503() {
     let remote = Remote::set();
     remote.hosts.within(|| async {
-        let stage = remote.stage("", &[]).await;
+        let stage = remote.stage(&[Remote::DATABASE], &[]).await;
         let (away, back) = (async |(): &mut ()| remote.cut(), async |(): &mut ()| remote.mend());
         without_a_database("blackhole on the way from Postgres", &stage, &mut (), away, back).await;
         stage.strike().await;
@@ -216,8 +220,8 @@ fn a_server_whose_answers_the_network_drops_fails_no_read_while_there_is_another
     let remote = Remote::set();
     remote.hosts.within(|| async {
         let standby = standby(&remote.cluster, &remote.catalog).await;
-        let others = format!(",{}", standby.address().sockets().display());
-        let stage = remote.stage(&others, &[("CACHE_BYTES", "0")]).await;
+        let servers = [Remote::DATABASE, Remote::HOSTS];
+        let stage = remote.stage(&servers, &[("CACHE_BYTES", "0")]).await;
         let load = Load::begin(stage.fleet.address()).await;
         remote.cut();
         tokio::time::sleep(Duration::from_secs(5)).await; // connections are given up, and others tried

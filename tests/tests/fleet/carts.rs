@@ -1,9 +1,10 @@
-//! Shoppers who add to their carts without a pause, and what is in the carts afterwards.
+//! Shoppers who add to their carts again and again, and what is in the carts afterwards.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use conformance::{Transport as _, get_with};
@@ -11,6 +12,9 @@ use http::{Request, Response};
 use tokio::task::JoinHandle;
 
 use crate::stand::serving::Socket;
+
+/// Between one answer and the next request.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Adds one of a sku to somebody's cart.
 pub async fn add(server: SocketAddr, owner: &str) -> Response<Bytes> {
@@ -35,6 +39,7 @@ pub struct Shoppers {
 }
 
 impl Shoppers {
+    /// Begins to add, so many at a time.
     pub fn begin(server: SocketAddr, number: usize) -> Self {
         let stop = Arc::<AtomicBool>::default();
         let running = (0..number).map(|nth| tokio::spawn(add_on(server, nth, Arc::clone(&stop)))).collect();
@@ -66,6 +71,7 @@ async fn add_on(server: SocketAddr, nth: usize, stop: Arc<AtomicBool>) -> (Strin
     let mut statuses = BTreeMap::new();
     while !stop.load(Ordering::Relaxed) {
         *statuses.entry(add(server, &owner).await.status().as_u16()).or_default() += 1;
+        tokio::time::sleep(PAUSE).await;
     }
     (owner, statuses)
 }

@@ -1,8 +1,8 @@
 //! What the tests of the fleet stand on: three hosts behind NGINX over a generated catalog, and a load on them.
 //!
 //! Two variables say how hard they are tried, and `make test-fleet` sets both: `FLEET_RATE`, how many requests a second
-//! there are, and `FLEET_HOST`, the program that serves. Without them it is the host that was built along with the
-//! tests, unoptimised, and a rate that it can bear.
+//! there are (fewer where the machine cannot bear as many), and `FLEET_HOST`, the program that serves. Without them it is
+//! the host that was built along with the tests, unoptimised, and a rate for that.
 
 // Each test binary takes what it needs, and nothing else sees it.
 #![allow(dead_code, unreachable_pub)]
@@ -46,7 +46,9 @@ impl Stage {
     /// Hosts with this `DATABASE_URL`, and these variables set.
     pub async fn set(url: &str, variables: &[(&str, &str)]) -> Self {
         let program = match std::env::var_os("FLEET_HOST").filter(|path| !path.is_empty()) {
-            Some(path) => PathBuf::from(path).canonicalize().expect("FLEET_HOST: expected the host's program"),
+            Some(path) => {
+                PathBuf::from(path).canonicalize().expect("FLEET_HOST: expected the host's program")
+            }
             None => program("atelier-host").unwrap(),
         };
         let mut server = Command::new(program);

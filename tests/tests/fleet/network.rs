@@ -26,7 +26,10 @@ impl Network {
         let mut holder = unshare.spawn().expect("a network of a test's own takes `unshare` of Linux");
         let mut said = [0; 5];
         let is_held = holder.stdout.as_mut().unwrap().read_exact(&mut said).is_ok();
-        assert!(is_held, "a network of a test's own takes root, and `ip` of iproute2; what was said is above");
+        assert!(
+            is_held,
+            "a network of a test's own takes root, and `ip` of iproute2; what was said is above"
+        );
         let namespace = File::open(format!("/proc/{}/ns/net", holder.id())).unwrap();
         Self { holder, namespace }
     }
