@@ -39,7 +39,7 @@ async fn a_publish_and_a_rollback_fail_no_request_and_each_answer_is_of_one_cata
     let old = stand::documents(&database.connect().await.unwrap()).await;
     let stage = Stage::set(&database.host_url(), &[]).await;
     let load = Load::begin(stage.fleet.address()).await;
-    let readers = Readers::begin(stage.fleet.address(), addresses(&stage), Catalogs { old, new });
+    let readers = Readers::begin(stage.fleet.address(), addresses(&stage), Catalogs { old, new }).await;
 
     let set = generated_set(2);
     Loader::of_folder(&database, set.path(), &[]).succeeds().await;

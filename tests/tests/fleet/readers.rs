@@ -16,7 +16,8 @@ use crate::stand::serving::Socket;
 /// How many read at a time.
 const READERS: u32 = 4;
 
-/// A product that the catalogs differ in, as they do in each.
+/// A product that every host has in memory: it is answered of the catalog before until the host hears of the next. Others
+/// may be read from the new one before.
 const ONE: i32 = 7;
 
 /// What a reader may be answered of.
@@ -47,7 +48,8 @@ pub struct Readers {
 }
 
 impl Readers {
-    pub fn begin(server: SocketAddr, hosts: Vec<SocketAddr>, catalogs: Catalogs) -> Self {
+    /// Begins to ask, of hosts that serve the old catalog.
+    pub async fn begin(server: SocketAddr, hosts: Vec<SocketAddr>, catalogs: Catalogs) -> Self {
         let by_id = |all: Vec<Document>| all.iter().map(|one| (one.product_id, one.overview())).collect();
         let shared = Arc::new(Shared {
             server,
@@ -57,6 +59,9 @@ impl Readers {
             compared: AtomicU64::new(0),
         });
         assert_ne!(shared.old[&ONE], shared.new[&ONE]);
+        for &host in &hosts {
+            assert_eq!(get(&Socket(host), &overview(ONE)).await.text(), shared.old[&ONE]);
+        }
         let running = (0..READERS).map(|_| tokio::spawn(read(Arc::clone(&shared)))).collect();
         Self { hosts, shared, running }
     }
@@ -74,7 +79,7 @@ impl Readers {
 
     async fn find(&self, expected: u8) -> Duration {
         let catalog = if expected == NEW { &self.shared.new } else { &self.shared.old };
-        let path = format!("/products/{ONE}/overview");
+        let path = overview(ONE);
         let found = until("every host answers of the other catalog", async || {
             for &host in &self.hosts {
                 if get(&Socket(host), &path).await.text() != catalog[&ONE] {
@@ -103,17 +108,21 @@ impl Readers {
     }
 }
 
+fn overview(id: i32) -> String {
+    format!("/products/{id}/overview")
+}
+
 async fn read(shared: Arc<Shared>) {
     loop {
         let before = shared.expected.load(Ordering::SeqCst);
         if before == STOP {
             return;
         }
-        let id = fastrand::u32(1..=PRODUCTS);
-        let path = format!("/products/{id}/overview");
+        let id = fastrand::i32(1..=PRODUCTS.try_into().unwrap());
+        let path = overview(id);
         let answer = get_with(&Socket(shared.server), &path, &[("accept-encoding", "gzip")]).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
-        let (text, id) = (answer.text(), i32::try_from(id).unwrap());
+        let text = answer.text();
         let is_of = |catalog: u8| text == (if catalog == NEW { &shared.new } else { &shared.old })[&id];
         // What changed meanwhile leaves it open which one it is.
         let is_right = match shared.expected.load(Ordering::SeqCst) {
