@@ -312,8 +312,12 @@ impl Cluster {
     /// [`Error::Signal`] if it does not run, [`Error::Stop`] or [`Error::AlreadyRunning`] if its processes do not go.
     pub async fn shut_down(&mut self) -> Result<(), Error> {
         let postmaster = postmaster(&self.root);
+        let pid = match postmaster.parse() {
+            Ok(pid) if self.server.ended()?.is_none() => pid,
+            _ => return Err(Error::Signal { pid: 0, name: "INT".to_owned() }),
+        };
         self.leave_behind()?;
-        signal(postmaster.parse().unwrap_or_default(), "INT")?;
+        signal(pid, "INT")?;
         self.is_gone(&postmaster).await
     }
 

@@ -128,6 +128,25 @@ async fn a_killed_cluster_recovers_what_was_committed_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_cluster_that_was_shut_down_starts_again_with_what_was_committed_and_has_nothing_to_recover() {
+    let mut cluster = Cluster::start_temporary(&Settings::disposable()).await.unwrap();
+    let root = cluster.directory("beside").unwrap().parent().unwrap().to_owned();
+    let client = cluster.address().connect("postgres").await.unwrap();
+    client.batch_execute("create table t (number int); insert into t values (7)").await.unwrap();
+    cluster.shut_down().await.unwrap();
+    assert!(client.is_closed() || client.batch_execute("select").await.is_err());
+    assert!(matches!(cluster.shut_down().await, Err(Error::Signal { .. })));
+
+    cluster.start_again().await.unwrap();
+    let log = std::fs::read_to_string(root.join("server.log")).unwrap();
+    assert!(!log.contains("automatic recovery"), "{log}");
+    let client = cluster.address().connect("postgres").await.unwrap();
+    assert_eq!(client.query_one("select number from t", &[]).await.unwrap().get::<_, i32>(0), 7);
+    cluster.stop().await.unwrap();
+    assert!(!root.exists(), "the new guardian removes it");
+}
+
+#[tokio::test]
 async fn a_kept_cluster_can_be_killed_too() {
     let parent = reachable_directory();
     let root = parent.path().join("cluster");

@@ -18,7 +18,7 @@ const MOST_CONNECTIONS: usize = 8192;
 
 /// How long it is tried how many requests the machine can bear, and the share of those that the load is at most. What a
 /// busy machine is late with, NGINX takes for a host that hangs.
-const TRIAL: Duration = Duration::from_millis(500);
+const TRIAL: Duration = Duration::from_secs(1);
 const SHARE: f64 = 0.5;
 
 /// A load on a server.
