@@ -1,8 +1,8 @@
 # `make` alone lists the verbs. Where a verb takes settings, its line of help shows them with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build test test-faults test-fleet lint bench bench-fleet k6 generate load tools template balancer s3 watch \
-	invoke environment package ready-to-deploy deploy
+.PHONY: help run fleet build test test-faults test-fleet lint bench bench-fleet bench-regions k6 generate load tools \
+	template balancer s3 watch invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
 SEED ?= 1
@@ -33,7 +33,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SAM_CLI_TELEMETRY := 0
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## serve on 127.0.0.1:3000 (LISTEN=…), with a private Postgres and a generated catalog; Ctrl-C stops all of it
 	@scripts/install.sh postgres
@@ -84,6 +84,11 @@ bench-fleet: ## measure three hosts behind NGINX, into docs/fleet.md and docs/la
 	@scripts/install.sh postgres nginx wrk valgrind
 	cargo build --release --package bench --package etl --package atelier-host
 	target/release/atelier-bench fleet --scale $(SCALE) --rounds $(ROUNDS) --output docs
+
+bench-regions: ## measure a product page from 20, 80 and 200 ms away, into target/regions.md: SCALE=0.01
+	@scripts/install.sh postgres
+	cargo build --release --package bench --package etl --package atelier-host
+	target/release/atelier-bench regions --scale $(SCALE)
 
 k6: $(TOOLS) ## ask at a steady rate with k6: SCRIPT=steady (or stress) URL=http://127.0.0.1:8080 PRODUCTS=10000
 	BASE_URL=$(URL) PRODUCTS=$(PRODUCTS) k6 run bench/k6/$(SCRIPT).js

@@ -46,6 +46,12 @@ pub(crate) struct Options {
 
 /// Measures, prints the tables and writes them.
 pub(crate) async fn measure(options: &Options) -> Result<()> {
+    // First, so that minutes of work do not end at a folder that is not there.
+    let output = &options.output;
+    let cannot = || format!("cannot write {}", output.display());
+    if let Some(folder) = output.parent() {
+        std::fs::create_dir_all(folder).with_context(cannot)?;
+    }
     let mut stage = Stage::set(&options.dir, options.scale, &Settings::durable()).await?;
     let measured = async {
         load(&mut stage, Source::Disk, Stdio::inherit()).await?;
@@ -55,8 +61,7 @@ pub(crate) async fn measure(options: &Options) -> Result<()> {
     stage.strike().await?;
     let tables = measured?;
     println!("\n{tables}");
-    std::fs::write(&options.output, &tables)
-        .with_context(|| format!("cannot write {}", options.output.display()))
+    std::fs::write(output, &tables).with_context(cannot)
 }
 
 async fn measure_on(stage: &Stage, options: &Options) -> Result<String> {
@@ -150,4 +155,23 @@ fn table(columns: &[&str], rows: &[Row], figures: impl Fn(&Row) -> Vec<f64>) -> 
         table += &format!("| {} ms | {} |\n", row.round_trip, figures.join(" | "));
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CONNECTIONS, Row, SIZES, Taken, tables};
+
+    #[test]
+    fn every_distance_has_a_row_in_each_table_and_every_way_a_column() {
+        let row = |round_trip: u64| {
+            let taken = Taken { milliseconds: round_trip as f64, bytes: 7 };
+            let (connections, sizes) = (vec![taken; CONNECTIONS.len()], vec![taken; SIZES.len()]);
+            Row { round_trip, connections, sizes, troubles: vec![1.0, 2.0, 3.0] }
+        };
+        let tables = tables(&[row(20), row(80)]);
+        assert_eq!(tables.matches("\n| 20 ms | 20.0 | 20.0 | 20.0 | 20.0 | 20.0 | 20.0 |\n").count(), 2);
+        assert_eq!(tables.matches("\n| 80 ms |").count(), 3);
+        assert!(tables.ends_with("| 80 ms | 1.0 | 2.0 | 3.0 |\n"), "{tables}");
+        assert!(tables.contains("| bytes of bodies | 7 | 7 | 7 | 7 | 7 | 7 |\n"), "{tables}");
+    }
 }
