@@ -66,6 +66,19 @@ async fn carts_go_to_the_primary_wherever_in_the_list_it_is() {
 }
 
 #[tokio::test]
+async fn a_host_that_is_told_of_the_standby_alone_has_the_catalog_and_no_carts() {
+    let pair = Pair::start().await;
+    let url = pair.standby.address().url(HOST_LOGIN, pair.database.name());
+    let variables = [("DATABASE_URL", url.as_str()), ("CACHE_BYTES", "0")];
+    let (host, _) = Served::start_unconnected(&pair.database, &variables).await;
+    until(host.address, PRODUCT, "200 OK").await;
+    let refused = add_to_cart(&host).await;
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    drop(host);
+    pair.stop().await;
+}
+
+#[tokio::test]
 async fn with_the_primary_lost_reads_go_on_and_carts_come_back_with_the_standby_s_promotion() {
     let mut pair = Pair::start().await;
     pair.primary.kill().await.unwrap();

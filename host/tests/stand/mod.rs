@@ -31,6 +31,16 @@ pub(crate) struct Served {
 impl Served {
     /// Serves the database, with these variables set.
     pub(crate) async fn start(database: &Database, variables: &[(&str, &str)]) -> Self {
+        let (served, app) = Self::start_unconnected(database, variables).await;
+        assert!(app.connected(PATIENCE).await);
+        served
+    }
+
+    /// The same, whether or not there is a database for all that is asked of it.
+    pub(crate) async fn start_unconnected(
+        database: &Database,
+        variables: &[(&str, &str)],
+    ) -> (Self, Arc<App>) {
         let config = Config::from_lookup(&|name| {
             let set = variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
             set.or_else(|| (name == "DATABASE_URL").then(|| database.host_url()))
@@ -39,13 +49,15 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = Arc::new(App::start(&config.database, &config.requests));
-        assert!(app.connected(PATIENCE).await);
         let (stop, stopped) = oneshot::channel();
-        let serving = async move {
-            let stopped = async { stopped.await.unwrap_or_default() };
-            atelier_host::serve(listener, app, &config, None, stopped).await
+        let serving = {
+            let app = Arc::clone(&app);
+            async move {
+                let stopped = async { stopped.await.unwrap_or_default() };
+                atelier_host::serve(listener, app, &config, None, stopped).await
+            }
         };
-        Self { address, stop, ended: tokio::spawn(serving) }
+        (Self { address, stop, ended: tokio::spawn(serving) }, app)
     }
 
     /// Asks it to stop; the answer, once it has, is how many connections it cut off.
