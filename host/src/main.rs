@@ -53,7 +53,9 @@ async fn run(config: &Config, log: &Log) -> anyhow::Result<()> {
     let address = listener.local_addr().context("cannot tell the address")?;
     let app = Arc::new(App::start(&config.database, &config.requests));
     if !app.connected(config.database.connect_timeout).await {
-        tracing::warn!("the database cannot be reached yet: what needs it is answered 503 until it can");
+        tracing::warn!(
+            "there is no connection yet to the database, or to a primary: what needs one is answered 503"
+        );
     }
     tracing::info!(%address, "serving");
     let manager = Manager::from_environment();
