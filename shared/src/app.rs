@@ -97,12 +97,9 @@ impl App {
             return Ok(Readiness::Draining);
         }
         match self.database.read(&STANDING, &[]).await {
-            Ok(rows) => {
-                let standing = rows.first().map(Standing::from_row).transpose()?.unwrap_or_default();
-                Ok(standing.published.map_or(Readiness::NoCatalog, |published| Readiness::Ready {
-                    generation: published.generation,
-                }))
-            }
+            Ok(rows) => Ok(Standing::of(&rows)?.published.map_or(Readiness::NoCatalog, |published| {
+                Readiness::Ready { generation: published.generation }
+            })),
             Err(error) if error.kind() == Kind::NoCatalog => Ok(Readiness::NoCatalog),
             Err(error) => Err(error),
         }

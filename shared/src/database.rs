@@ -81,11 +81,7 @@ impl Database {
     #[must_use]
     pub fn start(config: &config::Database, need: Need, connections: usize) -> Self {
         let (attempts, closing) = (Arc::new(watch::Sender::default()), watch::Sender::new(false));
-        let address = config.address.with(|settings| {
-            if settings.get_application_name().is_none() {
-                settings.application_name(if need == Need::Primary { "atelier-cart" } else { "atelier" });
-            }
-        });
+        let address = upkeep::address(config, need);
         let servers = if need == Need::Any { vec![address] } else { address.servers() };
         // Servers take turns, so that the connections that requests take in turn are to another each time.
         let addresses: Vec<Address> = std::iter::repeat_n(servers, connections).flatten().collect();
@@ -222,9 +218,8 @@ impl Database {
         }
         // What ended one may have ended all. Those without doubt come first; the others are asked together, so that
         // the time for one is enough.
-        let live = self.slots.iter().filter_map(|slot| slot.live());
         let (doubtful, sure): (Vec<_>, Vec<_>) =
-            live.filter(|live| self.is_eligible(live, except)).partition(|live| live.is_doubtful());
+            self.eligible(0, except).partition(|live| live.is_doubtful());
         if let Some(connection) = sure.into_iter().next() {
             return Some(connection);
         }
@@ -236,15 +231,22 @@ impl Database {
     /// and of several the next in turn. What is sent waits for all that was sent before it over the same connection.
     fn next_live(&self, except: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let in_turn = (0..self.slots.len())
-            .filter_map(|step| self.slots.get(first.wrapping_add(step) % self.slots.len())?.live());
-        let eligible = in_turn.filter(|live| self.is_eligible(live, except));
-        eligible.min_by_key(|live| (live.is_held_up(), live.answers_due()))
+        self.eligible(first, except).min_by_key(|live| (live.is_held_up(), live.answers_due()))
     }
 
-    fn is_eligible(&self, connection: &Arc<Connection>, except: Option<&Arc<Connection>>) -> bool {
-        except.is_none_or(|except| !Arc::ptr_eq(except, connection))
-            && self.standings.suits(connection.standing())
+    /// Each connection that is up and suits, but for `except`, in turn from the one with the number `first`.
+    fn eligible(
+        &self,
+        first: usize,
+        except: Option<&Arc<Connection>>,
+    ) -> impl Iterator<Item = Arc<Connection>> {
+        let connections = self.slots.len();
+        (0..connections).filter_map(move |step| {
+            let number = first.wrapping_add(step) % connections;
+            let live = self.slots.get(number)?.live()?;
+            let is_other = except.is_none_or(|except| !Arc::ptr_eq(except, &live));
+            (is_other && self.standings.suits(number)).then_some(live)
+        })
     }
 
     fn abort(&self) {

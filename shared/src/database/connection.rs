@@ -38,8 +38,6 @@ pub(super) struct Connection {
     under_way: AtomicUsize,
     /// Since when some have.
     due_since: Mutex<Moment>,
-    /// How its server stands, as last heard.
-    standing: Mutex<Standing>,
     /// Held by whoever asks for a sign of life, so that others wait for that one.
     probing: tokio::sync::Mutex<()>,
     given_up: AtomicBool,
@@ -49,7 +47,7 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(client: Client, config: &config::Database) -> Self {
         let made = Moment::now();
-        let (prepared, under_way, standing, probing, given_up, silent) = Default::default();
+        let (prepared, under_way, probing, given_up, silent) = Default::default();
         let (patience, probe_after) = (config.statement_timeout + LENIENCE, config.probe_after);
         let (answered, due_since) = (Mutex::new(made), Mutex::new(made));
         Self {
@@ -61,7 +59,6 @@ impl Connection {
             answered,
             under_way,
             due_since,
-            standing,
             probing,
             given_up,
             silent,
@@ -92,24 +89,14 @@ impl Connection {
             && self.quiet() > HELD_UP
     }
 
-    /// How its server stands, as last heard.
-    pub(super) fn standing(&self) -> Standing {
-        *lock(&self.standing)
-    }
-
     /// Asks how its server stands.
     pub(super) async fn ask_standing(&self) -> Result<Standing, Error> {
-        let standing = match self.query(&STANDING, &[]).await {
-            Ok(rows) => match rows.first() {
-                Some(row) => Standing::from_row(row)?,
-                None => Standing::default(),
-            },
+        match self.query(&STANDING, &[]).await {
+            Ok(rows) => Standing::of(&rows),
             // Nothing was ever published: there is not even a record of it.
-            Err(error) if error.kind() == Kind::NoCatalog => Standing::default(),
-            Err(error) => return Err(error),
-        };
-        *lock(&self.standing) = standing;
-        Ok(standing)
+            Err(error) if error.kind() == Kind::NoCatalog => Ok(Standing::default()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether a statement may be sent: doubtful, it is asked for a sign of life first, and given up without one.

@@ -3,8 +3,8 @@
 //! One statement is health check, turnover of what readers keep, and choice of a server. A server that lags behind is
 //! told by the catalog that was published last: it is not read from until it has that too.
 
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -51,7 +51,9 @@ pub(crate) struct Published {
 }
 
 impl Standing {
-    pub(crate) fn from_row(row: &Row) -> Result<Self, Error> {
+    /// Of the rows of [`STANDING`].
+    pub(crate) fn of(rows: &[Row]) -> Result<Self, Error> {
+        let Some(row) = rows.first() else { return Ok(Self::default()) };
         let (number, generation): (Option<i64>, Option<i32>) = (row.try_get(1)?, row.try_get(2)?);
         let published = number.zip(generation).map(|(number, generation)| Published { number, generation });
         Ok(Self { is_standby: row.try_get(0)?, published })
@@ -62,7 +64,7 @@ impl Standing {
     }
 }
 
-/// What all connections have been told, put together. Read for every request, so without a lock.
+/// What all connections have been told, put together. What is read for every request takes no lock.
 #[derive(Debug)]
 pub(super) struct Standings {
     need: Need,
@@ -71,7 +73,6 @@ pub(super) struct Standings {
     /// The latest publication that a connection that is up knows of, or the last that one knew of. Those who ask each
     /// second ask at once when it changes.
     latest: watch::Sender<i64>,
-    number: AtomicI64,
     generation: AtomicI32,
     /// When that was last heard, in milliseconds after `began`.
     confirmed: AtomicU64,
@@ -80,17 +81,9 @@ pub(super) struct Standings {
 
 impl Standings {
     pub(super) fn new(need: Need, connections: usize) -> Self {
-        let (number, generation, confirmed) = Default::default();
+        let (generation, confirmed) = Default::default();
         let told = Mutex::new(vec![None; connections]);
-        Self {
-            need,
-            told,
-            latest: watch::Sender::new(0),
-            number,
-            generation,
-            confirmed,
-            began: Instant::now(),
-        }
+        Self { need, told, latest: watch::Sender::new(0), generation, confirmed, began: Instant::now() }
     }
 
     /// Whether servers are asked at all.
@@ -100,12 +93,11 @@ impl Standings {
 
     /// Takes down what a connection was told, or that it is down.
     pub(super) fn take_down(&self, connection: usize, standing: Option<Standing>) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told();
         if let Some(place) = told.get_mut(connection) {
             *place = standing;
         }
         let Some(latest) = told.iter().flatten().max_by_key(|standing| standing.number()) else { return };
-        self.number.store(latest.number(), Ordering::Relaxed);
         self.generation
             .store(latest.published.map_or(0, |published| published.generation), Ordering::Relaxed);
         let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -118,13 +110,18 @@ impl Standings {
         self.latest.subscribe()
     }
 
-    /// Whether a connection that was told this may be used.
-    pub(super) fn suits(&self, standing: Standing) -> bool {
-        match self.need {
+    /// Whether a connection may be used, by what it was told last.
+    pub(super) fn suits(&self, connection: usize) -> bool {
+        let suits = |standing: &Standing| match self.need {
             Need::Any => true,
-            Need::Current => standing.number() >= self.number.load(Ordering::Relaxed),
+            Need::Current => standing.number() >= *self.latest.borrow(),
             Need::Primary => !standing.is_standby,
-        }
+        };
+        !self.are_asked_for() || self.told().get(connection).and_then(Option::as_ref).is_some_and(suits)
+    }
+
+    fn told(&self) -> MutexGuard<'_, Vec<Option<Standing>>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The generation that is served, as last heard; `None` before anything was published or heard.
@@ -154,13 +151,13 @@ mod tests {
         assert_eq!(standings.generation(), None);
         let (old, new) = (standing(7, 3), standing(8, 4));
         standings.take_down(0, Some(old));
-        assert!(standings.suits(old));
+        assert!(standings.suits(0));
         standings.take_down(1, Some(new));
         assert_eq!(standings.generation(), Some(4));
-        assert!(standings.suits(new) && !standings.suits(old));
+        assert!(standings.suits(1) && !standings.suits(0));
         standings.take_down(1, None);
         assert_eq!(standings.generation(), Some(3));
-        assert!(standings.suits(old));
+        assert!(standings.suits(0));
         standings.take_down(0, None);
         assert_eq!(standings.generation(), Some(3), "what was last heard is kept");
     }
@@ -181,6 +178,6 @@ mod tests {
         let standby = Standing { is_standby: true, ..standing(8, 4) };
         standings.take_down(0, Some(standby));
         standings.take_down(1, Some(standing(7, 3)));
-        assert!(standings.suits(standing(7, 3)) && !standings.suits(standby));
+        assert!(standings.suits(1) && !standings.suits(0));
     }
 }

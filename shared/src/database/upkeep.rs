@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 
 use super::address::Driver;
 use super::connection::{Connection, Moment};
-use super::standing::{ASK_EVERY, Standings};
+use super::standing::{ASK_EVERY, Need, Standings};
 use super::{Address, Error, Kind, chain};
 use crate::config;
 
@@ -97,14 +97,13 @@ pub(super) struct Upkeep {
 impl Upkeep {
     /// Keeps a connection in the slot until the service ends, which is when `closing` turns true.
     pub(super) async fn run(self, mut closing: watch::Receiver<bool>) {
-        let address = address(&self.address, &self.config);
-        let host = address.host();
+        let host = self.address.host();
         let mut wait = FIRST_WAIT;
         loop {
             let number = self.begin();
             let began = Moment::now();
             let attempt = tokio::select! {
-                attempt = connect(&self.config, &address) => attempt,
+                attempt = connect(self.config.connect_timeout, &self.address) => attempt,
                 () = self.slot.is_wanted_since(began) => continue,
                 () = is_true(&mut closing) => return,
             };
@@ -211,23 +210,26 @@ async fn is_true(closing: &mut watch::Receiver<bool>) {
 }
 
 /// One attempt, or why it failed, in one line.
-async fn connect(config: &config::Database, address: &Address) -> Result<(Client, Driver), String> {
-    match timeout(config.connect_timeout, address.connect()).await {
+async fn connect(patience: Duration, address: &Address) -> Result<(Client, Driver), String> {
+    match timeout(patience, address.connect()).await {
         Ok(made) => made.map_err(|error| chain(&error)),
-        Err(_) => Err(format!("no connection within {} ms", config.connect_timeout.as_millis())),
+        Err(_) => Err(format!("no connection within {} ms", patience.as_millis())),
     }
 }
 
 /// The address with everything that holds for each of this service's connections. The timeout is a startup
 /// option and not a `set`, which a proxy between here and the database could not share among its clients.
-fn address(address: &Address, config: &config::Database) -> Address {
-    address.with(|settings| {
+pub(super) fn address(config: &config::Database, need: Need) -> Address {
+    config.address.with(|settings| {
         let given = settings.get_options().map(|options| format!("{options} ")).unwrap_or_default();
         settings.options(format!("{given}-c statement_timeout={}", config.statement_timeout.as_millis()));
         settings.keepalives_idle(Duration::from_secs(30));
         settings.keepalives_interval(Duration::from_secs(5));
         settings.keepalives_retries(3);
         settings.tcp_user_timeout(Duration::from_secs(10)); // a peer that vanished is found out under load as well
+        if settings.get_application_name().is_none() {
+            settings.application_name(if need == Need::Primary { "atelier-cart" } else { "atelier" });
+        }
     })
 }
 
