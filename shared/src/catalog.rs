@@ -134,7 +134,7 @@ impl Catalog {
     /// An answer of the catalog that is served, as last heard.
     fn kept(&self, key: Key, timing: &Timing) -> Option<Document> {
         let kept = self.cache.as_ref()?.get(self.database.generation()?, key)?;
-        timing.is_from_cache();
+        timing.mark_cached();
         Some(Document { unconfirmed_for: self.database.silence(), ..kept })
     }
 }

@@ -18,6 +18,7 @@ pub(crate) mod iam;
 mod standing;
 pub(crate) mod tls;
 mod upkeep;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,6 +40,7 @@ pub use standing::Need;
 use standing::{ASK_EVERY, Standings};
 pub(crate) use standing::{STANDING, Standing};
 use upkeep::{Attempts, Slot, Upkeep};
+pub(crate) use waiting::{Answer, Waiting, give};
 
 /// How long the connections may take to close in good order.
 const CLOSING: Duration = Duration::from_millis(300);

@@ -154,7 +154,7 @@ impl Timing {
     }
 
     /// The answer was kept in memory, and nothing was waited for.
-    pub(crate) fn is_from_cache(&self) {
+    pub(crate) fn mark_cached(&self) {
         self.from_cache.store(true, Ordering::Relaxed);
     }
 

@@ -1,6 +1,5 @@
 //! Pages of the list: one read for all who ask for the same page at the same time.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use tokio::time::timeout;
 
 use super::cache::{Cache, Key};
 use super::{Document, LIST, list};
-use crate::database::{Database, Error};
+use crate::database::{Database, Error, Waiting, give};
 
 #[derive(Debug)]
 pub(super) struct Lists {
@@ -23,12 +22,11 @@ struct Desk {
     /// How long a page is waited for.
     patience: Duration,
     /// Who waits for which page.
-    waiting: Mutex<HashMap<Page, Vec<Answer>>>,
+    waiting: Mutex<Waiting<Page, Document>>,
 }
 
 /// The ranks of a page's first and last product.
 type Page = (i64, i64);
-type Answer = oneshot::Sender<Result<Document, Error>>;
 
 impl Lists {
     pub(super) fn new(database: &Arc<Database>, cache: Option<Arc<Cache>>, patience: Duration) -> Self {
@@ -40,12 +38,7 @@ impl Lists {
     pub(super) async fn one(&self, first: i64, last: i64) -> Result<Document, Error> {
         let _place = self.desk.database.enter()?;
         let (answer, answered) = oneshot::channel();
-        let is_first = {
-            let mut waiting = self.desk.waiting();
-            let waiting = waiting.entry((first, last)).or_default();
-            waiting.push(answer);
-            waiting.len() == 1
-        };
+        let is_first = self.desk.waiting().join((first, last), answer);
         if is_first {
             tokio::spawn(Arc::clone(&self.desk).answer((first, last)));
         }
@@ -56,10 +49,8 @@ impl Lists {
 impl Desk {
     async fn answer(self: Arc<Self>, page: Page) {
         let read = timeout(self.patience, self.read(page)).await.unwrap_or(Err(Error::SILENT));
-        let waiting = self.waiting().remove(&page).unwrap_or_default();
-        for waiter in waiting {
-            let _ = waiter.send(read.clone()); // fails when they have given up waiting
-        }
+        let answers = self.waiting().end(&page);
+        give(answers, &read);
     }
 
     async fn read(&self, (first, last): Page) -> Result<Document, Error> {
@@ -70,7 +61,7 @@ impl Desk {
         Ok(page)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<Page, Vec<Answer>>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting<Page, Document>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

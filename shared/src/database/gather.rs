@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::{Database, Error, Sql};
+use super::{Answer, Database, Error, Sql, Waiting, give};
 
 /// How long no statement was sent, though ids are waiting, until one is sent beside those under way. Longer than they
 /// take on a busy machine, or batches would become small just when large ones are needed.
@@ -53,11 +53,10 @@ struct Desk<T> {
 }
 
 type Read<T> = dyn Fn(i32, &Row) -> Result<T, Error> + Send + Sync;
-type Answer<T> = oneshot::Sender<Result<Option<T>, Error>>;
 
 struct Queue<T> {
     /// Who waits for which id, be it in a statement or not yet.
-    waiting: HashMap<i32, Vec<Answer<T>>>,
+    waiting: Waiting<i32, Option<T>>,
     /// Ids that no statement has yet.
     ids: VecDeque<i32>,
     under_way: usize,
@@ -108,12 +107,10 @@ enum Due {
 }
 
 impl<T: Clone + Send + 'static> Desk<T> {
-    fn queue_up(&self, id: i32, answer: Answer<T>) -> Due {
+    fn queue_up(&self, id: i32, answer: Answer<Option<T>>) -> Due {
         let mut queue = self.queue();
-        let waiting = queue.waiting.entry(id).or_default();
-        waiting.push(answer);
-        if waiting.len() > 1 {
-            return Due::Nothing; // whoever asks for the first will answer all
+        if !queue.waiting.join(id, answer) {
+            return Due::Nothing;
         }
         queue.ids.push_back(id);
         if queue.under_way == 0 {
@@ -169,12 +166,10 @@ impl<T: Clone + Send + 'static> Desk<T> {
         while ids.len() < LARGEST
             && let Some(id) = queue.ids.pop_front()
         {
-            let is_wanted =
-                queue.waiting.get(&id).is_some_and(|waiting| !waiting.iter().all(Answer::is_closed));
-            if is_wanted {
+            if queue.waiting.is_wanted(&id) {
                 ids.push(id);
             } else {
-                queue.waiting.remove(&id);
+                queue.waiting.end(&id);
             }
         }
         if ids.is_empty() {
@@ -204,35 +199,29 @@ impl<T: Clone> Batch<'_, T> {
         let mut waiting = self.end();
         for row in rows {
             match row.try_get(0) {
-                Ok(id) => give(waiting.remove(&id), &(self.desk.read)(id, row).map(Some)),
+                Ok(id) => give(waiting.remove(&id).unwrap_or_default(), &(self.desk.read)(id, row).map(Some)),
                 Err(error) => tracing::error!(%error, "a row without an id"),
             }
         }
-        waiting.into_values().for_each(|answers| give(Some(answers), &Ok(None)));
+        waiting.into_values().for_each(|answers| give(answers, &Ok(None)));
     }
 
     fn fail(mut self, error: &Error) {
-        self.end().into_values().for_each(|answers| give(Some(answers), &Err(error.clone())));
+        self.end().into_values().for_each(|answers| give(answers, &Err(error.clone())));
     }
 }
 
 impl<T> Batch<'_, T> {
     /// Who waits for the ids. Whoever asks for one of them from now on has it read again.
-    fn end(&mut self) -> HashMap<i32, Vec<Answer<T>>> {
+    fn end(&mut self) -> HashMap<i32, Vec<Answer<Option<T>>>> {
         let ids = std::mem::take(&mut self.ids);
         let mut queue = self.desk.queue();
-        ids.into_iter().filter_map(|id| Some((id, queue.waiting.remove(&id)?))).collect()
+        ids.into_iter().map(|id| (id, queue.waiting.end(&id))).collect()
     }
 }
 
 impl<T> Drop for Batch<'_, T> {
     fn drop(&mut self) {
         drop(self.end());
-    }
-}
-
-fn give<T: Clone>(answers: Option<Vec<Answer<T>>>, row: &Result<Option<T>, Error>) {
-    for answer in answers.into_iter().flatten() {
-        let _ = answer.send(row.clone()); // fails when they have given up waiting
     }
 }
