@@ -54,14 +54,11 @@ pub(crate) async fn measure(options: &FleetOptions) -> Result<()> {
     std::fs::create_dir_all(output)
         .with_context(|| format!("cannot make the folder {}", output.display()))?;
     let options = &options.common;
-    let mut stage = Stage::set(&options.dir, options.scale, &Settings::durable()).await?;
-    let measured = async {
-        load(&mut stage, Source::Disk, Stdio::inherit()).await?;
-        measure_on(&stage, options).await
+    let on_stage = async |stage: &mut Stage| {
+        load(stage, Source::Disk, Stdio::inherit()).await?;
+        measure_on(stage, options).await
     };
-    let measured = measured.await;
-    stage.strike().await?;
-    let (tables, points) = measured?;
+    let (tables, points) = Stage::with(&options.dir, options.scale, &Settings::durable(), on_stage).await?;
     println!("\n{tables}");
     let write = |name: &str, content: &str| {
         let path = output.join(name);

@@ -11,10 +11,9 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use conformance::lambda::{self, Function, response};
 use http::Request;
-use local::{HOST_LOGIN, Settings, create_host_login, program};
+use local::{HOST_LOGIN, Settings, free_address, program};
 
 use crate::load::{Source, load};
-use crate::server::free_port;
 use crate::stage::{CATALOG, Stage, memory_kib};
 use crate::{Options, median};
 
@@ -45,24 +44,32 @@ const SCALE: f64 = 0.001;
 pub(crate) async fn measure(options: &Options) -> Result<()> {
     let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let (trusted, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
-    let port = free_port()?.port();
+    let port = free_address()?.port();
     let settings = Settings::durable().and("listen_addresses", "localhost").and("port", port.to_string());
     let settings =
         settings.and("ssl", "on").and_file("ssl_cert_file", &trusted).and_file("ssl_key_file", key);
-    let mut stage = Stage::set(&options.dir, SCALE, &settings).await?;
-    load(&mut stage, Source::Disk, Stdio::null()).await?;
-    create_host_login(&stage.address().connect(CATALOG).await?).await?;
-    let ca_file = stage.scratch().join("ca.pem");
-    std::fs::write(&ca_file, trusted).context("cannot write the certificate")?;
-    let url = format!("postgresql://{HOST_LOGIN}@localhost:{port}/{CATALOG}?sslmode=verify-full");
-    let variables: [(&str, OsString); 3] =
-        [("DATABASE_URL", url.into()), ("DATABASE_CA_FILE", ca_file.into()), ("LOG_ACCESS", "off".into())];
-    println!("functions: medians of {STARTS} starts; warm: {} s of one event after another", options.seconds);
-    for (name, path) in FUNCTIONS {
-        println!("{name}: {}", figures(name, path, &variables, options).await?);
-    }
-    println!("not-found: {}", figures("not-found", "/nothing", &[], options).await?);
-    stage.strike().await
+    Stage::with(&options.dir, SCALE, &settings, async |stage: &mut Stage| {
+        load(stage, Source::Disk, Stdio::null()).await?;
+        stage.let_hosts_in().await?;
+        let ca_file = stage.scratch().join("ca.pem");
+        std::fs::write(&ca_file, trusted).context("cannot write the certificate")?;
+        let url = format!("postgresql://{HOST_LOGIN}@localhost:{port}/{CATALOG}?sslmode=verify-full");
+        let variables: [(&str, OsString); 3] = [
+            ("DATABASE_URL", url.into()),
+            ("DATABASE_CA_FILE", ca_file.into()),
+            ("LOG_ACCESS", "off".into()),
+        ];
+        println!(
+            "functions: medians of {STARTS} starts; warm: {} s of one event after another",
+            options.seconds
+        );
+        for (name, path) in FUNCTIONS {
+            println!("{name}: {}", figures(name, path, &variables, options).await?);
+        }
+        println!("not-found: {}", figures("not-found", "/nothing", &[], options).await?);
+        Ok(())
+    })
+    .await
 }
 
 async fn figures(

@@ -127,23 +127,20 @@ async fn main() -> ExitCode {
 }
 
 async fn measure(options: &Options, wanted: Wanted) -> anyhow::Result<()> {
-    let mut stage = Stage::set(&options.dir, options.scale, &Settings::durable()).await?;
-    let done = async {
+    Stage::with(&options.dir, options.scale, &Settings::durable(), async |stage: &mut Stage| {
         if let Some(from) = wanted.load {
-            let s3 = if from == From::S3 { Some(s3::StandIn::start(&stage).await?) } else { None };
-            load::measure(&mut stage, options.rounds, s3.as_ref()).await?;
+            let s3 = if from == From::S3 { Some(s3::StandIn::start(stage).await?) } else { None };
+            load::measure(stage, options.rounds, s3.as_ref()).await?;
             if let Some(s3) = s3 {
                 s3.stop().await?;
             }
         }
         if wanted.read {
-            read::measure(&mut stage, options).await?;
+            read::measure(stage, options).await?;
         }
         Ok(())
-    };
-    let done = done.await;
-    stage.strike().await?;
-    done
+    })
+    .await
 }
 
 /// The middle one, or the lower of the middle two.

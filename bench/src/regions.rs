@@ -52,14 +52,11 @@ pub(crate) async fn measure(options: &Options) -> Result<()> {
     if let Some(folder) = output.parent() {
         std::fs::create_dir_all(folder).with_context(cannot)?;
     }
-    let mut stage = Stage::set(&options.dir, options.scale, &Settings::durable()).await?;
-    let measured = async {
-        load(&mut stage, Source::Disk, Stdio::inherit()).await?;
-        measure_on(&stage, options).await
+    let on_stage = async |stage: &mut Stage| {
+        load(stage, Source::Disk, Stdio::inherit()).await?;
+        measure_on(stage, options).await
     };
-    let measured = measured.await;
-    stage.strike().await?;
-    let tables = measured?;
+    let tables = Stage::with(&options.dir, options.scale, &Settings::durable(), on_stage).await?;
     println!("\n{tables}");
     std::fs::write(output, &tables).with_context(cannot)
 }

@@ -52,10 +52,8 @@ pub(crate) async fn measure(options: &Options) -> Result<()> {
 }
 
 async fn line(options: &Options, scale: f64) -> Result<String> {
-    let mut stage = Stage::set(&options.dir, scale, &Settings::durable()).await?;
-    let line = loads(&mut stage, options.rounds, scale).await;
-    stage.strike().await?;
-    line
+    let loads = async |stage: &mut Stage| loads(stage, options.rounds, scale).await;
+    Stage::with(&options.dir, scale, &Settings::durable(), loads).await
 }
 
 async fn loads(stage: &mut Stage, rounds: u32, scale: f64) -> Result<String> {

@@ -1,11 +1,11 @@
 //! Servers that are measured, or measured against: started, asked, stopped.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::Command as StdCommand;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use local::{Guarded, HOST_LOGIN, Watch, program};
+use local::{Guarded, HOST_LOGIN, Watch, free_address, is_answered, program};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -20,12 +20,12 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it on a free port, which it is told in `LISTEN`, and waits until it answers `/readyz`.
     pub(crate) async fn start(mut command: StdCommand) -> Result<Self> {
-        let listen = free_port()?;
+        let listen = free_address()?;
         command.env("LISTEN", listen.to_string());
         let guarded =
             Guarded::spawn(&command, Watch { stop_with: "TERM", remove: None, account: None }, None)?;
         let mut server = Self { guarded, listen };
-        while ask(listen, "/readyz", "identity").await.is_err() {
+        while !is_answered(listen, "/readyz").await {
             if let Some(status) = server.guarded.ended()? {
                 bail!("{} has ended ({status})", command.get_program().display());
             }
@@ -72,9 +72,4 @@ pub(crate) async fn ask(server: SocketAddr, path: &str, coding: &str) -> Result<
     let mut body = Vec::new();
     stream.read_to_end(&mut body).await?;
     Ok(body)
-}
-
-/// Free now; nothing else on this machine is expected to take it within the next moment.
-pub(crate) fn free_port() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

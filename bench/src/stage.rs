@@ -24,8 +24,21 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// A set of this scale and a cluster with these settings, both in `dir`.
-    pub(crate) async fn set(dir: &Path, scale: f64, settings: &Settings) -> Result<Self> {
+    /// Does something on a stage with a set of this scale and a cluster with these settings, both in `dir`, and strikes
+    /// it, whatever has become of that.
+    pub(crate) async fn with<T>(
+        dir: &Path,
+        scale: f64,
+        settings: &Settings,
+        act: impl AsyncFnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let mut stage = Self::set(dir, scale, settings).await?;
+        let acted = act(&mut stage).await;
+        stage.cluster.stop().await?;
+        acted
+    }
+
+    async fn set(dir: &Path, scale: f64, settings: &Settings) -> Result<Self> {
         check_space(dir, scale).await?;
         println!("Postgres, the same for all: {settings}");
         let cluster = Cluster::start_temporary_in(dir, settings).await?;
@@ -67,11 +80,6 @@ impl Stage {
         let client = self.address().connect(CATALOG).await?;
         create_host_login(&client).await?;
         Ok(client.query_one("select max(id) from catalog.products", &[]).await?.get(0))
-    }
-
-    pub(crate) async fn strike(self) -> Result<()> {
-        self.cluster.stop().await?;
-        Ok(())
     }
 }
 
