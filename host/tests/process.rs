@@ -44,9 +44,7 @@ impl Host {
     }
 
     fn signal(&self, name: &str) {
-        // The shell's own: not every machine has a program of this name.
-        let kill = format!("kill -s {name} {}", self.process.id().unwrap());
-        assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        local::signal(self.process.id().unwrap(), name).unwrap();
     }
 
     /// What it has logged since it served, once it has ended well.

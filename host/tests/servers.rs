@@ -5,7 +5,7 @@
 mod stand;
 
 use local::testing::Database;
-use local::{Cluster, HOST_LOGIN, Settings};
+use local::{Cluster, Settings};
 use stand::{Served, ask, begin, publish, rest, until};
 
 const PRODUCT: &str = "GET /products/1 HTTP/1.1";
@@ -24,12 +24,7 @@ impl Pair {
         let database = Database::create_in(&primary).await.unwrap();
         publish(&database).await;
         let standby = primary.start_standby().await.unwrap();
-        let url = format!(
-            "host={},{} user={HOST_LOGIN} dbname={}",
-            standby.address().sockets().display(),
-            primary.address().sockets().display(),
-            database.name(),
-        );
+        let url = database.host_url_of(&[&standby, &primary]);
         let host = Served::start(&database, &[("DATABASE_URL", &url), ("CACHE_BYTES", "0")]).await;
         Self { primary, standby, database, host }
     }
@@ -68,7 +63,7 @@ async fn carts_go_to_the_primary_wherever_in_the_list_it_is() {
 #[tokio::test]
 async fn a_host_that_is_told_of_the_standby_alone_has_the_catalog_and_no_carts() {
     let pair = Pair::start().await;
-    let url = pair.standby.address().url(HOST_LOGIN, pair.database.name());
+    let url = pair.database.host_url_of(&[&pair.standby]);
     let variables = [("DATABASE_URL", url.as_str()), ("CACHE_BYTES", "0")];
     let (host, _) = Served::start_unconnected(&pair.database, &variables).await;
     until(host.address, PRODUCT, "200 OK").await;

@@ -79,6 +79,12 @@ impl Database {
         self.address.url(HOST_LOGIN, &self.name)
     }
 
+    /// The same for a host that is told of several servers: the cluster that it is in, and those that follow it.
+    pub fn host_url_of(&self, servers: &[&Cluster]) -> String {
+        let sockets = servers.iter().map(|server| server.address().sockets().display().to_string());
+        format!("host={} user={HOST_LOGIN} dbname={}", sockets.collect::<Vec<_>>().join(","), self.name)
+    }
+
     /// As `DATABASE_URL` for a function: the login that `functions/logins.sql` makes for it.
     ///
     /// # Errors

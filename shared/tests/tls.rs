@@ -5,10 +5,9 @@
 mod stand;
 
 use std::io::Write;
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-use local::{Cluster, Settings};
+use local::{Cluster, Settings, free_address};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use shared::config::{Error, address_from_lookup};
 use shared::database::{Address, chain};
@@ -59,7 +58,7 @@ fn authority(name: &str) -> CertificateParams {
 
 /// Settings of a server that is reached by TCP, with a password.
 fn reachable() -> Settings {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_address().unwrap().port();
     Settings::disposable()
         .and("listen_addresses", "127.0.0.1")
         .and("port", port.to_string())

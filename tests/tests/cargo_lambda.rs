@@ -6,7 +6,7 @@
 mod stand;
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use conformance::lambda::{Outcome, response};
 use conformance::s3::Bucket;
 use conformance::{Transport as _, golden, small_dataset};
 use http::Request;
-use local::{Guarded, Watch};
+use local::{Guarded, Watch, free_address};
 use serde_json::Value;
 use stand::functions::names;
 use stand::incoming::files;
@@ -110,7 +110,7 @@ struct Watching {
 
 impl Watching {
     async fn start(bucket: &Bucket) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address().unwrap();
         let mut command = cargo_lambda(&["watch", "--disable-cors", "--ignore-changes"]);
         command.args(["--invoke-address", "127.0.0.1", "--invoke-port", &address.port().to_string()]);
         command.env("DATABASE_URL", small().await.database.url());

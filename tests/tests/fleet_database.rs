@@ -123,13 +123,7 @@ async fn a_primary_that_is_lost_fails_no_read_and_carts_are_back_with_the_promot
     let mut primary = Cluster::start_temporary(&settings()).await.unwrap();
     let database = catalog(&primary, 1).await;
     let standby = standby(&primary, &database).await;
-    let url = format!(
-        "host={},{} user={HOST_LOGIN} dbname={}",
-        primary.address().sockets().display(),
-        standby.address().sockets().display(),
-        database.name(),
-    );
-    let stage = Stage::set(&url, &[("CACHE_BYTES", "0")]).await;
+    let stage = Stage::set(&database.host_url_of(&[&primary, &standby]), &[("CACHE_BYTES", "0")]).await;
     let address = stage.fleet.address();
     let load = Load::begin(address).await;
     let shoppers = Shoppers::begin(address, 2);

@@ -6,10 +6,10 @@
 mod stand;
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use local::free_address;
 use stand::root;
 use tempfile::TempDir;
 
@@ -21,8 +21,8 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let machine = Self { dir: tempfile::tempdir().unwrap(), listen: free.to_string() };
+        let listen = free_address().unwrap().to_string();
+        let machine = Self { dir: tempfile::tempdir().unwrap(), listen };
         for folder in ["programs", "stack", "state/tls", "temporary"] {
             fs::create_dir_all(machine.dir.path().join(folder)).unwrap();
         }

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// A directory that the server's account can pass through.
@@ -30,11 +29,9 @@ pub(crate) fn server_of(root: &Path) -> String {
     file.lines().next().unwrap().to_owned()
 }
 
-/// Whether a process took the signal. The shell's own `kill`: not every machine has a program of that name.
+/// Whether a process took the signal.
 pub(crate) fn signal(name: &str, process: &str) -> bool {
-    let mut kill = Command::new("sh");
-    kill.args(["-c", r#"kill -s "$0" "$1""#, name, process]).stderr(Stdio::null());
-    kill.status().unwrap().success()
+    local::signal(process.parse().unwrap(), name).is_ok()
 }
 
 /// Whether a process of this id exists.
