@@ -178,12 +178,13 @@ async fn memory_with_line(length: Option<usize>) -> [u64; 2] {
 }
 
 #[tokio::test]
-async fn a_line_of_100_mb_takes_no_memory() {
-    let (without, with) = (memory_with_line(None).await, memory_with_line(Some(100 << 20)).await);
+async fn a_line_of_300_mb_takes_no_memory() {
+    let (without, with) = (memory_with_line(None).await, memory_with_line(Some(300 << 20)).await);
     println!("without the line {without:?} MB, with it {with:?} MB");
     for (without, with) in without.into_iter().zip(with) {
-        // What is read ahead is up to 67 MB, four ranges for each of two workers. The line would be 105 MB beside that.
-        assert!(with < without + 80, "{with} MB, and {without} MB without the line");
+        // What is read ahead is up to 67 MB, four ranges for each of two workers, and what the allocator has not given back
+        // yet was up to 40 MB more. The line would be 315 MB beside that.
+        assert!(with < without + 150, "{with} MB, and {without} MB without the line");
     }
 }
 
