@@ -45,11 +45,12 @@ pub async fn connect_as_login(address: &Address) -> Result<Client, tokio_postgre
 /// is gone without a word is noticed while it is waited for, within a minute as well. Of several servers it is the one
 /// that takes writes.
 pub(crate) fn with_timeout(address: &Address) -> Address {
+    let several = address.servers().len() > 1;
     address.with(|settings| {
         settings.keepalives_idle(Duration::from_secs(30));
         settings.keepalives_interval(Duration::from_secs(10));
         settings.keepalives_retries(3);
-        if settings.get_hosts().len() > 1 {
+        if several {
             settings.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         if settings.get_connect_timeout().is_none() {

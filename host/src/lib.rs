@@ -10,9 +10,11 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
@@ -23,7 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use shared::request::LARGEST_BODY_BYTES;
 use shared::{App, Endpoint, Problem, config};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use log::AccessLog;
 
@@ -79,31 +81,38 @@ pub async fn serve(
         .max_buf_size(LARGEST_HEADER_BYTES);
     let stop = watch::Sender::new(()); // each connection holds a receiver
     let places = Arc::new(Semaphore::new(config.host.connections));
-    let serve_all = async {
-        loop {
-            let place = Arc::clone(&places).acquire_owned().await;
-            let stream = accept(&listener).await;
-            let host = Arc::clone(&host);
-            let service = service_fn(move |request| {
+    let spawn = |stream, place: OwnedSemaphorePermit| {
+        let (host, http) = (Arc::clone(&host), http.clone());
+        let mut stopping = stop.subscribe();
+        tokio::spawn(async move {
+            let _place = place; // for as long as the connection is there
+            let was_asked = AtomicBool::new(false);
+            let service = service_fn(|request| {
+                was_asked.store(true, Ordering::Relaxed);
                 let host = Arc::clone(&host);
                 async move { Ok::<_, Infallible>(host.respond(request).await) }
             });
             let connection = http.serve_connection(TokioIo::new(stream), service);
-            let mut stopping = stop.subscribe();
-            tokio::spawn(async move {
-                let _place = place; // for as long as the connection is there
-                let mut connection = pin!(connection);
-                let ended = tokio::select! {
-                    ended = &mut connection => ended,
-                    _ = stopping.changed() => {
+            let mut connection = pin!(connection);
+            let ended = tokio::select! {
+                ended = &mut connection => ended,
+                _ = stopping.changed() => {
+                    // Idle, it would be closed at once. One that is new is about to say what it came for.
+                    if was_asked.load(Ordering::Relaxed) {
                         connection.as_mut().graceful_shutdown();
-                        connection.await
                     }
-                };
-                if let Err(error) = ended {
-                    tracing::debug!(cause = %error, "a connection ended early"); // the client's doing
+                    connection.await
                 }
-            });
+            };
+            if let Err(error) = ended {
+                tracing::debug!(cause = %error, "a connection ended early"); // the client's doing
+            }
+        });
+    };
+    let serve_all = async {
+        // Fails only when the places are closed, which nobody does.
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            spawn(accept(&listener).await, place);
         }
     };
     tokio::select! {
@@ -113,6 +122,12 @@ pub async fn serve(
             host.app.drain();
             tokio::time::sleep(config.host.shutdown_delay).await;
         } => {}
+    }
+    // Those who connected up to now may have sent a request, which would be lost with the listener.
+    while let Ok(place) = Arc::clone(&places).try_acquire_owned()
+        && let Some(stream) = accept(&listener).now_or_never()
+    {
+        spawn(stream, place);
     }
     drop(listener);
     let _ = stop.send(()); // fails only when there is no connection to tell

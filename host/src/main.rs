@@ -2,6 +2,7 @@
 
 mod notify;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,8 +12,11 @@ use clap::Command;
 use notify::Manager;
 use shared::App;
 use shared::config::{Config, VARIABLES};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// How many connections the system takes that were not accepted yet.
+const BACKLOG: u32 = 1024;
 
 fn main() -> ExitCode {
     match serve() {
@@ -44,19 +48,29 @@ fn serve() -> anyhow::Result<()> {
     served
 }
 
+/// Takes the address, or says that another program has it.
+fn bind(listen: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?; // after a restart too
+    socket.bind(listen)?;
+    Ok(socket)
+}
+
 async fn run(config: &Config, log: &Log) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let listen = config.host.listen;
-    let listener =
-        TcpListener::bind(listen).await.with_context(|| format!("cannot listen on LISTEN={listen}"))?;
-    let address = listener.local_addr().context("cannot tell the address")?;
+    let cannot_listen = || format!("cannot listen on LISTEN={listen}");
+    // Whoever comes before it listens is refused, and can ask another host, where they would wait otherwise.
+    let socket = bind(listen).with_context(cannot_listen)?;
     let app = Arc::new(App::start(&config.database, &config.requests));
     if !app.connected(config.database.connect_timeout).await {
         tracing::warn!(
             "there is no connection yet to the database, or to a primary: what needs one is answered 503"
         );
     }
+    let listener = socket.listen(BACKLOG).with_context(cannot_listen)?;
+    let address = listener.local_addr().context("cannot tell the address")?;
     tracing::info!(%address, "serving");
     let manager = Manager::from_environment();
     manager.ready();

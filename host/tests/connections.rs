@@ -235,6 +235,32 @@ async fn a_request_that_was_begun_is_still_answered_while_draining() {
 }
 
 #[tokio::test]
+async fn whoever_connects_before_the_host_stops_listening_is_answered() {
+    let database = Database::create().await.unwrap();
+    for _ in 0..10 {
+        let host = Served::start(&database, &[("SHUTDOWN_DELAY", "20ms")]).await;
+        let address = host.address;
+        let ended = host.stop();
+        tokio::task::yield_now().await;
+        // This thread is the host's too: it finds these and that the delay has passed at the same time.
+        let until = std::time::Instant::now() + std::time::Duration::from_millis(40);
+        let mut waiting = Vec::new();
+        while std::time::Instant::now() < until {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            std::io::Write::write_all(&mut stream, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+            waiting.push(stream);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        for stream in waiting {
+            stream.set_nonblocking(true).unwrap();
+            let answer = rest(TcpStream::from_std(stream).unwrap()).await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        }
+        assert_eq!(ended.await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
 async fn requests_that_come_together_each_get_their_own_answer() {
     let database = Database::create().await.unwrap();
     publish(&database).await;

@@ -12,7 +12,7 @@ use std::process::{Output, Stdio};
 use local::testing::Database;
 use stand::{PATIENCE, ask, begin, rest};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpStream, UnixDatagram};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixDatagram};
 use tokio::process::{Child, ChildStdout, Command};
 
 /// A host in a process of its own.
@@ -108,6 +108,26 @@ async fn a_port_that_is_taken_stops_it_with_a_clear_line() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
     assert!(said.starts_with(&format!("error: cannot listen on LISTEN={listen}")), "{said}");
+}
+
+#[tokio::test]
+async fn whoever_comes_before_it_has_a_database_is_refused_though_the_address_is_taken() {
+    // Takes connections and says nothing.
+    let database = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgresql://atelier_host@{}/atelier", database.local_addr().unwrap());
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let variables =
+        [("DATABASE_URL", url.as_str()), ("DATABASE_CONNECT_TIMEOUT", "60s"), ("LISTEN", &free.to_string())];
+    let host = command(&variables).stdout(Stdio::null()).spawn().unwrap();
+    let is_taken = async {
+        while TcpSocket::new_v4().unwrap().bind(free).is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_taken).await.expect("it takes the address");
+    let refused = TcpStream::connect(free).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    drop(host);
 }
 
 #[tokio::test]

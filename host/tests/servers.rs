@@ -36,6 +36,23 @@ impl Pair {
         client.query_one(latest, &[]).await.unwrap().get(0)
     }
 
+    /// Publishes a catalog that the standby does not get, and waits until the host has heard of it.
+    async fn publish_new(&self) {
+        publish(&self.database).await;
+        let update = "update catalog.documents set product = 'new'";
+        self.database.connect().await.unwrap().batch_execute(update).await.unwrap();
+        assert_eq!((self.generation(&self.primary).await, self.generation(&self.standby).await), (2, 1));
+        // As soon as one connection has heard of it, none answers of the catalog before.
+        let noticed = async {
+            let mut in_a_row = 0;
+            while in_a_row < 20 {
+                let is_new = ask(self.host.address, PRODUCT).await.ends_with("new");
+                in_a_row = if is_new { in_a_row + 1 } else { 0 };
+            }
+        };
+        tokio::time::timeout(stand::PATIENCE, noticed).await.expect("the standby is read from still");
+    }
+
     async fn stop(self) {
         drop(self.host);
         self.standby.stop().await.unwrap();
@@ -96,23 +113,38 @@ async fn with_the_primary_lost_reads_go_on_and_carts_come_back_with_the_standby_
 }
 
 #[tokio::test]
+async fn with_the_primary_lost_a_standby_with_an_older_catalog_is_read_from_once_it_is_promoted_and_not_before()
+ {
+    let mut pair = Pair::start().await;
+    let standby = pair.standby.address().connect(pair.database.name()).await.unwrap();
+    standby.batch_execute("alter system set primary_conninfo = ''").await.unwrap();
+    standby.batch_execute("select pg_reload_conf()").await.unwrap();
+    let following = "select count(*) from pg_stat_wal_receiver";
+    let is_cut_off = async {
+        while standby.query_one(following, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(stand::PATIENCE, is_cut_off).await.expect("the standby follows no more");
+    pair.publish_new().await;
+    pair.primary.kill().await.unwrap();
+    for _ in 0..20 {
+        let refused = ask(pair.host.address, PRODUCT).await;
+        assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    }
+    standby.batch_execute("select pg_promote()").await.unwrap();
+    until(pair.host.address, PRODUCT, " 200 ").await;
+    assert!(!ask(pair.host.address, PRODUCT).await.ends_with("new"));
+    drop(pair.host);
+    pair.standby.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_standby_that_has_not_the_catalog_that_is_served_is_not_read_from_until_it_has() {
     let pair = Pair::start().await;
     let standby = pair.standby.address().connect("postgres").await.unwrap();
     standby.batch_execute("select pg_wal_replay_pause()").await.unwrap();
-    publish(&pair.database).await;
-    let update = "update catalog.documents set product = 'new'";
-    pair.database.connect().await.unwrap().batch_execute(update).await.unwrap();
-    assert_eq!((pair.generation(&pair.primary).await, pair.generation(&pair.standby).await), (2, 1));
-    // As soon as one connection has heard of it, none answers of the catalog before.
-    let noticed = async {
-        let mut in_a_row = 0;
-        while in_a_row < 20 {
-            let is_new = ask(pair.host.address, PRODUCT).await.ends_with("new");
-            in_a_row = if is_new { in_a_row + 1 } else { 0 };
-        }
-    };
-    tokio::time::timeout(stand::PATIENCE, noticed).await.expect("the standby is read from still");
+    pair.publish_new().await;
     for _ in 0..20 {
         assert!(ask(pair.host.address, PRODUCT).await.ends_with("new"));
     }

@@ -52,8 +52,7 @@ const LIST: Sql = Sql {
 /// The catalog that is served, whichever that is at the time.
 #[derive(Debug)]
 pub struct Catalog {
-    database: Arc<Database>,
-    cache: Option<Arc<Cache>>,
+    memory: Memory,
     products: Gather<Document>,
     styles: Gather<Document>,
     related: Gather<Document>,
@@ -64,14 +63,13 @@ pub struct Catalog {
 impl Catalog {
     /// It keeps so many bytes of answers in memory, and waits so long for one.
     pub(crate) fn new(database: &Arc<Database>, cache_bytes: u64, patience: Duration) -> Self {
-        let cache = Cache::holding(cache_bytes).map(Arc::new);
+        let memory =
+            Memory { database: Arc::clone(database), cache: Cache::holding(cache_bytes).map(Arc::new) };
         let gather = |sql, key: fn(i32) -> Key, read: fn(&Row) -> Result<Document, Error>| {
-            let cache = cache.clone();
+            let memory = memory.clone();
             Gather::new(database, sql, patience, move |product_id, row| {
                 let document = read(row)?;
-                if let Some(cache) = &cache {
-                    cache.keep(key(product_id), &document);
-                }
+                memory.keep(key(product_id), &document);
                 Ok(document)
             })
         };
@@ -80,9 +78,8 @@ impl Catalog {
             styles: gather(&STYLES, Key::Styles, gzipped),
             related: gather(&RELATED, Key::Related, plain),
             overviews: gather(&OVERVIEW, Key::Overview, overview),
-            lists: Lists::new(database, cache.clone(), patience),
-            database: Arc::clone(database),
-            cache,
+            lists: Lists::new(database, memory.clone(), patience),
+            memory,
         }
     }
 
@@ -112,7 +109,7 @@ impl Catalog {
     /// The products ranked `first` to `last` by id, both included, without their features.
     pub async fn list(&self, first: i64, last: i64, timing: &Timing) -> Result<Document, Error> {
         let key = Key::List { first, last };
-        match self.kept(key, timing) {
+        match self.memory.answer(key, timing) {
             Some(kept) => Ok(kept),
             None => timing.database(self.lists.one(first, last)).await,
         }
@@ -125,17 +122,33 @@ impl Catalog {
         timing: &Timing,
         read: impl Future<Output = Result<Option<Document>, Error>>,
     ) -> Result<Option<Document>, Error> {
-        match self.kept(key, timing) {
+        match self.memory.answer(key, timing) {
             Some(kept) => Ok(Some(kept)),
             None => timing.database(read).await,
         }
     }
+}
 
+/// What was read, kept if there is room, and what the database says of which catalog is served.
+#[derive(Debug, Clone)]
+struct Memory {
+    database: Arc<Database>,
+    cache: Option<Arc<Cache>>,
+}
+
+impl Memory {
     /// An answer of the catalog that is served, as last heard.
-    fn kept(&self, key: Key, timing: &Timing) -> Option<Document> {
-        let kept = self.cache.as_ref()?.get(self.database.generation()?, key)?;
+    fn answer(&self, key: Key, timing: &Timing) -> Option<Document> {
+        let kept = self.cache.as_ref()?.get(self.database.edition()?, key)?;
         timing.mark_cached();
         Some(Document { unconfirmed_for: self.database.silence(), ..kept })
+    }
+
+    /// Keeps an answer that was just read, if it came of a row.
+    fn keep(&self, key: Key, document: &Document) {
+        if let (Some(cache), Some(generation)) = (&self.cache, document.generation) {
+            cache.keep(self.database.edition_of(generation), key, document);
+        }
     }
 }
 

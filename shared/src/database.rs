@@ -37,8 +37,8 @@ use connection::Connection;
 pub use error::{Error, Kind, chain};
 pub(crate) use gather::Gather;
 pub use standing::Need;
-use standing::{ASK_EVERY, Standings};
-pub(crate) use standing::{STANDING, Standing};
+use standing::Standings;
+pub(crate) use standing::{Edition, STANDING, Standing};
 use upkeep::{Attempts, Slot, Upkeep};
 pub(crate) use waiting::{Answer, Waiting, give};
 
@@ -86,15 +86,17 @@ impl Database {
         let address = upkeep::address(config, need);
         let servers = if need == Need::Any { vec![address] } else { address.servers() };
         // Servers take turns, so that the connections that requests take in turn are to another each time.
-        let addresses: Vec<Address> = std::iter::repeat_n(servers, connections).flatten().collect();
+        let servers = servers.into_iter().enumerate();
+        let addresses: Vec<(usize, Address)> = std::iter::repeat_n(servers, connections).flatten().collect();
         let standings = Arc::new(Standings::new(need, addresses.len()));
-        let keep = |(number, address)| {
+        let keep = |(number, (server, address))| {
             let slot: Arc<Slot> = Arc::default();
             let upkeep = Upkeep {
                 config: config.clone(),
                 address,
                 slot: Arc::clone(&slot),
                 number,
+                server,
                 standings: Arc::clone(&standings),
                 attempts: Arc::clone(&attempts),
             };
@@ -106,14 +108,19 @@ impl Database {
         Self { slots, standings, waiting, most_waiting, next, wait, attempts, closing, tasks }
     }
 
-    /// The generation of the catalog that is served, as last heard; `None` before anything was heard of one.
-    pub(crate) fn generation(&self) -> Option<i32> {
-        self.standings.generation()
+    /// The catalog that is served, as last heard; `None` before anything was heard of one.
+    pub(crate) fn edition(&self) -> Option<Edition> {
+        self.standings.edition()
+    }
+
+    /// What a row of that generation is filed under, which was just read.
+    pub(crate) fn edition_of(&self, generation: i32) -> Edition {
+        self.standings.edition_of(generation)
     }
 
     /// How long nothing was heard of which catalog is served, if that is longer than it should be.
     pub(crate) fn silence(&self) -> Option<Duration> {
-        Some(self.standings.age()).filter(|age| *age > 3 * ASK_EVERY)
+        self.standings.silence()
     }
 
     /// Waits until one connection is up, `most` at the longest, and says whether one is.
@@ -154,7 +161,8 @@ impl Database {
         self.ask(sql, parameters).await
     }
 
-    /// The same for those who have a place already. Should its connection close meanwhile, another is asked, once.
+    /// The same for those who have a place already. Should its connection close or fall silent meanwhile, another is
+    /// asked, once.
     pub(crate) async fn ask(&self, sql: &'static Sql, parameters: Parameters<'_>) -> Result<Vec<Row>, Error> {
         let first = self.usable(None).await?;
         match first.query(sql, parameters).await {
@@ -222,7 +230,7 @@ impl Database {
         // the time for one is enough.
         let (doubtful, sure): (Vec<_>, Vec<_>) =
             self.eligible(0, except).partition(|live| live.is_doubtful());
-        if let Some(connection) = sure.into_iter().next() {
+        if let Some(connection) = sure.into_iter().min_by_key(|live| shares_server(live, except)) {
             return Some(connection);
         }
         let alive = join_all(doubtful.iter().map(|connection| connection.is_alive())).await;
@@ -230,10 +238,12 @@ impl Database {
     }
 
     /// A connection that is up, as far as anybody here knows, and is not `except`: the one with the fewest answers due,
-    /// and of several the next in turn. What is sent waits for all that was sent before it over the same connection.
+    /// and of several the next in turn. What is sent waits for all that was sent before it over the same connection. What
+    /// has come over `except` may be its server's doing, so that others to the same one are the last choice.
     fn next_live(&self, except: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        self.eligible(first, except).min_by_key(|live| (live.is_held_up(), live.answers_due()))
+        self.eligible(first, except)
+            .min_by_key(|live| (shares_server(live, except), live.is_held_up(), live.answers_due()))
     }
 
     /// Each connection that is up and suits, but for `except`, in turn from the one with the number `first`.
@@ -254,6 +264,11 @@ impl Database {
     fn abort(&self) {
         self.tasks.iter().for_each(AbortHandle::abort);
     }
+}
+
+/// Whether two connections are to the same server.
+fn shares_server(one: &Arc<Connection>, other: Option<&Arc<Connection>>) -> bool {
+    other.is_some_and(|other| one.server() == other.server())
 }
 
 impl Drop for Database {

@@ -94,6 +94,40 @@ async fn all_who_want_the_same_product_share_one_read_of_it() {
 }
 
 #[tokio::test]
+async fn what_a_silent_server_was_asked_is_asked_of_another_server() {
+    let (database, _client) = database().await;
+    let (silent, other) = (Way::to(&database).await, Way::to(&database).await);
+    let config = Config::from_lookup(&|name| match name {
+        "DATABASE_URL" => Some(Way::url_of_both(&silent, &other)),
+        "DATABASE_STATEMENT_TIMEOUT" => Some("300ms".to_owned()),
+        "CACHE_BYTES" => Some("0".to_owned()),
+        _ => None,
+    });
+    let config = config.unwrap();
+    let app = App::start(&config.database, &config.requests);
+    until("all are connected", async || {
+        [&silent, &other].iter().all(|way| way.said(|said| said.connections == 6))
+    })
+    .await;
+    assert!(app.connected(PATIENCE).await);
+    silent.fall_silent();
+    for round in 0..10 {
+        // Several statements at a time, over several connections.
+        let reads = (1..=9).map(async |product_id| {
+            let timing = Timing::default();
+            let (product, list) = tokio::join!(
+                app.catalog.product(product_id, &timing),
+                app.catalog.list(1, product_id.into(), &timing)
+            );
+            product.map(drop).and(list.map(drop))
+        });
+        for read in join_all(reads).await {
+            read.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_slow_read_holds_up_none_of_those_that_come_after_it() {
     let (database, mut client) = database().await;
     // To read product 1 takes until nobody has the lock any more.

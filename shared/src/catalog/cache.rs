@@ -2,12 +2,13 @@
 //!
 //! Each is filed under the generation that its own row says it is of, and looked for under the one that is served. So
 //! nobody is ever given an answer of a catalog that is gone, whoever wrote what down when; after a rollback what was
-//! kept of the catalog before is good again. What has become useless goes first, since nobody asks for it.
+//! kept of the catalog before is good again. What has become useless is not asked for, and goes before what is.
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as Entries;
 
 use super::Document;
+use crate::database::Edition;
 
 /// What an entry takes beside its bytes: its places in the table, what the allocator adds, and the memory of keys that
 /// were pushed out lately. A host with a full cache of answers of 30 bytes was seen to take some 210 for each.
@@ -19,7 +20,7 @@ const USUAL_BYTES: u64 = 1024;
 /// Answers in memory.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    entries: Entries<(i32, Key), Document, Weight>,
+    entries: Entries<(Edition, Key), Document, Weight>,
 }
 
 /// What an answer is to.
@@ -35,8 +36,8 @@ pub(crate) enum Key {
 #[derive(Debug, Clone)]
 struct Weight;
 
-impl Weighter<(i32, Key), Document> for Weight {
-    fn weight(&self, _: &(i32, Key), document: &Document) -> u64 {
+impl Weighter<(Edition, Key), Document> for Weight {
+    fn weight(&self, _: &(Edition, Key), document: &Document) -> u64 {
         document.content.bytes().len() as u64 + OVERHEAD_BYTES
     }
 }
@@ -48,15 +49,13 @@ impl Cache {
         (bytes > 0).then(|| Self { entries: Entries::with_weighter(usual, bytes, Weight) })
     }
 
-    pub(crate) fn get(&self, generation: i32, key: Key) -> Option<Document> {
-        self.entries.get(&(generation, key))
+    pub(crate) fn get(&self, edition: Edition, key: Key) -> Option<Document> {
+        self.entries.get(&(edition, key))
     }
 
-    /// Keeps an answer, if it came of a row.
-    pub(crate) fn keep(&self, key: Key, document: &Document) {
-        if let Some(generation) = document.generation {
-            self.entries.insert((generation, key), document.clone());
-        }
+    /// Keeps an answer.
+    pub(crate) fn keep(&self, edition: Edition, key: Key, document: &Document) {
+        self.entries.insert((edition, key), document.clone());
     }
 }
 
@@ -65,27 +64,20 @@ mod tests {
     use super::*;
     use crate::catalog::Content;
 
-    fn document(generation: i32, bytes: usize) -> Document {
-        Document::new(Content::Plain(vec![b'x'; bytes].into()), 1, Some(generation))
+    fn document(bytes: usize) -> Document {
+        Document::new(Content::Plain(vec![b'x'; bytes].into()), 1, Some(7))
     }
 
     #[test]
-    fn an_answer_is_found_under_its_own_generation_and_under_no_other() {
+    fn an_answer_is_found_under_its_own_edition_and_under_no_other() {
         let cache = Cache::holding(1 << 20).unwrap();
-        cache.keep(Key::Product(1), &document(7, 10));
-        assert!(cache.get(7, Key::Product(1)).is_some());
-        assert!(cache.get(8, Key::Product(1)).is_none());
-        assert!(cache.get(7, Key::Styles(1)).is_none());
-        cache.keep(Key::Product(1), &document(8, 10));
-        assert!(cache.get(7, Key::Product(1)).is_some(), "a rollback finds it");
-    }
-
-    #[test]
-    fn an_answer_without_a_row_is_not_kept() {
-        let cache = Cache::holding(1 << 20).unwrap();
-        let empty = Document { generation: None, ..document(7, 2) };
-        cache.keep(Key::List { first: 9, last: 10 }, &empty);
-        assert_eq!(cache.entries.len(), 0);
+        let [one, other] = [7, 8].map(Edition::of_first_database);
+        cache.keep(one, Key::Product(1), &document(10));
+        assert!(cache.get(one, Key::Product(1)).is_some());
+        assert!(cache.get(other, Key::Product(1)).is_none());
+        assert!(cache.get(one, Key::Styles(1)).is_none());
+        cache.keep(other, Key::Product(1), &document(10));
+        assert!(cache.get(one, Key::Product(1)).is_some(), "a rollback finds it");
     }
 
     #[test]
@@ -93,7 +85,7 @@ mod tests {
         let bytes = 1 << 20;
         let cache = Cache::holding(bytes).unwrap();
         for id in 1..10_000 {
-            cache.keep(Key::Styles(id), &document(7, 600));
+            cache.keep(Edition::of_first_database(7), Key::Styles(id), &document(600));
             assert!(cache.entries.weight() <= bytes);
         }
         assert!(cache.entries.weight() > bytes * 8 / 10, "{}", cache.entries.weight());
@@ -103,7 +95,7 @@ mod tests {
     #[test]
     fn an_answer_that_would_push_out_everything_else_is_not_kept() {
         let cache = Cache::holding(1 << 20).unwrap();
-        cache.keep(Key::List { first: 1, last: 1000 }, &document(7, 2 << 20));
+        cache.keep(Edition::of_first_database(7), Key::List { first: 1, last: 1000 }, &document(2 << 20));
         assert_eq!(cache.entries.len(), 0);
     }
 }

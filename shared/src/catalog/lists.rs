@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::cache::{Cache, Key};
-use super::{Document, LIST, list};
-use crate::database::{Database, Error, Waiting, give};
+use super::cache::Key;
+use super::{Document, LIST, Memory, list};
+use crate::database::{Answer, Database, Error, Waiting, give};
 
 #[derive(Debug)]
 pub(super) struct Lists {
@@ -18,7 +18,7 @@ pub(super) struct Lists {
 #[derive(Debug)]
 struct Desk {
     database: Arc<Database>,
-    cache: Option<Arc<Cache>>,
+    memory: Memory,
     /// How long a page is waited for.
     patience: Duration,
     /// Who waits for which page.
@@ -29,9 +29,9 @@ struct Desk {
 type Page = (i64, i64);
 
 impl Lists {
-    pub(super) fn new(database: &Arc<Database>, cache: Option<Arc<Cache>>, patience: Duration) -> Self {
+    pub(super) fn new(database: &Arc<Database>, memory: Memory, patience: Duration) -> Self {
         let (database, waiting) = (Arc::clone(database), Mutex::default());
-        Self { desk: Arc::new(Desk { database, cache, patience, waiting }) }
+        Self { desk: Arc::new(Desk { database, memory, patience, waiting }) }
     }
 
     /// The products ranked `first` to `last`.
@@ -48,20 +48,37 @@ impl Lists {
 
 impl Desk {
     async fn answer(self: Arc<Self>, page: Page) {
+        let mut asked = Asked { desk: &self, page: Some(page) };
         let read = timeout(self.patience, self.read(page)).await.unwrap_or(Err(Error::SILENT));
-        let answers = self.waiting().end(&page);
-        give(answers, &read);
+        give(asked.end(), &read);
     }
 
     async fn read(&self, (first, last): Page) -> Result<Document, Error> {
         let page = list(&self.database.ask(&LIST, &[&first, &last]).await?)?;
-        if let Some(cache) = &self.cache {
-            cache.keep(Key::List { first, last }, &page);
-        }
+        self.memory.keep(Key::List { first, last }, &page);
         Ok(page)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting<Page, Document>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A page that is being read. However that ends, nobody is left waiting for it.
+struct Asked<'a> {
+    desk: &'a Desk,
+    page: Option<Page>,
+}
+
+impl Asked<'_> {
+    /// Who waits for the page. Whoever asks for it from now on has it read again.
+    fn end(&mut self) -> Vec<Answer<Document>> {
+        self.page.take().map(|page| self.desk.waiting().end(&page)).unwrap_or_default()
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        drop(self.end());
     }
 }

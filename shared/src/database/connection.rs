@@ -27,6 +27,8 @@ const HELD_UP: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct Connection {
     client: Client,
+    /// To which server it is: those to the same one are likely to fail together.
+    server: usize,
     prepared: [OnceCell<Statement>; SLOTS],
     /// How long it may be silent while an answer is due.
     patience: Duration,
@@ -45,13 +47,14 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(client: Client, config: &config::Database) -> Self {
+    pub(super) fn new(client: Client, server: usize, config: &config::Database) -> Self {
         let made = Moment::now();
         let (prepared, under_way, probing, given_up, silent) = Default::default();
         let (patience, probe_after) = (config.statement_timeout + LENIENCE, config.probe_after);
         let (answered, due_since) = (Mutex::new(made), Mutex::new(made));
         Self {
             client,
+            server,
             prepared,
             patience,
             probe_after,
@@ -63,6 +66,11 @@ impl Connection {
             given_up,
             silent,
         }
+    }
+
+    /// To which server it is.
+    pub(super) fn server(&self) -> usize {
+        self.server
     }
 
     /// Whether it is up, as far as anybody here knows.
@@ -150,13 +158,14 @@ impl Connection {
         let answer = timeout(self.patience, asked).await;
         drop(due);
         let Ok(answer) = answer else {
-            // Busy with others, it is only slow. Silent to all, its peer hangs or is gone without a word, and whoever
-            // is sent here would wait in vain.
-            if self.quiet() >= self.patience {
+            // Busy with others, it is only slow. Silent to all, its peer hangs or is gone without a word: it has answered
+            // nothing since this was sent, or only what was sent just before, and whoever is sent here next would wait
+            // in vain.
+            let quiet = self.quiet();
+            if quiet >= self.patience {
                 self.give_up();
-                return Err(Error::STALLED);
             }
-            return Err(Error::SILENT);
+            return Err(if quiet > HELD_UP { Error::STALLED } else { Error::SILENT });
         };
         self.has_answered();
         Ok(answer?)

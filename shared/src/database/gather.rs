@@ -36,6 +36,10 @@ const AT_MOST: usize = 8;
 /// Ids in one statement at most, which bounds what its answer takes in memory.
 const LARGEST: usize = 128;
 
+/// Rows read before others have their turn: an overview is unpacked and packed again, which takes as long as dozens of
+/// answers from memory.
+const AT_A_TIME: usize = 16;
+
 /// Reads single rows by id, each statement as many as there are to read.
 #[derive(Debug)]
 pub(crate) struct Gather<T> {
@@ -147,7 +151,7 @@ impl<T: Clone + Send + 'static> Desk<T> {
             let parameters: [&(dyn ToSql + Sync); 1] = [&batch.ids];
             let asked = tokio::time::timeout(self.patience, self.database.ask(self.sql, &parameters)).await;
             match asked.unwrap_or(Err(Error::SILENT)) {
-                Ok(rows) => batch.hand_out(&rows),
+                Ok(rows) => batch.hand_out(&rows).await,
                 Err(error) => batch.fail(&error),
             }
             was_slow = sent.elapsed() >= SLOW;
@@ -195,13 +199,18 @@ struct Batch<'a, T> {
 
 impl<T: Clone> Batch<'_, T> {
     /// Gives all who wait for one of the ids the row, or the news that there is none.
-    fn hand_out(mut self, rows: &[Row]) {
+    async fn hand_out(mut self, rows: &[Row]) {
+        let ids = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i32>, _>>();
+        let ids = match ids {
+            Ok(ids) => ids,
+            Err(error) => return self.fail(&error.into()),
+        };
         let mut waiting = self.end();
-        for row in rows {
-            match row.try_get(0) {
-                Ok(id) => give(waiting.remove(&id).unwrap_or_default(), &(self.desk.read)(id, row).map(Some)),
-                Err(error) => tracing::error!(%error, "a row without an id"),
+        for (done, (id, row)) in ids.into_iter().zip(rows).enumerate() {
+            if done > 0 && done % AT_A_TIME == 0 {
+                tokio::task::yield_now().await;
             }
+            give(waiting.remove(&id).unwrap_or_default(), &(self.desk.read)(id, row).map(Some));
         }
         waiting.into_values().for_each(|answers| give(answers, &Ok(None)));
     }
@@ -223,5 +232,8 @@ impl<T> Batch<'_, T> {
 impl<T> Drop for Batch<'_, T> {
     fn drop(&mut self) {
         drop(self.end());
+        if std::thread::panicking() {
+            self.desk.queue().under_way -= 1; // its task goes, and another has to come for those who wait
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! Which catalog each server has, and which of them takes writes: asked over each connection once a second.
 //!
 //! One statement is health check, turnover of what readers keep, and choice of a server. A server that lags behind is
-//! told by the catalog that was published last: it is not read from until it has that too.
+//! told by the catalog that was published last: it is not read from until it has that too. Nor is it when it is the last
+//! that is left, for nobody is shown a catalog that was replaced. Only a server that takes writes can take back what was
+//! heard: it was promoted before it had everything, or is another database.
 
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 use tokio_postgres::Row;
@@ -15,8 +17,9 @@ use super::{Error, Sql};
 /// One row, whether or not anything was published. By the primary key of `etl.publication`, from its end.
 pub(crate) const STANDING: Sql = Sql {
     slot: 7,
-    text: "select pg_is_in_recovery(), latest.id, latest.generation from (select) as one left join \
-           (select id, generation from etl.publication order by id desc limit 1) as latest on true",
+    text: "select current_setting('transaction_read_only') = 'on', latest.id, latest.at, latest.generation \
+           from (select) as one left join \
+           (select id, at, generation from etl.publication order by id desc limit 1) as latest on true",
 };
 
 /// How often it is asked: a new catalog is noticed within this time.
@@ -37,6 +40,7 @@ pub enum Need {
 /// What a server said when it was last asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Standing {
+    /// It takes no writes: a standby, or a primary that is kept from writing.
     pub(crate) is_standby: bool,
     /// Nothing was published: `None`.
     pub(crate) published: Option<Published>,
@@ -47,6 +51,8 @@ pub(crate) struct Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Published {
     number: i64,
+    /// By this a publication is told from one with the same number in a database that took this one's place.
+    at: SystemTime,
     pub(crate) generation: i32,
 }
 
@@ -54,13 +60,26 @@ impl Standing {
     /// Of the rows of [`STANDING`].
     pub(crate) fn of(rows: &[Row]) -> Result<Self, Error> {
         let Some(row) = rows.first() else { return Ok(Self::default()) };
-        let (number, generation): (Option<i64>, Option<i32>) = (row.try_get(1)?, row.try_get(2)?);
-        let published = number.zip(generation).map(|(number, generation)| Published { number, generation });
+        let published = match row.try_get::<_, Option<i64>>(1)? {
+            Some(number) => Some(Published { number, at: row.try_get(2)?, generation: row.try_get(3)? }),
+            None => None,
+        };
         Ok(Self { is_standby: row.try_get(0)?, published })
     }
+}
 
-    fn number(self) -> i64 {
-        self.published.map_or(0, |published| published.number)
+/// A catalog among all that one process has met: a database that takes the place of another counts generations anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Edition {
+    /// How many databases were there before.
+    database: u32,
+    generation: i32,
+}
+
+#[cfg(test)]
+impl Edition {
+    pub(crate) fn of_first_database(generation: i32) -> Self {
+        Self { database: 0, generation }
     }
 }
 
@@ -70,20 +89,26 @@ pub(super) struct Standings {
     need: Need,
     /// By connection; `None` for one that is down.
     told: Mutex<Vec<Option<Standing>>>,
-    /// The latest publication that a connection that is up knows of, or the last that one knew of. Those who ask each
-    /// second ask at once when it changes.
-    latest: watch::Sender<i64>,
-    generation: AtomicI32,
-    /// When that was last heard, in milliseconds after `began`.
+    /// The latest publication that was heard of. Those who ask each second ask at once when it changes.
+    latest: watch::Sender<Option<Published>>,
+    /// Its [`Edition`] in one number, 0 in the lower half before there is one.
+    edition: AtomicU64,
+    /// Whether a server that is up has it.
+    is_confirmed: AtomicBool,
+    /// When one last said so, in milliseconds after `began`.
     confirmed: AtomicU64,
     began: Instant,
 }
 
 impl Standings {
     pub(super) fn new(need: Need, connections: usize) -> Self {
-        let (generation, confirmed) = Default::default();
+        let (latest, edition, is_confirmed, confirmed) = Default::default();
         let told = Mutex::new(vec![None; connections]);
-        Self { need, told, latest: watch::Sender::new(0), generation, confirmed, began: Instant::now() }
+        Self { need, told, latest, edition, is_confirmed, confirmed, began: Instant::now() }
+    }
+
+    pub(super) fn need(&self) -> Need {
+        self.need
     }
 
     /// Whether servers are asked at all.
@@ -97,16 +122,38 @@ impl Standings {
         if let Some(place) = told.get_mut(connection) {
             *place = standing;
         }
-        let Some(latest) = told.iter().flatten().max_by_key(|standing| standing.number()) else { return };
-        self.generation
-            .store(latest.published.map_or(0, |published| published.generation), Ordering::Relaxed);
-        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.confirmed.store(elapsed, Ordering::Relaxed);
-        self.latest.send_if_modified(|number| std::mem::replace(number, latest.number()) != latest.number());
+        let up = || told.iter().flatten();
+        if let Some(heard) = up().map(|standing| standing.published).max_by_key(number) {
+            let by_primary = up().any(|standing| !standing.is_standby);
+            self.latest.send_if_modified(|latest| {
+                let is_taken = *latest != heard && (by_primary || number(&heard) >= number(latest));
+                if is_taken {
+                    self.serve(*latest, heard);
+                    *latest = heard;
+                }
+                is_taken
+            });
+        }
+        let latest = *self.latest.borrow();
+        let has_latest = |standing: &Standing| standing.published == latest;
+        self.is_confirmed.store(up().any(has_latest), Ordering::Relaxed);
+        if standing.as_ref().is_some_and(has_latest) {
+            let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.confirmed.store(elapsed, Ordering::Relaxed);
+        }
+    }
+
+    /// Numbers only go up within a database, and each was published at one time.
+    fn serve(&self, before: Option<Published>, now: Option<Published>) {
+        let is_another_database = before.is_some() && number(&now) <= number(&before);
+        let database = self.last_edition().database.wrapping_add(u32::from(is_another_database));
+        let generation = now.map_or(0, |now| now.generation);
+        let edition = u64::from(database) << 32 | u64::from(generation.cast_unsigned());
+        self.edition.store(edition, Ordering::Relaxed);
     }
 
     /// Changes when a connection has heard of another publication than the latest up to now.
-    pub(super) fn latest(&self) -> watch::Receiver<i64> {
+    pub(super) fn latest(&self) -> watch::Receiver<Option<Published>> {
         self.latest.subscribe()
     }
 
@@ -114,7 +161,7 @@ impl Standings {
     pub(super) fn suits(&self, connection: usize) -> bool {
         let suits = |standing: &Standing| match self.need {
             Need::Any => true,
-            Need::Current => standing.number() >= *self.latest.borrow(),
+            Need::Current => number(&standing.published) >= number(&self.latest.borrow()),
             Need::Primary => !standing.is_standby,
         };
         !self.are_asked_for() || self.told().get(connection).and_then(Option::as_ref).is_some_and(suits)
@@ -124,60 +171,137 @@ impl Standings {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The generation that is served, as last heard; `None` before anything was published or heard.
-    pub(super) fn generation(&self) -> Option<i32> {
-        let generation = self.generation.load(Ordering::Relaxed);
-        (generation != 0).then_some(generation)
+    /// The catalog that is served, as last heard; `None` before anything was published or heard.
+    pub(super) fn edition(&self) -> Option<Edition> {
+        Some(self.last_edition()).filter(|edition| edition.generation != 0)
     }
 
-    /// How long ago that was last heard.
-    pub(super) fn age(&self) -> Duration {
-        let confirmed = Duration::from_millis(self.confirmed.load(Ordering::Relaxed));
-        self.began.elapsed().saturating_sub(confirmed)
+    /// That generation of the database which is there now.
+    pub(super) fn edition_of(&self, generation: i32) -> Edition {
+        Edition { generation, ..self.last_edition() }
     }
+
+    fn last_edition(&self) -> Edition {
+        let edition = self.edition.load(Ordering::Relaxed);
+        let [database, generation] = [edition >> 32, edition & u64::from(u32::MAX)]
+            .map(|half| u32::try_from(half).unwrap_or_default());
+        Edition { database, generation: generation.cast_signed() }
+    }
+
+    /// How long ago it was last heard that this is the catalog that is served, if no server says so any more, or none
+    /// has for longer than it should take.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        let confirmed = Duration::from_millis(self.confirmed.load(Ordering::Relaxed));
+        let silence = self.began.elapsed().saturating_sub(confirmed);
+        (silence > 3 * ASK_EVERY || !self.is_confirmed.load(Ordering::Relaxed)).then_some(silence)
+    }
+}
+
+/// By which publications follow each other; 0 before there is one.
+fn number(published: &Option<Published>) -> i64 {
+    published.map_or(0, |published| published.number)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn standing(number: i64, generation: i32) -> Standing {
-        Standing { is_standby: false, published: Some(Published { number, generation }) }
+    fn primary(number: i64, generation: i32) -> Option<Standing> {
+        published_at(SystemTime::UNIX_EPOCH, number, generation)
+    }
+
+    fn published_at(at: SystemTime, number: i64, generation: i32) -> Option<Standing> {
+        Some(Standing { is_standby: false, published: Some(Published { number, at, generation }) })
+    }
+
+    fn standby(number: i64, generation: i32) -> Option<Standing> {
+        primary(number, generation).map(|standing| Standing { is_standby: true, ..standing })
+    }
+
+    fn generation(standings: &Standings) -> Option<i32> {
+        standings.edition().map(|edition| edition.generation)
     }
 
     #[test]
-    fn a_server_that_lags_behind_is_not_used_until_it_has_the_latest_catalog_or_no_other_is_up() {
+    fn a_server_that_lags_behind_is_not_used_until_it_has_the_latest_catalog() {
         let standings = Standings::new(Need::Current, 2);
-        assert_eq!(standings.generation(), None);
-        let (old, new) = (standing(7, 3), standing(8, 4));
-        standings.take_down(0, Some(old));
+        assert_eq!(generation(&standings), None);
+        standings.take_down(0, standby(7, 3));
         assert!(standings.suits(0));
-        standings.take_down(1, Some(new));
-        assert_eq!(standings.generation(), Some(4));
+        assert_eq!(generation(&standings), Some(3));
+        standings.take_down(1, primary(8, 4));
+        assert_eq!(generation(&standings), Some(4));
         assert!(standings.suits(1) && !standings.suits(0));
-        standings.take_down(1, None);
-        assert_eq!(standings.generation(), Some(3));
-        assert!(standings.suits(0));
+        standings.take_down(0, standby(8, 4));
+        assert!(standings.suits(1) && standings.suits(0));
+    }
+
+    #[test]
+    fn a_server_that_lags_behind_is_not_used_though_it_is_the_last_until_it_takes_writes() {
+        let standings = Standings::new(Need::Current, 2);
+        standings.take_down(0, primary(8, 4));
+        standings.take_down(1, standby(7, 3));
         standings.take_down(0, None);
-        assert_eq!(standings.generation(), Some(3), "what was last heard is kept");
+        standings.take_down(1, standby(7, 3));
+        assert!(!standings.suits(1));
+        assert_eq!(generation(&standings), Some(4), "what was last heard is kept");
+        standings.take_down(1, primary(7, 3));
+        assert!(standings.suits(1));
+        assert_eq!(generation(&standings), Some(3));
+    }
+
+    #[test]
+    fn a_catalog_counts_as_confirmed_for_as_long_as_a_server_that_is_up_says_that_it_is_the_latest() {
+        let standings = Standings::new(Need::Current, 2);
+        assert!(standings.silence().is_some());
+        standings.take_down(0, primary(8, 4));
+        standings.take_down(1, standby(7, 3));
+        assert_eq!(standings.silence(), None);
+        standings.take_down(0, None);
+        assert!(standings.silence().is_some(), "the one that is up has an older catalog");
+        standings.take_down(1, standby(8, 4));
+        assert_eq!(standings.silence(), None);
+        standings.take_down(1, None);
+        assert!(standings.silence().is_some());
+    }
+
+    #[test]
+    fn another_database_in_the_place_of_the_first_has_other_editions_though_its_numbers_are_the_same() {
+        let standings = Standings::new(Need::Current, 1);
+        standings.take_down(0, primary(8, 4));
+        let first = standings.edition();
+        standings.take_down(0, None);
+        standings.take_down(0, primary(8, 4));
+        assert_eq!(standings.edition(), first, "it is back");
+        let later = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        standings.take_down(0, published_at(later, 8, 4));
+        let second = standings.edition();
+        assert_ne!(second, first);
+        standings.take_down(0, published_at(later, 1, 4)); // and another
+        assert!(![first, second].contains(&standings.edition()));
+        let before = standings.edition();
+        standings.take_down(0, Some(Standing::default())); // and one in which nothing was published yet
+        assert_eq!(standings.edition(), None);
+        standings.take_down(0, primary(1, 4));
+        assert!(![first, second, before].contains(&standings.edition()));
     }
 
     #[test]
     fn a_rollback_is_later_than_what_it_takes_back_though_its_generation_is_lower() {
         let standings = Standings::new(Need::Current, 2);
         let heard = standings.latest();
-        standings.take_down(0, Some(standing(8, 4)));
-        standings.take_down(1, Some(standing(9, 3)));
-        assert_eq!(standings.generation(), Some(3));
+        standings.take_down(0, primary(8, 4));
+        let before = standings.edition_of(3);
+        standings.take_down(1, standby(9, 3));
+        assert_eq!(standings.edition(), Some(before), "what was kept of it is good again");
         assert!(heard.has_changed().unwrap());
     }
 
     #[test]
     fn writes_go_to_the_primary_whatever_catalog_it_has() {
         let standings = Standings::new(Need::Primary, 2);
-        let standby = Standing { is_standby: true, ..standing(8, 4) };
-        standings.take_down(0, Some(standby));
-        standings.take_down(1, Some(standing(7, 3)));
+        standings.take_down(0, standby(8, 4));
+        standings.take_down(1, primary(7, 3));
         assert!(standings.suits(1) && !standings.suits(0));
     }
 }

@@ -89,6 +89,8 @@ pub(super) struct Upkeep {
     pub(super) slot: Arc<Slot>,
     /// Which one it is of all connections.
     pub(super) number: usize,
+    /// To which server it is, of several.
+    pub(super) server: usize,
     pub(super) standings: Arc<Standings>,
     /// Changes with every attempt that begins or ends.
     pub(super) attempts: Arc<watch::Sender<Attempts>>,
@@ -110,7 +112,7 @@ impl Upkeep {
             match attempt {
                 Ok((client, driver)) => {
                     tracing::debug!(host, "connected to the database");
-                    let connection = Connection::new(client, &self.config);
+                    let connection = Connection::new(client, self.server, &self.config);
                     let Some(lost) = self.hold(connection, driver, &mut closing).await else { return };
                     let cause = lost.cause;
                     tracing::warn!(host, cause, "lost a connection to the database, connecting again");
@@ -157,7 +159,10 @@ impl Upkeep {
             }),
             // It took time to find that out, so this cannot come in quick succession.
             () = up.silent() => Some(Lost { cause: Some("it does not answer".to_owned()), was_of_use: true }),
-            refused = self.show(&up) => Some(Lost { cause: Some(chain(&refused)), was_of_use: false }),
+            refused = self.show(&up) => Some(Lost {
+                cause: Some(chain(&refused)),
+                was_of_use: up.age() >= OF_USE,
+            }),
             () = is_true(closing) => None,
         };
         self.slot.clear();
@@ -176,13 +181,20 @@ impl Upkeep {
         let mut latest = self.standings.latest();
         let is_asked = self.standings.are_asked_for();
         let mut is_shown = false;
+        let mut was_used = true; // of a server that is as it should be there is nothing to tell
         loop {
             latest.borrow_and_update();
             if is_asked {
                 match up.ask_standing().await {
-                    Ok(standing) => self.standings.take_down(self.number, Some(standing)),
-                    // Held up behind others. Silent to all, it would be given up.
-                    Err(error) if error.kind() == Kind::Busy && is_shown => {}
+                    Ok(standing) => {
+                        self.standings.take_down(self.number, Some(standing));
+                        self.tell(&mut was_used);
+                    }
+                    // Held up behind others. Silent to all for longer, it would be given up.
+                    Err(error)
+                        if is_shown
+                            && up.is_up()
+                            && matches!(error.kind(), Kind::Busy | Kind::Unreachable) => {}
                     Err(error) => return error,
                 }
             }
@@ -195,6 +207,24 @@ impl Upkeep {
                 return std::future::pending().await;
             }
             let _ = timeout(ASK_EVERY, latest.changed()).await; // at the latest then
+        }
+    }
+
+    /// Has the log tell whether the server is used, if that is something else than it was. The first connection to it
+    /// speaks for all.
+    fn tell(&self, was_used: &mut bool) {
+        let is_used = self.standings.suits(self.number);
+        if std::mem::replace(was_used, is_used) == is_used || self.number != self.server {
+            return;
+        }
+        let host = self.address.host();
+        match (self.standings.need(), is_used) {
+            (Need::Primary, true) => tracing::info!(host, "the server takes writes: carts are kept there"),
+            (Need::Primary, false) => {
+                tracing::info!(host, "the server takes no writes: no carts are kept there")
+            }
+            (_, true) => tracing::info!(host, "the server has the latest catalog: it is read from again"),
+            (_, false) => tracing::warn!(host, "the server has not the latest catalog: it is not read from"),
         }
     }
 }

@@ -83,6 +83,12 @@ impl Way {
         format!("postgresql://{user}@127.0.0.1:{}/{name}", self.port)
     }
 
+    /// The same, of two servers.
+    pub(crate) fn url_of_both(one: &Self, other: &Self) -> String {
+        let (user, name) = &one.user_and_name;
+        format!("postgresql://{user}@127.0.0.1:{},127.0.0.1:{}/{name}", one.port, other.port)
+    }
+
     pub(crate) fn fall_silent(&self) {
         self.silence.send_replace(());
     }
