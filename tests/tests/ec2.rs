@@ -62,7 +62,7 @@ fn each_tier_reaches_the_next_and_is_reached_by_the_one_before_alone() {
 }
 
 #[test]
-fn no_role_may_do_more_than_it_names_but_for_sessions_and_the_files_of_datasets() {
+fn no_role_may_do_more_than_it_names_but_for_sessions_the_files_of_datasets_and_ids_of_groups() {
     let template = read("deploy/ec2.yaml");
     let mut documents: Vec<&Yaml> = Vec::new();
     for kind in ["AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy"] {
@@ -85,7 +85,14 @@ fn no_role_may_do_more_than_it_names_but_for_sessions_and_the_files_of_datasets(
             wide.extend(actions.iter().map(|action| (*action, resource)));
         }
     }
+    let groups = ["1", "2", "3"].map(|slot| {
+        let named = "arn:${AWS::Partition}:autoscaling:${AWS::Region}:${AWS::AccountId}:autoScalingGroup";
+        format!("{named}:*:autoScalingGroupName/${{AWS::StackName}}-host-{slot}")
+    });
     let expected = [
+        ("autoscaling:CompleteLifecycleAction", groups[0].as_str()),
+        ("autoscaling:CompleteLifecycleAction", groups[1].as_str()),
+        ("autoscaling:CompleteLifecycleAction", groups[2].as_str()),
         ("s3:GetObject", "arn:${AWS::Partition}:s3:::${DatasetsBucket}/incoming/*"),
         ("ssm:UpdateInstanceInformation", "*"),
         ("ssmmessages:CreateControlChannel", "*"),
@@ -153,6 +160,40 @@ fn each_machine_tells_what_waits_for_it_and_the_next_one_begins_after_it() {
     }
 }
 
+/// A text file of `deploy/ec2`.
+fn script(name: &str) -> String {
+    std::fs::read_to_string(root().join("deploy/ec2").join(name)).unwrap()
+}
+
+#[test]
+fn a_host_is_in_service_once_it_says_that_it_serves_and_is_given_up_before_cloudformation_gives_up() {
+    let template = read("deploy/ec2.yaml");
+    let setup = script("setup-host");
+    for slot in ["1", "2", "3"] {
+        let group = &template["Resources"][format!("Host{slot}").as_str()];
+        let update = &group["UpdatePolicy"]["AutoScalingRollingUpdate"];
+        let group = &group["Properties"];
+        let name = format!("${{AWS::StackName}}-host-{slot}");
+        assert_eq!(group["AutoScalingGroupName"].as_str(), Some(name.as_str()), "what its role names");
+        let hooks = group["LifecycleHookSpecificationList"].as_vec().unwrap();
+        assert_eq!(hooks.len(), 1);
+        let text = |name: &str| hooks[0][name].as_str().unwrap();
+        assert_eq!(text("LifecycleTransition"), "autoscaling:EC2_INSTANCE_LAUNCHING");
+        assert_eq!(text("DefaultResult"), "ABANDON");
+        let minutes = update["PauseTime"].as_str().unwrap().trim_matches(|c: char| !c.is_ascii_digit());
+        let given_up_after = hooks[0]["HeartbeatTimeout"].as_i64().unwrap();
+        assert!(given_up_after < 60 * minutes.parse::<i64>().unwrap(), "{given_up_after} s, {minutes} min");
+        let completes = format!("--lifecycle-hook-name {} ", text("LifecycleHookName"));
+        assert!(setup.contains(&completes), "{completes}: {setup}");
+    }
+    let told = machine(&template)["UserData"]["Fn::Base64"].as_str().unwrap();
+    assert!(told.contains("HOST_GROUPS=${AWS::StackName}-host-\n"), "{told}");
+    let (registered, completed) =
+        (setup.find("ssm put-parameter").unwrap(), setup.find("complete-lifecycle-action").unwrap());
+    assert!(setup.find("wait_for 120 serves").unwrap() < registered && registered < completed);
+    assert!(setup[completed..].contains("--lifecycle-action-result CONTINUE"));
+}
+
 #[test]
 fn every_machine_has_an_alarm_which_can_be_turned_off_tells_the_topic_and_is_counted() {
     let template = read("deploy/ec2.yaml");
@@ -192,7 +233,7 @@ fn the_unit_gives_the_host_time_to_stop_as_it_means_to() {
     assert!(unit.contains("\nStartLimitIntervalSec=0\n"), "it gives up");
     assert!(!unit.contains("\nEnvironment="), "what is set there, everybody can read");
     // deploy/ec2/setup-host raises the limit by what it raises the cache by.
-    let host = std::fs::read_to_string(root().join("deploy/ec2/setup-host")).unwrap();
+    let host = script("setup-host");
     let beside_the_cache = setting(&unit, "MemoryMax", "M") - 256;
     assert!(host.contains(&format!("MemoryMax=$((CACHE_MEGABYTES + {beside_the_cache}))M")), "{host}");
 }
