@@ -115,6 +115,12 @@ fn machines_ask_for_their_credentials_with_a_token_and_all_disks_are_encrypted()
     assert_eq!(data["Properties"]["Encrypted"].as_bool(), Some(true));
     assert_eq!(data["DeletionPolicy"].as_str(), Some("Snapshot"));
     assert_eq!(data["UpdateReplacePolicy"].as_str(), Some("Snapshot"));
+    // The machine waits for this volume and no other.
+    let named = &template["Resources"]["DataVolumeId"]["Properties"];
+    assert_eq!(named["Value"].as_str(), Some("DataVolume"));
+    let told = machine["UserData"]["Fn::Base64"].as_str().unwrap();
+    let asks = format!("VOLUME_PARAMETER={}\n", named["Name"].as_str().unwrap());
+    assert!(told.contains(&asks), "{asks}: {told}");
     // Else a new image or release would take the machine from under its data.
     let version = &template["Resources"]["Database"]["Properties"]["LaunchTemplate"]["Version"];
     assert_eq!(version.as_str(), Some("DatabaseMachineVersion"));

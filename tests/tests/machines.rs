@@ -1,5 +1,6 @@
-//! What the machines of deploy/ec2.yaml do by scripts of their own: the proxy's configuration, and the database's
-//! certificate. NGINX and openssl are the real ones; what answers in the place of AWS and of systemd is a script.
+//! What the machines of deploy/ec2.yaml do by scripts of their own: the proxy's configuration, and the database's disk and
+//! certificate. NGINX and openssl are the real ones; what answers in the place of AWS, of systemd and of a machine with
+//! such disks is a script.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
@@ -164,6 +165,39 @@ fn the_proxy_keeps_its_certificate_if_nginx_refuses_the_next_one_and_hears_of_ho
     machine.certificate("second", "second");
     let second = machine.refreshed();
     assert!(second.contains(machine.read("state/tls/current").trim()) && !second.contains(pair.trim()));
+}
+
+/// Asks a machine with these disks, each its name and serial number, which one is this volume.
+fn database_disk(disks: &str, volume: &str) -> Output {
+    let machine = Machine::new();
+    machine.write("disks", disks);
+    machine.program("lsblk", "#!/bin/sh\ncat \"$DISKS\"\n");
+    let programs = format!("{}:{}", machine.path("programs"), std::env::var("PATH").unwrap());
+    Command::new(root().join("deploy/ec2/database-disk"))
+        .arg(volume)
+        .envs([("PATH", programs), ("DISKS", machine.path("disks"))])
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn the_database_takes_the_volume_of_its_data_and_no_disk_that_comes_with_the_machine() {
+    let own = "/dev/nvme0n1 vol0ffffffffffffffff\n/dev/nvme1n1 AWS0a1b2c3d4e5f60718\n/dev/nvme2n1\n";
+    let volume = "vol-0a1b2c3d4e5f60718";
+    let found = database_disk(&format!("{own}/dev/nvme3n1 vol0a1b2c3d4e5f60718\n"), volume);
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "/dev/nvme3n1\n");
+    let none = database_disk(own, volume);
+    assert!(!none.status.success() && none.stdout.is_empty());
+    let told = String::from_utf8(none.stderr).unwrap();
+    assert!(
+        told.contains("vol-0a1b2c3d4e5f60718: expected a disk") && told.contains("/dev/nvme1n1"),
+        "{told}"
+    );
+    assert!(
+        !database_disk(own, "").status.success(),
+        "a disk without a number is not a volume without an id"
+    );
 }
 
 /// Makes the database's certificates as they should be, in `tls` in this folder.
