@@ -35,7 +35,8 @@ esac
 exit 1
 "#;
         machine.program("aws", answer);
-        machine.program("systemctl", "#!/bin/sh\necho \"$@\" >>\"$STACK_FOLDER/../told\"\n");
+        let told = "#!/bin/sh\necho \"$@\" >>\"$STACK_FOLDER/../told\"\n[ ! -e \"$STACK_FOLDER/../deaf\" ]\n";
+        machine.program("systemctl", told);
         for host in ["host-1", "host-2", "host-3"] {
             machine.stack(host, "unset");
         }
@@ -104,6 +105,21 @@ exit 1
             .unwrap()
     }
 
+    /// The files of certificates and keys that are there.
+    fn pairs(&self) -> Vec<String> {
+        let files = fs::read_dir(self.path("state/tls")).unwrap();
+        let names = files.map(|file| file.unwrap().path().to_str().unwrap().to_owned());
+        let mut pairs: Vec<_> = names.filter(|name| !name.ends_with("/current")).collect();
+        pairs.sort();
+        pairs
+    }
+
+    /// Those of the pair that is used.
+    fn current_pair(&self) -> Vec<String> {
+        let current = self.read("state/tls/current");
+        ["key", "pem"].map(|kind| format!("{}.{kind}", current.trim())).to_vec()
+    }
+
     fn refreshed(&self) -> String {
         let output = self.refresh();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -126,12 +142,37 @@ fn the_proxy_asks_the_hosts_that_have_registered_and_is_told_of_changes_alone() 
     machine.stack("host-3", "10.0.3.10");
     let configuration = machine.refreshed();
     assert!(configuration.contains("10.0.1.10:3000") && configuration.contains("10.0.3.10:3000"));
+    assert!(configuration.contains("\nuser www-data;\n"), "{configuration}");
     machine.refreshed();
     assert_eq!(machine.read("told"), "try-reload-or-restart nginx\n", "nothing has changed the second time");
     machine.stack("host-1", "10.0.1.11");
     let configuration = machine.refreshed();
     assert!(configuration.contains("10.0.1.11:3000") && !configuration.contains("10.0.1.10:3000"));
     assert_eq!(machine.read("told").lines().count(), 2);
+}
+
+#[test]
+fn the_proxy_is_told_again_of_what_it_has_not_heard() {
+    let machine = Machine::new();
+    machine.stack("host-1", "10.0.1.10");
+    machine.certificate("first", "first");
+    machine.refreshed();
+    machine.certificate("second", "second");
+    machine.stack("host-2", "10.0.2.10");
+    machine.write("deaf", "");
+    for told in [2, 3] {
+        assert!(!machine.refresh().status.success());
+        assert_eq!(machine.read("told").lines().count(), told);
+        assert!(!Path::new(&machine.path("state/hosts")).exists(), "it is not told yet");
+    }
+    assert_eq!(machine.pairs().len(), 4, "that which NGINX has, and that which its configuration names");
+    fs::remove_file(machine.path("deaf")).unwrap();
+    let configuration = machine.refreshed();
+    assert!(configuration.contains("10.0.2.10:3000") && configuration.contains(&machine.current_pair()[0]));
+    assert_eq!(machine.read("state/hosts"), "10.0.1.10:3000 10.0.2.10:3000\n");
+    assert_eq!(machine.pairs(), machine.current_pair());
+    machine.refreshed();
+    assert_eq!(machine.read("told").lines().count(), 4, "it has heard");
 }
 
 #[test]
@@ -156,6 +197,7 @@ fn the_proxy_keeps_its_certificate_if_nginx_refuses_the_next_one_and_hears_of_ho
     machine.certificate("refused", "first"); // with a key that is another's
     assert!(!machine.refresh().status.success());
     assert_eq!(machine.read("nginx.conf"), first);
+    assert_eq!(machine.pairs(), machine.current_pair(), "a refused key is of no use");
     machine.stack("host-2", "10.0.2.10");
     let with_another_host = machine.refreshed();
     assert!(with_another_host.contains("10.0.2.10:3000"));
@@ -165,6 +207,7 @@ fn the_proxy_keeps_its_certificate_if_nginx_refuses_the_next_one_and_hears_of_ho
     machine.certificate("second", "second");
     let second = machine.refreshed();
     assert!(second.contains(machine.read("state/tls/current").trim()) && !second.contains(pair.trim()));
+    assert_eq!(machine.pairs(), machine.current_pair());
 }
 
 /// Asks a machine with these disks, each its name and serial number, which one is this volume.
