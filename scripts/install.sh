@@ -36,6 +36,14 @@ apt_install() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
 }
 
+policy=/usr/sbin/policy-rc.d
+policy_mark='# By scripts/install.sh, which takes it away when NGINX is installed.'
+
+# Takes away the policy that is of this script.
+allow_services() {
+    ! grep -qsxF -e "$policy_mark" $policy || as_root rm -f $policy
+}
+
 with_apt() {
     case $1 in
     postgres)
@@ -50,14 +58,15 @@ with_apt() {
     nginx)
         # The distribution starts a server on port 80 along with the program, and again whenever the machine starts.
         # Nobody asked for that one. What decides whether a service may start is policy-rc.d; the machine's own stays.
-        policy=/usr/sbin/policy-rc.d
-        if [ -e $policy ]; then
-            policy=
-        else
-            as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy"
+        if [ ! -e $policy ]; then
+            trap allow_services EXIT
+            trap 'exit 129' HUP
+            trap 'exit 130' INT
+            trap 'exit 143' TERM
+            as_root sh -c "printf '%s\n' '#!/bin/sh' '$policy_mark' 'exit 101' >$policy && chmod 755 $policy"
         fi
         apt_install nginx && installed=0 || installed=$?
-        [ -z "$policy" ] || as_root rm -f "$policy"
+        allow_services
         [ $installed != 0 ] || as_root update-rc.d nginx disable
         return $installed ;;
     python) apt_install python3 python3-venv ;;
@@ -75,6 +84,8 @@ with_brew() {
     *) brew install "$1" ;;
     esac
 }
+
+allow_services # what an installation that was killed has left
 
 updated=
 for program in "$@"; do
