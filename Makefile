@@ -80,10 +80,12 @@ bench: ## measure loader and host as ratios, and functions: SCALE=1 ROUNDS=3, so
 	target/release/atelier-bench all --scale $(SCALE) --rounds $(ROUNDS)
 
 bench-fleet: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),1)
-bench-fleet: ## measure three hosts behind NGINX, into docs/fleet.md and docs/latency.svg: SCALE=1 ROUNDS=3
+# What is published is of full size.
+bench-fleet: FLEET_OUTPUT := $(if $(filter 1,$(SCALE)),docs,target)
+bench-fleet: ## measure three hosts behind NGINX, into docs/ (fleet.md, latency.svg) or, at another scale, target/: SCALE=1 ROUNDS=3
 	@scripts/install.sh postgres nginx wrk valgrind
 	cargo build --release --package bench --package etl --package atelier-host
-	target/release/atelier-bench fleet --scale $(SCALE) --rounds $(ROUNDS) --output docs
+	target/release/atelier-bench fleet --scale $(SCALE) --rounds $(ROUNDS) --output $(FLEET_OUTPUT)
 
 bench-regions: ## measure a product page from 20, 80 and 200 ms away, into target/regions.md: SCALE=0.01
 	@scripts/install.sh postgres
