@@ -68,7 +68,7 @@ pub struct Plan {
     /// without a byte of the answer. A server may close a connection for being idle in that very moment, so browsers
     /// and libraries do the same with a GET. It is due as it was, and counted in [`Report::asked_again`].
     pub asks_again: bool,
-    /// No more requests become due once this is true.
+    /// No more requests become due once this is true. Those that are late by then are sent all the same.
     pub stop: Arc<AtomicBool>,
 }
 
@@ -138,6 +138,8 @@ struct Client<'p> {
     buffer: Vec<u8>,
     report: Report,
     start: Instant,
+    /// For how long requests become due from the start.
+    due_for: Duration,
     check_at: Instant,
 }
 
@@ -157,6 +159,7 @@ impl<'p> Client<'p> {
             buffer: vec![0; 64 * 1024],
             report: Report::new()?,
             start: now,
+            due_for: plan.duration,
             check_at: now + CHECK_EVERY,
         })
     }
@@ -190,6 +193,7 @@ impl<'p> Client<'p> {
             self.wait(events, more_at.unwrap_or(self.check_at).min(self.check_at))?;
         }
         self.report.elapsed = self.start.elapsed();
+        self.report.due_for = self.due_for;
         Ok(self.report)
     }
 
@@ -259,9 +263,12 @@ impl<'p> Client<'p> {
     }
 
     /// When the next request is due; none if there is no other.
-    fn next_due(&self) -> Option<Instant> {
-        if self.report.sent >= self.plan.at_most || self.plan.stop.load(Ordering::Relaxed) {
+    fn next_due(&mut self) -> Option<Instant> {
+        if self.report.sent >= self.plan.at_most {
             return None;
+        }
+        if self.plan.stop.load(Ordering::Relaxed) {
+            self.due_for = self.due_for.min(self.start.elapsed());
         }
         let after = match self.plan.pace {
             Pace::PerSecond(rate) => {
@@ -269,7 +276,7 @@ impl<'p> Client<'p> {
             }
             Pace::Closed => self.start.elapsed(),
         };
-        (after < self.plan.duration).then(|| self.start + after)
+        (after < self.due_for).then(|| self.start + after)
     }
 
     fn alive(&self) -> usize {

@@ -48,6 +48,8 @@ pub struct Report {
     pub bodies: u64,
     /// Connections that were opened, or begun to be.
     pub connections: u64,
+    /// For how long requests became due: as long as was planned, or until the plan was told to stop.
+    pub due_for: Duration,
     /// From the first request until the last answer.
     pub elapsed: Duration,
     /// Of those that were answered well, in nanoseconds.
@@ -66,6 +68,7 @@ impl Report {
             bytes: 0,
             bodies: 0,
             connections: 0,
+            due_for: Duration::ZERO,
             elapsed: Duration::ZERO,
             latencies,
         })

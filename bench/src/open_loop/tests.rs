@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -187,6 +187,27 @@ fn nothing_becomes_due_once_it_was_told_to_stop() {
     stop.store(true, Ordering::Relaxed);
     let report = running.join().unwrap();
     assert_eq!((report.sent, report.failed()), (report.ok, 0), "{report:?}");
+}
+
+#[test]
+fn what_was_due_when_it_was_told_to_stop_is_asked_all_the_same() {
+    const STALL: Duration = Duration::from_millis(300);
+    let stop = Arc::<AtomicBool>::default();
+    let told = Arc::clone(&stop);
+    // One connection, so all that is due before it is told to stop waits for the first answer, which comes after that.
+    let server = serve(move |nth| {
+        if nth == 0 {
+            thread::sleep(STALL);
+            told.store(true, Ordering::SeqCst);
+        }
+        Turn::Answer(HELLO)
+    });
+    let mut plan = plan(server, Pace::PerSecond(1000.0), u64::MAX);
+    (plan.connections, plan.most_connections, plan.stop) = (1, 1, stop);
+    let report = plan.run().unwrap();
+    assert_eq!((report.sent, report.failed()), (report.ok, 0), "{report:?}");
+    assert!(report.due_for >= STALL && report.due_for < plan.duration, "{report:?}");
+    assert!(report.sent as f64 >= 1000.0 * report.due_for.as_secs_f64(), "{report:?}");
 }
 
 #[test]
