@@ -5,13 +5,18 @@
 
 mod stand;
 
+use std::time::Duration;
+
 use local::testing::Database;
-use stand::{Served, ask, begin, publish, rest, until};
+use stand::{PATIENCE, Served, ask, begin, publish, rest, until};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 const POST: &str =
     "POST /cart HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n";
+
+/// The host's connections to this database over which the catalog is read; carts have others.
+const READING: &str = "pg_stat_activity where application_name = 'atelier' and datname = current_database()";
 
 #[tokio::test]
 async fn it_is_ready_once_a_catalog_is_published() {
@@ -51,8 +56,8 @@ async fn a_database_connection_that_stops_answering_is_given_up() {
         [("DATABASE_CONNECTIONS", "2"), ("DATABASE_STATEMENT_TIMEOUT", "300ms"), ("CACHE_BYTES", "0")];
     let host = Served::start(&database, &variables).await;
     until(host.address, "GET /readyz HTTP/1.1", " 200 ").await;
-    let select = "select pid from pg_stat_activity where application_name = 'atelier' and datname = current_database()";
-    let backend: i32 = database.connect().await.unwrap().query(select, &[]).await.unwrap()[0].get(0);
+    let select = format!("select pid from {READING}");
+    let backend: i32 = database.connect().await.unwrap().query(&select, &[]).await.unwrap()[0].get(0);
     let signal = |name: &str| local::signal(backend.try_into().unwrap(), name).unwrap();
     signal("STOP");
     let mut answers = Vec::new();
@@ -83,25 +88,52 @@ async fn a_lost_database_connection_is_made_again() {
     until(host.address, "GET /products/1 HTTP/1.1", " 200 ").await;
 }
 
+/// Tries a statement until it has a row.
+async fn until_there_is_one(database: &Database, statement: &str) {
+    let client = database.connect().await.unwrap();
+    let trying = async {
+        while client.query(statement, &[]).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, trying).await.unwrap_or_else(|_| panic!("never a row: {statement}"));
+}
+
 #[tokio::test]
-async fn while_one_database_connection_is_lost_the_others_answer() {
+async fn while_one_database_connection_is_lost_another_answers_and_what_was_under_way_is_asked_of_it() {
+    const ASKERS: i32 = 8;
     let database = Database::create().await.unwrap();
     publish(&database).await;
-    let host = Served::start(&database, &[("DATABASE_CONNECTIONS", "2")]).await;
-    let client = database.connect().await.unwrap();
-    let mut connected = 0;
-    while connected < 2 {
-        let backends = "select count(*) from pg_stat_activity \
-                        where usename = 'atelier_host' and datname = current_database()";
-        let count: i64 = client.query_one(backends, &[]).await.unwrap().get(0);
-        connected = count;
-    }
-    let one = "select pg_terminate_backend(pid) from pg_stat_activity \
-               where usename = 'atelier_host' and datname = current_database() limit 1";
-    client.query(one, &[]).await.unwrap();
-    for _ in 0..10 {
-        let answer = ask(host.address, "GET /products/1 HTTP/1.1").await;
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let variables = [
+        ("DATABASE_CONNECTIONS", "2"),
+        ("DATABASE_STATEMENT_TIMEOUT", "30s"),
+        ("REQUEST_TIMEOUT", "60s"),
+        ("CACHE_BYTES", "0"), // else most would be answered without a connection
+    ];
+    let host = Served::start(&database, &variables).await;
+    let address = host.address;
+    // Each has been asked how its server stands, so both are in use.
+    let both = format!("select from {READING} and state = 'idle' and query <> '' having count(*) = 2");
+    until_there_is_one(&database, &both).await;
+    let mut client = database.connect().await.unwrap();
+    let lock = client.transaction().await.unwrap();
+    lock.batch_execute("lock table catalog.documents").await.unwrap();
+    let asking: Vec<_> = (1..=ASKERS)
+        .map(|product_id| {
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    let answer = ask(address, &format!("GET /products/{product_id}/styles HTTP/1.1")).await;
+                    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+                }
+            })
+        })
+        .collect();
+    let end_one_that_waits =
+        format!("select pg_terminate_backend(pid) from {READING} and wait_event_type = 'Lock' limit 1");
+    until_there_is_one(&database, &end_one_that_waits).await;
+    lock.rollback().await.unwrap();
+    for asker in asking {
+        asker.await.unwrap();
     }
 }
 
@@ -203,7 +235,7 @@ async fn a_connection_more_than_there_may_be_waits_for_another_to_be_closed() {
     }
     let mut third = begin(host.address, get).await;
     let answered = tokio::io::AsyncReadExt::read_exact(&mut third, &mut first);
-    let waits = tokio::time::timeout(std::time::Duration::from_millis(300), answered).await;
+    let waits = tokio::time::timeout(Duration::from_millis(300), answered).await;
     assert!(waits.is_err(), "it was answered");
     open.pop();
     tokio::io::AsyncReadExt::read_exact(&mut third, &mut first).await.unwrap();
