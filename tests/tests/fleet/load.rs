@@ -16,10 +16,14 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// What a hanging host holds up, until it is noticed, for each takes a connection of its own.
 const MOST_CONNECTIONS: usize = 8192;
 
-/// How long it is tried how many requests the machine can bear, and the share of those that the load is at most. What a
-/// busy machine is late with, NGINX takes for a host that hangs.
+/// How long it is tried how many requests the machine can bear, and the share of those that the load may be. What a busy
+/// machine is late with, NGINX takes for a host that hangs.
 const TRIAL: Duration = Duration::from_secs(1);
 const SHARE: f64 = 0.5;
+
+/// The least share of the requests that were to be that must have been answered: of a load that was not there, nothing
+/// would fail.
+const ANSWERED: f64 = 0.9;
 
 /// A load on a server.
 pub struct Load {
@@ -38,10 +42,15 @@ impl Load {
         let routes = vec![Route::List, Route::Product, Route::Styles, Route::Related];
         let requests = Requests { routes, seed: fastrand::u64(..), ..requests };
         let trial = Plan::new(server, Pace::Closed, TRIAL, requests.clone());
-        let bearable = tokio::task::spawn_blocking(move || trial.run()).await.unwrap().unwrap().rate();
-        let pace = Pace::PerSecond(rate().min(SHARE * bearable).max(1.0));
+        let trial = tokio::task::spawn_blocking(move || trial.run()).await.unwrap().unwrap();
+        assert_eq!(trial.failed(), 0, "before anything happens: {:?}, {:?}", trial.failures, trial.statuses);
+        let (rate, most) = (rate(), SHARE * trial.rate());
+        assert!(
+            rate <= most,
+            "FLEET_RATE={rate}: expected at most {most:.0}, half of what this machine can bear"
+        );
         let whole_test = Duration::from_mins(10);
-        let mut plan = Plan::new(server, pace, whole_test, requests);
+        let mut plan = Plan::new(server, Pace::PerSecond(rate), whole_test, requests);
         (plan.timeout, plan.most_connections, plan.asks_again) = (TIMEOUT, MOST_CONNECTIONS, true);
         let stop = Arc::clone(&plan.stop);
         let load = Self { stop, running: thread::spawn(move || plan.run()) };
@@ -79,7 +88,9 @@ impl Load {
     }
 }
 
-/// None must have failed.
+/// None must have failed, and there must have been as many as there were to be.
 pub fn all_well(what: &str, report: &Report) {
-    assert!(report.ok > 0 && report.failed() == 0, "{what}: {:?}, {:?}", report.failures, report.statuses);
+    assert_eq!(report.failed(), 0, "{what}: {:?}, {:?}", report.failures, report.statuses);
+    let due = rate() * report.due_for.as_secs_f64();
+    assert!(report.ok as f64 >= ANSWERED * due, "{what}: {} were answered, {due:.0} were due", report.ok);
 }

@@ -1,8 +1,8 @@
 //! What the tests of the fleet stand on: three hosts behind NGINX over a generated catalog, and a load on them.
 //!
 //! Two variables say how hard they are tried, and `make test-fleet` sets both: `FLEET_RATE`, how many requests a second
-//! there are (fewer where the machine cannot bear as many), and `FLEET_HOST`, the program that serves. Without them it is
-//! the host that was built along with the tests, unoptimised, and a rate for that.
+//! there are (a machine that can bear less than twice as many is told so, and tries nothing), and `FLEET_HOST`, the
+//! program that serves. Without them it is the host that was built along with the tests, unoptimised, and a rate for that.
 
 // Each test binary takes what it needs, and nothing else sees it.
 #![allow(dead_code, unreachable_pub)]
