@@ -124,11 +124,23 @@ async fn standby(primary: &Cluster, database: &Database) -> Cluster {
     standby
 }
 
+/// Has the primary acknowledge nothing that its standby does not have too. Neither can have this setting when it starts:
+/// the primary would wait for a standby that is not made yet, and the standby, once promoted, for one of its own.
+async fn acknowledge_what_the_standby_has(primary: &Cluster) {
+    let client = primary.address().connect("postgres").await.unwrap();
+    client.batch_execute("alter system set synchronous_standby_names = '*'").await.unwrap();
+    client.batch_execute("select pg_reload_conf()").await.unwrap();
+    let is_waited_for = "select from pg_stat_replication where sync_state = 'sync'";
+    until("the standby is waited for", async || !client.query(is_waited_for, &[]).await.unwrap().is_empty())
+        .await;
+}
+
 #[tokio::test]
 async fn a_primary_that_is_lost_fails_no_read_and_carts_are_back_with_the_promotion_of_the_standby() {
     let mut primary = Cluster::start_temporary(&settings()).await.unwrap();
     let database = catalog(&primary, 1).await;
     let standby = standby(&primary, &database).await;
+    acknowledge_what_the_standby_has(&primary).await;
     let stage = Stage::set(&database.host_url_of(&[&primary, &standby]), &[("CACHE_BYTES", "0")]).await;
     let address = stage.fleet.address();
     let load = Load::begin(address).await;
