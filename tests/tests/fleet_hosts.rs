@@ -17,6 +17,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+/// How many add to their carts at a time.
+const SHOPPERS: usize = 16;
+
 /// A fleet over a Postgres that nothing happens to.
 struct Undisturbed {
     stage: Stage,
@@ -68,14 +71,18 @@ async fn a_host_that_is_stopped_fails_no_request_nor_does_its_going_on() {
 }
 
 #[tokio::test]
-async fn a_restart_of_one_host_after_the_other_fails_no_request() {
+async fn a_restart_of_one_host_after_the_other_fails_no_request_and_no_addition_to_a_cart() {
     let mut fleet = Undisturbed::set().await;
     let load = Load::begin(fleet.address()).await;
+    let shoppers = Shoppers::begin(fleet.address(), SHOPPERS);
     for nth in 0..3 {
         fleet.host(nth).stop().await.unwrap();
         fleet.host(nth).start().await.unwrap();
     }
-    load.ends_well("restart of all three hosts, one after the other").await;
+    let what = "restart of all three hosts, one after the other";
+    load.ends_well(what).await;
+    let statuses = shoppers.end(what).await;
+    assert!(statuses.keys().eq([&201]), "{statuses:?}");
     fleet.strike().await;
 }
 
@@ -96,7 +103,6 @@ async fn reloads_of_nginx_fail_no_request() {
 
 #[tokio::test]
 async fn a_host_that_is_killed_fails_no_more_additions_to_carts_than_it_had_and_none_is_carried_out_twice() {
-    const SHOPPERS: usize = 16;
     let mut fleet = Undisturbed::set().await;
     let load = Load::begin(fleet.address()).await;
     let shoppers = Shoppers::begin(fleet.address(), SHOPPERS);
