@@ -4,6 +4,7 @@
 //! All sides are up at the same time and measured in turn, round by round: the ceiling, hosts that cache nothing, and
 //! hosts that have the whole catalog in their cache.
 
+mod aim;
 mod cost;
 mod peak;
 mod plot;
@@ -20,13 +21,8 @@ use local::Settings;
 use crate::Options;
 use crate::load::{Source, load};
 use crate::stage::{CATALOG, Stage};
-use side::Side;
-
-/// The ceiling's rates, as shares of the most that it can give, at which the sides are asked too.
-const SHARES: [f64; 3] = [0.15, 0.30, 0.45];
-
-/// Rates at which all sides are asked, a second.
-const RATES: [f64; 3] = [1_000.0, 5_000.0, 10_000.0];
+use peak::Coding;
+use side::{CACHED, CEILING, Side, UNCACHED};
 
 /// How large, how long, and where to.
 #[derive(Debug, clap::Args)]
@@ -76,29 +72,28 @@ async fn measure_on(stage: &Stage, options: &Options) -> Result<(String, Vec<ste
     let run = Run { stage, options, highest: u32::try_from(highest)?, documents: u64::try_from(documents)? };
     println!("fleet: three hosts behind NGINX, LOG_ACCESS=off; products 1 to {highest}");
 
-    let uncached = Side::of_hosts("cache off", &run, 0).await?;
+    let uncached = Side::of_hosts(UNCACHED, &run, 0).await?;
     // Twice what the database takes, and more for small ones: what the cache needs beside the answers is its own affair.
-    let cached = Side::of_hosts("catalog in cache", &run, 2 * documents.unsigned_abs() + (64 << 20)).await?;
+    let cached = Side::of_hosts(CACHED, &run, 2 * documents.unsigned_abs() + (64 << 20)).await?;
     cached.warm(&run).await?;
-    let (gzip, ceiling) = peak::measure(&run, "gzip", &[&uncached, &cached]).await?;
-    let (plain, other_ceiling) = peak::measure(&run, "identity", &[&uncached, &cached]).await?;
-    other_ceiling.stop().await?;
+    let (peaks, ceiling) = peak::measure(&run, &uncached, &cached).await?;
     let mut tables = format!(
         "# Three hosts behind NGINX\n\n\
          By `atelier-bench fleet --scale {} --rounds {} --seconds {}`: a catalog of {highest} products, everything on one \
-         machine with {} processors, medians of the rounds.\n\n",
+         machine with {} processors, medians of the rounds. *{CEILING}* is NGINX in front of three servers that answer with a \
+         fixed body, as large as those of hosts are on average; *{UNCACHED}* and *{CACHED}* are the same NGINX in front of \
+         three hosts. Each row ends with what was aimed at, and whether what was measured meets it.\n\n",
         options.scale,
         options.rounds,
         options.seconds,
         available_parallelism()?
     );
-    tables += &peak::table(&gzip, &plain);
+    tables += &peaks.table();
 
-    let most = gzip.ceiling();
-    let rates: Vec<f64> = RATES.into_iter().chain(SHARES.map(|share| share * most)).collect();
-    let points = steady::measure(&run, &rates, &[&ceiling, &uncached, &cached]).await?;
-    tables += &steady::table(&points, &RATES, &SHARES);
-    tables += &cost::of_codings(&run, &uncached, (&gzip, &plain)).await?;
+    let peak = peaks.rate(CEILING, Coding::Gzip);
+    let points = steady::measure(&run, peak, [&ceiling, &uncached, &cached]).await?;
+    tables += &steady::table(&points);
+    tables += &cost::of_codings(&run, &uncached, &peaks).await?;
     for side in [ceiling, uncached, cached] {
         side.stop().await?;
     }

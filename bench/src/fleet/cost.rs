@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bench::open_loop::{Ids, Pace, Plan, Report, Requests, Route};
 
-use super::Run;
-use super::peak::Peaks;
-use super::side::{Side, ask_for_all, fleet, so_many, well_answered};
+use super::peak::{Coding, Peaks};
+use super::side::{CACHED, Side, UNCACHED, ask_for_all, fleet, so_many, well_answered};
+use super::{Run, aim};
 use crate::load::loader;
 use crate::median;
 use crate::server::{Server, hello, host};
@@ -39,31 +39,36 @@ const COUNTED_IDS: u32 = 100;
 const CACHE_BYTES: u64 = 256 << 20;
 
 /// gzip and plain beside each other.
-pub(super) async fn of_codings(
-    run: &Run<'_>,
-    side: &Side,
-    (gzip, plain): (&Peaks, &Peaks),
-) -> Result<String> {
+pub(super) async fn of_codings(run: &Run<'_>, side: &Side, peaks: &Peaks) -> Result<String> {
     let mut reports = Vec::new();
     for gzip in [true, false] {
         let requests = Requests { gzip, ..Requests::of(Route::Styles, run.highest) };
         reports.push(well_answered(so_many(side.address(), SAMPLE, requests)).await?);
     }
-    let ratio = |figure: &dyn Fn(&Report) -> u64| {
-        let figures: Vec<f64> = reports.iter().map(|report| figure(report) as f64).collect();
-        figures.iter().copied().reduce(|gzip, plain| gzip / plain).unwrap_or(f64::NAN)
+    let [gzip, plain] = reports.as_slice() else { bail!("there are not two codings") };
+    let mut table = format!(
+        "## gzip beside plain\n\n\
+         Styles; answers a second are those above, bytes are those of the same {SAMPLE} answers.\n\n\
+         | compared | gzip | plain | gzip over plain | {}\n|---|---:|---:|---:|---|---|\n",
+        aim::HEADS
+    );
+    let row = |compared: &str, gzip: f64, plain: f64, judge: &dyn Fn(f64) -> String| {
+        let ratio = gzip / plain;
+        format!("| {compared} | {gzip:.0} | {plain:.0} | {ratio:.3} | {}\n", judge(ratio))
     };
-    let mut rows = String::new();
-    for ((gzip, plain), side) in gzip.hosts().iter().zip(plain.hosts()).zip(["cache off", "catalog in cache"])
-    {
-        rows += &format!("| answers a second, {side} | {:.2} | at least 1 |\n", gzip / plain);
+    for side in [UNCACHED, CACHED] {
+        let [gzip, plain] = [Coding::Gzip, Coding::Plain].map(|coding| peaks.rate(side, coding));
+        let compared = format!("answers a second, {side}");
+        table += &row(&compared, gzip, plain, &|ratio| aim::at_least(ratio, 1.0));
     }
-    Ok(format!(
-        "## gzip, of what plain takes\n\n| figure | gzip over plain | aim |\n|---|---:|---|\n{rows}\
-         | bytes of bodies | {:.2} | at most 0.30 |\n| bytes received, with heads | {:.2} | |\n\n",
-        ratio(&|report| report.bodies),
-        ratio(&|report| report.bytes)
-    ))
+    let each = |report: &Report, bytes: u64| bytes as f64 / report.ok as f64;
+    let [of_gzip, of_plain] = [each(gzip, gzip.bytes), each(plain, plain.bytes)];
+    table += &row("bytes of an answer on the wire, with its head", of_gzip, of_plain, &|ratio| {
+        aim::at_most(ratio, 0.30)
+    });
+    let [of_gzip, of_plain] = [each(gzip, gzip.bodies), each(plain, plain.bodies)];
+    table += &row("bytes of its body alone", of_gzip, of_plain, &|_| aim::NONE.to_owned());
+    Ok(table + "\n")
 }
 
 /// The same requests of a small catalog and of the whole one, and of pages throughout the list, to one host each.
@@ -104,12 +109,14 @@ pub(super) async fn of_catalogs(run: &Run<'_>) -> Result<String> {
             rates.push(rate);
         }
     }
-    let mut table = "## The size of the catalog, and the place in it\n\n\
-         One host, nothing cached, 64 connections. Aim: flat within 10 %.\n\n\
-         | asked for | answers a second | of the first |\n|---|---:|---:|\n"
-        .to_owned();
+    let mut table = format!(
+        "## The size of the catalog, and the place in it\n\n\
+         One host, nothing cached, 64 connections.\n\n\
+         | asked for | answers a second | compared with | ratio | {}\n|---|---:|---|---:|---|---|\n",
+        aim::HEADS
+    );
     let styles =
-        hosts.iter().map(|(_, wrk, rates)| (format!("styles, {} products", wrk.highest), median(rates)));
+        hosts.iter().map(|(_, wrk, rates)| (format!("styles of {} products", wrk.highest), median(rates)));
     table += &beside_the_first(&styles.collect::<Vec<_>>());
     let lists = places.iter().map(|(name, _, rates)| (format!("{name} pages of ten"), median(rates)));
     table += &beside_the_first(&lists.collect::<Vec<_>>());
@@ -120,21 +127,31 @@ pub(super) async fn of_catalogs(run: &Run<'_>) -> Result<String> {
 }
 
 fn beside_the_first(rates: &[(String, f64)]) -> String {
-    let first = rates.first().map_or(f64::NAN, |(_, rate)| *rate);
-    rates.iter().map(|(name, rate)| format!("| {name} | {rate:.0} | {:.2} |\n", rate / first)).collect()
+    let Some(((first, rate), others)) = rates.split_first() else { return String::new() };
+    let mut rows = format!("| {first} | {rate:.0} | | | {}\n", aim::NONE);
+    for (name, other) in others {
+        let ratio = other / rate;
+        rows += &format!("| {name} | {other:.0} | {first} | {ratio:.3} | {}\n", aim::flat(ratio, 0.10));
+    }
+    rows
 }
 
 /// Instructions in user mode for a request, as callgrind counts them: exactly, and on machines too whose processor does
 /// not let itself be asked (`perf stat`), as most virtual ones.
 pub(super) async fn in_instructions(run: &Run<'_>) -> Result<String> {
-    let mut table = "## Instructions for a request\n\n\
-         Styles, gzipped, one connection; in user mode, by callgrind.\n\n| server | instructions |\n|---|---:|\n"
-        .to_owned();
+    let mut table = format!(
+        "## Instructions for a request\n\n\
+         Styles, gzipped, one connection; in user mode, by callgrind.\n\n\
+         | server | instructions | of a fixed body's | {}\n|---|---:|---:|---|---|\n",
+        aim::HEADS
+    );
+    // What the others are compared with comes first.
     let servers = [
+        ("a fixed body", hello(1_000)?),
         ("a host, cache off", host(run.stage, CATALOG, 0)?),
         ("a host, from its cache", host(run.stage, CATALOG, CACHE_BYTES)?),
-        ("a fixed body", hello(1_000)?),
     ];
+    let mut of_fixed = None;
     for (name, server) in servers {
         let mut counts = [0; 2];
         for (count, requests) in counts.iter_mut().zip([COUNTED.0, COUNTED.1]) {
@@ -143,7 +160,8 @@ pub(super) async fn in_instructions(run: &Run<'_>) -> Result<String> {
         let [fewer, more] = counts;
         let each = more.saturating_sub(fewer) / (COUNTED.1 - COUNTED.0);
         println!("{name}: {each} instructions for a request");
-        table += &format!("| {name} | {each} |\n");
+        let ratio = each as f64 / *of_fixed.get_or_insert(each) as f64;
+        table += &format!("| {name} | {each} | {ratio:.2} | {}\n", aim::NONE);
     }
     Ok(table + "\n")
 }
@@ -177,11 +195,13 @@ pub(super) async fn in_memory(run: &Run<'_>) -> Result<String> {
     let peak = peak.context("/proc does not tell the memory of a process")?;
     fleet.stop().await?;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let [cache, peak, most] = [cache, peak * 1024, cache + 50_000_000].map(mib);
     Ok(format!(
-        "## Memory\n\n| CACHE_BYTES, full | the most that the host had | aim |\n|---:|---:|---:|\n\
-         | {:.1} MiB | {:.1} MiB | at most {:.1} |\n",
-        mib(cache),
-        mib(peak * 1024),
-        mib(cache + 50_000_000)
+        "## Memory\n\n\
+         A host that was asked for the styles of every product, in MiB; it may have 50 MB beside its cache.\n\n\
+         | CACHE_BYTES, full | the most that the host had | {}\n|---:|---:|---|---|\n\
+         | {cache:.1} | {peak:.1} | {}\n",
+        aim::HEADS,
+        aim::at_most(peak, most)
     ))
 }

@@ -1,75 +1,119 @@
 //! As much as each side answers: 64 connections that ask for the styles of random products, again at once.
 
+use std::fmt;
+
 use anyhow::Result;
 
-use super::Run;
-use super::side::Side;
+use super::side::{CACHED, CEILING, Side, UNCACHED};
+use super::{Run, aim};
 use crate::median;
 use crate::read::average_bytes;
 use crate::wrk::{self, Wrk};
 
-/// Answers a second, medians of the rounds.
-pub(super) struct Peaks {
-    coding: &'static str,
+/// How answers are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    Gzip,
+    Plain,
+}
+
+impl Coding {
+    /// What `accept-encoding` says.
+    fn accepted(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Plain => "identity",
+        }
+    }
+}
+
+impl fmt::Display for Coding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gzip => "gzip",
+            Self::Plain => "plain",
+        })
+    }
+}
+
+/// As much as one side answers in one coding.
+struct Peak {
+    side: &'static str,
+    coding: Coding,
     /// The average body.
     bytes: u64,
-    /// Of the ceiling first, then of the hosts.
-    rates: Vec<f64>,
+    /// Answers a second, the median of the rounds.
+    rate: f64,
 }
+
+/// As much as each side answers in each coding.
+pub(super) struct Peaks(Vec<Peak>);
 
 impl Peaks {
-    pub(super) fn ceiling(&self) -> f64 {
-        self.rates.first().copied().unwrap_or(f64::NAN)
+    /// Answers a second of the side of this name.
+    pub(super) fn rate(&self, side: &str, coding: Coding) -> f64 {
+        let peak = self.0.iter().find(|peak| peak.side == side && peak.coding == coding);
+        peak.map_or(f64::NAN, |peak| peak.rate)
     }
 
-    /// Of each side of hosts, in the order in which they were given.
-    pub(super) fn hosts(&self) -> &[f64] {
-        self.rates.get(1..).unwrap_or_default()
+    /// The table.
+    pub(super) fn table(&self) -> String {
+        let mut table = format!(
+            "## As fast as they answer\n\n\
+             Styles of random products, {} connections.\n\n\
+             | side | asked for | body | answers a second | of the ceiling's | {}\n\
+             |---|---|---:|---:|---:|---|---|\n",
+            wrk::CONNECTIONS,
+            aim::HEADS
+        );
+        for Peak { side, coding, bytes, rate } in &self.0 {
+            let share = rate / self.rate(CEILING, *coding);
+            let judged = match *side {
+                UNCACHED => aim::at_least_and_better(share, 0.50, 0.60),
+                CACHED => aim::at_least_and_better(share, 0.85, 0.95),
+                _ => aim::NONE.to_owned(),
+            };
+            table += &format!("| {side} | {coding} | {bytes} B | {rate:.0} | {share:.3} | {judged}\n");
+        }
+        table + "\n"
     }
 }
 
-/// Measures hosts and a ceiling for this coding, which is returned, still running.
-pub(super) async fn measure(run: &Run<'_>, coding: &'static str, hosts: &[&Side]) -> Result<(Peaks, Side)> {
+/// Measures hosts, and ceilings for both codings; that for gzip is returned, still running.
+///
+/// A side is asked for gzip and for plain right after each other, since these two are compared as well.
+pub(super) async fn measure(run: &Run<'_>, uncached: &Side, cached: &Side) -> Result<(Peaks, Side)> {
     let (highest, seconds) = (i32::try_from(run.highest)?, run.options.seconds);
-    let mut bytes = 0;
-    if let Some(side) = hosts.first() {
-        bytes = average_bytes(side.a_server()?.address(), highest, coding).await?;
-    }
-    let ceiling = Side::of_fixed(run, coding, bytes).await?;
+    let a_host = uncached.a_server()?.address();
+    let gzip_bytes = average_bytes(a_host, highest, Coding::Gzip.accepted()).await?;
+    let plain_bytes = average_bytes(a_host, highest, Coding::Plain.accepted()).await?;
     println!(
-        "accept-encoding: {coding}, bodies of {bytes} bytes on average, {} connections",
+        "bodies of {gzip_bytes} bytes on average with gzip, {plain_bytes} plain; {} connections",
         wrk::CONNECTIONS
     );
+    let gzip_ceiling = Side::of_fixed(run, "gzip", gzip_bytes).await?;
+    let plain_ceiling = Side::of_fixed(run, "plain", plain_bytes).await?;
     let script = wrk::script(run.stage)?;
-    let wrk = Wrk { script: &script, highest, coding, seconds };
-    let sides: Vec<&Side> = std::iter::once(&ceiling).chain(hosts.iter().copied()).collect();
-    let mut rates = vec![Vec::new(); sides.len()];
+    let mut asked = Vec::new();
+    for [gzip, plain] in [[&gzip_ceiling, &plain_ceiling], [uncached; 2], [cached; 2]] {
+        asked.push((gzip, Coding::Gzip, gzip_bytes, Vec::new()));
+        asked.push((plain, Coding::Plain, plain_bytes, Vec::new()));
+    }
     for round in 1..=run.options.rounds {
-        for (side, rates) in sides.iter().zip(&mut rates) {
+        for (side, coding, _, rates) in &mut asked {
+            let wrk = Wrk { script: &script, highest, coding: coding.accepted(), seconds };
             let figures = wrk.run(side.address()).await?;
-            println!("round {round}: {} {:.0}/s (p99 {})", side.name, figures.rate, figures.p99);
+            println!("round {round}: {}, {coding}: {:.0}/s (p99 {})", side.name, figures.rate, figures.p99);
             rates.push(figures.rate);
         }
     }
-    let rates = rates.iter().map(|rates| median(rates)).collect();
-    Ok((Peaks { coding, bytes, rates }, ceiling))
-}
-
-/// The table of both codings.
-pub(super) fn table(gzip: &Peaks, plain: &Peaks) -> String {
-    let mut table = format!(
-        "## As fast as they answer\n\n\
-         Styles of random products, {} connections, answers a second.\n\n\
-         | accept-encoding | body | ceiling | cache off | of the ceiling | catalog in cache | of the ceiling |\n\
-         |---|---:|---:|---:|---:|---:|---:|\n",
-        wrk::CONNECTIONS
-    );
-    for peaks in [gzip, plain] {
-        table += &format!("| {} | {} B | {:.0}", peaks.coding, peaks.bytes, peaks.ceiling());
-        for rate in peaks.hosts() {
-            table += &format!(" | {rate:.0} | {:.2}", rate / peaks.ceiling());
-        }
-        table += " |\n";
-    }
-    table + "| aim | | | | at least 0.50, better 0.60 | | at least 0.85, better 0.95 |\n\n"
+    let peak = |(side, coding, bytes, rates): (&Side, Coding, u64, Vec<f64>)| Peak {
+        side: side.name,
+        coding,
+        bytes,
+        rate: median(&rates),
+    };
+    let peaks = Peaks(asked.into_iter().map(peak).collect());
+    plain_ceiling.stop().await?;
+    Ok((peaks, gzip_ceiling))
 }

@@ -16,6 +16,11 @@ use crate::stage::CATALOG;
 /// As many as a deployment has.
 const SERVERS: usize = 3;
 
+/// The sides: servers with a fixed body, hosts that cache nothing, hosts that have the whole catalog in their cache.
+pub(super) const CEILING: &str = "ceiling";
+pub(super) const UNCACHED: &str = "cache off";
+pub(super) const CACHED: &str = "catalog in cache";
+
 /// Three servers behind NGINX.
 pub(super) struct Side {
     pub(super) name: &'static str,
@@ -35,8 +40,8 @@ impl Side {
         // As many as a fleet gives its hosts.
         let threads = available_parallelism().map_or(1, |all| (all.get() / SERVERS).max(1));
         server.env("TOKIO_WORKER_THREADS", threads.to_string());
-        let fleet = fleet(run, &format!("ceiling {coding}"), &server, SERVERS).await?;
-        Ok(Self { name: "ceiling", fleet })
+        let fleet = fleet(run, &format!("{CEILING} {coding}"), &server, SERVERS).await?;
+        Ok(Self { name: CEILING, fleet })
     }
 
     /// Where NGINX answers.

@@ -5,13 +5,39 @@ use std::time::Duration;
 use anyhow::Result;
 use bench::open_loop::{Pace, Plan, Report, Requests, Route};
 
-use super::Run;
-use super::side::{Side, carry_out};
+use super::side::{CEILING, Side, carry_out};
+use super::{Run, aim};
 use crate::median;
+
+/// A rate at which the sides are asked.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    at: At,
+    /// How many times the ceiling's mean and p99 those of hosts may be, with no failure, where that is an aim.
+    most: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// Requests a second.
+    Fixed(f64),
+    /// Of the most that the ceiling can give.
+    Share(f64),
+}
+
+const RATES: [Rate; 6] = [
+    Rate { at: At::Fixed(1_000.0), most: None },
+    Rate { at: At::Fixed(5_000.0), most: None },
+    Rate { at: At::Fixed(10_000.0), most: Some(2.0) },
+    Rate { at: At::Share(0.15), most: None },
+    Rate { at: At::Share(0.30), most: Some(3.0) },
+    Rate { at: At::Share(0.45), most: None },
+];
 
 /// A side at a rate; times in milliseconds, medians of the rounds.
 pub(super) struct Point {
     pub(super) side: &'static str,
+    asked: Rate,
     /// Requests a second.
     pub(super) rate: f64,
     /// Of all rounds.
@@ -23,10 +49,15 @@ pub(super) struct Point {
     p999: f64,
 }
 
-/// Asks each side at each rate, the ceiling first: the points of a rate follow each other in the order of the sides.
-pub(super) async fn measure(run: &Run<'_>, rates: &[f64], sides: &[&Side]) -> Result<Vec<Point>> {
+/// Asks each side at each rate, the ceiling first, which can give this much: the points of a rate follow each other in the
+/// order of the sides.
+pub(super) async fn measure(run: &Run<'_>, peak: f64, sides: [&Side; 3]) -> Result<Vec<Point>> {
     let mut points = Vec::new();
-    for &rate in rates {
+    for asked in RATES {
+        let rate = match asked.at {
+            At::Fixed(rate) => rate,
+            At::Share(share) => share * peak,
+        };
         let mut reports = vec![Vec::new(); sides.len()];
         for round in 1..=run.options.rounds {
             for (side, reports) in sides.iter().zip(&mut reports) {
@@ -47,18 +78,20 @@ pub(super) async fn measure(run: &Run<'_>, rates: &[f64], sides: &[&Side]) -> Re
                 reports.push(report);
             }
         }
-        points.extend(sides.iter().zip(&reports).map(|(side, reports)| Point::of(side.name, rate, reports)));
+        let point = |(side, reports): (&&Side, &Vec<Report>)| Point::of(side.name, asked, rate, reports);
+        points.extend(sides.iter().zip(&reports).map(point));
     }
     Ok(points)
 }
 
 impl Point {
-    fn of(side: &'static str, rate: f64, reports: &[Report]) -> Self {
+    fn of(side: &'static str, asked: Rate, rate: f64, reports: &[Report]) -> Self {
         let middle = |figure: &dyn Fn(&Report) -> Duration| {
             median(&reports.iter().map(|report| milliseconds(figure(report))).collect::<Vec<_>>())
         };
         Self {
             side,
+            asked,
             rate,
             sent: reports.iter().map(|report| report.sent).sum(),
             failed: reports.iter().map(Report::failed).sum(),
@@ -68,36 +101,40 @@ impl Point {
             p999: middle(&|report| report.quantile(0.999)),
         }
     }
+
+    /// Its row, beside the ceiling at the same rate.
+    fn row(&self, ceiling: &Self) -> String {
+        let Self { side, asked, rate, sent, failed, mean, p50, p99, p999 } = self;
+        let share = match asked.at {
+            At::Fixed(_) => String::new(),
+            At::Share(share) => format!(" ({share:.2} of the peak)"),
+        };
+        let (of_mean, of_p99) = (mean / ceiling.mean, p99 / ceiling.p99);
+        let judged = match asked.most {
+            Some(most) if *side != CEILING => aim::cells(
+                &format!("none failed, both at most {most:.2} of the ceiling's"),
+                *failed == 0 && of_mean <= most && of_p99 <= most,
+            ),
+            _ => aim::NONE.to_owned(),
+        };
+        format!(
+            "| {rate:.0}/s{share} | {side} | {failed} of {sent} | {mean:.2} | {p50:.2} | {p99:.2} | {p999:.2} \
+             | {of_mean:.3} | {of_p99:.3} | {judged}\n"
+        )
+    }
 }
 
-/// The table; rates that are shares of the ceiling's peak follow those that are not, and say so.
-pub(super) fn table(points: &[Point], rates: &[f64], shares: &[f64]) -> String {
-    let mut table = "## At a steady rate\n\n\
-         Styles of random products, gzipped; times in milliseconds, from when a request was due. Aims: at 10,000/s no \
-         failure, mean and p99 at most twice the ceiling's; at 0.30 of its peak no failure, and at most three times.\n\n\
-         | rate | side | failed | mean | p50 | p99 | p99.9 | mean, of the ceiling's | p99, of the ceiling's |\n\
-         |---|---|---:|---:|---:|---:|---:|---:|---:|\n"
-        .to_owned();
-    let sides = points.len() / (rates.len() + shares.len()).max(1);
-    for (at, group) in points.chunks(sides.max(1)).enumerate() {
-        let share = at.checked_sub(rates.len()).and_then(|at| shares.get(at));
-        let share = share.map(|share| format!(" ({share:.2} of the peak)")).unwrap_or_default();
-        let Some(ceiling) = group.first() else { continue };
-        for point in group {
-            table += &format!(
-                "| {:.0}/s{share} | {} | {} of {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |\n",
-                point.rate,
-                point.side,
-                point.failed,
-                point.sent,
-                point.mean,
-                point.p50,
-                point.p99,
-                point.p999,
-                point.mean / ceiling.mean,
-                point.p99 / ceiling.p99
-            );
-        }
+/// The table.
+pub(super) fn table(points: &[Point]) -> String {
+    let mut table = format!(
+        "## At a steady rate\n\n\
+         Styles of random products, gzipped; times in milliseconds, from when a request was due.\n\n\
+         | rate | side | failed | mean | p50 | p99 | p99.9 | mean, of the ceiling's | p99, of the ceiling's | {}\n\
+         |---|---|---:|---:|---:|---:|---:|---:|---:|---|---|\n",
+        aim::HEADS
+    );
+    for group in points.chunk_by(|_, next| next.side != CEILING) {
+        table.extend(group.iter().map(|point| point.row(&group[0])));
     }
     table + "\n![p50 and p99 against the rate](latency.svg)\n\n"
 }
@@ -114,28 +151,44 @@ fn milliseconds(time: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Point, table};
+    use super::{At, Point, Rate, table};
+
+    fn row(side: &'static str, asked: Rate, failed: u64, p99: f64) -> Point {
+        Point { side, asked, rate: 6000.0, sent: 10, failed, mean: 1.0, p50: 1.0, p99, p999: 9.0 }
+    }
+
+    fn rows(points: &[Point]) -> Vec<String> {
+        table(points).lines().filter(|line| line.contains("/s")).map(str::to_owned).collect()
+    }
 
     #[test]
     fn each_side_is_told_as_a_multiple_of_the_ceiling_at_the_same_rate() {
-        let point =
-            |side, rate, p99| Point { side, rate, sent: 10, failed: 1, mean: 1.0, p50: 1.0, p99, p999: 9.0 };
+        let fixed = Rate { at: At::Fixed(6000.0), most: None };
+        let share = Rate { at: At::Share(0.3), most: Some(3.0) };
         let points = [
-            point("ceiling", 1000.0, 2.0),
-            point("cache off", 1000.0, 3.0),
-            point("ceiling", 6000.0, 4.0),
-            point("cache off", 6000.0, 10.0),
+            row("ceiling", fixed, 1, 2.0),
+            row("cache off", fixed, 1, 3.0),
+            row("ceiling", share, 0, 4.0),
+            row("cache off", share, 0, 10.0),
         ];
-        let table = table(&points, &[1000.0], &[0.3]);
-        let rows: Vec<&str> = table.lines().filter(|line| line.contains("/s")).skip(1).collect();
         assert_eq!(
-            rows,
+            rows(&points),
             [
-                "| 1000/s | ceiling | 1 of 10 | 1.00 | 1.00 | 2.00 | 9.00 | 1.00 | 1.00 |",
-                "| 1000/s | cache off | 1 of 10 | 1.00 | 1.00 | 3.00 | 9.00 | 1.00 | 1.50 |",
-                "| 6000/s (0.30 of the peak) | ceiling | 1 of 10 | 1.00 | 1.00 | 4.00 | 9.00 | 1.00 | 1.00 |",
-                "| 6000/s (0.30 of the peak) | cache off | 1 of 10 | 1.00 | 1.00 | 10.00 | 9.00 | 1.00 | 2.50 |",
+                "| 6000/s | ceiling | 1 of 10 | 1.00 | 1.00 | 2.00 | 9.00 | 1.000 | 1.000 | none | |",
+                "| 6000/s | cache off | 1 of 10 | 1.00 | 1.00 | 3.00 | 9.00 | 1.000 | 1.500 | none | |",
+                "| 6000/s (0.30 of the peak) | ceiling | 0 of 10 | 1.00 | 1.00 | 4.00 | 9.00 | 1.000 | 1.000 | none | |",
+                "| 6000/s (0.30 of the peak) | cache off | 0 of 10 | 1.00 | 1.00 | 10.00 | 9.00 | 1.000 | 2.500 \
+                 | none failed, both at most 3.00 of the ceiling's | met |",
             ]
         );
+    }
+
+    #[test]
+    fn a_failure_or_a_multiple_too_many_misses_the_aim() {
+        let asked = Rate { at: At::Fixed(6000.0), most: Some(2.0) };
+        for (failed, p99) in [(1, 1.0), (0, 2.1)] {
+            let rows = rows(&[row("ceiling", asked, 0, 1.0), row("cache off", asked, failed, p99)]);
+            assert!(rows[1].ends_with("| missed |"), "{}", rows[1]);
+        }
     }
 }
