@@ -1,0 +1,132 @@
+//! What lies beside a dataset's files: the rejects that a load writes, the manifest that it reads.
+
+use std::collections::HashMap;
+
+use conformance::s3::{Fault, Proxy};
+use conformance::small_dataset;
+use http::Method;
+use local::testing::Database;
+use serde_json::{Value, json};
+
+use crate::stand;
+use crate::stand::incoming::{Incoming, files, manifest, undisturbed};
+use crate::stand::s3::{
+    BRISK, Over, assert_served, complaint, folder, generated, handle_all, load_by_command, serving, summary,
+};
+
+#[tokio::test]
+async fn the_command_writes_what_it_sets_aside_to_s3_as_to_a_file() {
+    let incoming = Incoming::create().await;
+    incoming.bucket.put_folder("incoming/spring/", &small_dataset()).await;
+    let (url, rejects) = (incoming.bucket.url("incoming/spring/"), incoming.bucket.url("rejects"));
+    let variables = incoming.bucket.variables();
+    let told = summary(&load_by_command(
+        &incoming.database,
+        &variables,
+        &[&url, "--rejects", &rejects, "--dataset", "named"],
+    ));
+    assert!(told.contains(&format!("set aside, in {rejects}/named/1.csv:")), "{told}");
+    let from_folder = stand::load_into(Database::create().await.unwrap(), &small_dataset()).await;
+    assert_eq!(incoming.bucket.get("rejects/named/1.csv").await.unwrap(), from_folder.rejects);
+    let json: Value =
+        serde_json::from_slice(&incoming.bucket.get("rejects/named/1.json").await.unwrap()).unwrap();
+    assert_eq!((&json["dataset"], &json["source"]), (&json!("named"), &json!(url)));
+    assert_eq!((&json["generation"], &json["failure"]), (&json!(1), &Value::Null));
+    for file in json["files"].as_array().unwrap() {
+        let number = |name: &str| file[name].as_u64().unwrap();
+        assert_eq!(number("read"), number("loaded") + number("set_aside"), "{file}");
+        let key = format!("incoming/spring/{}", file["file"].as_str().unwrap());
+        assert_eq!(file["version"], incoming.bucket.etag(&key).await.unwrap());
+    }
+    let keys: Vec<_> = incoming.bucket.list("rejects").await.into_iter().map(|object| object.key).collect();
+    assert_eq!(keys, ["rejects/named/1.csv", "rejects/named/1.json"]);
+}
+
+#[tokio::test]
+async fn nothing_is_published_while_what_was_set_aside_cannot_be_written() {
+    let (incoming, served) = serving().await;
+    let expected = undisturbed(generated().await.folder.path()).await;
+    let records = incoming.put_folder("spring", generated().await.folder.path()).await;
+    let url = incoming.bucket.url("incoming/spring/");
+    let over = Over::default();
+    let until = over.clone();
+    let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
+        if seen.method == Method::PUT && !until.is() { Fault::ACCESS_DENIED } else { Fault::None }
+    });
+    let refused = incoming.through(&proxy, BRISK).await;
+    let error = handle_all(&refused, &records).await.unwrap_err();
+    let place = incoming.bucket.url("rejects/spring/2.csv");
+    assert!(error.contains(&place) && error.contains("S3 answers 403, AccessDenied"), "{error}");
+    let rejects = incoming.bucket.url("rejects");
+    let line =
+        complaint(&load_by_command(&incoming.database, &proxy.variables(), &[&url, "--rejects", &rejects]));
+    assert!(line.contains(&place) && line.contains("S3 answers 403, AccessDenied"), "{line}");
+    assert_eq!(incoming.published().await, 1);
+    assert_served(&incoming, &served).await;
+    let recorded = "select step || ': ' || reason from etl.load where generation = 2";
+    assert_eq!(incoming.text(recorded).await, format!("assemble: {line}"));
+    over.end();
+    assert!(refused.is_done(&records[0]).await);
+    assert_served(&incoming, &expected).await;
+    assert_eq!(
+        incoming.number("select max(generation)::bigint from etl.load").await,
+        2,
+        "the same load went on"
+    );
+    assert!(incoming.bucket.get("rejects/spring/2.json").await.is_some());
+}
+
+#[tokio::test]
+async fn the_command_holds_a_dataset_to_its_manifest_in_s3_as_in_a_folder() {
+    let (incoming, served) = serving().await;
+    let folder = folder();
+    for (name, content) in files(&small_dataset()) {
+        std::fs::write(folder.path().join(name), content).unwrap();
+    }
+    let prefix = incoming.bucket.url("incoming/spring/");
+    incoming.bucket.put_folder("incoming/spring/", folder.path()).await;
+    let listed = files(folder.path());
+    let of = |wanted: &'static str, member: &'static str, value: Value| {
+        manifest(&listed, move |name, file| {
+            if name == wanted {
+                file[member] = value.clone();
+            }
+        })
+    };
+    let zeros = "0".repeat(64);
+    let wrong = [
+        (of("skus.csv", "size", 1.into()), "skus.csv has 245 bytes, and the manifest says 1"),
+        (of("skus.csv", "sha256", zeros.into()), "skus.csv has the SHA-256"),
+        (of("skus.csv", "sha256", "0".into()), "expected 64 hexadecimal digits"),
+        (of("skus.csv", "name", "sku.csv".into()), "lists \"sku.csv\""),
+        ("{}".to_owned(), "expected {\"files\""),
+    ];
+    let right = manifest(&listed, |_, _| {});
+    let mut places = HashMap::from([("s3", prefix.clone())]);
+    places.insert("folder", folder.path().to_str().unwrap().to_owned());
+    for (nth, (manifest, reason)) in wrong.into_iter().enumerate() {
+        std::fs::write(folder.path().join("manifest.json"), &manifest).unwrap();
+        incoming.bucket.put("incoming/spring/manifest.json", manifest).await;
+        for (kind, place) in &places {
+            let output = load_by_command(&incoming.database, &incoming.bucket.variables(), &[place]);
+            let line = complaint(&output);
+            assert!(line.contains(reason), "{kind} {nth}: {line}");
+        }
+    }
+    assert_eq!(incoming.published().await, 1);
+    assert_served(&incoming, &served).await;
+    let failed = "select count(*) from etl.load where step = 'failed' and reason like '%SHA-256%'";
+    assert_eq!(incoming.number(failed).await, 2, "what can be seen at once begins no load");
+    std::fs::write(folder.path().join("manifest.json"), &right).unwrap();
+    incoming.bucket.put("incoming/spring/manifest.json", right).await;
+    for place in places.values() {
+        summary(&load_by_command(&incoming.database, &incoming.bucket.variables(), &[place]));
+    }
+    assert_eq!(incoming.published().await, 3);
+    let verified = "select count(*) from etl.load_file join etl.publication using (generation)
+                    where verified and generation > 1";
+    assert_eq!(incoming.number(verified).await, 14);
+    incoming.bucket.delete("incoming/spring/cart.csv").await;
+    let line = complaint(&load_by_command(&incoming.database, &incoming.bucket.variables(), &[&prefix]));
+    assert_eq!(line, format!("{prefix} is not a whole dataset: cart.csv missing"));
+}

@@ -1,0 +1,230 @@
+//! Whatever the files hold, they are loaded from S3 as from a folder, in pieces of any size.
+
+use conformance::small_dataset;
+use etl::generate::Options;
+use etl::load::{LoadOptions, RejectsPlace, Summary};
+use etl::progress::Progress;
+use etl::s3::{Reading, S3};
+use etl::source::{Dataset, Location};
+use local::testing::Database;
+
+use crate::stand::incoming::{Incoming, content, files, undisturbed};
+use crate::stand::s3::{
+    BRISK, Set, assert_same, assert_served, complaint, folder, generated, handle_all, load_by_command,
+    serving, summary,
+};
+
+/// The hand-made dataset, changed.
+fn changed(change: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Vec<(String, Vec<u8>)> {
+    let changed = files(&small_dataset()).into_iter().map(|(name, content)| {
+        let content = change(&name, content);
+        (name, content)
+    });
+    changed.collect()
+}
+
+fn replaced(content: &[u8], from: &str, to: &[u8]) -> Vec<u8> {
+    let mut replaced = Vec::new();
+    let mut rest = content;
+    while let Some(at) = rest.windows(from.len()).position(|window| window == from.as_bytes()) {
+        replaced.extend_from_slice(&rest[..at]);
+        replaced.extend_from_slice(to);
+        rest = &rest[at + from.len()..];
+    }
+    replaced.extend_from_slice(rest);
+    replaced
+}
+
+/// Loads files from S3, by the function and by the command, and holds both against a load from a folder; answers with
+/// the database of the first, for what else there is to say of it.
+async fn same_from_s3(files: &[(String, Vec<u8>)]) -> (Incoming, String) {
+    let set = Set::of(files).await;
+    let incoming = Incoming::create().await;
+    let records = incoming.put_folder("spring", set.folder.path()).await;
+    handle_all(&incoming, &records).await.unwrap();
+    assert_eq!(incoming.published().await, 1);
+    assert_served(&incoming, &set.expected).await;
+    let by_command = Database::create().await.unwrap();
+    let url = incoming.bucket.url("incoming/spring/");
+    summary(&load_by_command(&by_command, &incoming.bucket.variables(), &[&url]));
+    assert_same(&content(&by_command).await, &set.expected, "by the command");
+    (incoming, set.expected)
+}
+
+#[tokio::test]
+async fn line_endings_and_a_byte_order_mark_change_nothing() {
+    let bare = |content: &[u8]| content.strip_suffix(b"\n").unwrap_or(content).to_vec();
+    let lf = same_from_s3(&changed(|_, content| bare(&content))).await.1;
+    for (crlf, bom, end) in [(true, true, ""), (false, false, "\r\n")] {
+        let loaded = same_from_s3(&changed(|_, content| {
+            let text = bare(&content);
+            let text = if crlf { replaced(&text, "\n", b"\r\n") } else { text };
+            let mark = if bom { "\u{feff}" } else { "" };
+            [mark.as_bytes(), &text, end.as_bytes()].concat()
+        }))
+        .await
+        .1;
+        // Only where a row begins in its file is otherwise.
+        let what = format!("{crlf} {bom} {end:?}");
+        assert_same(&without_places(&loaded), &without_places(&lf), &what);
+    }
+}
+
+/// Content, but for where rows begin.
+fn without_places(content: &str) -> String {
+    let is_place = |part: &&str| !part.contains("\"position\":") && !part.contains("\"byte_offset\":");
+    let lines = content.lines().map(|line| {
+        let line = line.trim_matches(['{', '}']);
+        let mut parts: Vec<_> = line.split(", ").filter(is_place).collect();
+        parts.sort_unstable();
+        parts.join(", ")
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn lines_that_are_blank_hold_nul_or_no_utf_8_are_set_aside_alike() {
+    let (incoming, _) = same_from_s3(&changed(|name, content| match name {
+        "product.csv" => replaced(&content, "Pay on the", b"Pay on \0 the"),
+        "features.csv" => replaced(&content, "\n", b"\n\n\r\n"),
+        "skus.csv" => replaced(&content, "\"XL\"", b"\"X\xff\xfe\""),
+        _ => content,
+    }))
+    .await;
+    let reasons =
+        incoming.text("select string_agg(distinct reason, '|' order by reason) from etl.reject").await;
+    for reason in ["NUL byte", "blank line", "not UTF-8"] {
+        assert!(reasons.contains(reason), "{reasons}");
+    }
+}
+
+#[tokio::test]
+async fn older_copies_of_the_files_are_loaded_alike() {
+    let folder = folder();
+    let options = Options { scale: 0.000_1, seed: 11, older_copy: true };
+    etl::generate::generate(&options, folder.path(), |_| {}).unwrap();
+    same_from_s3(&files(folder.path())).await;
+}
+
+#[tokio::test]
+async fn no_row_is_lost_where_every_third_closing_quote_is_missing() {
+    let set = generated().await;
+    let mut unclosed = 0;
+    let files: Vec<_> = files(set.folder.path())
+        .into_iter()
+        .map(|(name, content)| {
+            if name != "photos.csv" {
+                return (name, content);
+            }
+            let mut text = String::new();
+            for (nth, line) in str::from_utf8(&content).unwrap().lines().enumerate() {
+                let without = line.strip_suffix('"').filter(|_| nth > 0 && nth % 3 == 0);
+                unclosed += i64::from(without.is_some());
+                text += without.unwrap_or(line);
+                text.push('\n');
+            }
+            (name, text.into_bytes())
+        })
+        .collect();
+    assert!(unclosed > 100, "{unclosed}");
+    let (incoming, repaired) = same_from_s3(&files).await;
+    // Nor is one mended to another than it was.
+    assert_same(&without_places(&repaired), &without_places(&set.expected), "what was mended");
+    let counts = "from etl.load_file where file = 'photos.csv'";
+    let lines = files.iter().find(|(name, _)| name == "photos.csv").unwrap();
+    let lines = i64::try_from(lines.1.iter().filter(|byte| **byte == b'\n').count()).unwrap() - 1;
+    assert_eq!(incoming.number(&format!("select rows_read {counts}")).await, lines);
+    assert_eq!(incoming.number(&format!("select rows_loaded {counts}")).await, lines);
+    assert!(incoming.number(&format!("select rows_repaired {counts}")).await >= unclosed);
+}
+
+#[tokio::test]
+async fn a_file_without_rows_is_refused_from_s3_as_from_a_folder() {
+    let (incoming, served) = serving().await;
+    let url = incoming.bucket.url("incoming/spring/");
+    for (content_of_styles, reason) in [
+        (&b""[..], "styles.csv has no rows"),
+        (b"id,productId,name,sale_price,original_price,default_style\r\n", "styles.csv has no rows"),
+        (b"\xef\xbb\xbfid,productId,name,sale_price,original_price,default_style", "styles.csv has no rows"),
+        (b"\xff\xfei\0d\0", "styles.csv: line 1 should be the header"),
+        (b"\n1,1,\"Slate\",null,185,1\n", "styles.csv: line 1 should be the header"),
+    ] {
+        let files = changed(|name, content| match name {
+            "styles.csv" => content_of_styles.to_vec(),
+            _ => content,
+        });
+        let folder = folder();
+        for (name, content) in &files {
+            std::fs::write(folder.path().join(name), content).unwrap();
+        }
+        let records = incoming.put_folder("spring", folder.path()).await;
+        handle_all(&incoming, &records).await.unwrap();
+        let refused = incoming.text("select refused from etl.incoming_file where file = 'styles.csv'").await;
+        let from_s3 = complaint(&load_by_command(&incoming.database, &incoming.bucket.variables(), &[&url]));
+        assert_eq!(from_s3, refused);
+        let place = folder.path().to_str().unwrap();
+        let from_folder = complaint(&load_by_command(&incoming.database, &[], &[place]));
+        assert_eq!(from_folder.replace(&format!("{place}/"), &url), from_s3);
+        assert!(from_s3.contains(reason), "{from_s3}");
+    }
+    assert_eq!((incoming.published().await, incoming.alarms()), (1, 5));
+    assert_served(&incoming, &served).await;
+}
+
+#[tokio::test]
+async fn carts_without_a_row_are_no_reason_to_refuse() {
+    let header = b"id,user_session,product_id,active";
+    same_from_s3(&changed(|name, content| if name == "cart.csv" { header.to_vec() } else { content })).await;
+}
+
+/// Loads what is under a prefix, read so and in such pieces.
+async fn load_in_pieces(
+    incoming: &Incoming,
+    database: &Database,
+    reading: Reading,
+    range_bytes: u64,
+    commit_bytes: u64,
+) -> (String, Summary) {
+    let s3 = S3::of_server(&format!("http://{}", incoming.bucket.server()), "x", "x").await.with(reading);
+    let place = Location::S3(s3, incoming.bucket.url("incoming/spring/").parse().unwrap());
+    let rejects = tempfile::tempdir().unwrap();
+    let options = LoadOptions {
+        range_bytes,
+        commit_bytes,
+        ..LoadOptions::new(RejectsPlace::File(rejects.path().join("rejects.csv")), Progress::Silent)
+    };
+    let dataset = Dataset::open(&place, None).await.unwrap();
+    let summary = etl::load::load(&database.config(), dataset, options).await.unwrap();
+    (content(database).await, summary)
+}
+
+#[tokio::test]
+async fn pieces_of_any_size_come_to_what_one_piece_does() {
+    let incoming = Incoming::create().await;
+    incoming.put_folder("spring", &small_dataset()).await;
+    let expected = undisturbed(&small_dataset()).await;
+    for (range_bytes, read_bytes) in [(97, 10_000), (300, 64)] {
+        let reading = Reading { range: read_bytes, ..BRISK };
+        let (loaded, _) = load_in_pieces(&incoming, &incoming.database, reading, range_bytes, 1).await;
+        assert_same(&loaded, &expected, &format!("in ranges of {range_bytes}, read by {read_bytes}"));
+    }
+}
+
+#[tokio::test]
+async fn a_line_longer_than_many_ranges_is_one_line() {
+    let long = format!("\n1,1,\"{}\",\"x\"\n", "long ".repeat(600_000));
+    let files = changed(|name, content| match name {
+        "features.csv" => [&content[..150], long.as_bytes(), &content[150..]].concat(),
+        _ => content,
+    });
+    let set = Set::of(&files).await;
+    let incoming = Incoming::create().await;
+    incoming.put_folder("spring", set.folder.path()).await;
+    let reading = Reading { range: 1 << 20, ..BRISK };
+    for range_bytes in [200_000, 777_777, 3_000_100] {
+        let (loaded, summary) =
+            load_in_pieces(&incoming, &incoming.database, reading, range_bytes, 100_000).await;
+        assert_same(&loaded, &set.expected, &format!("in ranges of {range_bytes}"));
+        assert!(summary.reasons.iter().any(|(_, reason, _)| reason.contains("longer than")), "{summary:?}");
+    }
+}

@@ -1,0 +1,77 @@
+//! What events tell of, in any order, several at once, or damaged.
+
+use std::time::Duration;
+
+use conformance::small_dataset;
+use serde_json::Value;
+
+use crate::stand::events::{self, Arrived};
+use crate::stand::incoming::{Incoming, failed, message};
+use crate::stand::s3::{assert_served, generated, handle_all, serving};
+
+#[tokio::test]
+async fn two_datasets_whose_files_arrive_by_turns_are_published_in_the_order_in_which_they_became_whole() {
+    let (incoming, _) = serving().await;
+    let set = generated().await;
+    let six = |records: Vec<Value>| {
+        records.into_iter().filter(|record| !events::key(record).ends_with("cart.csv")).collect::<Vec<_>>()
+    };
+    let spring = six(incoming.put_folder("spring", &small_dataset()).await);
+    let autumn = six(incoming.put_folder("autumn", set.folder.path()).await);
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut all = [spring, autumn].concat();
+    random.shuffle(&mut all);
+    // One event with all of them: no one is published before the last has arrived.
+    handle_all(&incoming, &all).await.unwrap();
+    let whole_at = |name: &str| all.iter().rposition(|record| events::key(record).contains(name)).unwrap();
+    let expected = if whole_at("spring") < whole_at("autumn") { "spring autumn" } else { "autumn spring" };
+    let order = "select string_agg(dataset, ' ' order by publication.id) from etl.publication
+                 join etl.load using (generation) where generation > 1";
+    assert_eq!(incoming.text(order).await, expected, "seed {seed}");
+}
+
+#[tokio::test]
+async fn two_invocations_at_once_with_little_time_are_done_in_the_end() {
+    let (incoming, served) = serving().await;
+    let set = generated().await;
+    let mut records = incoming.put_folder("spring", set.folder.path()).await;
+    let last = records.pop().unwrap();
+    for record in &records {
+        assert!(incoming.is_done(record).await);
+    }
+    let mut time = Duration::from_millis(1);
+    loop {
+        let invocation = |id: &'static str| {
+            let (incoming, event) = (incoming.clone(), message(id, &last));
+            tokio::spawn(async move { failed(&incoming.handle(&event, time).await).is_empty() })
+        };
+        let (one, two) = (invocation("1"), invocation("2"));
+        if one.await.unwrap() && two.await.unwrap() {
+            break;
+        }
+        if incoming.published().await == 1 {
+            assert_served(&incoming, &served).await;
+        }
+        time *= 2;
+    }
+    assert!(time > Duration::from_millis(2), "there was time for all at once");
+    assert_served(&incoming, &set.expected).await;
+    assert_eq!(incoming.number("select count(*) from etl.load").await, 2);
+}
+
+#[tokio::test]
+async fn no_event_is_more_than_the_function_can_take() {
+    let arrived = Arrived::create().await;
+    events::damaged(&arrived, fastrand::u64(..), 150).await;
+}
+
+#[tokio::test]
+async fn a_sequencer_that_is_none_is_no_reason_to_ask_again() {
+    let incoming = Incoming::create().await;
+    let mut record = incoming.put("spring", "skus.csv", "1,1,\"S\",1").await;
+    for sequencer in ["\0", "not hexadecimal", "\u{1f9e5}", &"0".repeat(100_000)] {
+        record["s3"]["object"]["sequencer"] = sequencer.into();
+        assert!(incoming.is_done(&record).await, "{sequencer:?}");
+    }
+}
