@@ -1,4 +1,4 @@
-//! The long runs of what `load_from_s3.rs` tries once: `make test-faults`.
+//! The long runs of what `load_from_s3` tries once: `make test-faults`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
