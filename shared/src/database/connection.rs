@@ -158,14 +158,14 @@ impl Connection {
         let answer = timeout(self.patience, asked).await;
         drop(due);
         let Ok(answer) = answer else {
-            // Busy with others, it is only slow. Silent to all, its peer hangs or is gone without a word: it has answered
-            // nothing since this was sent, or only what was sent just before, and whoever is sent here next would wait
-            // in vain.
+            // Busy with others, or with this since it gave up another, it is only slow. Silent to all, its peer hangs or
+            // is gone without a word: it has answered nothing since this was sent, or only what was sent just before.
             let quiet = self.quiet();
             if quiet >= self.patience {
-                self.give_up();
+                self.give_up(); // whoever is sent here next would wait in vain
             }
-            return Err(if quiet > HELD_UP { Error::STALLED } else { Error::SILENT });
+            let is_silent = quiet >= self.patience.min(LENIENCE + HELD_UP);
+            return Err(if is_silent { Error::STALLED } else { Error::SILENT });
         };
         self.has_answered();
         Ok(answer?)

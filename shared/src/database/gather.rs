@@ -130,7 +130,7 @@ impl<T: Clone + Send + 'static> Desk<T> {
         loop {
             tokio::time::sleep(next).await;
             let mut queue = self.queue();
-            if queue.ids.is_empty() || queue.under_way == 0 {
+            if queue.ids.is_empty() {
                 queue.is_watched = false;
                 return;
             }

@@ -17,8 +17,8 @@ use super::{Error, Sql};
 /// One row, whether or not anything was published. By the primary key of `etl.publication`, from its end.
 pub(crate) const STANDING: Sql = Sql {
     slot: 7,
-    text: "select current_setting('transaction_read_only') = 'on', latest.id, latest.at, latest.generation \
-           from (select) as one left join \
+    text: "select current_setting('transaction_read_only') = 'on', latest.id, latest.at, latest.generation, \
+           (select at from etl.publication order by id limit 1) from (select) as one left join \
            (select id, at, generation from etl.publication order by id desc limit 1) as latest on true",
 };
 
@@ -51,8 +51,9 @@ pub(crate) struct Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Published {
     number: i64,
-    /// By this a publication is told from one with the same number in a database that took this one's place.
     at: SystemTime,
+    /// When the first was published in this database, by which it is told from another one.
+    since: SystemTime,
     pub(crate) generation: i32,
 }
 
@@ -61,14 +62,18 @@ impl Standing {
     pub(crate) fn of(rows: &[Row]) -> Result<Self, Error> {
         let Some(row) = rows.first() else { return Ok(Self::default()) };
         let published = match row.try_get::<_, Option<i64>>(1)? {
-            Some(number) => Some(Published { number, at: row.try_get(2)?, generation: row.try_get(3)? }),
+            Some(number) => {
+                let (at, generation, since) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+                Some(Published { number, at, since, generation })
+            }
             None => None,
         };
         Ok(Self { is_standby: row.try_get(0)?, published })
     }
 }
 
-/// A catalog among all that one process has met: a database that takes the place of another counts generations anew.
+/// A catalog among all that one process has met: a database that takes the place of another, or is brought back to an
+/// earlier time, counts generations anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Edition {
     /// How many databases were there before.
@@ -83,7 +88,7 @@ impl Edition {
     }
 }
 
-/// What all connections have been told, put together. What is read for every request takes no lock.
+/// What all connections have been told, put together. What is read for an answer from memory takes no lock.
 #[derive(Debug)]
 pub(super) struct Standings {
     need: Need,
@@ -124,9 +129,10 @@ impl Standings {
         }
         let up = || told.iter().flatten();
         if let Some(heard) = up().map(|standing| standing.published).max_by_key(number) {
-            let by_primary = up().any(|standing| !standing.is_standby);
+            // What others were told may have been before the latest publication.
+            let by_primary = standing.is_some_and(|standing| !standing.is_standby);
             self.latest.send_if_modified(|latest| {
-                let is_taken = *latest != heard && (by_primary || number(&heard) >= number(latest));
+                let is_taken = *latest != heard && (by_primary || number(&heard) > number(latest));
                 if is_taken {
                     self.serve(*latest, heard);
                     *latest = heard;
@@ -143,9 +149,12 @@ impl Standings {
         }
     }
 
-    /// Numbers only go up within a database, and each was published at one time.
+    /// Within a database numbers only go up, each is published once, and the first is always the same.
     fn serve(&self, before: Option<Published>, now: Option<Published>) {
-        let is_another_database = before.is_some() && number(&now) <= number(&before);
+        let follows = |before: Published| {
+            now.is_some_and(|now| now.number > before.number && now.since == before.since)
+        };
+        let is_another_database = before.is_some_and(|before| !follows(before));
         let database = self.last_edition().database.wrapping_add(u32::from(is_another_database));
         let generation = now.map_or(0, |now| now.generation);
         let edition = u64::from(database) << 32 | u64::from(generation.cast_unsigned());
@@ -161,7 +170,7 @@ impl Standings {
     pub(super) fn suits(&self, connection: usize) -> bool {
         let suits = |standing: &Standing| match self.need {
             Need::Any => true,
-            Need::Current => number(&standing.published) >= number(&self.latest.borrow()),
+            Need::Current => standing.published == *self.latest.borrow(),
             Need::Primary => !standing.is_standby,
         };
         !self.are_asked_for() || self.told().get(connection).and_then(Option::as_ref).is_some_and(suits)
@@ -207,11 +216,13 @@ mod tests {
     use super::*;
 
     fn primary(number: i64, generation: i32) -> Option<Standing> {
-        published_at(SystemTime::UNIX_EPOCH, number, generation)
+        published_at([0, 0], number, generation)
     }
 
-    fn published_at(at: SystemTime, number: i64, generation: i32) -> Option<Standing> {
-        Some(Standing { is_standby: false, published: Some(Published { number, at, generation }) })
+    /// In seconds: when the first was published, and when this was.
+    fn published_at(seconds: [u64; 2], number: i64, generation: i32) -> Option<Standing> {
+        let [since, at] = seconds.map(|after| SystemTime::UNIX_EPOCH + Duration::from_secs(after));
+        Some(Standing { is_standby: false, published: Some(Published { number, at, since, generation }) })
     }
 
     fn standby(number: i64, generation: i32) -> Option<Standing> {
@@ -273,17 +284,35 @@ mod tests {
         standings.take_down(0, None);
         standings.take_down(0, primary(8, 4));
         assert_eq!(standings.edition(), first, "it is back");
-        let later = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
-        standings.take_down(0, published_at(later, 8, 4));
-        let second = standings.edition();
-        assert_ne!(second, first);
-        standings.take_down(0, published_at(later, 1, 4)); // and another
-        assert!(![first, second].contains(&standings.edition()));
-        let before = standings.edition();
-        standings.take_down(0, Some(Standing::default())); // and one in which nothing was published yet
+        let mut met = vec![first];
+        for another in [
+            published_at([0, 1], 8, 4), // brought back to before its eighth publication, which was made again
+            published_at([0, 0], 7, 4), // brought back to its seventh
+            published_at([1, 2], 9, 4), // made anew
+            published_at([2, 2], 1, 4),
+        ] {
+            standings.take_down(0, another);
+            assert_eq!(generation(&standings), Some(4));
+            assert!(!met.contains(&standings.edition()), "{another:?}");
+            met.push(standings.edition());
+        }
+        standings.take_down(0, Some(Standing::default())); // one in which nothing was published yet
         assert_eq!(standings.edition(), None);
-        standings.take_down(0, primary(1, 4));
-        assert!(![first, second, before].contains(&standings.edition()));
+        standings.take_down(0, published_at([2, 2], 1, 4));
+        assert!(!met.contains(&standings.edition()));
+    }
+
+    #[test]
+    fn what_was_heard_is_not_taken_back_by_what_others_were_told_before() {
+        let standings = Standings::new(Need::Current, 2);
+        standings.take_down(0, primary(8, 4));
+        standings.take_down(1, primary(8, 4));
+        standings.take_down(0, primary(9, 5));
+        standings.take_down(0, None);
+        assert_eq!(generation(&standings), Some(5));
+        assert!(!standings.suits(1));
+        standings.take_down(1, primary(9, 5));
+        assert!(standings.suits(1));
     }
 
     #[test]

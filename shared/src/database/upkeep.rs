@@ -101,6 +101,7 @@ impl Upkeep {
     pub(super) async fn run(self, mut closing: watch::Receiver<bool>) {
         let host = self.address.host();
         let mut wait = FIRST_WAIT;
+        let mut was_used = true; // of a server that is as it should be there is nothing to tell
         loop {
             let number = self.begin();
             let began = Moment::now();
@@ -113,7 +114,9 @@ impl Upkeep {
                 Ok((client, driver)) => {
                     tracing::debug!(host, "connected to the database");
                     let connection = Connection::new(client, self.server, &self.config);
-                    let Some(lost) = self.hold(connection, driver, &mut closing).await else { return };
+                    let Some(lost) = self.hold(connection, driver, &mut was_used, &mut closing).await else {
+                        return;
+                    };
                     let cause = lost.cause;
                     tracing::warn!(host, cause, "lost a connection to the database, connecting again");
                     if lost.was_of_use {
@@ -149,6 +152,7 @@ impl Upkeep {
         &self,
         connection: Connection,
         mut driver: Driver,
+        was_used: &mut bool,
         closing: &mut watch::Receiver<bool>,
     ) -> Option<Lost> {
         let up = Arc::new(connection);
@@ -159,7 +163,7 @@ impl Upkeep {
             }),
             // It took time to find that out, so this cannot come in quick succession.
             () = up.silent() => Some(Lost { cause: Some("it does not answer".to_owned()), was_of_use: true }),
-            refused = self.show(&up) => Some(Lost {
+            refused = self.show(&up, was_used) => Some(Lost {
                 cause: Some(chain(&refused)),
                 was_of_use: up.age() >= OF_USE,
             }),
@@ -177,18 +181,17 @@ impl Upkeep {
 
     /// Puts a connection into the slot, and has it known how its server stands, from before it is used for as long as it
     /// is up. Ends with an error if the server will not say.
-    async fn show(&self, up: &Arc<Connection>) -> Error {
+    async fn show(&self, up: &Arc<Connection>, was_used: &mut bool) -> Error {
         let mut latest = self.standings.latest();
         let is_asked = self.standings.are_asked_for();
         let mut is_shown = false;
-        let mut was_used = true; // of a server that is as it should be there is nothing to tell
         loop {
             latest.borrow_and_update();
             if is_asked {
                 match up.ask_standing().await {
                     Ok(standing) => {
                         self.standings.take_down(self.number, Some(standing));
-                        self.tell(&mut was_used);
+                        self.tell(was_used);
                     }
                     // Held up behind others. Silent to all for longer, it would be given up.
                     Err(error)
@@ -221,7 +224,7 @@ impl Upkeep {
         match (self.standings.need(), is_used) {
             (Need::Primary, true) => tracing::info!(host, "the server takes writes: carts are kept there"),
             (Need::Primary, false) => {
-                tracing::info!(host, "the server takes no writes: no carts are kept there")
+                tracing::info!(host, "the server takes no writes: no carts are kept there");
             }
             (_, true) => tracing::info!(host, "the server has the latest catalog: it is read from again"),
             (_, false) => tracing::warn!(host, "the server has not the latest catalog: it is not read from"),
