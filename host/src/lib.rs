@@ -10,11 +10,9 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
@@ -26,6 +24,7 @@ use shared::request::LARGEST_BODY_BYTES;
 use shared::{App, Endpoint, Problem, config};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
 
 use log::AccessLog;
 
@@ -50,6 +49,10 @@ const LARGEST_HEADER_BYTES: usize = 32 * 1024;
 /// How long to wait when no connection can be accepted, as when the process is out of file descriptors: some
 /// will have been closed by then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a connection without a request may stay once all are to stop: what its client sent meanwhile is there by
+/// then.
+const LAST_WORD: Duration = Duration::from_millis(250);
 
 /// How long a client may leave an answer unread, or unacknowledged, before its connection is ended.
 #[cfg(target_os = "linux")]
@@ -86,23 +89,20 @@ pub async fn serve(
         let mut stopping = stop.subscribe();
         tokio::spawn(async move {
             let _place = place; // for as long as the connection is there
-            let was_asked = AtomicBool::new(false);
             let service = service_fn(|request| {
-                was_asked.store(true, Ordering::Relaxed);
                 let host = Arc::clone(&host);
                 async move { Ok::<_, Infallible>(host.respond(request).await) }
             });
-            let connection = http.serve_connection(TokioIo::new(stream), service);
-            let mut connection = pin!(connection);
+            let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
             let ended = tokio::select! {
                 ended = &mut connection => ended,
-                _ = stopping.changed() => {
-                    // Idle, it would be closed at once. One that is new is about to say what it came for.
-                    if was_asked.load(Ordering::Relaxed) {
+                _ = stopping.changed() => match timeout(LAST_WORD, &mut connection).await {
+                    Ok(ended) => ended,
+                    Err(_) => {
                         connection.as_mut().graceful_shutdown();
+                        connection.await
                     }
-                    connection.await
-                }
+                },
             };
             if let Err(error) = ended {
                 tracing::debug!(cause = %error, "a connection ended early"); // the client's doing
@@ -123,15 +123,14 @@ pub async fn serve(
             tokio::time::sleep(config.host.shutdown_delay).await;
         } => {}
     }
-    // Those who connected up to now may have sent a request, which would be lost with the listener.
-    while let Ok(place) = Arc::clone(&places).try_acquire_owned()
-        && let Some(stream) = accept(&listener).now_or_never()
-    {
+    // Those who have connected may have sent a request, which would be lost with the listener. Where there are as many
+    // connections as there may be, nobody is left to answer them.
+    for stream in last_connections(listener) {
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
         spawn(stream, place);
     }
-    drop(listener);
     let _ = stop.send(()); // fails only when there is no connection to tell
-    let all_ended = tokio::time::timeout(config.host.shutdown_grace, stop.closed()).await;
+    let all_ended = timeout(config.host.shutdown_grace, stop.closed()).await;
     all_ended.map_or_else(|_| stop.receiver_count(), |()| 0)
 }
 
@@ -151,6 +150,16 @@ async fn accept(listener: &TcpListener) -> TcpStream {
             }
         }
     }
+}
+
+/// Connections that nobody has accepted yet, whether or not the runtime has heard of them. After the last, nobody listens.
+fn last_connections(listener: TcpListener) -> impl Iterator<Item = TcpStream> {
+    let listener = listener.into_std();
+    std::iter::from_fn(move || {
+        let (stream, _) = listener.as_ref().ok()?.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        TcpStream::from_std(stream).ok()
+    })
 }
 
 fn set_options(stream: &TcpStream) -> std::io::Result<()> {
@@ -193,7 +202,7 @@ impl Host {
             return Err(Problem::body_too_large()); // it was announced, so there is no need to wait for it
         }
         let whole = Limited::new(body, LARGEST_BODY_BYTES).collect();
-        match tokio::time::timeout(self.request_timeout, whole).await {
+        match timeout(self.request_timeout, whole).await {
             Ok(Ok(whole)) => Ok(whole.to_bytes()),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
                 Err(Problem::body_too_large())

@@ -48,7 +48,7 @@ fn serve() -> anyhow::Result<()> {
     served
 }
 
-/// Takes the address, or says that another program has it.
+/// Takes the address, or says that another program listens there.
 fn bind(listen: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?; // after a restart too

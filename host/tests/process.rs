@@ -119,12 +119,10 @@ async fn whoever_comes_before_it_has_a_database_is_refused_though_the_address_is
     let variables =
         [("DATABASE_URL", url.as_str()), ("DATABASE_CONNECT_TIMEOUT", "60s"), ("LISTEN", &free.to_string())];
     let host = command(&variables).stdout(Stdio::null()).spawn().unwrap();
-    let is_taken = async {
-        while TcpSocket::new_v4().unwrap().bind(free).is_ok() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, is_taken).await.expect("it takes the address");
+    // It has its address by then.
+    let connected = tokio::time::timeout(PATIENCE, database.accept()).await;
+    let _silent = connected.expect("it connects").unwrap();
+    assert!(TcpSocket::new_v4().unwrap().bind(free).is_err());
     let refused = TcpStream::connect(free).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     drop(host);
