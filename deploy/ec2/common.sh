@@ -38,10 +38,10 @@ signal() {
 
 # Runs a command once a second until it succeeds, for so many seconds at most.
 wait_for() {
-    local seconds=$1
+    local deadline=$((SECONDS + $1))
     shift
     until "$@"; do
-        [ "$((seconds -= 1))" -gt 0 ] || { echo "gave up waiting for: $*" >&2; return 1; }
+        [ "$SECONDS" -lt "$deadline" ] || { echo "gave up waiting for: $*" >&2; return 1; }
         sleep 1
     done
 }

@@ -63,11 +63,24 @@ exit 1
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
+    /// Has the proxy look for its certificate at the next turn: its last look was yesterday.
+    fn look_is_due(&self) {
+        if Path::new(&self.path("state/tls/current")).exists() {
+            let past = fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH);
+            fs::File::options()
+                .append(true)
+                .open(self.path("state/tls/current"))
+                .unwrap()
+                .set_times(past)
+                .unwrap();
+        }
+    }
+
     fn stack(&self, name: &str, value: &str) {
         self.write(&format!("stack/{name}"), &format!("{value}\n"));
     }
 
-    /// Puts a certificate and its key into the secret, and has the proxy look there: its last look was yesterday.
+    /// Puts a certificate and its key into the secret, and has the proxy look there.
     fn certificate(&self, name: &str, key: &str) {
         openssl(
             self.dir.path(),
@@ -79,15 +92,7 @@ exit 1
             "certificate": self.read(&format!("{name}.pem")), "key": self.read(&format!("{key}.key")),
         });
         self.stack("tls", &pair.to_string());
-        if Path::new(&self.path("state/tls/current")).exists() {
-            let past = fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH);
-            fs::File::options()
-                .append(true)
-                .open(self.path("state/tls/current"))
-                .unwrap()
-                .set_times(past)
-                .unwrap();
-        }
+        self.look_is_due();
     }
 
     /// What NGINX has to open for `nginx -t` is in the machine's own folder, so that anybody may run this.
@@ -186,6 +191,27 @@ fn the_proxy_keeps_its_hosts_while_the_stack_cannot_be_asked() {
     fs::remove_file(machine.path("stack/host-2")).unwrap();
     assert!(!machine.refresh().status.success());
     assert_eq!(machine.read("nginx.conf"), configuration);
+}
+
+#[test]
+fn the_proxy_keeps_its_certificate_if_the_secret_holds_none_and_hears_of_hosts_all_the_same() {
+    let machine = Machine::new();
+    machine.stack("host-1", "10.0.1.10");
+    machine.stack("tls", "{}");
+    assert!(!machine.refresh().status.success(), "it would serve in the clear");
+    assert!(!machine.read("nginx.conf").contains("10.0.1.10"));
+    machine.certificate("first", "first");
+    machine.refreshed();
+    let pair = machine.read("state/tls/current");
+    for secret in ["{}", "not JSON"] {
+        machine.stack("tls", secret);
+        machine.look_is_due();
+        let host = format!("10.0.2.{}", secret.len());
+        machine.stack("host-2", &host);
+        let configuration = machine.refreshed();
+        assert!(configuration.contains(&format!("{host}:3000")) && configuration.contains(pair.trim()));
+        assert_eq!(machine.pairs(), machine.current_pair());
+    }
 }
 
 #[test]
