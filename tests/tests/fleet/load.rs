@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bench::open_loop::{Pace, Plan, Report, Requests, Route};
 
@@ -16,18 +16,19 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// What a hanging host holds up, until it is noticed, for each takes a connection of its own.
 const MOST_CONNECTIONS: usize = 8192;
 
-/// How long it is tried how many requests the machine can bear, and the share of those that the load may be. What a busy
-/// machine is late with, NGINX takes for a host that hangs.
+/// How long it is tried how many requests the machine can bear, how often, and the share of the most that the load may be.
+/// What a busy machine is late with, NGINX takes for a host that hangs.
 const TRIAL: Duration = Duration::from_secs(1);
+const TRIALS: usize = 3;
 const SHARE: f64 = 0.5;
 
-/// The least share of the requests that were to be that must have been answered: of a load that was not there, nothing
-/// would fail.
-const ANSWERED: f64 = 0.9;
+/// The least share of the time for which there must have been a load: of one that was not there, nothing would fail.
+const PRESENT: f64 = 0.9;
 
 /// A load on a server.
 pub struct Load {
     stop: Arc<AtomicBool>,
+    begun: Instant,
     running: JoinHandle<std::io::Result<Report>>,
 }
 
@@ -41,10 +42,14 @@ impl Load {
     pub async fn of(server: SocketAddr, requests: Requests) -> Self {
         let routes = vec![Route::List, Route::Product, Route::Styles, Route::Related];
         let requests = Requests { routes, seed: fastrand::u64(..), ..requests };
-        let trial = Plan::new(server, Pace::Closed, TRIAL, requests.clone());
-        let trial = tokio::task::spawn_blocking(move || trial.run()).await.unwrap().unwrap();
-        assert_eq!(trial.failed(), 0, "before anything happens: {:?}, {:?}", trial.failures, trial.statuses);
-        let (rate, most) = (rate(), SHARE * trial.rate());
+        let mut best: f64 = 0.0;
+        for _ in 0..TRIALS {
+            let trial = Plan::new(server, Pace::Closed, TRIAL, requests.clone());
+            let trial = tokio::task::spawn_blocking(move || trial.run()).await.unwrap().unwrap();
+            all_well("before anything happens", &trial);
+            best = best.max(trial.rate());
+        }
+        let (rate, most) = (rate(), SHARE * best);
         assert!(
             rate <= most,
             "FLEET_RATE={rate}: expected at most {most:.0}, half of what this machine can bear"
@@ -53,7 +58,7 @@ impl Load {
         let mut plan = Plan::new(server, Pace::PerSecond(rate), whole_test, requests);
         (plan.timeout, plan.most_connections, plan.asks_again) = (TIMEOUT, MOST_CONNECTIONS, true);
         let stop = Arc::clone(&plan.stop);
-        let load = Self { stop, running: thread::spawn(move || plan.run()) };
+        let load = Self { stop, begun: Instant::now(), running: thread::spawn(move || plan.run()) };
         a_while().await;
         load
     }
@@ -61,6 +66,7 @@ impl Load {
     /// Ends it after another while, and prints what became of it.
     pub async fn end(self, what: &str) -> Report {
         a_while().await;
+        let lasted = self.begun.elapsed();
         self.stop.store(true, Ordering::Relaxed);
         let report = tokio::task::spawn_blocking(|| self.running.join().unwrap().unwrap()).await.unwrap();
         let milliseconds = |share| report.quantile(share).as_secs_f64() * 1e3;
@@ -77,6 +83,11 @@ impl Load {
             milliseconds(0.99),
             milliseconds(1.0),
         );
+        assert!(
+            report.due_for >= lasted.mul_f64(PRESENT),
+            "{what}: the load ended after {:?}",
+            report.due_for
+        );
         report
     }
 
@@ -88,9 +99,7 @@ impl Load {
     }
 }
 
-/// None must have failed, and there must have been as many as there were to be.
+/// None must have failed.
 pub fn all_well(what: &str, report: &Report) {
     assert_eq!(report.failed(), 0, "{what}: {:?}, {:?}", report.failures, report.statuses);
-    let due = rate() * report.due_for.as_secs_f64();
-    assert!(report.ok as f64 >= ANSWERED * due, "{what}: {} were answered, {due:.0} were due", report.ok);
 }
