@@ -2,7 +2,7 @@
 //!
 //! tokio-postgres pipelines: any number of requests send their statements over one connection without waiting
 //! for each other's answers, so there is no pool to check a connection out of. Each connection has a task
-//! that keeps it up (`upkeep`); a request takes the next one that is alive (`connection`), and when none is, fails
+//! that keeps it up (`upkeep`); a request takes one that is alive (`connection`), and when none is, fails
 //! at once or waits for one, as configured. Point reads that come together share a statement (`gather`). Where the
 //! database is and how it is spoken to is an `address`, with TLS (`tls`) and tokens for a password (`iam`).
 //!
@@ -62,7 +62,9 @@ pub(crate) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// The shared connections. Dropping it closes them.
 #[derive(Debug)]
 pub struct Database {
+    /// Of each server the first, then of each the second, and so on.
     slots: Vec<Arc<Slot>>,
+    servers: usize,
     standings: Arc<Standings>,
     /// How many requests wait for an answer, and how many may.
     waiting: AtomicUsize,
@@ -86,6 +88,7 @@ impl Database {
         let address = upkeep::address(config, need);
         let servers = if need == Need::Any { vec![address] } else { address.servers() };
         // Servers take turns, so that the connections that requests take in turn are to another each time.
+        let count = servers.len();
         let servers = servers.into_iter().enumerate();
         let addresses: Vec<(usize, Address)> = std::iter::repeat_n(servers, connections).flatten().collect();
         let standings = Arc::new(Standings::new(need, addresses.len()));
@@ -105,7 +108,18 @@ impl Database {
         let (slots, tasks) = addresses.into_iter().enumerate().map(keep).unzip();
         let (next, waiting) = Default::default();
         let (wait, most_waiting) = (config.wait_for_connection, config.queue);
-        Self { slots, standings, waiting, most_waiting, next, wait, attempts, closing, tasks }
+        Self {
+            slots,
+            servers: count.max(1),
+            standings,
+            waiting,
+            most_waiting,
+            next,
+            wait,
+            attempts,
+            closing,
+            tasks,
+        }
     }
 
     /// The catalog that is served, as last heard; `None` before anything was heard of one.
@@ -220,7 +234,7 @@ impl Database {
         Err(Error::UNCONNECTED)
     }
 
-    /// The next connection, in turn, that is not `except` and, if there is doubt, has given a sign of life.
+    /// A connection that is not `except` and, if there is doubt, has given a sign of life.
     async fn alive(&self, except: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
         let first = self.next_live(except)?;
         if first.is_alive().await {
@@ -238,11 +252,12 @@ impl Database {
     }
 
     /// A connection that is up, as far as anybody here knows, and is not `except`: the one with the fewest answers due,
-    /// and of several the next in turn. What is sent waits for all that was sent before it over the same connection. What
-    /// has come over `except` may be its server's doing, so that others to the same one are the last choice.
+    /// and of several the first to the server whose turn it is. What is sent waits for all that was sent before it over
+    /// the same connection; and a process of Postgres that has just answered does so again sooner than another. What has
+    /// come over `except` may be its server's doing, so that others to the same one are the last choice.
     fn next_live(&self, except: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
-        let first = self.next.fetch_add(1, Ordering::Relaxed);
-        self.eligible(first, except)
+        let server = self.next.fetch_add(1, Ordering::Relaxed) % self.servers;
+        self.eligible(server, except)
             .min_by_key(|live| (shares_server(live, except), live.is_held_up(), live.answers_due()))
     }
 
