@@ -275,13 +275,13 @@ async fn whoever_connects_before_the_host_stops_listening_is_answered() {
         let ended = host.stop();
         tokio::task::yield_now().await;
         // This thread is the host's too: it finds these and that the delay has passed at the same time.
-        let until = std::time::Instant::now() + std::time::Duration::from_millis(40);
+        let until = std::time::Instant::now() + Duration::from_millis(40);
         let mut waiting = Vec::new();
         while std::time::Instant::now() < until {
             let mut stream = std::net::TcpStream::connect(address).unwrap();
             std::io::Write::write_all(&mut stream, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
             waiting.push(stream);
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
         for stream in waiting {
             stream.set_nonblocking(true).unwrap();
