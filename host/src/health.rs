@@ -8,6 +8,7 @@ pub(crate) const LIVENESS: Endpoint = Endpoint {
     name: "liveness",
     method: Method::Get,
     path: "/healthz",
+    query: &[],
     allow: READ_ONLY,
     handler: |_, _| Box::pin(std::future::ready(Ok(Response::private_json(r#"{"status":"alive"}"#)))),
 };
@@ -18,6 +19,7 @@ pub(crate) const READINESS: Endpoint = Endpoint {
     name: "readiness",
     method: Method::Get,
     path: "/readyz",
+    query: &[],
     allow: READ_ONLY,
     handler: |app, request| Box::pin(readiness(app, request)),
 };

@@ -5,16 +5,17 @@
 
 mod health;
 pub mod log;
+mod refusal;
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response};
+use http::header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -22,15 +23,16 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use shared::request::LARGEST_BODY_BYTES;
 use shared::{App, Endpoint, Problem, config};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 use log::AccessLog;
+use refusal::{Again, Exchange, Observed};
 
-/// Everything the host answers: the seven endpoints of the service, the most asked for first, and its own
-/// two.
-pub const ENDPOINTS: [&Endpoint; 9] = [
+/// Every endpoint that the host serves: those of the service, the most frequent first, and its own two.
+pub const ENDPOINTS: [&Endpoint; 11] = [
     &get_styles::ENDPOINT,
     &get_product::ENDPOINT,
     &get_related::ENDPOINT,
@@ -38,13 +40,18 @@ pub const ENDPOINTS: [&Endpoint; 9] = [
     &list_products::ENDPOINT,
     &get_cart::ENDPOINT,
     &add_to_cart::ENDPOINT,
+    &clear_cart::ENDPOINT,
+    &remove_from_cart::ENDPOINT,
     &health::LIVENESS,
     &health::READINESS,
 ];
 
-/// A request's line and headers have to fit, which is four times what browsers are known to send. hyper
-/// itself answers what does not with 431, as it does with 400 what is not HTTP.
+/// A request's line and headers have to fit, which is four times what browsers are known to send.
 const LARGEST_HEADER_BYTES: usize = 32 * 1024;
+
+/// The most headers that hyper parses, for a request that has more than its default of 100. `shared` allows a client 100,
+/// and does not count those that proxies add.
+const MAX_PARSED_HEADERS: usize = 128;
 
 /// How long to wait when no connection can be accepted, as when the process is out of file descriptors: some
 /// will have been closed by then.
@@ -53,6 +60,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection without a request may stay once all are to stop: what its client sent meanwhile is there by
 /// then.
 const LAST_WORD: Duration = Duration::from_millis(250);
+
+/// How long, and for how many bytes, a connection is read on after its last request was refused: with bytes unread, closing
+/// it would reset it, and the client might lose the response.
+const LINGER: Duration = Duration::from_secs(1);
+const MAX_LINGER_BYTES: u64 = 1024 * 1024;
 
 /// How long a client may leave an answer unread, or unacknowledged, before its connection is ended.
 #[cfg(target_os = "linux")]
@@ -85,28 +97,10 @@ pub async fn serve(
     let stop = watch::Sender::new(()); // each connection holds a receiver
     let places = Arc::new(Semaphore::new(config.host.connections));
     let spawn = |stream, place: OwnedSemaphorePermit| {
-        let (host, http) = (Arc::clone(&host), http.clone());
-        let mut stopping = stop.subscribe();
+        let (host, http, stop) = (Arc::clone(&host), http.clone(), stop.subscribe());
         tokio::spawn(async move {
             let _place = place; // for as long as the connection is there
-            let service = service_fn(|request| {
-                let host = Arc::clone(&host);
-                async move { Ok::<_, Infallible>(host.respond(request).await) }
-            });
-            let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-            let ended = tokio::select! {
-                ended = &mut connection => ended,
-                _ = stopping.changed() => match timeout(LAST_WORD, &mut connection).await {
-                    Ok(ended) => ended,
-                    Err(_) => {
-                        connection.as_mut().graceful_shutdown();
-                        connection.await
-                    }
-                },
-            };
-            if let Err(error) = ended {
-                tracing::debug!(cause = %error, "a connection ended early"); // the client's doing
-            }
+            serve_connection(&host, &http, stream, stop).await;
         });
     };
     let serve_all = async {
@@ -132,6 +126,55 @@ pub async fn serve(
     let _ = stop.send(()); // fails only when there is no connection to tell
     let all_ended = timeout(config.host.shutdown_grace, stop.closed()).await;
     all_ended.map_or_else(|_| stop.receiver_count(), |()| 0)
+}
+
+/// Serves a connection until it ends: again and again where hyper could not read a request.
+async fn serve_connection(
+    host: &Arc<Host>,
+    http: &http1::Builder,
+    stream: TcpStream,
+    mut stopping: watch::Receiver<()>,
+) {
+    let (mut stream, mut http) = (Observed::new(stream), http.clone());
+    let mut is_refused = false;
+    loop {
+        let exchange = stream.exchange();
+        let service = service_fn(|request| {
+            let (host, exchange) = (Arc::clone(host), exchange.clone());
+            async move { Ok::<_, Infallible>(host.respond(request, &exchange).await) }
+        });
+        let mut connection = http.serve_connection(TokioIo::new(stream), service);
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            // Once only: while a connection is served again it is not idle, and closes after its response.
+            _ = stopping.changed() => match timeout(LAST_WORD, &mut connection).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                    (&mut connection).await
+                }
+            },
+        };
+        stream = connection.into_parts().io.into_inner();
+        match ended {
+            Ok(()) => break,
+            Err(error) if error.is_parse() => match stream.again() {
+                Again::Repaired => {}
+                Again::WithMoreHeaders => {
+                    http.max_headers(MAX_PARSED_HEADERS);
+                }
+                Again::Refused => is_refused = true,
+            },
+            Err(error) => {
+                tracing::debug!(cause = %error, "a connection ended early"); // the client's doing
+                break;
+            }
+        }
+    }
+    if is_refused {
+        let mut unread = stream.into_inner().take(MAX_LINGER_BYTES);
+        let _ = timeout(LINGER, tokio::io::copy(&mut unread, &mut tokio::io::sink())).await;
+    }
 }
 
 /// Waits for the next connection, whatever becomes of those before it.
@@ -171,12 +214,29 @@ fn set_options(stream: &TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What is wrong with a request that hyper takes and NGINX does not. It may mean another request to a proxy in between.
+fn unacceptable(parts: &Parts) -> Option<Problem> {
+    let hosts = parts.headers.get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && parts.version >= Version::HTTP_11) {
+        return Some(Problem::bad_request("A request has exactly one Host header."));
+    }
+    let coding = parts.headers.get(TRANSFER_ENCODING)?;
+    let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    (!is_chunked).then(Problem::transfer_coding_unknown)
+}
+
 impl Host {
-    async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: Request<Incoming>, exchange: &Exchange) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
+        let refused = exchange.begin(body.size_hint().exact()).or_else(|| unacceptable(&parts));
+        let closes = refused.is_some();
         let method = self.access.as_ref().map(|_| parts.method.clone());
-        let answer = match self.read(body).await {
+        let body = match refused {
+            Some(problem) => Err(problem),
+            None => self.read(body).await,
+        };
+        let answer = match body {
             Ok(body) => {
                 let request = Request::from_parts(parts, body);
                 shared::answer(&self.app, &ENDPOINTS, request, self.request_timeout).await
@@ -187,9 +247,10 @@ impl Host {
             access.write(method, &answer, started.elapsed());
         }
         let mut response = answer.response.map(Full::new);
-        if self.app.is_draining() {
+        if closes || self.app.is_draining() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        exchange.respond();
         response
     }
 

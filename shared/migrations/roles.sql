@@ -5,7 +5,8 @@ do $$
 declare
     role_name text;
 begin
-    foreach role_name in array array['atelier_owner', 'atelier_loader', 'atelier_reader', 'atelier_cart'] loop
+    foreach role_name in array array['atelier_owner', 'atelier_loader', 'atelier_reader', 'atelier_cart', 'atelier_cart_add']
+    loop
         if not exists (select from pg_roles where rolname = role_name) then
             begin
                 execute format('create role %I nologin', role_name);
@@ -14,6 +15,14 @@ begin
             end;
         end if;
     end loop;
+    -- To add to carts is one of the things that may be done to them. Roles race for memberships too.
+    if not pg_has_role('atelier_cart', 'atelier_cart_add', 'member') then
+        begin
+            grant atelier_cart_add to atelier_cart;
+        exception when duplicate_object or unique_violation then
+            null;
+        end;
+    end if;
     -- The owner keeps the schemas that outlive a catalog, the loader makes and renames the others. A right on the
     -- database is not copied with a template.
     execute format('grant create on database %I to atelier_owner, atelier_loader', current_database());

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::Method;
+use http::{HeaderMap, Method};
 
 use crate::app::App;
 use crate::database::chain;
 use crate::endpoint::{Endpoint, Route, route};
 use crate::problem::Problem;
-use crate::request::{LARGEST_BODY_BYTES, Request, RequestId};
+use crate::request::{LARGEST_BODY_BYTES, MAX_HEADERS, Request, RequestId, is_added_by_proxies};
 use crate::response::{self, Response};
 
 /// A finished response, and what the log says about it.
@@ -46,8 +46,8 @@ pub async fn answer(
     let response = match whatever_the_path(&request) {
         Some(response) => response,
         None => match found {
-            Route::Endpoint(endpoint, product_id) => {
-                request.product_id = product_id;
+            Route::Endpoint(endpoint, parameter) => {
+                request.parameter = parameter;
                 let answered = handle(app, &endpoint, &request, within).await;
                 answered.and_then(|response| response.into_http(&request))
             }
@@ -80,7 +80,15 @@ fn whatever_the_path(request: &Request) -> Option<Result<http::Response<Bytes>, 
     if request.body.len() > LARGEST_BODY_BYTES {
         return Some(Err(Problem::body_too_large()));
     }
+    if has_too_many_headers(&request.headers) {
+        return Some(Err(Problem::headers_too_large()));
+    }
     (request.method == Method::OPTIONS).then(|| Ok(response::preflight()))
+}
+
+fn has_too_many_headers(headers: &HeaderMap) -> bool {
+    headers.len() > MAX_HEADERS
+        && headers.iter().filter(|(name, _)| !is_added_by_proxies(name)).count() > MAX_HEADERS
 }
 
 fn nothing_here() -> Problem {
@@ -129,10 +137,10 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::endpoint::{Method as Answers, READ_AND_ADD, READ_ONLY};
+    use crate::endpoint::{ALLOW_CART, Method as Answers, READ_ONLY};
 
     const fn reading(path: &'static str, handler: crate::endpoint::Handler) -> Endpoint {
-        Endpoint { name: "tested", method: Answers::Get, path, allow: READ_ONLY, handler }
+        Endpoint { name: "tested", method: Answers::Get, path, query: &[], allow: READ_ONLY, handler }
     }
 
     const PRODUCT: Endpoint = reading("/products/{product_id}", |app, request| {
@@ -145,7 +153,7 @@ mod tests {
         reading("/fixed", |_, _| Box::pin(async { Ok(Response::private_json(r#"{"fixed":true}"#)) }));
     const FAULTY: Endpoint = reading("/faulty", |_, _| Box::pin(async { panic!("out of order") }));
     const ENDLESS: Endpoint = reading("/endless", |_, _| Box::pin(std::future::pending()));
-    const CART: Endpoint = Endpoint { path: "/cart", allow: READ_AND_ADD, ..FIXED };
+    const CART: Endpoint = Endpoint { path: "/cart", allow: ALLOW_CART, ..FIXED };
 
     /// An app whose database is not there.
     fn app() -> App {
@@ -192,7 +200,7 @@ mod tests {
     async fn a_path_and_a_method_that_do_not_exist_are_told_apart() {
         assert_eq!(ask("GET", "/").await.status(), StatusCode::NOT_FOUND);
         assert_eq!(ask("PUT", "/elsewhere").await.status(), StatusCode::NOT_FOUND);
-        for (path, allow) in [("/fixed/", "GET, HEAD, OPTIONS"), ("/cart", "GET, HEAD, POST, OPTIONS")] {
+        for (path, allow) in [("/fixed/", "GET, HEAD, OPTIONS"), ("/cart", ALLOW_CART)] {
             let response = ask("PUT", path).await;
             assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
             assert_eq!(response.headers()[ALLOW], allow);

@@ -1,4 +1,4 @@
-//! Carts: whose a cart is, what is in it, and adding to it.
+//! Carts: whose a cart is, what is in it, adding to it and removing from it.
 
 mod owner;
 
@@ -18,6 +18,10 @@ const LINES: Sql = Sql {
 
 /// By the primary key of `catalog.skus`; no row is an unknown sku.
 const ADD: Sql = Sql { slot: 6, text: "select cart.add($1, $2, $3) from catalog.skus where id = $2" };
+
+const REMOVE: Sql = Sql { slot: 8, text: "select cart.remove($1, $2)" };
+
+const CLEAR: Sql = Sql { slot: 9, text: "select cart.clear($1)" };
 
 /// All carts.
 #[derive(Debug)]
@@ -41,7 +45,7 @@ pub enum Addition {
     Added,
     /// The catalog has no such sku.
     UnknownSku,
-    /// The cart holds 100 other skus already.
+    /// The cart holds 1,000 other skus already.
     TooManyLines,
     /// It would be more than 9,999 of the sku.
     TooManyOfSku,
@@ -75,7 +79,23 @@ impl Cart {
             other => Err(Error::unforeseen(format!("cart.add said {other:?}"))),
         }
     }
+
+    /// Removes a sku from the owner's cart; nothing changes if it is not there.
+    ///
+    /// # Errors
+    /// When the database gives no answer. If it was lost meanwhile, the removal may have been carried out.
+    pub async fn remove(&self, owner: &Owner, sku_id: i32) -> Result<(), Error> {
+        self.database.write(&REMOVE, &[&owner.as_bytes(), &sku_id]).await.map(drop)
+    }
+
+    /// Empties the owner's cart.
+    ///
+    /// # Errors
+    /// As [`Cart::remove`].
+    pub async fn clear(&self, owner: &Owner) -> Result<(), Error> {
+        self.database.write(&CLEAR, &[&owner.as_bytes()]).await.map(drop)
+    }
 }
 
 #[cfg(test)]
-pub(crate) const STATEMENTS: [&Sql; 2] = [&LINES, &ADD];
+pub(crate) const STATEMENTS: [&Sql; 4] = [&LINES, &ADD, &REMOVE, &CLEAR];

@@ -43,10 +43,16 @@ const OVERVIEW: Sql = Sql {
 };
 /// By the unique index `products_rank`. The ranks are bigint because the last page's last rank is beyond an
 /// integer.
+///
+/// A catalog that the release before this one made has no column `total`, unless `migrate` has added it. There the name
+/// means that of `unknown`: names are looked for in the inner query first.
 const LIST: Sql = Sql {
     slot: 4,
-    text: "select id, name, slogan, description, category, default_price, generation from catalog.products \
-           where rank between $1::bigint and $2::bigint order by rank",
+    text: "select id, name, slogan, description, category, default_price, generation, page.total \
+           from (select null::integer as total) as unknown, lateral \
+               (select id, name, slogan, description, category, default_price, generation, rank, total \
+                from catalog.products where rank between $1::bigint and $2::bigint) as page \
+           order by rank",
 };
 
 /// The catalog that is served, whichever that is at the time.
@@ -109,7 +115,7 @@ impl Catalog {
     /// The products ranked `first` to `last` by id, both included, without their features.
     pub async fn list(&self, first: i64, last: i64, timing: &Timing) -> Result<Document, Error> {
         let key = Key::List { first, last };
-        match self.memory.answer(key, timing) {
+        match self.memory.answer(key) {
             Some(kept) => Ok(kept),
             None => timing.database(self.lists.one(first, last)).await,
         }
@@ -122,7 +128,7 @@ impl Catalog {
         timing: &Timing,
         read: impl Future<Output = Result<Option<Document>, Error>>,
     ) -> Result<Option<Document>, Error> {
-        match self.memory.answer(key, timing) {
+        match self.memory.answer(key) {
             Some(kept) => Ok(Some(kept)),
             None => timing.database(read).await,
         }
@@ -138,9 +144,8 @@ struct Memory {
 
 impl Memory {
     /// An answer of the catalog that is served, as last heard.
-    fn answer(&self, key: Key, timing: &Timing) -> Option<Document> {
+    fn answer(&self, key: Key) -> Option<Document> {
         let kept = self.cache.as_ref()?.get(self.database.edition()?, key)?;
-        timing.mark_cached();
         Some(Document { unconfirmed_for: self.database.silence(), ..kept })
     }
 
@@ -173,8 +178,9 @@ fn overview(row: &Row) -> Result<Document, Error> {
 fn list(rows: &[Row]) -> Result<Document, Error> {
     let listed = rows.iter().map(Listed::from_row).collect::<Result<Vec<_>, _>>()?;
     let generation = rows.first().map(|row| row.try_get(6)).transpose()?;
+    let total = rows.first().and_then(|row| row.try_get(7).transpose()).transpose()?;
     let plain = serde_json::to_vec(&listed).map_err(Error::unforeseen)?;
-    Ok(Document::of_plain(&plain, generation, GZIP_FROM_BYTES))
+    Ok(Document { total, ..Document::of_plain(&plain, generation, GZIP_FROM_BYTES) })
 }
 
 fn tag(row: &Row) -> Result<u64, Error> {

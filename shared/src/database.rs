@@ -54,7 +54,7 @@ pub(crate) struct Sql {
 }
 
 /// How many statements a connection can keep.
-pub(crate) const SLOTS: usize = 8;
+pub(crate) const SLOTS: usize = 10;
 
 /// Parameters of a statement, in the order of `$1`, `$2`, …
 pub(crate) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];

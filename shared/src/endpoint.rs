@@ -10,14 +10,17 @@ use crate::problem::Problem;
 use crate::request::Request;
 use crate::response::Response;
 
-/// What stands for a product's id in a template.
-const PRODUCT_ID: &str = "{product_id}";
-
 /// The `Allow` of a path that can only be read.
 pub const READ_ONLY: &str = "GET, HEAD, OPTIONS";
 
-/// The `Allow` of `/cart`, which two endpoints share.
-pub const READ_AND_ADD: &str = "GET, HEAD, POST, OPTIONS";
+/// The `Allow` of `/cart`, which three endpoints share.
+pub const ALLOW_CART: &str = "GET, HEAD, POST, DELETE, OPTIONS";
+
+/// The `Allow` of `/cart/{sku_id}`.
+pub const ALLOW_CART_LINE: &str = "DELETE, OPTIONS";
+
+/// The `Access-Control-Allow-Methods` of every path: what the service as a whole takes.
+pub const CORS_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 
 /// One of the things this service can be asked. Each function crate exports one.
 #[derive(Clone, Copy)]
@@ -26,8 +29,11 @@ pub struct Endpoint {
     pub name: &'static str,
     /// Which method it answers.
     pub method: Method,
-    /// Its path, `{product_id}` in it standing for one segment: `/products/{product_id}/styles`.
+    /// Its path, in which a name in braces is a parameter, one whole segment: `/products/{product_id}/styles`. One
+    /// parameter at most.
     pub path: &'static str,
+    /// The query parameters that it reads. Caches in front of the service tell requests apart by these and no others.
+    pub query: &'static [&'static str],
     /// Every method of its path, for 405: those of other endpoints with the same path too, because a function
     /// that knows only itself answers as the host does.
     pub allow: &'static str,
@@ -42,6 +48,8 @@ pub enum Method {
     Get,
     /// `POST`.
     Post,
+    /// `DELETE`.
+    Delete,
 }
 
 /// An async function from the shared state and a request to a response or a problem.
@@ -57,10 +65,19 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
-    /// The path with `product_id`, as it stands in a path, in the template's place for it.
+    /// The name of the path's parameter, if it has one: `product_id`.
     #[must_use]
-    pub fn path_of(&self, product_id: &str) -> String {
-        self.path.replace(PRODUCT_ID, product_id)
+    pub fn parameter(&self) -> Option<&'static str> {
+        split_at_parameter(self.path).map(|(_, name, _)| name)
+    }
+
+    /// The path with `value`, encoded as it stands in a path, in place of its parameter.
+    #[must_use]
+    pub fn path_with(&self, value: &str) -> String {
+        match split_at_parameter(self.path) {
+            Some((before, _, after)) => [before, value, after].concat(),
+            None => self.path.to_owned(),
+        }
     }
 }
 
@@ -69,6 +86,7 @@ impl Method {
         match self {
             Self::Get => *method == http::Method::GET || *method == http::Method::HEAD,
             Self::Post => *method == http::Method::POST,
+            Self::Delete => *method == http::Method::DELETE,
         }
     }
 }
@@ -76,7 +94,7 @@ impl Method {
 /// What a method and a path lead to.
 #[derive(Debug)]
 pub(crate) enum Route {
-    /// An endpoint, and where in the path its `{product_id}` is (an empty range if it has none).
+    /// An endpoint, and where in the path its parameter is (an empty range if it has none).
     Endpoint(Endpoint, Range<usize>),
     /// The path has an endpoint, but not for this method.
     OtherMethod(Endpoint),
@@ -111,15 +129,20 @@ pub(crate) fn route(endpoints: &[&Endpoint], method: &http::Method, path: &str) 
 /// Where in `path` the template's parameter is, if the path fits the template.
 fn matched(template: &str, path: &str) -> Option<Range<usize>> {
     let path = path.strip_suffix('/').unwrap_or(path);
-    // By one character, for to look for several takes a preparation that costs more than all the rest.
-    let Some((before, (_, after))) =
-        template.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
-    else {
+    let Some((before, _, after)) = split_at_parameter(template) else {
         return (path == template).then_some(0..0);
     };
     let parameter = path.strip_prefix(before)?.strip_suffix(after)?;
     let start = before.len();
     (!parameter.is_empty() && !parameter.contains('/')).then_some(start..start + parameter.len())
+}
+
+/// What stands before the parameter of a template, its name, and what stands behind it.
+fn split_at_parameter(template: &str) -> Option<(&str, &str, &str)> {
+    // One character at a time: a search for a longer pattern prepares itself first, which costs more than all the rest.
+    let (before, rest) = template.split_once('{')?;
+    let (name, after) = rest.split_once('}')?;
+    Some((before, name, after))
 }
 
 #[cfg(test)]
@@ -133,6 +156,7 @@ mod tests {
         assert_eq!(matched(styles, "/products/71/styles/"), Some(10..12));
         assert_eq!(matched("/products", "/products/"), Some(0..0));
         assert_eq!(matched("/products/{product_id}", "/products/abc"), Some(10..13));
+        assert_eq!(matched("/cart/{sku_id}", "/cart/33/"), Some(6..8));
     }
 
     #[test]

@@ -69,6 +69,12 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "The body of a request has at most 1024 bytes.")
     }
 
+    /// 414: the address is longer than the HTTP library takes.
+    #[must_use]
+    pub const fn address_too_long() -> Self {
+        Self::new(StatusCode::URI_TOO_LONG, "The path and query of a request have at most 8 KiB.")
+    }
+
     /// 415: the body is of another type than the one expected.
     #[must_use]
     pub const fn unsupported_media_type(detail: &'static str) -> Self {
@@ -79,6 +85,25 @@ impl Problem {
     #[must_use]
     pub const fn unprocessable(detail: &'static str) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
+    /// 431: more header lines than [`crate::request::MAX_HEADERS`], or more bytes than the transport takes.
+    #[must_use]
+    pub const fn headers_too_large() -> Self {
+        let detail = "A request has at most 100 headers, of at most 8 KiB each and 32 KiB together.";
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
+    }
+
+    /// 501: the body is in a transfer coding other than `chunked`.
+    #[must_use]
+    pub const fn transfer_coding_unknown() -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "This coding of a request's body is not known here.")
+    }
+
+    /// 505: a version of HTTP that the host does not speak.
+    #[must_use]
+    pub const fn version_not_supported() -> Self {
+        Self::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "The service speaks HTTP/1.0, HTTP/1.1 and HTTP/2.")
     }
 
     /// 503 with `Retry-After`: not now.

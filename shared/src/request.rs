@@ -1,8 +1,9 @@
 //! What handlers read of a request. Everything a client sends is parsed strictly here, and what is wrong with
 //! it is a [`Problem`].
 
+use std::fmt::Write as _;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,6 +14,12 @@ use crate::problem::Problem;
 
 /// What a body may hold at most.
 pub const LARGEST_BODY_BYTES: usize = 1024;
+
+/// The most products on a page of the list.
+pub const MAX_COUNT: i32 = 1000;
+
+/// The most header lines of a client. Those that proxies add on the way ([`is_added_by_proxies`]) do not count.
+pub(crate) const MAX_HEADERS: usize = 100;
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -32,8 +39,8 @@ pub struct Request {
     pub id: RequestId,
     /// What the answer's `Server-Timing` will say.
     pub timing: Timing,
-    /// Where in the path the `{product_id}` of the endpoint's template is.
-    pub(crate) product_id: std::ops::Range<usize>,
+    /// Where in the path the parameter of the endpoint's template is.
+    pub(crate) parameter: std::ops::Range<usize>,
 }
 
 /// Which products a list page holds.
@@ -41,7 +48,7 @@ pub struct Request {
 pub struct Page {
     /// From 1.
     pub page: i32,
-    /// 1 to 1,000.
+    /// 1 to [`MAX_COUNT`].
     pub count: i32,
 }
 
@@ -53,14 +60,13 @@ pub struct RequestId(HeaderValue);
 #[derive(Debug, Default)]
 pub struct Timing {
     database_ns: AtomicU64,
-    from_cache: AtomicBool,
 }
 
 impl Request {
     pub(crate) fn new(parts: http::request::Parts, body: Bytes) -> Self {
         let id = RequestId::of(&parts.headers);
         let http::request::Parts { method, uri, headers, .. } = parts;
-        Self { method, uri, headers, body, id, timing: Timing::default(), product_id: 0..0 }
+        Self { method, uri, headers, body, id, timing: Timing::default(), parameter: 0..0 }
     }
 
     /// The `{product_id}` of the path.
@@ -68,27 +74,44 @@ impl Request {
     /// # Errors
     /// 400 unless it is a whole number as [`whole_number`] reads one.
     pub fn product_id(&self) -> Result<i32, Problem> {
-        self.uri.path().get(self.product_id.clone()).and_then(whole_number).ok_or(Problem::bad_request(
-            "A product id is a whole number from 1 to 2147483647, without sign or leading zeros.",
-        ))
+        self.path_id("A product id is a whole number from 1 to 2147483647, without sign or leading zeros.")
     }
 
-    /// The query's `page` and `count`, or their defaults. Other parameters are ignored.
+    /// The `{sku_id}` of the path.
     ///
     /// # Errors
-    /// 400 if one of them is repeated, empty or not a whole number in range.
+    /// 400 unless it is a whole number as [`whole_number`] reads one.
+    pub fn sku_id(&self) -> Result<i32, Problem> {
+        self.path_id("A sku id is a whole number from 1 to 2147483647, without sign or leading zeros.")
+    }
+
+    fn path_id(&self, expected: &'static str) -> Result<i32, Problem> {
+        let id = self.uri.path().get(self.parameter.clone()).and_then(whole_number);
+        id.ok_or(Problem::bad_request(expected))
+    }
+
+    /// The query's `page` and `count`. One that is absent or empty has its default, of a repeated one the first counts,
+    /// and a `count` above [`MAX_COUNT`] is that many: front ends ask for 5000 to get everything. Other parameters are
+    /// ignored.
+    ///
+    /// # Errors
+    /// 400 if one of them is anything else than a whole number in range.
     pub fn page(&self) -> Result<Page, Problem> {
         let (mut page, mut count) = (None, None);
         for (name, value) in form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes()) {
-            let (place, most, problem) = match &*name {
-                "page" => (&mut page, i32::MAX, "page is a whole number from 1 to 2147483647, given once."),
-                "count" => (&mut count, 1000, "count is a whole number from 1 to 1000, given once."),
-                _ => continue,
-            };
-            let number = whole_number(&value).filter(|number| *number <= most && place.is_none());
-            *place = Some(number.ok_or(Problem::bad_request(problem))?);
+            match &*name {
+                "page" => page = page.or(Some(value)),
+                "count" => count = count.or(Some(value)),
+                _ => {}
+            }
         }
-        Ok(Page { page: page.unwrap_or(1), count: count.unwrap_or(5) })
+        let [page, count] = [page, count].map(|value| value.filter(|value| !value.is_empty()));
+        let page = page.map_or(Some(1), |page| whole_number(&page));
+        let count = count.map_or(Some(5), |count| whole_number_up_to(MAX_COUNT, &count));
+        Ok(Page {
+            page: page.ok_or(Problem::bad_request("page is a whole number from 1 to 2147483647."))?,
+            count: count.ok_or(Problem::bad_request("count is a whole number from 1 on."))?,
+        })
     }
 
     /// Whether the body is said to be JSON.
@@ -107,6 +130,14 @@ impl Request {
     }
 }
 
+/// Whether a proxy or API Gateway adds a header of this name on the way from the client.
+pub(crate) fn is_added_by_proxies(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-forwarded-")
+        || name.starts_with("x-amz")
+        || ["host", "content-length", "x-request-id", "forwarded", "via"].contains(&name)
+}
+
 impl Page {
     /// The ranks of the page's first and last product. They may be far past the end of the catalog.
     #[must_use]
@@ -114,13 +145,34 @@ impl Page {
         let (page, count) = (i64::from(self.page), i64::from(self.count));
         ((page - 1) * count + 1, page * count)
     }
+
+    /// The `Link` (RFC 8288) of this page of a list of `total` products: references that are queries alone, so that they
+    /// hold below any stage or base path.
+    #[must_use]
+    pub fn links(self, total: i32) -> String {
+        let Self { page, count } = self;
+        let last = total.max(1).unsigned_abs().div_ceil(count.unsigned_abs());
+        let page = page.unsigned_abs();
+        let mut links = String::with_capacity(160);
+        for (relation, page, exists) in [
+            ("first", 1, true),
+            ("prev", page - 1, page > 1),
+            ("next", page + 1, page < last),
+            ("last", last, true),
+        ] {
+            if exists {
+                let comma = if links.is_empty() { "" } else { ", " };
+                let _ = write!(links, "{comma}<?page={page}&count={count}>; rel=\"{relation}\""); // a String takes everything
+            }
+        }
+        links
+    }
 }
 
 impl RequestId {
     fn of(headers: &HeaderMap) -> Self {
-        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
         match headers.get(X_REQUEST_ID) {
-            Some(id) if (1..=64).contains(&id.len()) && id.as_bytes().iter().all(allowed) => Self(id.clone()),
+            Some(id) if id.to_str().is_ok_and(is_request_id) => Self(id.clone()),
             _ => Self::made(),
         }
     }
@@ -153,34 +205,41 @@ impl Timing {
         answered
     }
 
-    /// The answer was kept in memory, and nothing was waited for.
-    pub(crate) fn mark_cached(&self) {
-        self.from_cache.store(true, Ordering::Relaxed);
-    }
-
     /// How long the database was waited for.
     pub(crate) fn of_database(&self) -> Duration {
         Duration::from_nanos(self.database_ns.load(Ordering::Relaxed))
     }
 
-    /// `cache;desc=hit`, or `db;dur=` and milliseconds, or nothing if neither was asked.
+    /// `db;dur=` and milliseconds, rounded up to a tenth; nothing if the request did not wait for the database.
     pub(crate) fn header(&self) -> Option<HeaderValue> {
-        if self.from_cache.load(Ordering::Relaxed) {
-            return Some(HeaderValue::from_static("cache;desc=hit"));
-        }
-        let microseconds = self.of_database().as_micros();
-        if microseconds == 0 {
+        let tenths = self.of_database().as_micros().div_ceil(100);
+        if tenths == 0 {
             return None;
         }
-        HeaderValue::try_from(format!("db;dur={}.{:03}", microseconds / 1000, microseconds % 1000)).ok()
+        HeaderValue::try_from(format!("db;dur={}.{}", tenths / 10, tenths % 10)).ok()
     }
+}
+
+/// Whether a client's `X-Request-Id` is taken over: 1 to 64 of `[A-Za-z0-9._-]`.
+#[must_use]
+pub fn is_request_id(id: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=64).contains(&id.len()) && id.bytes().all(is_allowed)
 }
 
 /// A whole number from 1 to 2147483647 in decimal digits, without sign, spaces or leading zeros.
 #[must_use]
 pub fn whole_number(text: &str) -> Option<i32> {
-    let digits = (1..=10).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    if digits && !text.starts_with('0') { text.parse().ok() } else { None }
+    if is_positive_decimal(text) { text.parse().ok() } else { None }
+}
+
+/// The same, but for a number above `max`, of any number of digits, which is read as `max`.
+fn whole_number_up_to(max: i32, text: &str) -> Option<i32> {
+    is_positive_decimal(text).then(|| text.parse().map_or(max, |number: i32| number.min(max)))
+}
+
+fn is_positive_decimal(text: &str) -> bool {
+    !text.is_empty() && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The 16 lowercase hex digits of a number.
@@ -223,16 +282,41 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_is_out_of_range_or_repeated_is_a_bad_request() {
+    fn an_empty_parameter_has_its_default_and_of_a_repeated_one_the_first_counts() {
+        for (query, page, count) in [
+            ("page=&count=", 1, 5),
+            ("page&count", 1, 5),
+            ("page=2&page=3&count=7&count=x", 2, 7),
+            ("page=&page=3", 1, 5),
+        ] {
+            assert_eq!(
+                request(&format!("/products?{query}"), &[]).page().unwrap(),
+                Page { page, count },
+                "{query}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_count_above_the_limit_is_the_limit() {
+        let long = "9".repeat(4000);
+        for count in ["1000", "1001", "5000", "2147483648", "99999999999999999999", &long] {
+            let page = request(&format!("/products?count={count}"), &[]).page().unwrap();
+            assert_eq!(page, Page { page: 1, count: 1000 }, "{count}");
+        }
+    }
+
+    #[test]
+    fn a_page_or_count_that_is_no_whole_number_in_range_is_a_bad_request() {
         for query in [
-            "page=",
-            "page",
             "count=0",
-            "count=1001",
-            "page=1&page=1",
-            "count=5&count=",
+            "count=-1",
+            "count=01001",
+            "count=1e3",
+            "page=2147483648",
             "page=+1",
             "page=%00",
+            "page=0&page=1",
         ] {
             request(&format!("/products?{query}"), &[]).page().unwrap_err();
         }
@@ -243,6 +327,27 @@ mod tests {
         let (first, last) = Page { page: i32::MAX, count: 1000 }.ranks();
         assert_eq!((first, last), (2_147_483_646_001, 2_147_483_647_000));
         assert_eq!(Page { page: 1, count: 5 }.ranks(), (1, 5));
+    }
+
+    #[test]
+    fn a_page_links_to_the_others_that_there_are() {
+        let links = |page, count, total| Page { page, count }.links(total);
+        assert_eq!(
+            links(2, 3, 7),
+            "<?page=1&count=3>; rel=\"first\", <?page=1&count=3>; rel=\"prev\", <?page=3&count=3>; rel=\"next\", \
+             <?page=3&count=3>; rel=\"last\""
+        );
+        assert_eq!(
+            links(1, 1000, 7),
+            "<?page=1&count=1000>; rel=\"first\", <?page=1&count=1000>; rel=\"last\""
+        );
+        for (page, count, total, next, previous) in
+            [(1, 3, 6, true, false), (2, 3, 6, false, true), (2, 5, 6, false, true)]
+        {
+            let links = links(page, count, total);
+            assert_eq!((links.contains("next"), links.contains("prev")), (next, previous), "{links}");
+        }
+        assert!(links(1, 1, i32::MAX).contains("<?page=2147483647&count=1>; rel=\"last\""));
     }
 
     #[test]

@@ -6,17 +6,18 @@ use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AGE, ALLOW, CACHE_CONTROL, CONTENT_ENCODING,
-    CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, RETRY_AFTER, SET_COOKIE, VARY,
+    CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, LINK, RETRY_AFTER, SET_COOKIE, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::catalog::{Content, Document, GZIP_FROM_BYTES};
 use crate::encoding;
+use crate::endpoint::CORS_METHODS;
 use crate::problem::{Problem, RETRY_AFTER_SECONDS};
-use crate::request::{Request, X_REQUEST_ID, hex};
+use crate::request::{Page, Request, X_REQUEST_ID, hex};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
+const X_TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 const PUBLIC: &str = "public, max-age=60, stale-while-revalidate=600, stale-if-error=86400";
@@ -31,6 +32,8 @@ pub struct Response {
     tag: Option<u64>,
     /// For how long nobody could tell whether it is still right.
     unconfirmed_for: Option<Duration>,
+    /// Which page of the list it is, and how many products there are in all.
+    listed: Option<(Page, i32)>,
     cookie: Option<HeaderValue>,
 }
 
@@ -42,6 +45,13 @@ impl Response {
         Self { tag: Some(tag), unconfirmed_for, content, ..Self::private_json(Bytes::new()) }
     }
 
+    /// 200, a page of the list, with `X-Total-Count` and `Link` where the catalog's total is known.
+    #[must_use]
+    pub fn page(page: Page, document: Document) -> Self {
+        let listed = document.total.map(|total| (page, total));
+        Self { listed, ..Self::document(document) }
+    }
+
     /// 200, JSON that nobody may keep.
     #[must_use]
     pub fn private_json(body: impl Into<Bytes>) -> Self {
@@ -51,8 +61,15 @@ impl Response {
             content: Content::Plain(body.into()),
             tag: None,
             unconfirmed_for: None,
+            listed: None,
             cookie: None,
         }
+    }
+
+    /// 204.
+    #[must_use]
+    pub fn no_content() -> Self {
+        Self { status: StatusCode::NO_CONTENT, ..Self::private_json(Bytes::new()) }
     }
 
     /// 201, the word `Created`.
@@ -82,6 +99,11 @@ impl Response {
                     headers.insert(AGE, HeaderValue::from(seconds));
                     headers.insert(CACHE_STATUS, cache_status(seconds)?);
                 }
+                if let Some((page, total)) = self.listed {
+                    headers.insert(X_TOTAL_COUNT, HeaderValue::from(total));
+                    let links = HeaderValue::try_from(page.links(total)).map_err(Problem::unforeseen)?;
+                    headers.insert(LINK, links);
+                }
                 if matched(&request.headers, digits) {
                     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
                     *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -91,6 +113,9 @@ impl Response {
             None => {
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }
+        }
+        if self.status == StatusCode::NO_CONTENT {
+            return Ok(response);
         }
         headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
@@ -141,11 +166,9 @@ impl Problem {
 pub(crate) fn preflight() -> http::Response<Bytes> {
     let mut response = empty(StatusCode::NO_CONTENT);
     let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, OPTIONS"));
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("authorization, content-type, if-none-match, x-request-id, traceparent"),
-    );
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(CORS_METHODS));
+    // `*` stands for every header but `Authorization`.
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, *"));
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     response
 }
@@ -161,9 +184,7 @@ pub(crate) fn complete(mut response: http::Response<Bytes>, request: &Request) -
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, request.id.header());
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers
-        .insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("etag, x-request-id, server-timing"));
-    headers.insert(TIMING_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
     if let Some(timing) = request.timing.header() {
         headers.insert(SERVER_TIMING, timing);
     }
@@ -267,6 +288,24 @@ mod tests {
         };
         assert_eq!(answer(&[]).body(), plain.as_bytes());
         assert_eq!(answer(&[("accept-encoding", "gzip")]).body(), &gzipped);
+    }
+
+    #[test]
+    fn a_page_says_how_many_products_there_are_on_304_too_and_past_the_end_it_does_not() {
+        let document = |total| {
+            let content = Content::Plain(Bytes::from_static(b"[]"));
+            Document { total, ..Document::new(content, TAG, None) }
+        };
+        let page = Page { page: 2, count: 3 };
+        for (known, status) in [("", StatusCode::OK), ("*", StatusCode::NOT_MODIFIED)] {
+            let request = request(Method::GET, &[("if-none-match", known)]);
+            let response = Response::page(page, document(Some(7))).into_http(&request).unwrap();
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers()[X_TOTAL_COUNT], "7");
+            assert_eq!(response.headers()[LINK], page.links(7).as_str());
+        }
+        let past = Response::page(page, document(None)).into_http(&request(Method::GET, &[])).unwrap();
+        assert!(!past.headers().contains_key(X_TOTAL_COUNT) && !past.headers().contains_key(LINK));
     }
 
     #[test]

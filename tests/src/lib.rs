@@ -2,7 +2,8 @@
 //!
 //! A check asks a [`Transport`], which is anything that answers an HTTP request, and fails by panicking. [`suite!`]
 //! makes a test of each. The service behind the transport must serve the dataset in `data/small` as its catalog;
-//! its answers are in `data/small/expected`, written by hand.
+//! its answers are in `data/small/expected`, written by hand. And its database must have the carts of
+//! [`cart::NEARLY_FULL_CARTS`].
 //!
 //! What is promised of every answer (an id, CORS headers, the form of a problem, never a 500) is looked at each time
 //! a check asks anything: [`ask`].
@@ -18,6 +19,7 @@ pub mod hostile;
 pub mod lambda;
 pub mod methods;
 pub mod problems;
+pub mod refusals;
 pub mod s3;
 
 use std::path::PathBuf;
@@ -26,6 +28,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 pub use answer::{Answer, ask, get, get_with, gunzip};
+pub use refusals::RawTarget;
 
 /// Something that answers an HTTP request.
 pub trait Transport: Sync {
@@ -36,7 +39,8 @@ pub trait Transport: Sync {
     /// lines that is sent in one as a rule.
     const IS_STRICT: bool = false;
 
-    /// Answers one request. A transport that cannot get an answer panics.
+    /// Answers one request. A transport that cannot get an answer panics. If the request has a [`RawTarget`] among its
+    /// extensions, that is what is sent in place of its URI.
     fn call(&self, request: Request<Bytes>) -> impl Future<Output = Response<Bytes>> + Send;
 }
 
@@ -64,6 +68,9 @@ macro_rules! suite {
                 pages_go_by_rank_so_that_gaps_in_ids_make_no_short_page,
                 a_page_past_the_end_is_empty,
                 page_and_count_have_defaults_and_unknown_parameters_are_ignored,
+                a_count_above_a_thousand_is_a_thousand,
+                an_empty_parameter_is_none_and_of_a_repeated_one_the_first_counts,
+                a_page_says_how_many_products_there_are_and_links_to_other_pages,
                 a_product_has_its_features_in_file_order,
                 styles_have_photos_and_skus_in_file_order_and_placeholders_where_there_are_none,
                 related_products_are_in_file_order_with_duplicates,
@@ -85,6 +92,11 @@ macro_rules! suite {
                 a_cart_lists_skus_in_order_of_first_adding_and_adds_up,
                 concurrent_posts_lose_nothing,
                 at_most_9_999_of_a_sku,
+                a_cart_has_at_most_1000_lines,
+                numbers_may_be_strings_and_a_count_of_null_is_one,
+                deleting_a_line_leaves_the_others,
+                deleting_a_cart_empties_it_and_no_other,
+                without_an_identity_there_is_nothing_to_delete,
                 a_guessed_session_number_opens_nothing,
                 a_body_that_says_no_sku_is_400,
                 a_sku_that_does_not_exist_is_422,
@@ -100,9 +112,14 @@ macro_rules! suite {
             }
             problems {
                 ids_that_are_not_whole_numbers_in_range_are_400,
-                pages_and_counts_out_of_range_are_400,
+                pages_and_counts_that_are_no_whole_numbers_in_range_are_400,
                 unknown_products_are_404,
                 unknown_paths_are_404,
+            }
+            refusals {
+                a_query_with_characters_that_no_uri_has_is_read,
+                a_path_with_characters_that_no_uri_has_is_none_of_ours,
+                more_than_100_headers_are_431,
             }
             hostile {
                 nasty_requests_get_no_500,

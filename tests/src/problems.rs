@@ -1,6 +1,9 @@
 //! What is refused, and as what.
 
-use crate::{Transport, get};
+use bytes::Bytes;
+use http::Request;
+
+use crate::{Transport, ask, get};
 
 /// What is no whole number from 1 to 2147483647, or is not written as one.
 const WRONG_NUMBERS: [&str; 20] = [
@@ -33,32 +36,32 @@ pub async fn ids_that_are_not_whole_numbers_in_range_are_400<T: Transport>(servi
             let path = format!("/products/{id}{endpoint}");
             assert_eq!(get(service, &path).await.status, 400, "{path}");
         }
+        for path in [format!("/cart/{id}"), format!("/cart/{id}/")] {
+            let request = Request::delete(&path).header("authorization", "x").body(Bytes::new()).unwrap();
+            assert_eq!(ask(service, request).await.status, 400, "{path}");
+        }
     }
 }
 
-/// A repeated or empty one too, even if the same is said twice.
-pub async fn pages_and_counts_out_of_range_are_400(service: &impl Transport) {
+/// A `count` that is too large is none of them.
+pub async fn pages_and_counts_that_are_no_whole_numbers_in_range_are_400(service: &impl Transport) {
     // A query is decoded, so `%31` is 1 there.
     for wrong in WRONG_NUMBERS.iter().filter(|number| **number != "%31") {
-        for parameter in ["page", "count"] {
+        let is_large = wrong.len() > 9 && wrong.bytes().all(|byte| byte.is_ascii_digit());
+        for parameter in
+            ["page", "count"].into_iter().filter(|parameter| !(is_large && *parameter == "count"))
+        {
             let path = format!("/products?{parameter}={wrong}");
             assert_eq!(get(service, &path).await.status, 400, "{path}");
         }
     }
     for query in [
-        "page=",
-        "count=",
-        "page",
-        "count",
-        "page=1&page=2",
-        "page=1&page=1",
-        "count=5&count=5",
-        "page=&page=1",
-        "count=1001",
-        "count=2147483647",
         "page=1&count=0",
         "page=0&count=5",
-        "page=1&count=",
+        "page=0&page=1",
+        "page=&count=x",
+        "count=01001",
+        "count=1001.0",
         "%70age=0",
     ] {
         let path = format!("/products?{query}");
@@ -99,8 +102,9 @@ pub async fn unknown_paths_are_404(service: &impl Transport) {
         "/%70roducts",
         "/products/1/%73tyles",
         "/products/1/Styles",
-        "/cart/1",
         "/cart//",
+        "/cart/1/2",
+        "/cart/1//",
         "/products.json",
         "/products;v=1",
     ] {

@@ -29,11 +29,13 @@ use tokio::net::TcpStream;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What each file in `events/` is answered, and whether by what `golden` has for the path behind it.
-const ANSWERS: [(&str, u16, Option<&str>); 42] = [
+const ANSWERS: [(&str, u16, Option<&str>); 47] = [
     ("add-to-cart-anonymous", 201, None),
     ("add-to-cart-base64", 201, None),
     ("add-to-cart-url", 201, None),
     ("add-to-cart", 201, None),
+    ("clear-cart-url", 204, None),
+    ("clear-cart", 204, None),
     ("get-cart-cookie", 200, None),
     ("get-cart-not-allowed", 405, None),
     ("get-cart-url", 200, None),
@@ -72,6 +74,9 @@ const ANSWERS: [(&str, u16, Option<&str>); 42] = [
     ("not-found-preflight", 204, None),
     ("not-found-url", 404, None),
     ("not-found", 404, None),
+    ("remove-from-cart-bad-id", 400, None),
+    ("remove-from-cart-url", 204, None),
+    ("remove-from-cart", 204, None),
 ];
 
 /// The events that tell of a whole dataset: straight from S3, and by way of a queue, as of a later time.
@@ -219,8 +224,15 @@ async fn every_path_has_its_function(watching: Socket) {
         ("GET", "/cart", 200),
         ("HEAD", "/cart/", 200),
         ("POST", "/cart", 415),
-        ("DELETE", "/cart", 405),
+        ("DELETE", "/cart", 204),
+        ("DELETE", "/cart/", 204),
+        ("PATCH", "/cart", 405),
         ("OPTIONS", "/cart", 204),
+        ("DELETE", "/cart/1", 204),
+        ("DELETE", "/cart/1/", 204),
+        ("DELETE", "/cart/abc", 400),
+        ("GET", "/cart/1", 405),
+        ("OPTIONS", "/cart/1", 204),
         ("OPTIONS", "/products/1", 204),
         ("PUT", "/products/1/styles", 405),
         ("GET", "/products/abc", 400),

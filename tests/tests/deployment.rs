@@ -5,7 +5,7 @@
 
 mod stand;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -58,18 +58,62 @@ fn cargo(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Which function answers a path: its own one for POST where there are two, and the other for every other method.
+/// The methods that an HTTP API passes to a function.
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// The method that an endpoint is for. One that is for GET is for HEAD too.
+fn method_of(endpoint: &Endpoint) -> &'static str {
+    match endpoint.method {
+        Method::Get => "GET",
+        Method::Post => "POST",
+        Method::Delete => "DELETE",
+    }
+}
+
+/// The routes to each function. An endpoint alone on its path takes any method. Of the endpoints that share a path, the
+/// one for GET takes every method that is not another's.
 fn expected_routes() -> BTreeSet<(String, String)> {
     let endpoints: Vec<_> = endpoints().collect();
     let is_shared = |path| endpoints.iter().filter(|endpoint| endpoint.path == path).count() > 1;
     let mut routes = BTreeSet::from([("$default".to_owned(), "not-found".to_owned())]);
     for endpoint in &endpoints {
-        let method = if endpoint.method == Method::Post && is_shared(endpoint.path) { "POST" } else { "ANY" };
+        let takes_any = endpoint.method == Method::Get || !is_shared(endpoint.path);
+        let method = if takes_any { "ANY" } else { method_of(endpoint) };
         for slash in ["", "/"] {
             routes.insert((format!("{method} {}{slash}", endpoint.path), endpoint.name.to_owned()));
         }
     }
     routes
+}
+
+/// The same for `cargo lambda watch`: a path, a method, and the function. On a path with several functions it knows no
+/// word for any method, so each is listed.
+fn expected_router() -> BTreeSet<(String, String, String)> {
+    let routes = expected_routes();
+    let mut router = BTreeSet::new();
+    for (key, function) in &routes {
+        let mut add = |path: &str, method: &str| {
+            router.insert((path.to_owned(), method.to_owned(), function.clone()));
+        };
+        match key.split_once(' ') {
+            None => ["/", "/{*path}"].into_iter().for_each(|path| add(path, "ANY")),
+            Some(("ANY", path)) => {
+                let keys = routes.iter().filter_map(|(key, _)| key.split_once(' '));
+                let others: BTreeSet<_> = keys
+                    .filter(|(method, of)| *of == path && *method != "ANY")
+                    .map(|(method, _)| method)
+                    .collect();
+                if others.is_empty() {
+                    add(path, "ANY");
+                } else {
+                    let remaining = METHODS.into_iter().filter(|method| !others.contains(method));
+                    remaining.for_each(|method| add(path, method));
+                }
+            }
+            Some((method, path)) => add(path, method),
+        }
+    }
+    router
 }
 
 #[test]
@@ -83,28 +127,33 @@ fn cargo_lambda_watch_has_the_routes_of_the_template() {
     let metadata = metadata();
     let router = metadata["metadata"]["lambda"]["watch"]["router"].as_object().unwrap();
     let mut routes = BTreeSet::new();
-    let mut methods: BTreeMap<(String, String), BTreeSet<&str>> = BTreeMap::new();
     for (path, functions) in router {
-        let path = if path == "/" || path == "/{*path}" { "$default".to_owned() } else { path.clone() };
-        if let Some(function) = functions.as_str() {
-            let key = if path == "$default" { path.clone() } else { format!("ANY {path}") };
-            routes.insert((key, function.to_owned()));
-        }
-        for function in functions.as_array().into_iter().flatten() {
-            let key = (path.clone(), function["function"].as_str().unwrap().to_owned());
-            methods.entry(key).or_default().insert(function["method"].as_str().unwrap());
-        }
-    }
-    // There is no word for any method where a path has two functions.
-    for ((path, function), methods) in methods {
-        let key = match methods.into_iter().collect::<Vec<_>>()[..] {
-            ["POST"] => "POST",
-            ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PUT"] => "ANY",
-            ref others => panic!("{path}: {others:?}"),
+        let mut add = |method: &Value, function: &Value| {
+            let [method, function] = [method, function].map(|text| text.as_str().unwrap().to_owned());
+            assert!(routes.insert((path.clone(), method, function)), "{path} is listed twice");
         };
-        routes.insert((format!("{key} {path}"), function));
+        match functions.as_array() {
+            None => add(&Value::from("ANY"), functions),
+            Some(functions) => functions.iter().for_each(|entry| add(&entry["method"], &entry["function"])),
+        }
     }
-    assert_eq!(routes, expected_routes());
+    assert_eq!(routes, expected_router());
+}
+
+#[test]
+fn each_path_allows_the_methods_of_all_its_endpoints() {
+    for endpoint in atelier_host::ENDPOINTS {
+        let same_path = atelier_host::ENDPOINTS.into_iter().filter(|other| other.path == endpoint.path);
+        let taken: BTreeSet<_> = same_path.map(method_of).collect();
+        let is_allowed = |method: &str| match method {
+            "OPTIONS" => true,
+            "HEAD" => taken.contains("GET"),
+            other => taken.contains(other),
+        };
+        let all = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"];
+        let expected: Vec<_> = all.into_iter().filter(|method| is_allowed(method)).collect();
+        assert_eq!(endpoint.allow, expected.join(", "), "{}", endpoint.name);
+    }
 }
 
 #[test]
@@ -150,7 +199,8 @@ fn section(template: &str, endpoint: &Endpoint) -> String {
         section.trim_matches(['-', '\n']).replace(endpoint.name, "<name>").replace(&resource, "<name>");
     let section =
         section.replace(&endpoint.name.replace('-', "_"), "<name>").replace(endpoint.path, "<path>");
-    ["ANY <", "GET <", "POST <"].iter().fold(section, |section, method| section.replace(method, "<method> <"))
+    let methods = ["ANY <", "GET <", "POST <", "DELETE <"];
+    methods.iter().fold(section, |section, method| section.replace(method, "<method> <"))
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The distribution of template.yaml, which stands before functions and hosts, treats each endpoint as CloudFront lets it
-//! and as its answers ask for.
+//! The CloudFront distribution of template.yaml treats each endpoint as the endpoint's constants require, with and without
+//! hosts behind it. So does the part of NGINX's configuration that depends on the endpoints.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
@@ -7,91 +7,233 @@ mod stand;
 
 use std::collections::BTreeSet;
 
-use shared::endpoint::Method;
+use shared::Endpoint;
+use shared::endpoint::READ_ONLY;
 use stand::functions::endpoints;
 use stand::root;
 use stand::template::{read, texts};
 use yaml_rust2::{Yaml, YamlLoader};
 
+/// The policies that AWS manages, by the ids that it documents.
+const CACHING_DISABLED: &str = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad";
+const ALL_VIEWER_EXCEPT_HOST_HEADER: &str = "b689b0a8-53d0-40ab-baf2-68738e2966ac";
+
+/// Every method that CloudFront can pass on.
+const ALL_METHODS: [&str; 7] = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"];
+
 /// A list as a template has it.
-fn strings(list: &str) -> Yaml {
-    YamlLoader::load_from_str(list).unwrap().remove(0)
+fn list(text: &str) -> Yaml {
+    YamlLoader::load_from_str(text).unwrap().remove(0)
 }
 
-/// Whether CloudFront takes a path for a pattern, in which `*` stands for anything.
-fn is_for(pattern: &str, path: &str) -> bool {
+/// A part of the template as CloudFormation makes it where these conditions hold and the others do not. The parser does
+/// not tell tags: a list of three that begins with the name of a condition is an `!If`.
+fn made(template: &Yaml, part: &Yaml, conditions: &[&str]) -> Yaml {
+    let made = |part| made(template, part, conditions);
+    match part {
+        Yaml::Array(items) => match items.as_slice() {
+            [Yaml::String(name), then, otherwise] if !template["Conditions"][name.as_str()].is_badvalue() => {
+                made(if conditions.contains(&name.as_str()) { then } else { otherwise })
+            }
+            items => Yaml::Array(items.iter().map(made).filter(|item| !is_no_value(item)).collect()),
+        },
+        Yaml::Hash(members) => {
+            let members = members.iter().map(|(name, member)| (name.clone(), made(member)));
+            Yaml::Hash(members.filter(|(_, member)| !is_no_value(member)).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+fn is_no_value(value: &Yaml) -> bool {
+    value.as_str() == Some("AWS::NoValue")
+}
+
+/// The distribution where these conditions hold.
+fn distribution(conditions: &[&str]) -> Yaml {
+    let template = read("template.yaml");
+    let distribution = &template["Resources"]["Distribution"]["Properties"]["DistributionConfig"];
+    made(&template, distribution, conditions)
+}
+
+/// Every form of the distribution.
+fn distributions() -> [Yaml; 3] {
+    [&[][..], &["HasBalancer"], &["HasBalancer", "CatalogFromBalancer"]].map(distribution)
+}
+
+/// The ids of origins, or of groups.
+fn ids(items: &Yaml) -> Vec<&str> {
+    items.as_vec().unwrap().iter().map(|item| item["Id"].as_str().unwrap()).collect()
+}
+
+/// Whether CloudFront applies a behaviour of this pattern to a path. `*` stands for anything, slashes too.
+fn matches(pattern: &str, path: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == path,
         Some((before, after)) => path.strip_prefix(before).is_some_and(|rest| rest.ends_with(after)),
     }
 }
 
-#[test]
-fn the_distribution_passes_each_endpoint_its_methods_and_tries_the_catalog_at_both_origins() {
-    let template = read("template.yaml");
-    let distribution = &template["Resources"]["Distribution"];
-    assert_eq!(distribution["Condition"].as_str(), Some("HasDistribution"));
-    assert_eq!(template["Parameters"]["CloudFront"]["Default"].as_str(), Some("off"));
-    let distribution = &distribution["Properties"]["DistributionConfig"];
-    let groups = distribution["OriginGroups"]["Items"].as_vec().unwrap();
-    assert_eq!(groups.len(), 2);
-    for group in groups {
-        let codes = group["FailoverCriteria"]["StatusCodes"]["Items"].as_vec().unwrap().iter();
-        assert_eq!(codes.map(|code| code.as_i64().unwrap()).collect::<Vec<_>>(), [500, 502, 503, 504]);
-        let members = group["Members"]["Items"].as_vec().unwrap().iter();
-        // Whom CloudFront asks first comes first.
-        let members: Vec<_> = members.map(|member| member["OriginId"].as_str().unwrap()).collect();
-        let expected = match group["Id"].as_str().unwrap() {
-            "api-then-balancer" => ["api", "balancer"],
-            "balancer-then-api" => ["balancer", "api"],
-            other => panic!("a group of another name: {other}"),
-        };
-        assert_eq!(members, expected);
-    }
-    // The condition, the group where it holds, the group where it does not.
-    let catalog = strings("[CatalogFromBalancer, balancer-then-api, api-then-balancer]");
-    assert_eq!(template["Conditions"]["CatalogFromBalancer"], strings("[CatalogFirst, balancer]"));
-    assert_eq!(template["Parameters"]["CatalogFirst"]["Default"].as_str(), Some("api"));
+/// The behaviours other than the default one, in the order in which CloudFront tries them.
+fn behaviours(distribution: &Yaml) -> &[Yaml] {
+    distribution["CacheBehaviors"].as_vec().unwrap()
+}
 
-    for (path, endpoint) in
-        endpoints().flat_map(|endpoint| ["", "/"].map(|end| (endpoint.path.to_owned() + end, endpoint)))
-    {
-        let mut others = distribution["CacheBehaviors"].as_vec().unwrap().iter();
-        let behaviour = others.find(|behaviour| is_for(behaviour["PathPattern"].as_str().unwrap(), &path));
-        let behaviour = behaviour.unwrap_or(&distribution["DefaultCacheBehavior"]);
-        let (methods, to) = (texts(&behaviour["AllowedMethods"]), &behaviour["TargetOriginId"]);
-        let method = if endpoint.method == Method::Post { "POST" } else { "GET" };
-        assert!(methods.contains(method), "{path}: {methods:?}");
-        if path.starts_with("/cart") {
-            // CloudFront refuses a group where POST is allowed, and nothing of a cart may be kept.
-            assert_eq!(to.as_str(), Some("CartOrigin"), "{path}");
-            let kept = behaviour["CachePolicyId"].as_str();
-            assert_eq!(kept, Some("4135ea2d-6df8-44a3-9df3-4b5a84be39ad"), "CachingDisabled: {path}");
-        } else {
-            assert_eq!(*to, catalog, "{path}");
-            assert_eq!(behaviour["CachePolicyId"].as_str(), Some("CatalogCachePolicy"), "{path}");
+/// The behaviour that CloudFront applies to a path; none where it is the default one.
+fn own_behaviour<'a>(distribution: &'a Yaml, path: &str) -> Option<&'a Yaml> {
+    let mut all = behaviours(distribution).iter();
+    all.find(|behaviour| matches(behaviour["PathPattern"].as_str().unwrap(), path))
+}
+
+/// Paths of an endpoint as clients send them.
+fn paths(endpoint: &Endpoint) -> [String; 2] {
+    ["", "/"].map(|slash| endpoint.path_with("33") + slash)
+}
+
+fn is_of_carts(endpoint: &Endpoint) -> bool {
+    endpoint.path == "/cart" || endpoint.path.starts_with("/cart/")
+}
+
+#[test]
+fn the_distribution_is_there_only_where_it_is_asked_for() {
+    let template = read("template.yaml");
+    assert_eq!(template["Resources"]["Distribution"]["Condition"].as_str(), Some("HasDistribution"));
+    assert_eq!(template["Resources"]["CatalogCachePolicy"]["Condition"].as_str(), Some("HasDistribution"));
+    assert_eq!(template["Conditions"]["HasDistribution"], list("[CloudFront, 'on']"));
+    assert_eq!(template["Parameters"]["CloudFront"]["Default"].as_str(), Some("off"));
+}
+
+#[test]
+fn carts_are_never_cached_and_everything_the_client_sent_reaches_their_origin() {
+    for distribution in distributions() {
+        for endpoint in endpoints().filter(|endpoint| is_of_carts(endpoint)) {
+            for path in paths(endpoint) {
+                let behaviour =
+                    own_behaviour(&distribution, &path).unwrap_or_else(|| panic!("{path} is cached"));
+                assert_eq!(behaviour["CachePolicyId"].as_str(), Some(CACHING_DISABLED), "{path}");
+                let passed_on = behaviour["OriginRequestPolicyId"].as_str();
+                assert_eq!(passed_on, Some(ALL_VIEWER_EXCEPT_HOST_HEADER), "{path}");
+                assert_eq!(texts(&behaviour["AllowedMethods"]), BTreeSet::from(ALL_METHODS), "{path}");
+                // CloudFront takes no group where other methods than GET, HEAD and OPTIONS are allowed.
+                assert_eq!(behaviour["TargetOriginId"].as_str(), Some("CartOrigin"), "{path}");
+            }
         }
     }
 }
 
 #[test]
-fn the_distribution_keeps_answers_by_what_they_vary_by_and_for_as_long_as_they_say() {
+fn the_catalog_has_the_default_behaviour_with_every_method_of_its_endpoints() {
+    for distribution in distributions() {
+        let default = &distribution["DefaultCacheBehavior"];
+        assert_eq!(default["CachePolicyId"].as_str(), Some("CatalogCachePolicy"));
+        assert!(default["OriginRequestPolicyId"].is_badvalue(), "what is not in the cache key is passed on");
+        let methods = texts(&default["AllowedMethods"]);
+        for endpoint in endpoints().filter(|endpoint| !is_of_carts(endpoint)) {
+            for path in paths(endpoint) {
+                assert_eq!(own_behaviour(&distribution, &path), None, "{path}");
+            }
+            for method in endpoint.allow.split(", ") {
+                assert!(methods.contains(method), "{method} of {}: {methods:?}", endpoint.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn cached_responses_differ_by_what_the_endpoints_read_and_last_as_long_as_they_say() {
     let template = read("template.yaml");
     let policy = &template["Resources"]["CatalogCachePolicy"]["Properties"]["CachePolicyConfig"];
     assert_eq!(policy["MinTTL"].as_i64(), Some(0), "no-store holds");
-    assert_eq!(policy["DefaultTTL"].as_i64(), Some(0), "so does saying nothing");
+    assert_eq!(policy["DefaultTTL"].as_i64(), Some(0), "so does a response without Cache-Control");
     let key = &policy["ParametersInCacheKeyAndForwardedToOrigin"];
     assert_eq!(key["EnableAcceptEncodingGzip"].as_bool(), Some(true));
-    let query = &key["QueryStringsConfig"];
-    assert_eq!(query["QueryStringBehavior"].as_str(), Some("whitelist"));
-    assert_eq!(texts(&query["QueryStrings"]), BTreeSet::from(["count", "page"]));
     assert_eq!(key["CookiesConfig"]["CookieBehavior"].as_str(), Some("none"));
     assert_eq!(key["HeadersConfig"]["HeaderBehavior"].as_str(), Some("none"));
+
+    let distribution = distribution(&[]);
+    let is_cached = |endpoint: &&Endpoint| own_behaviour(&distribution, &paths(endpoint)[0]).is_none();
+    let read: BTreeSet<&str> =
+        endpoints().filter(is_cached).flat_map(|endpoint| endpoint.query).copied().collect();
+    let query = &key["QueryStringsConfig"];
+    assert_eq!(query["QueryStringBehavior"].as_str(), Some("whitelist"));
+    assert_eq!(texts(&query["QueryStrings"]), read);
+}
+
+#[test]
+fn with_a_balancer_the_catalog_fails_over_in_the_order_that_is_asked_for() {
+    let template = read("template.yaml");
+    assert_eq!(template["Conditions"]["HasBalancer"], list("[[BalancerDomain, '']]"));
+    assert_eq!(template["Conditions"]["CatalogFromBalancer"], list("[CatalogFirst, balancer]"));
+    for (conditions, first, second) in [
+        (&["HasBalancer"][..], "api", "balancer"),
+        (&["HasBalancer", "CatalogFromBalancer"], "balancer", "api"),
+    ] {
+        let distribution = distribution(conditions);
+        assert_eq!(ids(&distribution["Origins"]), ["api", "balancer"]);
+        let groups = &distribution["OriginGroups"];
+        let target = distribution["DefaultCacheBehavior"]["TargetOriginId"].as_str().unwrap();
+        assert_eq!(target, format!("{first}-then-{second}"));
+        let mut items = groups["Items"].as_vec().unwrap().iter();
+        let group = items.find(|group| group["Id"].as_str() == Some(target)).expect(target);
+        let codes = group["FailoverCriteria"]["StatusCodes"]["Items"].as_vec().unwrap().iter();
+        assert_eq!(codes.map(|code| code.as_i64().unwrap()).collect::<Vec<_>>(), [500, 502, 503, 504]);
+        // CloudFront asks the members in this order.
+        let members = group["Members"]["Items"].as_vec().unwrap().iter();
+        let members: Vec<_> = members.map(|member| member["OriginId"].as_str().unwrap()).collect();
+        assert_eq!(members, [first, second]);
+    }
+}
+
+#[test]
+fn without_a_balancer_the_http_api_is_the_only_origin() {
+    for conditions in [&[][..], &["CatalogFromBalancer"]] {
+        let distribution = distribution(conditions);
+        assert_eq!(ids(&distribution["Origins"]), ["api"]);
+        assert!(distribution["OriginGroups"].is_badvalue(), "a group needs two origins");
+        assert_eq!(distribution["DefaultCacheBehavior"]["TargetOriginId"].as_str(), Some("api"));
+    }
+    let template = read("template.yaml");
+    assert_eq!(template["Parameters"]["BalancerDomain"]["Default"].as_str(), Some(""));
+    for parameter in ["CatalogFirst", "CartOrigin"] {
+        let parameter = &template["Parameters"][parameter];
+        assert_eq!(parameter["Default"].as_str(), Some("api"));
+        assert_eq!(parameter["AllowedValues"], list("[api, balancer]"));
+    }
+}
+
+#[test]
+fn a_balancer_that_is_asked_needs_a_domain() {
+    let template = read("template.yaml");
+    let rule = &template["Rules"]["BalancerHasDomain"];
+    assert_eq!(rule["RuleCondition"], list("[CloudFront, 'on']"));
+    let assertions = rule["Assertions"].as_vec().unwrap();
+    assert_eq!(assertions.len(), 2);
+    for (assertion, parameter) in assertions.iter().zip(["CatalogFirst", "CartOrigin"]) {
+        assert_eq!(assertion["Assert"], list(&format!("[[{parameter}, api], [[BalancerDomain, '']]]")));
+        let expected = format!("{parameter}=balancer needs a BalancerDomain");
+        assert_eq!(assertion["AssertDescription"].as_str(), Some(expected.as_str()));
+    }
+    // The parser does not tell tags, on which all of this depends.
+    let text = std::fs::read_to_string(root().join("template.yaml")).unwrap();
+    for parameter in ["CatalogFirst", "CartOrigin"] {
+        let assertion = format!(
+            "Assert: !Or [!Equals [!Ref {parameter}, api], !Not [!Equals [!Ref BalancerDomain, \"\"]]]"
+        );
+        assert!(text.contains(&assertion), "{assertion}");
+    }
+    for condition in ["HasBalancer: !Not [!Equals [", "CatalogFromBalancer: !Equals ["] {
+        assert!(text.contains(condition), "{condition}");
+    }
+}
+
+/// NGINX's configuration, as it is before `render`.
+fn balancer() -> String {
+    std::fs::read_to_string(root().join("deploy/nginx/nginx.conf.template")).unwrap()
 }
 
 #[test]
 fn the_distribution_waits_for_the_balancer_longer_than_that_waits_for_its_hosts() {
-    let balancer = std::fs::read_to_string(root().join("deploy/nginx/nginx.conf.template")).unwrap();
+    let balancer = balancer();
     let milliseconds = |directive: &str| -> i64 {
         let set = balancer.lines().find_map(|line| line.trim().strip_prefix(directive)?.split(';').next());
         let value = set.unwrap_or_else(|| panic!("no {directive}")).trim();
@@ -103,10 +245,39 @@ fn the_distribution_waits_for_the_balancer_longer_than_that_waits_for_its_hosts(
     // The last host that it asks is asked just before the time for that is over.
     let longest = ["proxy_next_upstream_timeout ", "proxy_connect_timeout ", "proxy_read_timeout "];
     let longest: i64 = longest.into_iter().map(milliseconds).sum();
-    let template = read("template.yaml");
-    let origins = &template["Resources"]["Distribution"]["Properties"]["DistributionConfig"]["Origins"];
-    let mut origins = origins.as_vec().unwrap().iter();
+    let distribution = distribution(&["HasBalancer"]);
+    let mut origins = distribution["Origins"].as_vec().unwrap().iter();
     let origin = origins.find(|origin| origin["Id"].as_str() == Some("balancer")).unwrap();
     let waits = origin["CustomOriginConfig"]["OriginReadTimeout"].as_i64().unwrap();
     assert!(1000 * waits > longest, "{waits} s, {longest} ms");
+}
+
+/// The regular expression that NGINX's map of `Allow` has for a 405 at an endpoint's path: with and without a slash at
+/// the end and with or without a query, and any segment in place of the parameter.
+fn not_allowed_at(endpoint: &Endpoint) -> String {
+    assert!(endpoint.path.chars().all(|char| char.is_ascii_alphanumeric() || "/-_{}".contains(char)));
+    format!(r"~^405:{}/?(\?|$)", endpoint.path_with("[^/?]+"))
+}
+
+#[test]
+fn the_balancer_tells_the_allow_of_each_path_that_takes_more_than_reading() {
+    let balancer = balancer();
+    let (_, map) = balancer.split_once("map $status:$request_uri $problem_allow {").unwrap();
+    let (map, _) = map.split_once("\n    }\n").unwrap();
+    // NGINX takes the first regular expression that matches.
+    let lines: Vec<(&str, &str)> = map
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("\"~")?.strip_suffix("\";")?.split_once("\" \""))
+        .collect();
+    let (last, before) = lines.split_last().unwrap();
+    assert_eq!(*last, ("^405:", READ_ONLY));
+    let told: BTreeSet<(String, &str)> =
+        before.iter().map(|(pattern, allow)| (format!("~{pattern}"), *allow)).collect();
+    let expected: BTreeSet<(String, &str)> = atelier_host::ENDPOINTS
+        .into_iter()
+        .filter(|endpoint| endpoint.allow != READ_ONLY)
+        .map(|endpoint| (not_allowed_at(endpoint), endpoint.allow))
+        .collect();
+    assert_eq!(told, expected);
+    assert_eq!(before.len(), expected.len(), "a path is there twice");
 }

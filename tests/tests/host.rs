@@ -4,20 +4,12 @@
 
 mod stand;
 
-use conformance::{Transport as _, get, get_with};
-use http::Request;
+use conformance::get;
 use stand::derivation::derived;
-use stand::serving::{Socket, serve, small_host};
+use stand::serving::{serve, small_host};
 use stand::{generated, load, real_heads};
 
 conformance::suite!(small_host);
-
-async fn put_into_cart(host: Socket, who: &str, sku_id: i32) -> u16 {
-    let request =
-        Request::post("/cart").header("authorization", who).header("content-type", "application/json");
-    let body = format!(r#"{{"sku_id":{sku_id}}}"#);
-    host.call(request.body(body.into()).unwrap()).await.status().as_u16()
-}
 
 #[tokio::test]
 async fn before_a_catalog_is_published_answers_are_503_and_say_when_to_come_back() {
@@ -36,20 +28,6 @@ async fn before_a_catalog_is_published_answers_are_503_and_say_when_to_come_back
         );
     }
     assert_eq!(get(&host, "/cart").await.text(), "[]");
-}
-
-#[tokio::test]
-async fn a_cart_has_at_most_100_lines() {
-    let loaded = generated(0.000_1, 1, false).await;
-    let host = serve(&loaded.database).await;
-    for sku_id in 1..=100 {
-        assert_eq!(put_into_cart(host, "me", sku_id).await, 201, "{sku_id}");
-    }
-    assert_eq!(put_into_cart(host, "me", 101).await, 422);
-    assert_eq!(put_into_cart(host, "me", 100).await, 201, "more of what is in it has room");
-    let cart = get_with(&host, "/cart", &[("authorization", "me")]).await.text();
-    assert_eq!(cart.matches("sku_id").count(), 100);
-    assert!(cart.ends_with(r#"{"sku_id":100,"count":2}]"#), "{cart}");
 }
 
 #[tokio::test]

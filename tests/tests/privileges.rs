@@ -9,7 +9,8 @@ use stand::load;
 use tokio_postgres::error::SqlState;
 
 /// What the logins of hosts, functions and the loader are members of, and whose the record and the carts are.
-const ROLES: [&str; 4] = ["atelier_reader", "atelier_cart", "atelier_loader", "atelier_owner"];
+const ROLES: [&str; 5] =
+    ["atelier_reader", "atelier_cart", "atelier_cart_add", "atelier_loader", "atelier_owner"];
 
 #[tokio::test]
 async fn each_role_may_do_its_own_work_and_no_other() {
@@ -17,26 +18,28 @@ async fn each_role_may_do_its_own_work_and_no_other() {
     let client = loaded.database.connect().await.unwrap();
     // A statement, and whether each of the roles may run it. A catalog belongs to the loader's role.
     let statements = [
-        ("select from catalog.documents", [true, false, true, false]),
-        ("select from catalog.products", [true, false, true, false]),
-        ("select id from catalog.skus where id = 1", [false, true, true, false]),
-        ("select from catalog.cart", [false, false, true, false]),
-        ("update catalog.products set name = 'x'", [false, false, true, false]),
-        ("delete from catalog.documents", [false, false, true, false]),
-        ("drop schema catalog cascade", [false, false, true, false]),
-        ("select cart.add(sha256('x'), 1, 1)", [false, true, false, true]),
-        ("select from cart.lines", [false, true, true, true]),
-        ("update cart.carts set touched_at = now()", [false, true, false, true]),
-        ("insert into cart.carts (owner) values (sha256('x'))", [false, true, false, true]),
-        ("delete from cart.carts", [false, false, true, true]),
-        ("select from etl.publication", [true, false, true, true]),
-        ("update etl.publication set generation = 1", [false, false, false, true]),
-        ("select from etl.reject", [false, false, true, true]),
-        ("update etl.load set dataset = 'x'", [false, false, true, true]),
-        ("create schema anything", [false, false, true, true]),
-        ("create table public.anything ()", [false, false, false, false]),
-        ("create role anyone superuser", [false, false, false, false]),
-        ("copy (select 1) to program 'true'", [false, false, false, false]),
+        ("select from catalog.documents", [true, false, false, true, false]),
+        ("select from catalog.products", [true, false, false, true, false]),
+        ("select id from catalog.skus where id = 1", [false, true, true, true, false]),
+        ("select from catalog.cart", [false, false, false, true, false]),
+        ("update catalog.products set name = 'x'", [false, false, false, true, false]),
+        ("delete from catalog.documents", [false, false, false, true, false]),
+        ("drop schema catalog cascade", [false, false, false, true, false]),
+        ("select cart.add(sha256('x'), 1, 1)", [false, true, true, false, true]),
+        ("select cart.remove(sha256('x'), 1)", [false, true, false, false, true]),
+        ("select cart.clear(sha256('x'))", [false, true, false, false, true]),
+        ("select from cart.lines", [false, true, false, true, true]),
+        ("update cart.carts set touched_at = now()", [false, false, false, false, true]),
+        ("insert into cart.carts (owner) values (sha256('x'))", [false, false, false, false, true]),
+        ("delete from cart.carts", [false, false, false, true, true]),
+        ("select from etl.publication", [true, false, false, true, true]),
+        ("update etl.publication set generation = 1", [false, false, false, false, true]),
+        ("select from etl.reject", [false, false, false, true, true]),
+        ("update etl.load set dataset = 'x'", [false, false, false, true, true]),
+        ("create schema anything", [false, false, false, true, true]),
+        ("create table public.anything ()", [false, false, false, false, false]),
+        ("create role anyone superuser", [false, false, false, false, false]),
+        ("copy (select 1) to program 'true'", [false, false, false, false, false]),
     ];
     for (statement, may) in statements {
         for (role, may) in ROLES.into_iter().zip(may) {
@@ -70,6 +73,8 @@ async fn each_function_s_login_may_do_what_it_is_there_for_and_nothing_else() {
         "select from cart.lines",
         "select from cart.carts",
         "select cart.add(sha256('x'), 1, 1)",
+        "select cart.remove(sha256('x'), 1)",
+        "select cart.clear(sha256('x'))",
         "insert into cart.carts (owner) values (sha256('x'))",
         "delete from cart.lines",
         "update catalog.documents set product_id = product_id",
@@ -77,7 +82,7 @@ async fn each_function_s_login_may_do_what_it_is_there_for_and_nothing_else() {
         "set local role atelier_loader",
     ];
     let of_the_catalog = &statements[..2];
-    let of_the_load = [&statements[..5], &statements[7..]].concat();
+    let of_the_load = [&statements[..5], &statements[9..]].concat();
     for (login, may) in [
         ("list_products", of_the_catalog),
         ("get_product", of_the_catalog),
@@ -85,7 +90,9 @@ async fn each_function_s_login_may_do_what_it_is_there_for_and_nothing_else() {
         ("get_related", of_the_catalog),
         ("get_overview", of_the_catalog),
         ("get_cart", &statements[3..5]),
-        ("add_to_cart", &statements[2..7]),
+        ("add_to_cart", &[statements[2], statements[5]]),
+        ("remove_from_cart", &statements[6..7]),
+        ("clear_cart", &statements[7..8]),
         ("etl", &of_the_load),
     ] {
         for statement in statements {
@@ -113,6 +120,6 @@ async fn on_rds_the_functions_logins_sign_in_by_iam() {
         client.batch_execute(include_str!("../../functions/logins.sql")).await.unwrap();
     }
     let members = "select count(*) from pg_auth_members where roleid = 'rds_iam'::regrole";
-    assert_eq!(client.query_one(members, &[]).await.unwrap().get::<_, i64>(0), 8);
+    assert_eq!(client.query_one(members, &[]).await.unwrap().get::<_, i64>(0), 10);
     cluster.stop().await.unwrap();
 }

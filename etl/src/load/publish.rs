@@ -19,9 +19,17 @@ use crate::record;
 const DROP_ATTEMPTS: u32 = 12;
 
 /// What requests may see. The rows of cart.csv are not among it.
-const GRANTS: &str = "grant usage on schema catalog_next to atelier_reader, atelier_cart;
+const GRANTS: &str = "grant usage on schema catalog_next to atelier_reader, atelier_cart, atelier_cart_add;
      grant select on catalog_next.documents, catalog_next.products to atelier_reader;
-     grant select on catalog_next.skus to atelier_cart";
+     grant select on catalog_next.skus to atelier_cart, atelier_cart_add";
+
+/// Has each row say how many products there are. A constant default is kept beside the table: no row is rewritten, and a
+/// step that is run again replaces it.
+const ADD_TOTAL: &str = "do $$ begin
+         alter table catalog_next.products drop column if exists total;
+         execute format('alter table catalog_next.products add column total integer not null default %s',
+             (select count(*) from catalog_next.products));
+     end $$";
 
 pub(super) async fn run(generation: i32, progress: &Progress, client: &mut Client) -> Result<(), LoadError> {
     record::lock_swap(client, || progress.say("a rollback is under way: waiting for it to end")).await?;
@@ -39,6 +47,7 @@ async fn swap(generation: i32, progress: &Progress, client: &mut Client) -> Resu
     task.advance(1);
     failpoint::reach(failpoint::BEFORE_SWAP);
     let transaction = client.transaction().await?;
+    transaction.batch_execute(ADD_TOTAL).await?;
     transaction.batch_execute(GRANTS).await?;
     if schema_exists(&transaction, "catalog").await? {
         transaction.batch_execute("alter schema catalog rename to catalog_prev").await?;

@@ -1,8 +1,11 @@
 //! `POST /cart`: one sku into the caller's cart.
 
-use serde::Deserialize;
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use serde_json::value::RawValue;
 use shared::cart::{Addition, Owner, Session};
-use shared::endpoint::{Method, READ_AND_ADD};
+use shared::endpoint::{ALLOW_CART, Method};
 use shared::{App, Endpoint, Problem, Request, Response};
 
 /// The endpoint.
@@ -10,24 +13,20 @@ pub const ENDPOINT: Endpoint = Endpoint {
     name: "add-to-cart",
     method: Method::Post,
     path: "/cart",
-    allow: READ_AND_ADD,
+    query: &[],
+    allow: ALLOW_CART,
     handler: |app, request| Box::pin(add_to_cart(app, request)),
 };
 
-/// The body. What else is in it is ignored.
-#[derive(Debug, Deserialize)]
-struct Wanted {
-    sku_id: i64,
-    #[serde(default = "one")]
-    count: i64,
-}
-
-fn one() -> i64 {
-    1
-}
+const NO_JSON: Problem = Problem::bad_request("The body must be JSON such as {\"sku_id\":1,\"count\":1}.");
+const NO_SKU_ID: Problem =
+    Problem::bad_request("sku_id is a whole number, or a string of one such as \"1\".");
+const NO_COUNT: Problem =
+    Problem::bad_request("count is a whole number from 1 to 99, or a string of one such as \"1\".");
+const UNKNOWN_SKU: Problem = Problem::unprocessable("There is no sku with this id.");
 
 async fn add_to_cart(app: &App, request: &Request) -> Result<Response, Problem> {
-    let (sku_id, count) = wanted(request)?;
+    let (sku_id, count) = sku_id_and_count(request)?;
     let (owner, cookie) = match Owner::from_headers(&request.headers) {
         Some(owner) => (owner, None),
         None => {
@@ -38,27 +37,107 @@ async fn add_to_cart(app: &App, request: &Request) -> Result<Response, Problem> 
     };
     match request.timing.database(app.cart.add(&owner, sku_id, count)).await? {
         Addition::Added => Ok(Response::created().with_cookie(cookie)),
-        Addition::UnknownSku => Err(unknown_sku()),
-        Addition::TooManyLines => Err(Problem::unprocessable("A cart holds at most 100 different skus.")),
+        Addition::UnknownSku => Err(UNKNOWN_SKU),
+        Addition::TooManyLines => Err(Problem::unprocessable("A cart holds at most 1000 different skus.")),
         Addition::TooManyOfSku => Err(Problem::unprocessable("A cart holds at most 9999 of a sku.")),
     }
 }
 
-fn unknown_sku() -> Problem {
-    Problem::unprocessable("There is no sku with this id.")
-}
-
-fn wanted(request: &Request) -> Result<(i32, i32), Problem> {
+/// The members `sku_id` and `count` of the body; the others are ignored.
+fn sku_id_and_count(request: &Request) -> Result<(i32, i32), Problem> {
     if !request.has_json() {
         return Err(Problem::unsupported_media_type("The body must be application/json."));
     }
-    let members: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&request.body)
-        .map_err(|_| Problem::bad_request("The body must be JSON such as {\"sku_id\":1,\"count\":1}."))?;
-    let wanted: Wanted = serde_json::from_value(members.into())
-        .map_err(|_| Problem::bad_request("The body must be JSON such as {\"sku_id\":1,\"count\":1}."))?;
-    let count = i32::try_from(wanted.count).ok().filter(|count| (1..=99).contains(count));
-    // A whole number beyond what ids can be is no fault of form: it is a sku that does not exist.
-    let sku_id = i32::try_from(wanted.sku_id).map_err(|_| unknown_sku())?;
-    let count = count.ok_or(Problem::bad_request("count is a whole number from 1 to 99."))?;
-    Ok((sku_id, count))
+    // A map, because a struct would be read from an array too. Raw, because a number may be too large for any type.
+    let members: HashMap<String, &RawValue> = serde_json::from_slice(&request.body).map_err(|_| NO_JSON)?;
+    let sku_id = members.get("sku_id").and_then(|sku_id| integer(sku_id)).ok_or(NO_SKU_ID)?;
+    let count = match members.get("count") {
+        Some(count) if count.get() != "null" => integer(count).ok_or(NO_COUNT)?,
+        _ => 1.0,
+    };
+    let count = in_range(count, 1..=99).ok_or(NO_COUNT)?;
+    Ok((in_range(sku_id, 1..=i32::MAX).ok_or(UNKNOWN_SKU)?, count))
+}
+
+/// The integer that a JSON value is or, as a string, spells: front ends send the keys of `skus`, which are strings. As in
+/// JavaScript 33.0 is one; one of too many digits for any id is infinite or nearly so.
+fn integer(value: &RawValue) -> Option<f64> {
+    let text = value.get();
+    let text: Cow<'_, str> =
+        if text.starts_with('"') { serde_json::from_str(text).ok()? } else { text.into() };
+    let number: &RawValue = serde_json::from_str(&text).ok()?;
+    let is_number =
+        number.get() == text && text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    let number: f64 = text.parse().ok().filter(|_| is_number)?;
+    (number.is_infinite() || number.fract() == 0.0).then_some(number)
+}
+
+fn in_range(number: f64, range: std::ops::RangeInclusive<i32>) -> Option<i32> {
+    let is_within = f64::from(*range.start()) <= number && number <= f64::from(*range.end());
+    #[expect(clippy::cast_possible_truncation, reason = "it is an integer within the range of one")]
+    is_within.then_some(number as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn integer_in(json: &str) -> Option<f64> {
+        integer(serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn an_integer_is_a_number_without_a_fraction_or_a_string_of_one() {
+        for (json, expected) in [
+            ("37", 37.0),
+            ("33.0", 33.0),
+            ("1e2", 100.0),
+            ("-1", -1.0),
+            ("0", 0.0),
+            (r#""37""#, 37.0),
+            (r#""33.0""#, 33.0),
+            (r#""\u0033""#, 3.0),
+            ("1e999", f64::INFINITY),
+        ] {
+            assert_eq!(integer_in(json), Some(expected), "{json}");
+        }
+        let long = "9".repeat(900);
+        assert_eq!(integer_in(&long), Some(f64::INFINITY));
+        assert_eq!(integer_in(&format!("\"{long}\"")), Some(f64::INFINITY));
+    }
+
+    #[test]
+    fn everything_else_is_no_integer() {
+        for json in [
+            "1.5",
+            "null",
+            "true",
+            "[1]",
+            "{}",
+            r#""""#,
+            r#"" 3""#,
+            r#""3 ""#,
+            r#""03""#,
+            r#""3.5""#,
+            r#""+3""#,
+            r#""0x3""#,
+            r#""NaN""#,
+            r#""inf""#,
+            r#""Infinity""#,
+            r#""null""#,
+            r#""3\n""#,
+            r#""\"3\"""#,
+            r#""３""#,
+        ] {
+            assert_eq!(integer_in(json), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_taken_within_its_range_alone() {
+        assert_eq!(in_range(2_147_483_647.0, 1..=i32::MAX), Some(i32::MAX));
+        for number in [0.0, -0.0, -1.0, 2_147_483_648.0, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(in_range(number, 1..=i32::MAX), None, "{number}");
+        }
+    }
 }

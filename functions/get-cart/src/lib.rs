@@ -1,7 +1,7 @@
 //! `GET /cart`: what is in the caller's cart.
 
 use shared::cart::Owner;
-use shared::endpoint::{Method, READ_AND_ADD};
+use shared::endpoint::{ALLOW_CART, Method};
 use shared::{App, Endpoint, Problem, Request, Response};
 
 /// The endpoint.
@@ -9,7 +9,8 @@ pub const ENDPOINT: Endpoint = Endpoint {
     name: "get-cart",
     method: Method::Get,
     path: "/cart",
-    allow: READ_AND_ADD,
+    query: &[],
+    allow: ALLOW_CART,
     handler: |app, request| Box::pin(get_cart(app, request)),
 };
 

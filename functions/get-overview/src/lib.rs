@@ -9,6 +9,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     name: "get-overview",
     method: Method::Get,
     path: "/products/{product_id}/overview",
+    query: &[],
     allow: READ_ONLY,
     handler: |app, request| Box::pin(get_overview(app, request)),
 };

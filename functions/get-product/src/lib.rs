@@ -8,6 +8,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     name: "get-product",
     method: Method::Get,
     path: "/products/{product_id}",
+    query: &[],
     allow: READ_ONLY,
     handler: |app, request| Box::pin(get_product(app, request)),
 };

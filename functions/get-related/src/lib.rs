@@ -8,6 +8,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     name: "get-related",
     method: Method::Get,
     path: "/products/{product_id}/related",
+    query: &[],
     allow: READ_ONLY,
     handler: |app, request| Box::pin(get_related(app, request)),
 };

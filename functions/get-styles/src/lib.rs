@@ -8,6 +8,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     name: "get-styles",
     method: Method::Get,
     path: "/products/{product_id}/styles",
+    query: &[],
     allow: READ_ONLY,
     handler: |app, request| Box::pin(get_styles(app, request)),
 };

@@ -71,9 +71,10 @@ fn path(event: &Value, endpoint: Option<&Endpoint>) -> String {
     let route = event["routeKey"].as_str().and_then(|key| key.split_once(' ')).map(|(_, path)| path);
     let route = route.map(|path| path.strip_suffix('/').unwrap_or(path));
     if let Some(endpoint) = endpoint.filter(|endpoint| route == Some(endpoint.path)) {
-        let product_id = event["pathParameters"]["product_id"].as_str().unwrap_or_default();
+        let parameter = endpoint.parameter().and_then(|name| event["pathParameters"][name].as_str());
         // Encoded again, a slash that was decoded stays within its segment.
-        return endpoint.path_of(&utf8_percent_encode(product_id, NON_ALPHANUMERIC).to_string());
+        let parameter = utf8_percent_encode(parameter.unwrap_or_default(), NON_ALPHANUMERIC);
+        return endpoint.path_with(&parameter.to_string());
     }
     let raw = event["rawPath"].as_str().unwrap_or_default();
     let slash = if raw.starts_with('/') { "" } else { "/" };
@@ -122,6 +123,7 @@ mod tests {
         name: "get-styles",
         method: Answers::Get,
         path: "/products/{product_id}/styles",
+        query: &[],
         allow: READ_ONLY,
         handler: |_, _| unreachable!(),
     };

@@ -8,12 +8,14 @@ pub const ENDPOINT: Endpoint = Endpoint {
     name: "list-products",
     method: Method::Get,
     path: "/products",
+    query: &["page", "count"],
     allow: READ_ONLY,
     handler: |app, request| Box::pin(list_products(app, request)),
 };
 
 async fn list_products(app: &App, request: &Request) -> Result<Response, Problem> {
-    let (first, last) = request.page()?.ranks();
+    let page = request.page()?;
+    let (first, last) = page.ranks();
     let list = app.catalog.list(first, last, &request.timing).await?;
-    Ok(Response::document(list))
+    Ok(Response::page(page, list))
 }

@@ -19,6 +19,8 @@ pub struct Document {
     /// Which generation of the catalog it is of, as its own row says; `None` if there was no row, as on a page past the
     /// end of the list.
     pub generation: Option<i32>,
+    /// Of a page of the list, how many products the catalog has, if its rows say so.
+    pub total: Option<i32>,
     /// How long nothing has been heard of whether that generation is still served, if that is longer than it should
     /// be: the database is away.
     pub unconfirmed_for: Option<Duration>,
@@ -34,7 +36,7 @@ pub enum Content {
 
 impl Document {
     pub(crate) fn new(content: Content, tag: u64, generation: Option<i32>) -> Self {
-        Self { content, tag, generation, unconfirmed_for: None }
+        Self { content, tag, generation, total: None, unconfirmed_for: None }
     }
 
     /// Of what was joined here, for which the loader stores no tag.

@@ -7,6 +7,8 @@ use http::{Request, header};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
+use crate::RawTarget;
+
 /// What makes the event.
 #[derive(Debug, Clone)]
 pub enum Source {
@@ -24,22 +26,22 @@ pub enum Source {
 impl Source {
     /// The event of a request.
     pub fn event(&self, request: &Request<Bytes>) -> Value {
-        let path = request.uri().path();
+        let (path, query) = RawTarget::of(request);
         let (route_key, raw_path, path_parameters) = match self {
             Self::Api { route_key, path_parameters } => {
                 let parameters: Map<String, Value> = path_parameters
                     .iter()
                     .map(|(name, value)| (name.clone(), value.clone().into()))
                     .collect();
-                (route_key.as_str(), decoded(path), parameters)
+                (route_key.as_str(), decoded(&path), parameters)
             }
-            Self::Url => ("$default", path.to_owned(), Map::new()),
+            Self::Url => ("$default", path.into_owned(), Map::new()),
         };
         let mut event = json!({
             "version": "2.0",
             "routeKey": route_key,
             "rawPath": raw_path,
-            "rawQueryString": request.uri().query().unwrap_or_default(),
+            "rawQueryString": query,
             "headers": headers(request),
             "requestContext": {
                 "accountId": "123456789012",

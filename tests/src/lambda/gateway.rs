@@ -9,7 +9,7 @@ use http::{Method, Request, Response};
 use super::event::decoded;
 use super::reply::gateway_s_own;
 use super::{Function, Route, Source, response};
-use crate::Transport;
+use crate::{RawTarget, Transport};
 
 /// Functions by their names.
 pub type Functions = HashMap<String, Function>;
@@ -58,7 +58,7 @@ impl Transport for Gateway {
     const DECODES_PATHS: bool = true;
 
     async fn call(&self, request: Request<Bytes>) -> Response<Bytes> {
-        let Some((route, parameters)) = self.route(request.method(), request.uri().path()) else {
+        let Some((route, parameters)) = self.route(request.method(), &RawTarget::of(&request).0) else {
             return gateway_s_own(404, "Not Found");
         };
         let path_parameters = parameters.iter().map(|(name, value)| (name.clone(), decoded(value))).collect();
@@ -69,7 +69,7 @@ impl Transport for Gateway {
 
 impl Transport for FunctionUrls {
     async fn call(&self, request: Request<Bytes>) -> Response<Bytes> {
-        let route = self.gateway.route(request.method(), request.uri().path());
+        let route = self.gateway.route(request.method(), &RawTarget::of(&request).0);
         let function = self.gateway.function(route.map_or("not-found", |(route, _)| &route.function));
         answer(&Source::Url, function, &request).await
     }

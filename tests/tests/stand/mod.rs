@@ -69,11 +69,16 @@ where
     tokio::task::spawn_blocking(move || SHARED_RUNTIME.block_on(begin())).await.unwrap()
 }
 
-/// The hand-made dataset, loaded once for all tests of a binary.
+/// The hand-made dataset, loaded once for all tests of a binary, with the carts that the suite wants.
 pub async fn small() -> &'static Loaded {
     static SMALL: OnceCell<Loaded> = OnceCell::const_new();
-    let load = || on_shared_runtime(|| load(small_dataset()));
-    SMALL.get_or_init(load).await
+    let load = async || {
+        let loaded = load(small_dataset()).await;
+        let client = loaded.database.connect().await.unwrap();
+        client.batch_execute(conformance::cart::NEARLY_FULL_CARTS).await.unwrap();
+        loaded
+    };
+    SMALL.get_or_init(|| on_shared_runtime(load)).await
 }
 
 /// A generated dataset, loaded into a database of its own.

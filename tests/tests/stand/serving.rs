@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use conformance::Transport;
+use conformance::{RawTarget, Transport};
 use http::header::{HOST, HeaderValue};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -14,6 +14,7 @@ use local::testing::Database;
 use local::{Balancer, BalancerSettings};
 use shared::App;
 use shared::config::Config;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OnceCell;
 
@@ -26,6 +27,9 @@ pub struct Socket(pub SocketAddr);
 
 impl Transport for Socket {
     async fn call(&self, request: Request<Bytes>) -> Response<Bytes> {
+        if request.extensions().get::<RawTarget>().is_some() {
+            return raw(self.0, request).await;
+        }
         let stream = TcpStream::connect(self.0).await.unwrap();
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -39,6 +43,46 @@ impl Transport for Socket {
         connection.abort();
         Response::from_parts(parts, body)
     }
+}
+
+/// Sends a request whose target the client's library would not send. It has a connection of its own.
+async fn raw(address: SocketAddr, request: Request<Bytes>) -> Response<Bytes> {
+    let (parts, body) = request.into_parts();
+    let RawTarget(target) = parts.extensions.get().unwrap();
+    let mut bytes =
+        [parts.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\nhost: atelier.example\r\n"].concat();
+    bytes.extend_from_slice(b"connection: close\r\n");
+    for (name, value) in &parts.headers {
+        bytes.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+    bytes.extend_from_slice(&body);
+    response(&exchange(address, &bytes).await)
+}
+
+/// Sends these bytes and reads until the connection is closed.
+pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it stays open").unwrap();
+    answer
+}
+
+/// The one response that these bytes are.
+pub fn response(bytes: &[u8]) -> Response<Bytes> {
+    let text = || String::from_utf8_lossy(bytes).into_owned();
+    let end =
+        bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or_else(|| panic!("{}", text()));
+    let head = std::str::from_utf8(&bytes[..end]).unwrap();
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap_or_else(|| panic!("{}", text()));
+    let mut response = Response::builder().status(status);
+    for line in lines {
+        let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("{}", text()));
+        response = response.header(name, value);
+    }
+    response.body(Bytes::copy_from_slice(&bytes[end + 4..])).unwrap()
 }
 
 /// Serves a database from the shared runtime, for as long as the tests run.

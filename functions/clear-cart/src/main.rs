@@ -1,0 +1,7 @@
+//! `clear-cart` as a Lambda function.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lambda::serve(&clear_cart::ENDPOINT)
+}

@@ -1,0 +1,7 @@
+//! `remove-from-cart` as a Lambda function.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lambda::serve(&remove_from_cart::ENDPOINT)
+}
