@@ -13,9 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING};
-use http::request::Parts;
-use http::{Request, Response, Version};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -93,7 +92,8 @@ pub async fn serve(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(config.host.header_read_timeout)
-        .max_buf_size(LARGEST_HEADER_BYTES);
+        .max_buf_size(LARGEST_HEADER_BYTES)
+        .max_header_size(LARGEST_HEADER_BYTES);
     let stop = watch::Sender::new(()); // each connection holds a receiver
     let places = Arc::new(Semaphore::new(config.host.connections));
     let spawn = |stream, place: OwnedSemaphorePermit| {
@@ -214,22 +214,11 @@ fn set_options(stream: &TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What is wrong with a request that hyper takes and NGINX does not. It may mean another request to a proxy in between.
-fn unacceptable(parts: &Parts) -> Option<Problem> {
-    let hosts = parts.headers.get_all(HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && parts.version >= Version::HTTP_11) {
-        return Some(Problem::bad_request("A request has exactly one Host header."));
-    }
-    let coding = parts.headers.get(TRANSFER_ENCODING)?;
-    let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    (!is_chunked).then(Problem::transfer_coding_unknown)
-}
-
 impl Host {
     async fn respond(&self, request: Request<Incoming>, exchange: &Exchange) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
-        let refused = exchange.begin(body.size_hint().exact()).or_else(|| unacceptable(&parts));
+        let refused = exchange.begin(&parts, body.size_hint().exact());
         let closes = refused.is_some();
         let method = self.access.as_ref().map(|_| parts.method.clone());
         let body = match refused {

@@ -13,11 +13,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use http::header::{HOST, HeaderName, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderValue, Version};
 use shared::Problem;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What is kept of what a client sends before its request is handed over, at most: more than the head that hyper takes.
 const MAX_KEPT_BYTES: usize = 2 * super::LARGEST_HEADER_BYTES;
+
+/// The longest request line, and the longest header, that NGINX passes to a host.
+const MAX_LINE_BYTES: usize = 8 * 1024;
 
 /// What a request that cannot be read gets.
 const UNREADABLE: Problem = Problem::bad_request("This is not a request that the service can read.");
@@ -75,14 +81,17 @@ pub(crate) enum Again {
 }
 
 impl Exchange {
-    /// The host begins a request whose body has this length, if that is known. Returns the problem that it is to be
-    /// refused with, if it stands for one that cannot be read.
-    pub(crate) fn begin(&self, body_length: Option<u64>) -> Option<Problem> {
+    /// The host begins a request whose body has this length, if that is known. Returns the problem with which it has to be
+    /// refused: because it stands for one that cannot be read, or because NGINX would refuse it.
+    pub(crate) fn begin(&self, parts: &Parts, body_length: Option<u64>) -> Option<Problem> {
         let mut state = self.state();
         state.phase = Phase::Handling;
         state.is_repaired = false;
         state.handed_over.push(body_length.unwrap_or(u64::MAX));
-        state.problem.take()
+        let is_large = state.kept.len() > MAX_LINE_BYTES;
+        let problem = state.problem.take();
+        drop(state);
+        problem.or_else(|| if is_large { oversized(parts) } else { None }).or_else(|| ambiguous(parts))
     }
 
     /// The host has the response.
@@ -156,6 +165,37 @@ impl<S> Observed<S> {
     }
 }
 
+/// The problem of a request with a line that is too long.
+fn oversized(parts: &Parts) -> Option<Problem> {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if parts.method.as_str().len() + target + "  HTTP/1.1\r\n".len() > MAX_LINE_BYTES {
+        return Some(Problem::address_too_long());
+    }
+    let is_long = |(name, value): (&HeaderName, &HeaderValue)| {
+        name.as_str().len() + value.len() + ": \r\n".len() > MAX_LINE_BYTES
+    };
+    parts.headers.iter().any(is_long).then(Problem::headers_too_large)
+}
+
+/// The problem of a request that hyper takes, and that another server in between may read as a different one.
+fn ambiguous(parts: &Parts) -> Option<Problem> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_host(host.as_bytes()) => {}
+        (None, None) if parts.version < Version::HTTP_11 => {}
+        _ => return Some(Problem::bad_request("A request has one Host header, which names a host.")),
+    }
+    if parts.uri.path().is_empty() {
+        return Some(UNREADABLE); // `GET products HTTP/1.1` names a server, not a path
+    }
+    let coding = parts.headers.get(TRANSFER_ENCODING)?;
+    (!coding.as_bytes().eq_ignore_ascii_case(b"chunked")).then(Problem::transfer_coding_unknown)
+}
+
+fn is_host(host: &[u8]) -> bool {
+    !host.is_empty() && host.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'/' || !byte.is_ascii())
+}
+
 /// A head that hyper takes in place of the one that it has refused, with all that was read after it.
 fn repaired(kept: &[u8], status: u16) -> Option<(Vec<u8>, Again)> {
     let line = RequestLine::of(kept)?;
@@ -184,11 +224,14 @@ fn repaired(kept: &[u8], status: u16) -> Option<(Vec<u8>, Again)> {
 }
 
 fn problem(kept: &[u8], status: u16) -> Problem {
-    let version = RequestLine::of(kept).map_or(&b""[..], |line| line.version_and_rest);
+    let line = RequestLine::of(kept);
+    let version = line.as_ref().map_or(&b""[..], |line| line.version_and_rest);
     let later = |major: &u8| major.is_ascii_digit() && *major > b'1';
+    let mut lines = without_empty_lines(kept).split(|byte| *byte == b'\n');
+    let is_long = lines.next().is_some_and(|line| line.len() > MAX_LINE_BYTES);
     match status {
-        431 => Problem::headers_too_large(),
-        414 => Problem::address_too_long(),
+        431 | 414 if is_long => Problem::address_too_long(),
+        431 | 414 => Problem::headers_too_large(),
         _ if version.strip_prefix(b"HTTP/").and_then(|version| version.first()).is_some_and(later) => {
             Problem::version_not_supported()
         }
@@ -218,8 +261,7 @@ struct RequestLine<'a> {
 
 impl<'a> RequestLine<'a> {
     fn of(kept: &'a [u8]) -> Option<Self> {
-        let start = kept.iter().position(|byte| !b"\r\n".contains(byte))?; // empty lines may stand before it
-        let kept = kept.get(start..)?;
+        let kept = without_empty_lines(kept);
         let line = kept.split(|byte| *byte == b'\n').next()?;
         let first = line.iter().position(|byte| *byte == b' ')?;
         let last = line.iter().rposition(|byte| *byte == b' ').filter(|last| *last > first)?;
@@ -231,9 +273,15 @@ impl<'a> RequestLine<'a> {
     }
 }
 
+/// From the request line on: empty lines may stand before it.
+fn without_empty_lines(kept: &[u8]) -> &[u8] {
+    let start = kept.iter().position(|byte| !b"\r\n".contains(byte));
+    start.and_then(|start| kept.get(start..)).unwrap_or_default()
+}
+
 /// Where the first head ends: behind an empty line, which may end without a carriage return.
 fn head_end(kept: &[u8]) -> Option<usize> {
-    let start = kept.iter().position(|byte| !b"\r\n".contains(byte))?;
+    let start = kept.len() - without_empty_lines(kept).len();
     memchr::memchr_iter(b'\n', kept).filter(|end| *end > start).find_map(|end| match kept.get(end + 1..)? {
         [b'\n', ..] => Some(end + 2),
         [b'\r', b'\n', ..] => Some(end + 3),

@@ -196,8 +196,81 @@ async fn what_is_not_http_is_refused_and_the_next_connection_is_served() {
     {
         let answer = rest(begin(host.address, sent).await).await;
         assert!(answer.lines().next().is_some_and(|line| line.contains(status)), "{answer}");
+        assert!(answer.contains("\r\ncontent-type: application/problem+json\r\n"), "{answer}");
+        assert!(answer.contains("\r\naccess-control-allow-origin: *\r\n"), "{answer}");
     }
     assert!(ask(host.address, "GET /healthz HTTP/1.1").await.starts_with("HTTP/1.1 200 "));
+}
+
+/// The statuses of all responses in what a connection has brought.
+fn statuses(answers: &str) -> Vec<&str> {
+    answers.split("HTTP/1.1 ").skip(1).map(|answer| answer.split(' ').next().unwrap_or_default()).collect()
+}
+
+#[tokio::test]
+async fn a_request_that_was_repaired_ends_neither_its_connection_nor_the_requests_behind_it() {
+    let database = Database::create().await.unwrap();
+    publish(&database).await;
+    let host = Served::start(&database, &[]).await;
+    let json = "host: x\r\nauthorization: me\r\ncontent-type: application/json\r\n";
+    let post = |target: &str| {
+        format!("POST {target} HTTP/1.1\r\n{json}content-length: 14\r\n\r\n{{\"sku_id\":\"1\"}}")
+    };
+    let chunked = format!(
+        "POST /cart?\" HTTP/1.1\r\n{json}transfer-encoding: chunked\r\n\r\n6\r\n{{\"sku_\r\n8\r\nid\":\"1\"}}\r\n0\r\n\r\n"
+    );
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n");
+    let last = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned();
+    let many: String = (0..110).map(|n| format!("x-forwarded-{n}: 1\r\n")).collect();
+    let requests = [
+        get("/products/1?\""),
+        get("/products/1"),
+        post("/cart"),
+        post("/cart?<"),
+        "\r\n".to_owned() + &get("/products/1`"),
+        format!("GET /products/2 HTTP/1.1\r\nhost: x\r\n{many}\r\n"),
+        post("/cart?a=\"b\""),
+        get("/products/1?\"").replace("\r\n", "\n"),
+        chunked,
+        last,
+    ];
+    let expected = ["200", "200", "201", "201", "400", "200", "201", "200", "201", "200"];
+    // All at once, one by one, and cut where it hurts.
+    let all = rest(begin(host.address, &requests.concat()).await).await;
+    assert_eq!(statuses(&all), expected, "{all}");
+    for pieces in [1, 2, 3, 7] {
+        let mut stream = begin(host.address, "").await;
+        for request in &requests {
+            for piece in request.as_bytes().chunks(request.len().div_ceil(pieces)) {
+                stream.write_all(piece).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(2)).await; // so that the host reads them one by one, as a rule
+            }
+        }
+        let answers = rest(stream).await;
+        assert_eq!(statuses(&answers), expected, "{pieces} pieces: {answers}");
+    }
+    let cart = ask(host.address, "GET /cart HTTP/1.1\r\nauthorization: me").await;
+    assert!(cart.ends_with(r#"[{"sku_id":1,"count":20}]"#), "{cart}");
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_read_is_the_last_of_its_connection_and_those_before_it_are_answered() {
+    let database = Database::create().await.unwrap();
+    let host = Served::start(&database, &[]).await;
+    let get = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    let post = format!("{POST}content-length: 2\r\n\r\n{{}}").replace("connection: close\r\n", "");
+    for before in ["".to_owned(), get.to_owned(), get.repeat(3), post.clone(), post + get] {
+        let answers = rest(
+            begin(host.address, &format!("{before}HEAD /\x01 HTTP/1.1\r\nX-Request-ID: mine\r\n\r\n{get}"))
+                .await,
+        )
+        .await;
+        let (_, last) = answers.rsplit_once("HTTP/1.1 ").unwrap();
+        assert!(last.starts_with("400 ") && last.contains("\r\nx-request-id: mine\r\n"), "{answers}");
+        assert!(last.contains("\r\nconnection: close\r\n") && last.ends_with("\r\n\r\n"), "{answers}");
+        let expected = before.matches("HTTP/1.1\r\n").count() + 1;
+        assert_eq!(statuses(&answers).len(), expected, "{answers}");
+    }
 }
 
 #[tokio::test]

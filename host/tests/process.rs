@@ -196,6 +196,33 @@ async fn each_request_is_a_line_of_json_without_secrets() {
 }
 
 #[tokio::test]
+async fn a_request_that_cannot_be_read_is_a_line_of_the_log_too() {
+    let database = Database::create().await.unwrap();
+    let host = Host::start(&database, &[]).await;
+    for (sent, status) in [
+        ("DELETE /a b HTTP/1.1\r\nx-request-id: one\r\n\r\n".to_owned(), "400"),
+        (format!("GET / HTTP/1.1\r\nx-request-id: two\r\nx: {}\r\n\r\n", "x".repeat(100_000)), "431"),
+        ("GET /products/7/styles?\" HTTP/1.1\r\nhost: x\r\nx-request-id: three\r\nconnection: close\r\n\r\n".to_owned(), "503"),
+    ] {
+        let answer = rest(begin(host.address, &sent).await).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+    host.signal("TERM");
+    let log = host.log().await;
+    let lines: Vec<_> = log.iter().filter(|line| line.contains_key("request_id")).collect();
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| [&line["request_id"], &line["method"], &line["status"], &line["route"]])
+        .collect();
+    let expected = serde_json::json!([
+        ["one", "DELETE", 400, null],
+        ["two", "GET", 431, null],
+        ["three", "GET", 503, "/products/{product_id}/styles"]
+    ]);
+    assert_eq!(serde_json::json!(told), expected);
+}
+
+#[tokio::test]
 async fn the_log_of_requests_can_be_turned_off() {
     let database = Database::create().await.unwrap();
     let host = Host::start(&database, &[("LOG_ACCESS", "off")]).await;

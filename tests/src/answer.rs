@@ -70,7 +70,8 @@ pub async fn ask(service: &impl Transport, request: Request<Bytes>) -> Answer {
     let answer = Answer { status: parts.status, headers: parts.headers, body };
     let status = answer.status;
 
-    assert!(!status.is_server_error() || status == StatusCode::SERVICE_UNAVAILABLE, "{what}: {status}");
+    // 501 and 505 are a coding and a version of HTTP that nobody here speaks: the client's doing.
+    assert!(!status.is_server_error() || [501, 503, 505].contains(&status.as_u16()), "{what}: {status}");
     assert_eq!(answer.header(ACCESS_CONTROL_ALLOW_ORIGIN.as_str()), "*", "{what}");
     assert_eq!(answer.header(ACCESS_CONTROL_EXPOSE_HEADERS.as_str()), "*", "{what}");
     for unread in ["timing-allow-origin", "content-security-policy"] {

@@ -1,0 +1,73 @@
+//! Requests that are no proper HTTP: a host gives them the status that NGINX gives, and both a problem with what is promised
+//! of every response.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
+mod stand;
+
+use bytes::Bytes;
+use conformance::{Transport, ask};
+use http::{Request, Response};
+use stand::serving::{Balanced, Socket, exchange, response, small_fleet, small_host};
+
+/// A transport that sends the same bytes whatever the request is.
+struct Bytewise<'a>(Socket, &'a [u8]);
+
+impl Transport for Bytewise<'_> {
+    async fn call(&self, _: Request<Bytes>) -> Response<Bytes> {
+        response(&exchange(self.0.0, self.1).await)
+    }
+}
+
+/// The status of the response to these bytes, which must be as every response is.
+async fn status(service: Socket, bytes: &[u8]) -> u16 {
+    ask(&Bytewise(service, bytes), Request::new(Bytes::new())).await.status.as_u16()
+}
+
+#[tokio::test]
+async fn a_host_refuses_what_nginx_refuses_with_the_same_status() {
+    let (host, Balanced(nginx)) = (small_host().await, small_fleet().await);
+    let many = "x-y: z\r\n".repeat(200);
+    let (long, longer) = ("x".repeat(9_000), "x".repeat(200_000));
+    let head =
+        |line: &str, headers: &str| format!("{line}\r\n{headers}connection: close\r\n\r\n").into_bytes();
+    let get = |headers: &str| head("GET /products/1 HTTP/1.1", headers);
+    for (bytes, expected) in [
+        (get("host: a\r\n"), 200),
+        (get(""), 400),
+        (get("host: a\r\nhost: b\r\n"), 400),
+        (get("host: a\r\nHost: a\r\n"), 400),
+        (head("GET /products/1 HTTP/1.0", ""), 200),
+        (head("GET /products/1 HTTP/1.0", "host: a\r\nhost: b\r\n"), 400),
+        (head("GET /products/1 HTTP/2.0", "host: a\r\n"), 505),
+        (head("GET /products/1 HTTP/1.x", "host: a\r\n"), 400),
+        (head("GET /products/1 FTP/1.1", "host: a\r\n"), 400),
+        (head("GET  HTTP/1.1", "host: a\r\n"), 400),
+        (head("GET products HTTP/1.1", "host: a\r\n"), 400),
+        (head("G@T /products HTTP/1.1", "host: a\r\n"), 400),
+        (head("GET /products/1\x01 HTTP/1.1", "host: a\r\n"), 400),
+        (get("host: a\r\nbad name: x\r\n"), 400),
+        (get("host: a\r\nx: \x00\r\n"), 400),
+        (get("host: a\r\ncontent-length: x\r\n"), 400),
+        (get("host: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n"), 400),
+        (get(&format!("host: a\r\n{many}")), 431),
+        (get(&format!("host: a\r\nx: {long}\r\n")), 431),
+        (get(&format!("host: a\r\nx: {longer}\r\n")), 431),
+        (head(&format!("GET /products?{long} HTTP/1.1"), "host: a\r\n"), 414),
+        (head(&format!("GET /{longer} HTTP/1.1"), "host: a\r\n"), 414),
+        (head(&format!("GET /products?{} HTTP/1.1", &long[..8_000]), "host: a\r\n"), 200),
+        (head("CONNECT a:443 HTTP/1.1", "host: a\r\n"), 400),
+        (get("host:\r\n"), 400),
+        (get("host: a b\r\n"), 400),
+        (get("host: a/b\r\n"), 400),
+        (head("POST /cart HTTP/1.1", "host: a\r\ntransfer-encoding: gzip, chunked\r\n"), 501),
+        (head("OPTIONS /products?\" HTTP/1.1", "host: a\r\n"), 204),
+        (head("PUT /products?< HTTP/1.1", "host: a\r\n"), 405),
+        (b"what is this?\r\n\r\n".to_vec(), 400),
+        (b"\0\r\n\r\n".to_vec(), 400),
+    ] {
+        let what = String::from_utf8_lossy(&bytes[..bytes.len().min(100)]).into_owned();
+        assert_eq!(status(host, &bytes).await, expected, "the host to {what:?}");
+        assert_eq!(status(nginx, &bytes).await, expected, "NGINX to {what:?}");
+    }
+}
