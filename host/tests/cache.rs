@@ -47,6 +47,30 @@ async fn an_answer_that_was_read_is_answered_from_memory_and_one_that_does_not_e
     }
 }
 
+/// A head is bytes on the wire for every request: no header is in it that nobody reads.
+#[tokio::test]
+async fn the_head_of_styles_has_at_most_370_bytes() {
+    let database = Database::create().await.unwrap();
+    publish(&database).await;
+    let host = Served::start(&database, &[]).await;
+    let get = |coding: &str| format!("GET /products/1/styles HTTP/1.1\r\nhost: x\r\n{coding}\r\n");
+    let mut stream = stand::begin(host.address, &get("")).await;
+    for coding in ["", "accept-encoding: gzip\r\nconnection: close\r\n"] {
+        tokio::io::AsyncWriteExt::write_all(&mut stream, get(coding).as_bytes()).await.unwrap();
+    }
+    let mut answers = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answers).await.unwrap();
+    let answers = String::from_utf8_lossy(&answers);
+    // The first was read from the database, and says how long that took; the last says that it is the last.
+    let lengths: Vec<usize> = answers
+        .split_inclusive("\r\n\r\n")
+        .filter(|part| part.contains("HTTP/1.1 200 OK\r\n"))
+        .map(|head| head[head.find("HTTP/1.1").unwrap()..].len())
+        .collect();
+    let [_, plain, gzipped] = lengths[..] else { panic!("{answers}") };
+    assert!(plain <= 370 && gzipped - "connection: close\r\n".len() <= 370, "{lengths:?}: {answers}");
+}
+
 #[tokio::test]
 async fn without_memory_every_answer_is_read() {
     let database = Database::create().await.unwrap();

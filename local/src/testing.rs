@@ -59,6 +59,20 @@ impl Database {
         Self::copy_of(&template, cluster.address()).await
     }
 
+    /// Makes one of what `pg_dump` wrote, in a cluster of the test's own, which may have none of its roles. It is not
+    /// migrated.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn restore_in(cluster: &Cluster, dump: &str) -> Result<Self, Error> {
+        let database = Self { address: cluster.address().clone(), name: "restored".to_owned() };
+        let server = database.address.connect("postgres").await?;
+        server.batch_execute("create database restored").await?;
+        database.connect().await?.batch_execute(dump).await?;
+        create_host_login(&server).await?;
+        Ok(database)
+    }
+
     async fn copy_of(template: &str, address: &Address) -> Result<Self, Error> {
         let name = format!("test_{:016x}", fastrand::u64(..));
         let server = address.connect("postgres").await?;

@@ -55,8 +55,25 @@ async fn a_post_is_never_sent_twice() {
         if status != 503 {
             let problem: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
             assert_eq!(problem["status"], status);
-            assert!(problem["detail"].as_str().unwrap().contains("A POST may have been carried out"));
+            assert!(
+                problem["detail"].as_str().unwrap().contains("A change to a cart may have been carried out")
+            );
         }
+    }
+}
+
+#[tokio::test]
+async fn a_delete_goes_to_the_next_host_because_a_second_one_changes_nothing() {
+    for act in [Act::HangUp, Act::Hang, Act::Answer(503)] {
+        let hosts = [
+            &ScriptedHost::start("failing", act).await,
+            &ScriptedHost::start("good", Act::Answer(204)).await,
+        ];
+        let balancer = balance(&hosts).await;
+        for _ in 0..2 {
+            assert_eq!(send(balancer.address(), "DELETE").await.status(), 204, "{act:?}");
+        }
+        assert_eq!(hosts[0].requests().len(), 1, "{act:?}");
     }
 }
 

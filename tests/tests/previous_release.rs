@@ -1,0 +1,128 @@
+//! A database that the release before this one made: it is served before it is migrated and afterwards, without a load, and
+//! after a rollback; and the programs of that release go on with it once it is migrated.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
+mod stand;
+
+use conformance::{SMALL_IDS, get, get_with, golden, small_dataset};
+use http::Request;
+use local::testing::Database;
+use local::{Cluster, Settings};
+use stand::load_into;
+use stand::serving::{Socket, serve};
+use tokio::sync::OnceCell;
+
+const DUMP: &str = include_str!("../data/previous-release/database.sql");
+const STATEMENTS: &str = include_str!("../data/previous-release/statements.sql");
+const LOGINS: &str = include_str!("../../functions/logins.sql");
+
+/// A database of that release in a cluster that knows nothing of this one.
+async fn previous_release() -> (Cluster, Database) {
+    let cluster = Cluster::start_temporary(&Settings::disposable()).await.unwrap();
+    let database = Database::restore_in(&cluster, DUMP).await.unwrap();
+    (cluster, database)
+}
+
+/// The host over such a database that was migrated, one for the whole suite.
+async fn migrated_host() -> Socket {
+    static HOST: OnceCell<(Cluster, Socket)> = OnceCell::const_new();
+    let start = || async {
+        let (cluster, database) = previous_release().await;
+        etl::migrate::migrate(&database.config()).await.unwrap();
+        let client = database.connect().await.unwrap();
+        client.batch_execute(conformance::cart::NEARLY_FULL_CARTS).await.unwrap();
+        (cluster, serve(&database).await)
+    };
+    HOST.get_or_init(start).await.1
+}
+
+mod migrated {
+    use super::migrated_host;
+    conformance::suite!(migrated_host);
+}
+
+/// All of the catalog, and what was in a cart.
+async fn assert_served(host: Socket, total: &str) {
+    let list = get(&host, "/products?count=1000").await;
+    assert_eq!((list.text(), list.header("x-total-count")), (golden("/products"), total));
+    assert_eq!(list.header("link").is_empty(), total.is_empty());
+    for id in SMALL_IDS {
+        for endpoint in ["", "/styles", "/related", "/overview"] {
+            let path = format!("/products/{id}{endpoint}");
+            assert_eq!(get(&host, &path).await.text(), golden(&path), "{path}");
+        }
+    }
+    let cart = get_with(&host, "/cart", &[("authorization", "Bearer kept")]).await.text();
+    assert_eq!(cart, r#"[{"sku_id":1,"count":2},{"sku_id":3,"count":1}]"#);
+}
+
+async fn status(host: Socket, method: &str, path: &str, body: &'static str) -> u16 {
+    let request = Request::builder().method(method).uri(path).header("authorization", "Bearer added");
+    let request = request.header("content-type", "application/json").body(body.into()).unwrap();
+    conformance::ask(&host, request).await.status.as_u16()
+}
+
+#[tokio::test]
+async fn before_it_is_migrated_hosts_serve_all_but_what_is_new() {
+    let (_cluster, database) = previous_release().await;
+    let host = serve(&database).await;
+    assert_served(host, "").await;
+    assert_eq!(status(host, "POST", "/cart", r#"{"sku_id":1}"#).await, 201);
+    assert_eq!(status(host, "DELETE", "/cart", "").await, 503);
+    etl::migrate::migrate(&database.config()).await.unwrap();
+    assert_eq!(status(host, "DELETE", "/cart", "").await, 204, "the same host, on the same connections");
+    let fresh = serve(&database).await; // which has no list in memory
+    assert_served(fresh, "7").await;
+}
+
+#[tokio::test]
+async fn a_rollback_to_either_catalog_of_that_release_is_served() {
+    let (_cluster, database) = previous_release().await;
+    etl::migrate::migrate(&database.config()).await.unwrap();
+    assert_eq!(etl::load::rollback(&database.config(), || {}).await.unwrap(), 1);
+    assert_served(serve(&database).await, "7").await;
+    load_into(database.clone(), &small_dataset()).await; // in the place of the one that was rolled back
+    assert_served(serve(&database).await, "7").await;
+    assert_eq!(etl::load::rollback(&database.config(), || {}).await.unwrap(), 1);
+    assert_served(serve(&database).await, "7").await;
+}
+
+#[tokio::test]
+async fn a_catalog_that_a_reader_holds_during_the_migration_has_no_total_and_is_served() {
+    let (_cluster, database) = previous_release().await;
+    let mut reader = database.connect().await.unwrap();
+    let reading = reader.transaction().await.unwrap();
+    reading.batch_execute("select from catalog.products").await.unwrap();
+    etl::migrate::migrate(&database.config()).await.unwrap();
+    assert_served(serve(&database).await, "").await;
+    reading.commit().await.unwrap();
+    etl::load::rollback(&database.config(), || {}).await.unwrap();
+    assert_served(serve(&database).await, "7").await; // nobody read that one
+}
+
+#[tokio::test]
+async fn hosts_and_functions_of_that_release_go_on_with_a_migrated_database() {
+    let (_cluster, database) = previous_release().await;
+    etl::migrate::migrate(&database.config()).await.unwrap();
+    let client = database.connect().await.unwrap();
+    let (mut sent, mut adding) = (0, "");
+    for statement in STATEMENTS.lines().filter(|line| !line.starts_with("--")) {
+        let as_host = format!("set session authorization {}", local::HOST_LOGIN);
+        client.batch_execute(&as_host).await.unwrap();
+        assert!(!client.query(statement, &[]).await.unwrap().is_empty(), "{statement}");
+        client.batch_execute("reset session authorization").await.unwrap();
+        sent += 1;
+        adding = if statement.contains("cart.add") { statement } else { adding };
+    }
+    assert_eq!(sent, 8);
+    // The login of a function, with the rights of that release, and then with those of this one.
+    for logins in ["", LOGINS] {
+        client.batch_execute(logins).await.unwrap();
+        client.batch_execute("set session authorization add_to_cart").await.unwrap();
+        assert_eq!(client.query(adding, &[]).await.unwrap().len(), 1);
+        let clears = client.batch_execute("select cart.clear('')").await.is_ok();
+        assert_eq!(clears, logins.is_empty(), "it leaves the group that may do more");
+        client.batch_execute("reset session authorization").await.unwrap();
+    }
+}
