@@ -159,11 +159,12 @@ async fn serve_connection(
         match ended {
             Ok(()) => break,
             Err(error) if error.is_parse() => match stream.again() {
-                Again::Repaired => {}
-                Again::WithMoreHeaders => {
+                Some(Again::Repaired) => {}
+                Some(Again::WithMoreHeaders) => {
                     http.max_headers(MAX_PARSED_HEADERS);
                 }
-                Again::Refused => is_refused = true,
+                Some(Again::Refused) => is_refused = true,
+                None => break,
             },
             Err(error) => {
                 tracing::debug!(cause = %error, "a connection ended early"); // the client's doing

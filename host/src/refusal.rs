@@ -145,11 +145,14 @@ impl<S> Observed<S> {
         self.stream
     }
 
-    /// Prepares for the connection to be served again, after hyper could not parse what it read.
-    pub(crate) fn again(&mut self) -> Again {
+    /// Prepares for the connection to be served again, after hyper could not parse what it read. `None` if hyper's own
+    /// response went out: together with the one before it, which the client was slow to take.
+    pub(crate) fn again(&mut self) -> Option<Again> {
         let mut state = self.exchange.state();
+        if state.phase != Phase::Reading {
+            return None;
+        }
         state.forget_handed_over();
-        state.phase = Phase::Reading;
         let kept = std::mem::take(&mut state.kept);
         let status = state.dropped.take().unwrap_or(400);
         let repaired = if state.is_repaired { None } else { repaired(&kept, status) };
@@ -157,11 +160,11 @@ impl<S> Observed<S> {
             state.is_repaired = true;
             // What hyper has read but not parsed comes again; so does what was to be read again and was not yet.
             self.replay = [&head[..], &self.replay].concat().into();
-            return again;
+            return Some(again);
         }
         state.problem = Some(problem(&kept, status));
         self.replay = substitute(&kept).into();
-        Again::Refused
+        Some(Again::Refused)
     }
 }
 
