@@ -69,7 +69,7 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "The body of a request has at most 1024 bytes.")
     }
 
-    /// 414: the address is longer than the HTTP library takes.
+    /// 414: the path and the query are too long.
     #[must_use]
     pub const fn address_too_long() -> Self {
         Self::new(StatusCode::URI_TOO_LONG, "The path and query of a request have at most 8 KiB.")
@@ -87,7 +87,7 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
-    /// 431: more header lines than [`crate::request::MAX_HEADERS`], or more bytes than the transport takes.
+    /// 431: more headers than a client may send, or more bytes of them.
     #[must_use]
     pub const fn headers_too_large() -> Self {
         let detail = "A request has at most 100 headers, of at most 8 KiB each and 32 KiB together.";
