@@ -13,14 +13,6 @@ declare
 begin
     -- Two at once in one database would trip over each other's grants.
     perform pg_advisory_xact_lock(x'6174656c69657206'::bigint);
-    -- In earlier releases add_to_cart was a member of atelier_cart, which has more rights than it needs. It leaves that
-    -- group before the loop, because members of atelier_cart are members of atelier_cart_add already.
-    if exists (
-        select from pg_auth_members
-        where roleid = to_regrole('atelier_cart') and member = to_regrole('add_to_cart')
-    ) then
-        revoke atelier_cart from add_to_cart;
-    end if;
     for login, its_group in values
         ('list_products', 'atelier_reader'),
         ('get_product', 'atelier_reader'),
@@ -40,7 +32,12 @@ begin
                 null; -- roles belong to the cluster: it was done for another database at the same time
             end;
         end if;
-        if its_group is not null and not pg_has_role(login, its_group, 'member') then
+        -- A database of the release before keeps add_to_cart in atelier_cart as well: a load of that release gives the right
+        -- to read skus to that group alone.
+        if its_group is not null and not exists (
+            select from pg_auth_members
+            where roleid = to_regrole(its_group) and member = to_regrole(login)
+        ) then
             execute format('grant %I to %I', its_group, login);
         end if;
         if on_rds and not pg_has_role(login, 'rds_iam', 'member') then

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
+use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
@@ -60,8 +61,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// then.
 const LAST_WORD: Duration = Duration::from_millis(250);
 
-/// How long, and for how many bytes, a connection is read on after its last request was refused: with bytes unread, closing
-/// it would reset it, and the client might lose the response.
+/// How long, and for how many bytes, the host reads on from a connection that it closes with requests behind the last one:
+/// with bytes unread, closing would reset it, and the client might lose responses.
 const LINGER: Duration = Duration::from_secs(1);
 const MAX_LINGER_BYTES: u64 = 1024 * 1024;
 
@@ -136,12 +137,13 @@ async fn serve_connection(
     mut stopping: watch::Receiver<()>,
 ) {
     let (mut stream, mut http) = (Observed::new(stream), http.clone());
-    let mut is_refused = false;
     loop {
         let exchange = stream.exchange();
-        let service = service_fn(|request| {
+        let service = service_fn(|request: Request<Incoming>| {
             let (host, exchange) = (Arc::clone(host), exchange.clone());
-            async move { Ok::<_, Infallible>(host.respond(request, &exchange).await) }
+            let (parts, body) = request.into_parts();
+            let refusal = exchange.begin(&parts, body.size_hint().exact()); // now, before hyper reads of the body
+            async move { Ok::<_, Infallible>(host.respond(parts, body, refusal, &exchange).await) }
         });
         let mut connection = http.serve_connection(TokioIo::new(stream), service);
         let ended = tokio::select! {
@@ -155,15 +157,15 @@ async fn serve_connection(
                 }
             },
         };
-        stream = connection.into_parts().io.into_inner();
+        let http1::Parts { io, read_buf, .. } = connection.into_parts();
+        stream = io.into_inner();
         match ended {
             Ok(()) => break,
-            Err(error) if error.is_parse() => match stream.again() {
-                Some(Again::Repaired) => {}
+            Err(error) if error.is_parse() => match stream.again(&read_buf) {
                 Some(Again::WithMoreHeaders) => {
                     http.max_headers(MAX_PARSED_HEADERS);
                 }
-                Some(Again::Refused) => is_refused = true,
+                Some(Again::Repaired | Again::Refused) => {}
                 None => break,
             },
             Err(error) => {
@@ -172,7 +174,7 @@ async fn serve_connection(
             }
         }
     }
-    if is_refused {
+    if stream.exchange().is_closing() {
         let mut unread = stream.into_inner().take(MAX_LINGER_BYTES);
         let _ = timeout(LINGER, tokio::io::copy(&mut unread, &mut tokio::io::sink())).await;
     }
@@ -216,16 +218,22 @@ fn set_options(stream: &TcpStream) -> std::io::Result<()> {
 }
 
 impl Host {
-    async fn respond(&self, request: Request<Incoming>, exchange: &Exchange) -> Response<Full<Bytes>> {
+    async fn respond(
+        &self,
+        parts: Parts,
+        body: Incoming,
+        refusal: Option<Problem>,
+        exchange: &Exchange,
+    ) -> Response<Full<Bytes>> {
         let started = Instant::now();
-        let (parts, body) = request.into_parts();
-        let refused = exchange.begin(&parts, body.size_hint().exact());
-        let closes = refused.is_some();
         let method = self.access.as_ref().map(|_| parts.method.clone());
-        let body = match refused {
+        let has_known_end = body.size_hint().exact().is_some();
+        let body = match refusal {
             Some(problem) => Err(problem),
             None => self.read(body).await,
         };
+        // What comes after a body that was not read, or that has no length, is not certain to be a request.
+        let closes = body.is_err() || !has_known_end;
         let answer = match body {
             Ok(body) => {
                 let request = Request::from_parts(parts, body);
@@ -240,7 +248,7 @@ impl Host {
         if closes || self.app.is_draining() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        exchange.respond();
+        exchange.respond(closes);
         response
     }
 

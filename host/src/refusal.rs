@@ -6,6 +6,12 @@
 //! connection is then served again from the kept bytes: repaired where that is enough (a `"` in a query is sent
 //! percent-encoded by other clients), else with a plain request in their place, to which the host responds with the
 //! problem.
+//!
+//! Where a request begins must never be guessed: bytes of a body could be taken for the next request. The kept bytes are
+//! counted by the lengths of bodies, a connection ends after a request whose length is unknown, and nothing is repaired
+//! unless hyper's own position agrees ([`Observed::again`]).
+
+mod head;
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,23 +19,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use http::header::{HOST, HeaderName, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, HeaderName, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderValue, Version};
 use shared::Problem;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What is kept of what a client sends before its request is handed over, at most: more than the head that hyper takes.
+use head::{MAX_LINE_BYTES, UNREADABLE};
+
+/// Limit of the bytes kept before a request is handed over: more than the head that hyper takes.
 const MAX_KEPT_BYTES: usize = 2 * super::LARGEST_HEADER_BYTES;
-
-/// The longest request line, and the longest header, that NGINX passes to a host.
-const MAX_LINE_BYTES: usize = 8 * 1024;
-
-/// What a request that cannot be read gets.
-const UNREADABLE: Problem = Problem::bad_request("This is not a request that the service can read.");
-
-/// Methods that a refused request is logged and answered under; `HEAD` must not get a body.
-const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// A client's stream, watched while hyper reads and writes it.
 pub(crate) struct Observed<S> {
@@ -48,12 +47,16 @@ struct State {
     phase: Phase,
     /// What was read, from the head of the first request in `handed_over`, or else of the next one.
     kept: Vec<u8>,
-    /// The lengths of the bodies of requests whose heads are in `kept`; `u64::MAX` where unknown.
+    /// The lengths of the bodies of requests whose heads are in `kept`.
     handed_over: Vec<u64>,
     /// The status of hyper's own response, which was dropped.
     dropped: Option<u16>,
-    /// Whether the bytes that are read are a head that was repaired.
-    is_repaired: bool,
+    /// Whether hyper has room for more headers than it has by default.
+    has_more_headers: bool,
+    /// Whether the target of the head that is read was encoded.
+    is_encoded: bool,
+    /// Whether the connection closes after the response.
+    is_closing: bool,
     /// What to respond to the next request, which stands for one that cannot be read.
     problem: Option<Problem>,
 }
@@ -74,29 +77,34 @@ enum Phase {
 pub(crate) enum Again {
     /// From a head that hyper takes.
     Repaired,
-    /// From the same head, with room for more headers than hyper takes by default.
+    /// From the same head, with room for more headers.
     WithMoreHeaders,
     /// With a request to which the host responds with a problem, the last one of this connection.
     Refused,
 }
 
 impl Exchange {
-    /// The host begins a request whose body has this length, if that is known. Returns the problem with which it has to be
-    /// refused: because it stands for one that cannot be read, or because NGINX would refuse it.
+    /// Notes that hyper hands a request over, before it reads of its body. Returns the problem with which the host has to
+    /// refuse it, if any: it stands for one that cannot be read, or NGINX would refuse it.
     pub(crate) fn begin(&self, parts: &Parts, body_length: Option<u64>) -> Option<Problem> {
         let mut state = self.state();
         state.phase = Phase::Handling;
-        state.is_repaired = false;
-        state.handed_over.push(body_length.unwrap_or(u64::MAX));
-        let is_large = state.kept.len() > MAX_LINE_BYTES;
-        let problem = state.problem.take();
-        drop(state);
-        problem.or_else(|| if is_large { oversized(parts) } else { None }).or_else(|| ambiguous(parts))
+        state.is_encoded = false;
+        let problem = state.problem.take().or_else(|| state.refusal(parts));
+        state.handed_over.push(body_length.unwrap_or(0)); // of unknown length, it is the last one
+        problem
     }
 
-    /// The host has the response.
-    pub(crate) fn respond(&self) {
-        self.state().phase = Phase::Responding;
+    /// Notes that the host has the response, and whether the connection closes after it.
+    pub(crate) fn respond(&self, closes: bool) {
+        let mut state = self.state();
+        state.phase = Phase::Responding;
+        state.is_closing = closes;
+    }
+
+    /// Whether the host closes the connection after the last response.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.state().is_closing
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -115,7 +123,7 @@ impl State {
             self.forget_handed_over();
         }
         if self.kept.len() + bytes.len() > MAX_KEPT_BYTES {
-            self.kept.clear();
+            self.kept = Vec::new(); // hyper refuses such a head, and a body is never kept for long
         }
         self.kept.extend_from_slice(bytes);
     }
@@ -124,47 +132,46 @@ impl State {
     fn forget_handed_over(&mut self) {
         for body_length in self.handed_over.drain(..) {
             let body_length = usize::try_from(body_length).unwrap_or(usize::MAX);
-            match head_end(&self.kept).and_then(|end| end.checked_add(body_length)) {
+            match head::end(&self.kept).and_then(|end| end.checked_add(body_length)) {
                 Some(end) if end < self.kept.len() => drop(self.kept.drain(..end)),
                 _ => self.kept.clear(),
             }
         }
-    }
-}
-
-impl<S> Observed<S> {
-    pub(crate) fn new(stream: S) -> Self {
-        Self { stream, replay: Bytes::new(), exchange: Exchange::default() }
+        if self.kept.is_empty() {
+            self.kept.shrink_to(MAX_LINE_BYTES); // a connection that stays open must not hold more
+        }
     }
 
-    pub(crate) fn exchange(&self) -> Exchange {
-        self.exchange.clone()
-    }
-
-    pub(crate) fn into_inner(self) -> S {
-        self.stream
-    }
-
-    /// Prepares for the connection to be served again, after hyper could not parse what it read. `None` if hyper's own
-    /// response went out: together with the one before it, which the client was slow to take.
-    pub(crate) fn again(&mut self) -> Option<Again> {
-        let mut state = self.exchange.state();
-        if state.phase != Phase::Reading {
+    /// The problem of a request that hyper takes, and that NGINX does not: it is too long, or another server in between may
+    /// read it as a different one.
+    fn refusal(&mut self, parts: &Parts) -> Option<Problem> {
+        if self.kept.len() > MAX_LINE_BYTES
+            && let Some(problem) = oversized(parts)
+        {
+            return Some(problem);
+        }
+        let mut hosts = parts.headers.get_all(HOST).iter();
+        match (hosts.next(), hosts.next()) {
+            (Some(host), None) if is_host(host.as_bytes()) => {}
+            (None, None) if parts.version < Version::HTTP_11 => {}
+            _ => return Some(Problem::bad_request("A request has one Host header, which names a host.")),
+        }
+        if !parts.uri.path().starts_with('/') {
+            return Some(UNREADABLE); // `GET products HTTP/1.1` names a server, and `*` nothing
+        }
+        if !parts.headers.contains_key(CONTENT_LENGTH) && !parts.headers.contains_key(TRANSFER_ENCODING) {
             return None;
         }
-        state.forget_handed_over();
-        let kept = std::mem::take(&mut state.kept);
-        let status = state.dropped.take().unwrap_or(400);
-        let repaired = if state.is_repaired { None } else { repaired(&kept, status) };
-        if let Some((head, again)) = repaired {
-            state.is_repaired = true;
-            // What hyper has read but not parsed comes again; so does what was to be read again and was not yet.
-            self.replay = [&head[..], &self.replay].concat().into();
-            return Some(again);
+        // hyper drops a length beside a coding, and one of two equal lengths.
+        self.forget_handed_over();
+        let head = self.kept.get(..head::end(&self.kept)?)?;
+        let codings = head::header(head, TRANSFER_ENCODING.as_str()).count();
+        let lengths = head::header(head, CONTENT_LENGTH.as_str()).count();
+        if codings + lengths != 1 {
+            return Some(UNREADABLE);
         }
-        state.problem = Some(problem(&kept, status));
-        self.replay = substitute(&kept).into();
-        Some(Again::Refused)
+        let coding = parts.headers.get(TRANSFER_ENCODING)?;
+        (!coding.as_bytes().eq_ignore_ascii_case(b"chunked")).then(Problem::transfer_coding_unknown)
     }
 }
 
@@ -180,116 +187,60 @@ fn oversized(parts: &Parts) -> Option<Problem> {
     parts.headers.iter().any(is_long).then(Problem::headers_too_large)
 }
 
-/// The problem of a request that hyper takes, and that another server in between may read as a different one.
-fn ambiguous(parts: &Parts) -> Option<Problem> {
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) if is_host(host.as_bytes()) => {}
-        (None, None) if parts.version < Version::HTTP_11 => {}
-        _ => return Some(Problem::bad_request("A request has one Host header, which names a host.")),
-    }
-    if parts.uri.path().is_empty() {
-        return Some(UNREADABLE); // `GET products HTTP/1.1` names a server, not a path
-    }
-    let coding = parts.headers.get(TRANSFER_ENCODING)?;
-    (!coding.as_bytes().eq_ignore_ascii_case(b"chunked")).then(Problem::transfer_coding_unknown)
-}
-
 fn is_host(host: &[u8]) -> bool {
-    !host.is_empty() && host.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'/' || !byte.is_ascii())
+    let is_allowed = |byte: &u8| byte.is_ascii_graphic() && *byte != b'/' || !byte.is_ascii();
+    !host.is_empty() && host.iter().all(is_allowed) && !host.windows(2).any(|two| two == b"..")
 }
 
-/// A head that hyper takes in place of the one that it has refused, with all that was read after it.
-fn repaired(kept: &[u8], status: u16) -> Option<(Vec<u8>, Again)> {
-    let line = RequestLine::of(kept)?;
-    if status == 431 {
-        return head_end(kept).map(|_| (kept.to_vec(), Again::WithMoreHeaders));
+impl<S> Observed<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self { stream, replay: Bytes::new(), exchange: Exchange::default() }
     }
-    let is_fit = |byte: &u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(byte);
-    if line.target.iter().all(is_fit)
-        || line.target.iter().any(|byte| byte.is_ascii_control() || *byte == b' ')
-    {
-        return None;
+
+    pub(crate) fn exchange(&self) -> Exchange {
+        self.exchange.clone()
     }
-    let mut head = Vec::with_capacity(kept.len() + 64);
-    head.extend_from_slice(line.method);
-    head.push(b' ');
-    for byte in line.target {
-        if is_fit(byte) {
-            head.push(*byte);
-        } else {
-            head.extend_from_slice(format!("%{byte:02X}").as_bytes());
+
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
+    }
+
+    /// Prepares for the connection to be served again, after hyper could not parse what it read; `unparsed` is what it has
+    /// read and not parsed. `None` if hyper's own response went out: together with the one before it, which the client was
+    /// slow to take.
+    pub(crate) fn again(&mut self, unparsed: &[u8]) -> Option<Again> {
+        let mut state = self.exchange.state();
+        if state.phase != Phase::Reading {
+            return None;
         }
-    }
-    head.push(b' ');
-    head.extend_from_slice(line.version_and_rest);
-    Some((head, Again::Repaired))
-}
-
-fn problem(kept: &[u8], status: u16) -> Problem {
-    let line = RequestLine::of(kept);
-    let version = line.as_ref().map_or(&b""[..], |line| line.version_and_rest);
-    let later = |major: &u8| major.is_ascii_digit() && *major > b'1';
-    let mut lines = without_empty_lines(kept).split(|byte| *byte == b'\n');
-    let is_long = lines.next().is_some_and(|line| line.len() > MAX_LINE_BYTES);
-    match status {
-        431 | 414 if is_long => Problem::address_too_long(),
-        431 | 414 => Problem::headers_too_large(),
-        _ if version.strip_prefix(b"HTTP/").and_then(|version| version.first()).is_some_and(later) => {
-            Problem::version_not_supported()
+        state.forget_handed_over();
+        let kept = std::mem::take(&mut state.kept);
+        let status = state.dropped.take().unwrap_or(400);
+        // hyper has parsed nothing of the head, or all of it but what its target means. It skips empty lines either way.
+        let end = head::end(&kept);
+        let unparsed = head::without_empty_lines(unparsed);
+        let behind = end.and_then(|end| kept.get(end..)).map(head::without_empty_lines);
+        let is_certain = head::without_empty_lines(&kept) == unparsed || behind == Some(unparsed);
+        let repaired = match status {
+            431 if is_certain && !state.has_more_headers => {
+                state.has_more_headers = true;
+                Some((kept.clone(), Again::WithMoreHeaders))
+            }
+            400 if is_certain && !state.is_encoded => {
+                state.is_encoded = true;
+                head::with_encoded_target(&kept).map(|head| (head, Again::Repaired))
+            }
+            _ => None,
+        };
+        if let Some((head, again)) = repaired {
+            // What hyper has read but not parsed comes again; so does what was to be read again and was not yet.
+            self.replay = [&head[..], &self.replay].concat().into();
+            return Some(again);
         }
-        _ => UNREADABLE,
+        state.problem = Some(head::problem(&kept, status));
+        self.replay = head::substitute(&kept).into();
+        Some(Again::Refused)
     }
-}
-
-/// A request with the method and the id of the one that cannot be read, as far as they are well-formed.
-fn substitute(kept: &[u8]) -> String {
-    let method = RequestLine::of(kept).and_then(|line| str::from_utf8(line.method).ok());
-    let method = method.filter(|method| METHODS.contains(method)).unwrap_or("GET");
-    let id = kept.split(|byte| *byte == b'\n').skip(1).find_map(|line| {
-        let (name, value) = str::from_utf8(line).ok()?.split_once(':')?;
-        let value = value.trim();
-        (name.eq_ignore_ascii_case("x-request-id") && shared::request::is_request_id(value)).then_some(value)
-    });
-    let id = id.map(|id| format!("x-request-id: {id}\r\n")).unwrap_or_default();
-    format!("{method} / HTTP/1.1\r\nhost: refused\r\n{id}connection: close\r\n\r\n")
-}
-
-/// The first line of a head, at its first and its last space.
-struct RequestLine<'a> {
-    method: &'a [u8],
-    target: &'a [u8],
-    version_and_rest: &'a [u8],
-}
-
-impl<'a> RequestLine<'a> {
-    fn of(kept: &'a [u8]) -> Option<Self> {
-        let kept = without_empty_lines(kept);
-        let line = kept.split(|byte| *byte == b'\n').next()?;
-        let first = line.iter().position(|byte| *byte == b' ')?;
-        let last = line.iter().rposition(|byte| *byte == b' ').filter(|last| *last > first)?;
-        Some(Self {
-            method: kept.get(..first)?,
-            target: kept.get(first + 1..last)?,
-            version_and_rest: kept.get(last + 1..)?,
-        })
-    }
-}
-
-/// From the request line on: empty lines may stand before it.
-fn without_empty_lines(kept: &[u8]) -> &[u8] {
-    let start = kept.iter().position(|byte| !b"\r\n".contains(byte));
-    start.and_then(|start| kept.get(start..)).unwrap_or_default()
-}
-
-/// Where the first head ends: behind an empty line, which may end without a carriage return.
-fn head_end(kept: &[u8]) -> Option<usize> {
-    let start = kept.len() - without_empty_lines(kept).len();
-    memchr::memchr_iter(b'\n', kept).filter(|end| *end > start).find_map(|end| match kept.get(end + 1..)? {
-        [b'\n', ..] => Some(end + 2),
-        [b'\r', b'\n', ..] => Some(end + 3),
-        _ => None,
-    })
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {

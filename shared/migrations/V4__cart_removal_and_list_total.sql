@@ -3,7 +3,7 @@
 
 -- Adds to a cart and says how it went: 'added', 'too_many_lines' or 'too_many_of_sku'; the last two change nothing.
 -- A function because the limits need what others committed while this call waited for the cart's row, and one
--- statement sees only what was committed before it began; each statement in here looks anew.
+-- statement sees only what was committed before it began; each statement in here has a snapshot of its own.
 create or replace function cart.add(cart_owner bytea, added_sku_id integer, added_count integer) returns text
 language plpgsql volatile security definer set search_path = '' as $$
 declare
@@ -26,7 +26,8 @@ begin
 end
 $$;
 
--- Removes a line, if it is there. The first statement waits for whatever else changes the cart, and the second sees it.
+-- Removes a line, if it is there, and the cart with its last line. The first statement waits for whatever else changes the
+-- cart, and the next ones see it.
 create function cart.remove(cart_owner bytea, removed_sku_id integer) returns void
 language plpgsql volatile security definer set search_path = '' as $$
 declare
@@ -34,6 +35,7 @@ declare
 begin
     update cart.carts set touched_at = now() where owner = cart_owner returning id into its_id;
     delete from cart.lines where cart_id = its_id and sku_id = removed_sku_id;
+    delete from cart.carts where id = its_id and not exists (select from cart.lines where cart_id = its_id);
 end
 $$;
 
@@ -53,25 +55,27 @@ grant usage on schema cart to atelier_cart_add;
 grant execute on function cart.add(bytea, integer, integer) to atelier_cart_add;
 
 -- What a load does since this release, for the catalogs of the release before it. The column is a constant default, which
--- rewrites no row. A reader that holds a table up for longer than a moment, such as pg_dump, is not waited for, because
--- all others would wait behind it: then lists say no total until the next load.
+-- rewrites no row. A reader that holds a table for longer than a moment, such as pg_dump, is not waited for, because all
+-- others would wait behind it: then lists have no total until the next load. The served catalog is locked last, and for
+-- the rest of the migration alone.
 do $$
 declare
     catalog text;
     products bigint;
 begin
-    foreach catalog in array array['catalog', 'catalog_prev'] loop
+    set local lock_timeout = '500ms';
+    foreach catalog in array array['catalog_prev', 'catalog'] loop
         continue when to_regclass(catalog || '.products') is null;
+        execute format('grant usage on schema %I to atelier_cart_add', catalog);
+        execute format('grant select on %I.skus to atelier_cart_add', catalog);
         execute format('select count(*) from %I.products', catalog) into products;
         begin
-            set local lock_timeout = '1s';
             execute format('alter table %I.products add column if not exists total integer not null default %s',
                 catalog, products);
         exception when lock_not_available then
             raise warning '%.products is being read: its lists have no X-Total-Count until the next load', catalog;
         end;
-        execute format('grant usage on schema %I to atelier_cart_add', catalog);
-        execute format('grant select on %I.skus to atelier_cart_add', catalog);
     end loop;
+    set local lock_timeout to default;
 end
 $$;

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::database::chain;
 use crate::endpoint::{Endpoint, Route, route};
 use crate::problem::Problem;
-use crate::request::{LARGEST_BODY_BYTES, MAX_HEADERS, Request, RequestId, is_added_by_proxies};
+use crate::request::{LARGEST_BODY_BYTES, MAX_HEADERS, Request, RequestId, is_malformed, is_of_proxies};
 use crate::response::{self, Response};
 
 /// A finished response, and what the log says about it.
@@ -83,12 +83,15 @@ fn whatever_the_path(request: &Request) -> Option<Result<http::Response<Bytes>, 
     if has_too_many_headers(&request.headers) {
         return Some(Err(Problem::headers_too_large()));
     }
+    if is_malformed(request.uri.path()) {
+        return Some(Err(Problem::bad_request("The path of the request is malformed.")));
+    }
     (request.method == Method::OPTIONS).then(|| Ok(response::preflight()))
 }
 
 fn has_too_many_headers(headers: &HeaderMap) -> bool {
     headers.len() > MAX_HEADERS
-        && headers.iter().filter(|(name, _)| !is_added_by_proxies(name)).count() > MAX_HEADERS
+        && headers.iter().filter(|(name, _)| !is_of_proxies(name)).count() > MAX_HEADERS
 }
 
 fn nothing_here() -> Problem {

@@ -18,7 +18,7 @@ pub const LARGEST_BODY_BYTES: usize = 1024;
 /// The most products on a page of the list.
 pub const MAX_COUNT: i32 = 1000;
 
-/// The most header lines of a client. Those that proxies add on the way ([`is_added_by_proxies`]) do not count.
+/// The most header lines of a client. Those of proxies ([`is_of_proxies`]) do not count.
 pub(crate) const MAX_HEADERS: usize = 100;
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -130,12 +130,24 @@ impl Request {
     }
 }
 
-/// Whether a proxy or API Gateway adds a header of this name on the way from the client.
-pub(crate) fn is_added_by_proxies(name: &HeaderName) -> bool {
+/// Headers that a proxy or API Gateway adds, changes or removes on the way from the client.
+const OF_PROXIES: [&str; 10] = [
+    "connection",
+    "content-length",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-request-id",
+];
+
+/// Whether a header of this name may differ from one transport to another.
+pub(crate) fn is_of_proxies(name: &HeaderName) -> bool {
     let name = name.as_str();
-    name.starts_with("x-forwarded-")
-        || name.starts_with("x-amz")
-        || ["host", "content-length", "x-request-id", "forwarded", "via"].contains(&name)
+    name.starts_with("x-forwarded-") || name.starts_with("x-amz") || OF_PROXIES.contains(&name)
 }
 
 impl Page {
@@ -225,6 +237,28 @@ impl Timing {
 pub fn is_request_id(id: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=64).contains(&id.len()) && id.bytes().all(is_allowed)
+}
+
+/// Whether a path is one that NGINX refuses: an escape in it is none or stands for NUL, or it leads above the root.
+pub(crate) fn is_malformed(path: &str) -> bool {
+    if !path.bytes().any(|byte| byte == b'%' || byte == b'.') {
+        return false;
+    }
+    let is_escape = |escape: &str| {
+        escape
+            .get(..2)
+            .is_some_and(|digits| digits != "00" && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    };
+    let mut depth = 0;
+    let climbs = path.split('/').skip(1).any(|segment| {
+        match segment.replace("%2e", ".").replace("%2E", ".").as_str() {
+            "." => {}
+            ".." => depth -= 1,
+            _ => depth += 1,
+        }
+        depth < 0
+    });
+    climbs || !path.split('%').skip(1).all(is_escape)
 }
 
 /// A whole number from 1 to 2147483647 in decimal digits, without sign, spaces or leading zeros.
@@ -362,6 +396,20 @@ mod tests {
             assert!(made.as_str() != id && made.as_str().len() == 16, "{id}");
         }
         assert_ne!(request("/", &[]).id.as_str(), request("/", &[]).id.as_str());
+    }
+
+    #[test]
+    fn a_path_is_malformed_where_an_escape_is_none_and_above_the_root() {
+        for path in
+            ["/%zz", "/%", "/a%2", "/%00", "/%0", "/..", "/a/../..", "/%2e%2E/a", "/./..", "/../products"]
+        {
+            assert!(is_malformed(path), "{path}");
+        }
+        for path in
+            ["/", "/products/1", "/a%20b", "/a/..", "/a/../b", "/a...", "/.", "/a/%2e%2e/b", "/%e9", "//.."]
+        {
+            assert!(!is_malformed(path), "{path}");
+        }
     }
 
     #[test]

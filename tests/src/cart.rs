@@ -175,7 +175,7 @@ pub async fn deleting_a_line_leaves_the_others(service: &impl Transport) {
     assert_eq!(cart_of(service, &who).await, r#"[{"sku_id":3,"count":2},{"sku_id":1,"count":1}]"#);
 }
 
-/// Of whoever shows the same `Authorization` or cookie; it can be filled again.
+/// The caller's alone, by `Authorization` or by cookie; it can be filled again.
 pub async fn deleting_a_cart_empties_it_and_no_other(service: &impl Transport) {
     let (who, other) = (identity(), identity());
     for owner in [&who, &other] {

@@ -67,9 +67,16 @@ pub async fn a_path_with_characters_that_no_uri_has_is_none_of_ours(service: &im
     }
 }
 
-/// Beside those that are added on the way.
+/// Beside those that are added, changed or removed on the way, and whatever else hyper would refuse.
 pub async fn more_than_100_headers_are_431(service: &impl Transport) {
-    for (headers, expected) in [(100, 200), (101, 431), (120, 431), (150, 431)] {
+    for (headers, expected) in [(97, 200), (100, 200), (101, 431), (150, 431)] {
+        let mut request = (0..headers).fold(Request::new(Bytes::new()), |mut request, n| {
+            let name = http::HeaderName::try_from(format!("x-{n}")).unwrap();
+            request.headers_mut().insert(name, http::HeaderValue::from_static("1"));
+            request
+        });
+        request.extensions_mut().insert(RawTarget(Bytes::from_static(b"/products?count=1&q=\"a\"")));
+        assert_eq!(ask(service, request).await.status, expected, "{headers} headers and a quote");
         for path in ["/products/1", "/products?count=1"] {
             let request =
                 (0..headers).fold(Request::get(path), |request, n| request.header(format!("x-{n}"), "1"));

@@ -29,7 +29,7 @@ mod function_url {
 /// connection has.
 fn lasting(headers: &HeaderMap) -> HeaderMap {
     let mut headers = headers.clone();
-    for passing in ["date", "server-timing"] {
+    for passing in ["date", "server-timing", "connection"] {
         headers.remove(passing);
     }
     if let Some(cookie) = headers.get_mut("set-cookie") {

@@ -1,5 +1,5 @@
-//! Requests that are no proper HTTP: a host gives them the status that NGINX gives, and both a problem with what is promised
-//! of every response.
+//! Malformed requests: a host gives them the status that NGINX gives, and both a problem with what is promised of every
+//! response.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
@@ -61,6 +61,27 @@ async fn a_host_refuses_what_nginx_refuses_with_the_same_status() {
         (get("host: a b\r\n"), 400),
         (get("host: a/b\r\n"), 400),
         (head("POST /cart HTTP/1.1", "host: a\r\ntransfer-encoding: gzip, chunked\r\n"), 501),
+        (
+            head(
+                "POST /cart HTTP/1.1",
+                "host: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+            ),
+            400,
+        ),
+        (head("POST /cart HTTP/1.1", "host: a\r\ntransfer-encoding: chunked\r\ncontent-length: 2\r\n"), 400),
+        (head("POST /cart HTTP/1.1", "host: a\r\ncontent-length: 0\r\ncontent-length: 0\r\n"), 400),
+        (get("host: a..b\r\n"), 400),
+        (head("GET /%zz HTTP/1.1", "host: a\r\n"), 400),
+        (head("OPTIONS /% HTTP/1.1", "host: a\r\n"), 400),
+        (head("HEAD /cart/%00 HTTP/1.1", "host: a\r\n"), 400),
+        (head("GET /.. HTTP/1.1", "host: a\r\n"), 400),
+        (head("GET /products/../../etc HTTP/1.1", "host: a\r\n"), 400),
+        (head("DELETE /cart/%2e%2e/%2E. HTTP/1.1", "host: a\r\n"), 400),
+        (head("GET //.. HTTP/1.1", "host: a\r\n"), 404),
+        (head("GET /products/../products HTTP/1.1", "host: a\r\n"), 404),
+        (head("OPTIONS * HTTP/1.1", "host: a\r\n"), 400),
+        (head("GET * HTTP/1.1", "host: a\r\n"), 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), 400),
         (head("OPTIONS /products?\" HTTP/1.1", "host: a\r\n"), 204),
         (head("PUT /products?< HTTP/1.1", "host: a\r\n"), 405),
         (b"what is this?\r\n\r\n".to_vec(), 400),

@@ -60,7 +60,7 @@ fn sku_id_and_count(request: &Request) -> Result<(i32, i32), Problem> {
 }
 
 /// The integer that a JSON value is or, as a string, spells: front ends send the keys of `skus`, which are strings. As in
-/// JavaScript 33.0 is one; one of too many digits for any id is infinite or nearly so.
+/// JavaScript 33.0 is one, and digits beyond those of a double do not count; one of too many digits for any id is infinite.
 fn integer(value: &RawValue) -> Option<f64> {
     let text = value.get();
     let text: Cow<'_, str> =
