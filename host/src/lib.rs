@@ -225,8 +225,7 @@ impl Host {
         refusal: Option<Problem>,
         exchange: &Exchange,
     ) -> Response<Full<Bytes>> {
-        let started = Instant::now();
-        let method = self.access.as_ref().map(|_| parts.method.clone());
+        let logged = self.access.as_ref().map(|access| (access, parts.method.clone(), Instant::now()));
         let has_known_end = body.size_hint().exact().is_some();
         let body = match refusal {
             Some(problem) => Err(problem),
@@ -241,8 +240,8 @@ impl Host {
             }
             Err(problem) => shared::refuse(&ENDPOINTS, parts, problem),
         };
-        if let (Some(access), Some(method)) = (&self.access, &method) {
-            access.write(method, &answer, started.elapsed());
+        if let Some((access, method, started)) = logged {
+            access.write(&method, &answer, started.elapsed());
         }
         let mut response = answer.response.map(Full::new);
         if closes || self.app.is_draining() {

@@ -90,7 +90,7 @@ impl Exchange {
         let mut state = self.state();
         state.phase = Phase::Handling;
         state.is_encoded = false;
-        let problem = state.problem.take().or_else(|| state.refusal(parts));
+        let problem = state.problem.take().or_else(|| state.refusal(parts, body_length != Some(0)));
         state.handed_over.push(body_length.unwrap_or(0)); // of unknown length, it is the last one
         problem
     }
@@ -144,22 +144,23 @@ impl State {
 
     /// The problem of a request that hyper takes, and that NGINX does not: it is too long, or another server in between may
     /// read it as a different one.
-    fn refusal(&mut self, parts: &Parts) -> Option<Problem> {
+    fn refusal(&mut self, parts: &Parts, has_body: bool) -> Option<Problem> {
         if self.kept.len() > MAX_LINE_BYTES
             && let Some(problem) = oversized(parts)
         {
             return Some(problem);
         }
-        let mut hosts = parts.headers.get_all(HOST).iter();
-        match (hosts.next(), hosts.next()) {
-            (Some(host), None) if is_host(host.as_bytes()) => {}
-            (None, None) if parts.version < Version::HTTP_11 => {}
+        let is_repeated = parts.headers.len() > parts.headers.keys_len() // rare, and cheaper to see than to count
+            && parts.headers.get_all(HOST).iter().nth(1).is_some();
+        match parts.headers.get(HOST) {
+            Some(host) if is_host(host.as_bytes()) && !is_repeated => {}
+            None if parts.version < Version::HTTP_11 => {}
             _ => return Some(Problem::bad_request("A request has one Host header, which names a host.")),
         }
         if !parts.uri.path().starts_with('/') {
             return Some(UNREADABLE); // `GET products HTTP/1.1` names a server, and `*` nothing
         }
-        if !parts.headers.contains_key(CONTENT_LENGTH) && !parts.headers.contains_key(TRANSFER_ENCODING) {
+        if !has_body {
             return None;
         }
         // hyper drops a length beside a coding, and one of two equal lengths.
@@ -187,9 +188,14 @@ fn oversized(parts: &Parts) -> Option<Problem> {
     parts.headers.iter().any(is_long).then(Problem::headers_too_large)
 }
 
+/// Whether NGINX takes a value for the name of a host.
 fn is_host(host: &[u8]) -> bool {
-    let is_allowed = |byte: &u8| byte.is_ascii_graphic() && *byte != b'/' || !byte.is_ascii();
-    !host.is_empty() && host.iter().all(is_allowed) && !host.windows(2).any(|two| two == b"..")
+    let mut before = b'/';
+    host.iter().all(|byte| {
+        let is_allowed = *byte > b' ' && *byte != b'/' && *byte != 0x7f && (*byte != b'.' || before != b'.');
+        before = *byte;
+        is_allowed
+    }) && !host.is_empty()
 }
 
 impl<S> Observed<S> {

@@ -191,9 +191,8 @@ impl RequestId {
 
     /// Sixteen hex digits. They need to differ, not to be secret.
     fn made() -> Self {
-        let mut digits = [0; 16];
-        let text = hex(fastrand::u64(..), &mut digits);
-        Self(HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static("-"))) // hex digits always fit
+        let digits = hex(fastrand::u64(..));
+        Self(HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("-"))) // hex digits always fit
     }
 
     /// The id's text.
@@ -277,10 +276,11 @@ fn is_positive_decimal(text: &str) -> bool {
 }
 
 /// The 16 lowercase hex digits of a number.
-pub(crate) fn hex(number: u64, digits: &mut [u8; 16]) -> &[u8] {
-    let nibbles = number.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    for (digit, nibble) in digits.iter_mut().zip(nibbles) {
-        *digit = b"0123456789abcdef"[usize::from(nibble)];
+pub(crate) fn hex(number: u64) -> [u8; 16] {
+    let mut digits = [0; 16];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
     digits
 }

@@ -91,9 +91,8 @@ impl Response {
         match self.tag {
             Some(tag) => {
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static(PUBLIC));
-                let mut digits = [0; 16];
-                let digits = hex(tag, &mut digits);
-                headers.insert(ETAG, etag(digits)?);
+                let digits = hex(tag);
+                headers.insert(ETAG, etag(&digits)?);
                 if let Some(unconfirmed_for) = self.unconfirmed_for {
                     let seconds = unconfirmed_for.as_secs();
                     headers.insert(AGE, HeaderValue::from(seconds));
@@ -104,7 +103,7 @@ impl Response {
                     let links = HeaderValue::try_from(page.links(total)).map_err(Problem::unforeseen)?;
                     headers.insert(LINK, links);
                 }
-                if matched(&request.headers, digits) {
+                if matched(&request.headers, &digits) {
                     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
                     *response.status_mut() = StatusCode::NOT_MODIFIED;
                     return Ok(response);
@@ -195,13 +194,15 @@ pub(crate) fn complete(mut response: http::Response<Bytes>, request: &Request) -
 fn empty(status: StatusCode) -> http::Response<Bytes> {
     let mut response = http::Response::new(Bytes::new());
     *response.status_mut() = status;
-    *response.headers_mut() = HeaderMap::with_capacity(16);
+    *response.headers_mut() = HeaderMap::with_capacity(12);
     response
 }
 
 /// `W/"<digits>"`: weak, because one tag stands for every coding of the same content.
-fn etag(digits: &[u8]) -> Result<HeaderValue, Problem> {
-    HeaderValue::from_bytes(&[b"W/\"", digits, b"\""].concat()).map_err(Problem::unforeseen)
+fn etag(digits: &[u8; 16]) -> Result<HeaderValue, Problem> {
+    let mut etag = *b"W/\"................\"";
+    etag[3..19].copy_from_slice(digits);
+    HeaderValue::from_bytes(&etag).map_err(Problem::unforeseen)
 }
 
 /// That the answer was kept, and for how many seconds nobody could tell whether it is still right (RFC 9211).
@@ -211,7 +212,7 @@ fn cache_status(seconds: u64) -> Result<HeaderValue, Problem> {
 
 /// Whether `If-None-Match` is `*` or lists the tag, compared weakly. A tag cannot hold a quote, so what
 /// stands between an odd quote and the next is one.
-fn matched(headers: &HeaderMap, digits: &[u8]) -> bool {
+fn matched(headers: &HeaderMap, digits: &[u8; 16]) -> bool {
     headers.get_all(IF_NONE_MATCH).iter().any(|value| {
         let value = value.as_bytes().trim_ascii();
         value == b"*" || value.split(|byte| *byte == b'"').skip(1).step_by(2).any(|tag| tag == digits)

@@ -21,7 +21,9 @@ impl Transport for Bytewise<'_> {
 
 /// The status of the response to these bytes, which must be as every response is.
 async fn status(service: Socket, bytes: &[u8]) -> u16 {
-    ask(&Bytewise(service, bytes), Request::new(Bytes::new())).await.status.as_u16()
+    let method = if bytes.starts_with(b"HEAD") { "HEAD" } else { "GET" };
+    let request = Request::builder().method(method).body(Bytes::new()).unwrap();
+    ask(&Bytewise(service, bytes), request).await.status.as_u16()
 }
 
 #[tokio::test]
@@ -69,7 +71,7 @@ async fn a_host_refuses_what_nginx_refuses_with_the_same_status() {
             400,
         ),
         (head("POST /cart HTTP/1.1", "host: a\r\ntransfer-encoding: chunked\r\ncontent-length: 2\r\n"), 400),
-        (head("POST /cart HTTP/1.1", "host: a\r\ncontent-length: 0\r\ncontent-length: 0\r\n"), 400),
+        (head("POST /cart HTTP/1.1", "host: a\r\ncontent-length: 2\r\ncontent-length: 2\r\n"), 400),
         (get("host: a..b\r\n"), 400),
         (head("GET /%zz HTTP/1.1", "host: a\r\n"), 400),
         (head("OPTIONS /% HTTP/1.1", "host: a\r\n"), 400),
