@@ -211,7 +211,7 @@ pub async fn without_an_identity_there_is_nothing_to_delete(service: &impl Trans
 pub const NEARLY_FULL_CARTS: &str = "
     insert into cart.carts (owner)
         select sha256(convert_to('authorization', 'UTF8') || '\\x00' || convert_to('nearly full ' || n, 'UTF8'))
-        from generate_series(1, 8) as n;
+        from generate_series(1, 16) as n;
     insert into cart.lines (cart_id, sku_id, count)
         select carts.id, sku_id, 1 from cart.carts, generate_series(1000001, 1000999) as sku_id
         where not exists (select from cart.lines where cart_id = carts.id) order by 1, 2";

@@ -1,4 +1,5 @@
-//! The Lambda adapter: runs one endpoint as a function, behind an HTTP API of API Gateway or a Function URL.
+//! The Lambda adapter: runs one endpoint as a function, behind API Gateway (an HTTP API or a REST API), a Function URL, an
+//! Application Load Balancer, or VPC Lattice.
 //!
 //! ```text
 //! event ──event──> request ──> shared::answer ──> response ──reply──> reply
@@ -25,6 +26,7 @@ use serde_json::value::RawValue;
 use shared::config::{self, VARIABLES};
 use shared::{Answer, App, Endpoint, Problem};
 
+use crate::event::Event;
 use crate::log::Invocation;
 use crate::shutdown::UnderWay;
 
@@ -38,10 +40,6 @@ const EARLIEST_DEADLINE_MS: u64 = 24 * 60 * 60 * 1000;
 /// How long requests under way may take after SIGTERM. Half a second after it Lambda ends the process, and the
 /// connection to the database has to be closed by then.
 const GRACE: Duration = Duration::from_millis(200);
-
-/// The longest reply that Lambda takes, in bytes:
-/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
-const LONGEST_REPLY: usize = 6_291_556;
 
 /// What Lambda, or what stands in for it, tells every function.
 const OF_LAMBDA: [&str; 4] = [
@@ -157,16 +155,18 @@ impl Function {
     async fn respond(&self, event: LambdaEvent<Box<RawValue>>) -> Result<Box<RawValue>, Error> {
         let (began, cold_start) = (Instant::now(), !self.is_warm.swap(true, Ordering::Relaxed));
         let endpoint = self.service.as_ref().map(|service| service.endpoint);
-        let (request, problem) = event::request(event.payload.get(), endpoint);
+        let Event { request, origin, refusal } = Event::read(event.payload.get(), endpoint);
         let method = request.method().clone();
+        let (problem, refused) = refusal.map(|refusal| (refusal.problem, refusal.why)).unzip();
         let mut answer = self.answer(request, problem, &event.context).await;
-        let mut reply = reply::of(&answer.response)?;
-        if reply.get().len() > LONGEST_REPLY {
+        let mut reply = reply::reply(&origin, &answer.response).await?;
+        let max_bytes = reply::max_bytes(&origin);
+        if reply.get().len() > max_bytes {
             let cause =
-                format!("the reply has {} bytes, and Lambda takes {LONGEST_REPLY}", reply.get().len());
-            let (request, _) = event::request(event.payload.get(), endpoint); // the first one is used up
+                format!("the reply has {} bytes, and its receiver takes {max_bytes}", reply.get().len());
+            let request = Event::read(event.payload.get(), endpoint).request; // the first one is used up
             answer = shared::refuse(endpoint.as_slice(), request.into_parts().0, Problem::unforeseen(cause));
-            reply = reply::of(&answer.response)?;
+            reply = reply::reply(&origin, &answer.response).await?;
         }
         if self.access {
             let invocation = Invocation {
@@ -174,6 +174,7 @@ impl Function {
                 lambda_request_id: &event.context.request_id,
                 cold_start,
                 method: &method,
+                refused: refused.as_deref(),
                 elapsed: began.elapsed(),
             };
             let _ = log::write(io::stdout().lock(), &invocation, &answer); // a log that is gone is no reason not to answer

@@ -22,6 +22,8 @@ pub(crate) struct Invocation<'a> {
     /// Whether it is the first of its process.
     pub(crate) cold_start: bool,
     pub(crate) method: &'a Method,
+    /// Why the event was refused, if it was.
+    pub(crate) refused: Option<&'a str>,
     /// From the event's arrival to the answer's completion.
     pub(crate) elapsed: Duration,
 }
@@ -36,6 +38,8 @@ struct Line<'a> {
     function: &'a str,
     cold_start: bool,
     method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<&'a str>,
     route: &'a str,
     /// A text, as dimensions are.
     status: &'a str,
@@ -89,6 +93,7 @@ pub(crate) fn write(mut output: impl Write, invocation: &Invocation<'_>, answer:
         function: invocation.function,
         cold_start: invocation.cold_start,
         method: shared::log::method(invocation.method),
+        refused: invocation.refused,
         route: answer.route.unwrap_or(NO_ROUTE),
         status: status.as_str(),
         ms: milliseconds(invocation.elapsed),

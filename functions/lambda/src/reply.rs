@@ -1,51 +1,67 @@
-//! From a response to what API Gateway and Function URLs make one of again (payload format 2.0).
+//! From a response to the reply that the service behind an event reads, in lambda_http's form of it.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::ready;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, SET_COOKIE};
-use serde::Serialize;
+use http::header::{CONTENT_ENCODING, HeaderMap, SET_COOKIE};
+use http::{HeaderValue, Response};
+use lambda_http::request::RequestOrigin;
+use lambda_http::{Body, TransformResponse};
 use serde_json::value::{RawValue, to_raw_value};
 
-/// A response in payload format 2.0.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Reply<'a> {
-    status_code: u16,
-    headers: BTreeMap<&'a str, String>,
-    cookies: Vec<Cow<'a, str>>,
-    /// Base64 for what is coded, or is no text.
-    body: Cow<'a, str>,
-    is_base64_encoded: bool,
+/// The longest reply that Lambda takes, in bytes:
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
+const MAX_BYTES: usize = 6_291_556;
+
+/// The longest that an Application Load Balancer takes:
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html>.
+const MAX_ALB_BYTES: usize = 1024 * 1024;
+
+/// The longest reply that goes back to a service, in bytes.
+pub(crate) fn max_bytes(origin: &RequestOrigin) -> usize {
+    match origin {
+        RequestOrigin::Alb => MAX_ALB_BYTES,
+        _ => MAX_BYTES,
+    }
 }
 
 /// The JSON that stands for a response.
-pub(crate) fn of(response: &http::Response<Bytes>) -> serde_json::Result<Box<RawValue>> {
-    let (mut headers, mut cookies) = (BTreeMap::<_, String>::new(), Vec::new());
-    for (name, value) in response.headers() {
-        let value = String::from_utf8_lossy(value.as_bytes());
-        if name == SET_COOKIE {
-            cookies.push(value); // two cookies cannot share a line
-            continue;
-        }
-        let all = headers.entry(name.as_str()).or_default();
-        if !all.is_empty() {
-            all.push_str(", ");
-        }
-        all.push_str(&value);
-    }
+pub(crate) async fn reply(
+    origin: &RequestOrigin,
+    response: &Response<Bytes>,
+) -> serde_json::Result<Box<RawValue>> {
     let is_coded = response.headers().contains_key(CONTENT_ENCODING);
     let text = if is_coded { None } else { str::from_utf8(response.body()).ok() };
-    to_raw_value(&Reply {
-        status_code: response.status().as_u16(),
-        headers,
-        cookies,
-        is_base64_encoded: text.is_none(),
-        body: text.map_or_else(|| STANDARD.encode(response.body()).into(), Cow::from),
-    })
+    // Base64 for what is coded, or is no text.
+    let body =
+        text.map_or_else(|| Body::Binary(response.body().to_vec()), |text| Body::Text(text.to_owned()));
+    let mut converted = Response::new(body);
+    *converted.status_mut() = response.status();
+    *converted.headers_mut() = joined(response.headers());
+    // What lambda_http does with a handler's response. It reads the headers for the body's coding, which is known here.
+    let converting =
+        TransformResponse::<'_, String, Infallible>::Response(origin.clone(), Box::pin(ready(converted)));
+    let Ok(reply) = converting.await;
+    to_raw_value(&reply)
+}
+
+/// Headers with one line each, because some forms of a reply have room for one. Cookies cannot share a line.
+fn joined(headers: &HeaderMap) -> HeaderMap {
+    let mut joined = HeaderMap::with_capacity(headers.len());
+    for name in headers.keys() {
+        let lines = || headers.get_all(name).iter();
+        if *name == SET_COOKIE || lines().nth(1).is_none() {
+            lines().for_each(|line| {
+                joined.append(name, line.clone());
+            });
+        } else if let Ok(line) =
+            HeaderValue::from_bytes(&lines().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b", "[..]))
+        {
+            joined.append(name, line);
+        }
+    }
+    joined
 }
 
 #[cfg(test)]
@@ -54,33 +70,55 @@ mod tests {
 
     use super::*;
 
-    fn reply(response: &http::Response<Bytes>) -> Value {
-        serde_json::from_str(of(response).unwrap().get()).unwrap()
+    async fn reply_to(
+        origin: RequestOrigin,
+        response: http::response::Builder,
+        body: &'static [u8],
+    ) -> Value {
+        let response = response.body(Bytes::from_static(body)).unwrap();
+        serde_json::from_str(reply(&origin, &response).await.unwrap().get()).unwrap()
     }
 
-    #[test]
-    fn text_is_sent_as_it_is_and_everything_else_as_base64() {
-        let response = http::Response::builder().status(201).header("etag", "W/\"1\"");
-        let response = response.body(Bytes::from_static("\"é\"\n".as_bytes())).unwrap();
-        let expected = json!({ "statusCode": 201, "headers": { "etag": "W/\"1\"" }, "cookies": [], "body": "\"é\"\n",
-            "isBase64Encoded": false });
-        assert_eq!(reply(&response), expected);
-        let coded =
-            http::Response::builder().header("content-encoding", "gzip").body(Bytes::from_static(b"text"));
-        let binary = http::Response::new(Bytes::from_static(b"\xff\x00"));
-        for (response, body) in [(coded.unwrap(), "dGV4dA=="), (binary, "/wA=")] {
-            let reply = reply(&response);
-            assert_eq!((&reply["body"], &reply["isBase64Encoded"]), (&json!(body), &json!(true)));
+    #[tokio::test]
+    async fn text_is_sent_as_it_is_and_everything_else_as_base64() {
+        for origin in [
+            RequestOrigin::ApiGatewayV2,
+            RequestOrigin::ApiGatewayV1,
+            RequestOrigin::Alb,
+            RequestOrigin::VpcLatticeV2,
+        ] {
+            let text = reply_to(origin.clone(), Response::builder().status(201), "\"é\"\n".as_bytes()).await;
+            assert_eq!((&text["statusCode"], &text["body"]), (&json!(201), &json!("\"é\"\n")), "{origin:?}");
+            assert_eq!(text["isBase64Encoded"], false, "{origin:?}");
+            let coded = Response::builder().header("content-encoding", "gzip");
+            let coded = reply_to(origin.clone(), coded, b"text").await;
+            let binary = reply_to(origin.clone(), Response::builder(), b"\xff\x00").await;
+            for (reply, body) in [(coded, "dGV4dA=="), (binary, "/wA=")] {
+                assert_eq!(
+                    (&reply["body"], &reply["isBase64Encoded"]),
+                    (&json!(body), &json!(true)),
+                    "{origin:?}"
+                );
+            }
         }
     }
 
-    #[test]
-    fn lines_of_a_header_are_joined_and_cookies_are_not() {
-        let response = http::Response::builder().header("vary", "a").header("vary", "b");
-        let response =
-            response.header("set-cookie", "c=1; Path=/").header("set-cookie", "d=2").body(Bytes::new());
-        let reply = reply(&response.unwrap());
-        assert_eq!(reply["headers"], json!({ "vary": "a, b" }));
-        assert_eq!(reply["cookies"], json!(["c=1; Path=/", "d=2"]));
+    #[tokio::test]
+    async fn lines_of_a_header_are_joined_and_cookies_are_not() {
+        let response = || {
+            let response = Response::builder().header("vary", "a").header("vary", "b");
+            response.header("set-cookie", "c=1; Path=/").header("set-cookie", "d=2")
+        };
+        let cookies = json!(["c=1; Path=/", "d=2"]);
+        let format_2 = reply_to(RequestOrigin::ApiGatewayV2, response(), b"").await;
+        assert_eq!((&format_2["headers"], &format_2["cookies"]), (&json!({ "vary": "a, b" }), &cookies));
+        for origin in [RequestOrigin::ApiGatewayV1, RequestOrigin::Alb] {
+            let reply = reply_to(origin, response(), b"").await;
+            assert_eq!(reply["multiValueHeaders"], json!({ "vary": ["a, b"], "set-cookie": cookies }));
+        }
+        let alb = reply_to(RequestOrigin::Alb, response(), b"").await;
+        assert_eq!(alb["statusDescription"], "200 OK");
+        let lattice = reply_to(RequestOrigin::VpcLatticeV2, response(), b"").await;
+        assert_eq!(lattice["headers"]["vary"], "a, b");
     }
 }

@@ -1,82 +1,207 @@
-//! From a request to an event in payload format 2.0.
+//! From a request to the event that each service makes of it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Request, header};
+use http::{HeaderMap, Request, header};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
 use crate::RawTarget;
 
-/// What makes the event.
+/// The service that makes an event of a request.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// API Gateway, which decodes the path and names the route that it matched.
-    Api {
-        /// `ANY /products/{product_id}` or `$default`.
-        route_key: String,
-        /// What the route's parameters stand for, decoded.
-        path_parameters: Vec<(String, String)>,
-    },
-    /// A Function URL, which does neither.
+    /// An HTTP API in payload format 2.0, which decodes the path and names the route that it matched.
+    HttpApi(Matched),
+    /// An HTTP API in payload format 1.0, which has the same fields as a REST API.
+    HttpApiFormat1(Matched),
+    /// A REST API: a resource for each path, or `/{proxy+}`.
+    RestApi(Matched),
+    /// A Function URL, which neither decodes nor matches anything.
     Url,
+    /// An Application Load Balancer with multi-value headers.
+    Alb,
+    /// VPC Lattice, in version 2 of its events.
+    Lattice,
+}
+
+/// What an API of API Gateway has found for a request.
+#[derive(Debug, Clone)]
+pub struct Matched {
+    /// `ANY /products/{product_id}` or `$default`; in a REST API it is the path alone that an event names.
+    pub route_key: String,
+    /// What the route's parameters stand for, decoded.
+    pub path_parameters: Vec<(String, String)>,
+    /// The stage, which is a part of some paths unless it is `$default`.
+    pub stage: &'static str,
+    /// The base path of a custom domain, which is before the path that a client sends: `/shop`, or empty.
+    pub base_path: &'static str,
+}
+
+impl Matched {
+    /// On the stage `$default`, without a base path.
+    pub fn by_default(route_key: &str, path_parameters: Vec<(String, String)>) -> Self {
+        Self { route_key: route_key.to_owned(), path_parameters, stage: "$default", base_path: "" }
+    }
+
+    fn parameters(&self) -> Value {
+        let parameters: Map<String, Value> =
+            self.path_parameters.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+        if parameters.is_empty() { Value::Null } else { parameters.into() }
+    }
+
+    fn resource(&self) -> &str {
+        self.route_key.split_once(' ').map_or(self.route_key.as_str(), |(_, path)| path)
+    }
+
+    /// What stands before a raw path that has the stage in it.
+    fn stage_path(&self) -> String {
+        if self.stage == "$default" { String::new() } else { format!("/{}", self.stage) }
+    }
 }
 
 impl Source {
     /// The event of a request.
     pub fn event(&self, request: &Request<Bytes>) -> Value {
         let (path, query) = RawTarget::of(request);
-        let (route_key, raw_path, path_parameters) = match self {
-            Self::Api { route_key, path_parameters } => {
-                let parameters: Map<String, Value> = path_parameters
-                    .iter()
-                    .map(|(name, value)| (name.clone(), value.clone().into()))
-                    .collect();
-                (route_key.as_str(), decoded(&path), parameters)
+        let mut event = match self {
+            Self::HttpApi(matched) => {
+                let raw_path = [&matched.stage_path(), matched.base_path, &decoded(&path)].concat();
+                format_2(request, &matched.route_key, &raw_path, &query, matched)
             }
-            Self::Url => ("$default", path.into_owned(), Map::new()),
-        };
-        let mut event = json!({
-            "version": "2.0",
-            "routeKey": route_key,
-            "rawPath": raw_path,
-            "rawQueryString": query,
-            "headers": headers(request),
-            "requestContext": {
-                "accountId": "123456789012",
-                "apiId": "a1b2c3d4e5",
-                "domainName": "a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com",
-                "domainPrefix": "a1b2c3d4e5",
-                "http": {
-                    "method": request.method().as_str(),
-                    "path": raw_path,
-                    "protocol": "HTTP/1.1",
-                    "sourceIp": "192.0.2.1",
-                    "userAgent": "atelier"
+            Self::Url => {
+                format_2(request, "$default", &path, &query, &Matched::by_default("$default", Vec::new()))
+            }
+            // In a format 1.0 event of an HTTP API the path has the stage, in one of a REST API it has not.
+            Self::HttpApiFormat1(matched) => format_1(
+                request,
+                &[&matched.stage_path(), matched.base_path, &decoded(&path)].concat(),
+                &query,
+                matched,
+            ),
+            Self::RestApi(matched) => {
+                format_1(request, &[matched.base_path, &decoded(&path)].concat(), &query, matched)
+            }
+            Self::Alb => json!({
+                "requestContext": {
+                    "elb": { "targetGroupArn": "arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/atelier/1" }
                 },
-                "requestId": "JKJaXmPLvHcESHA=",
-                "routeKey": route_key,
-                "stage": "$default",
-                "time": "24/Nov/2026:12:00:00 +0000",
-                "timeEpoch": 1_795_521_600_000_i64
-            },
-            "isBase64Encoded": false
-        });
-        if !path_parameters.is_empty() {
-            event["pathParameters"] = path_parameters.into();
-        }
-        let cookies = cookies(request);
-        if !cookies.is_empty() {
-            event["cookies"] = cookies.into();
-        }
-        if !request.body().is_empty() {
-            let text = if has_text(request) { str::from_utf8(request.body()).ok() } else { None };
-            event["isBase64Encoded"] = text.is_none().into();
-            event["body"] = text.map_or_else(|| STANDARD.encode(request.body()), str::to_owned).into();
-        }
+                "httpMethod": request.method().as_str(),
+                "path": path,
+                "multiValueQueryStringParameters": pairs(&query, false),
+                "multiValueHeaders": multiple(&forwarded(request)),
+            }),
+            Self::Lattice => json!({
+                "version": "2.0",
+                "path": path,
+                "method": request.method().as_str(),
+                "headers": multiple(&forwarded(request)),
+                "queryStringParameters": pairs(&query, false),
+                "requestContext": {
+                    "serviceNetworkArn": "arn:aws:vpc-lattice:eu-central-1:123456789012:servicenetwork/sn-1",
+                    "serviceArn": "arn:aws:vpc-lattice:eu-central-1:123456789012:service/svc-1",
+                    "targetGroupArn": "arn:aws:vpc-lattice:eu-central-1:123456789012:targetgroup/tg-1",
+                    "identity": { "sourceVpcArn": "arn:aws:ec2:eu-central-1:123456789012:vpc/vpc-1" },
+                    "region": "eu-central-1",
+                    "timeEpoch": "1795521600000000"
+                }
+            }),
+        };
+        let text = if has_text(request) { str::from_utf8(request.body()).ok() } else { None };
+        event["isBase64Encoded"] = (!request.body().is_empty() && text.is_none()).into();
+        event["body"] = match text {
+            _ if request.body().is_empty() => Value::Null,
+            Some(text) => text.into(),
+            None => STANDARD.encode(request.body()).into(),
+        };
         event
     }
+}
+
+fn format_2(
+    request: &Request<Bytes>,
+    route_key: &str,
+    raw_path: &str,
+    query: &str,
+    matched: &Matched,
+) -> Value {
+    let mut headers = Map::new();
+    let all = forwarded(request);
+    for name in all.keys().filter(|name| *name != header::COOKIE) {
+        headers.insert(name.as_str().to_owned(), values(&all, name).join(",").into());
+    }
+    let mut event = json!({
+        "version": "2.0",
+        "routeKey": route_key,
+        "rawPath": raw_path,
+        "rawQueryString": query,
+        "headers": headers,
+        "requestContext": {
+            "accountId": "123456789012",
+            "apiId": "a1b2c3d4e5",
+            "domainName": "a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com",
+            "domainPrefix": "a1b2c3d4e5",
+            "http": {
+                "method": request.method().as_str(),
+                "path": raw_path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": "192.0.2.1",
+                "userAgent": "atelier"
+            },
+            "requestId": "JKJaXmPLvHcESHA=",
+            "routeKey": route_key,
+            "stage": matched.stage,
+            "time": "24/Nov/2026:12:00:00 +0000",
+            "timeEpoch": 1_795_521_600_000_i64
+        }
+    });
+    let parameters = matched.parameters();
+    if !parameters.is_null() {
+        event["pathParameters"] = parameters;
+    }
+    let cookies: Vec<Value> =
+        values(&all, &header::COOKIE).iter().flat_map(|line| line.split("; ").map(Value::from)).collect();
+    if !cookies.is_empty() {
+        event["cookies"] = cookies.into();
+    }
+    event
+}
+
+/// Format 1.0 has everything twice: once with all values, and once with the last one.
+fn format_1(request: &Request<Bytes>, path: &str, query: &str, matched: &Matched) -> Value {
+    let headers = multiple(&forwarded(request));
+    let parameters = pairs(query, true);
+    let staged_path = [&matched.stage_path(), path].concat();
+    json!({
+        "version": "1.0",
+        "resource": matched.resource(),
+        "path": path,
+        "httpMethod": request.method().as_str(),
+        "headers": last(&headers),
+        "multiValueHeaders": headers,
+        "queryStringParameters": last(&parameters),
+        "multiValueQueryStringParameters": parameters,
+        "pathParameters": matched.parameters(),
+        "stageVariables": null,
+        "requestContext": {
+            "accountId": "123456789012",
+            "apiId": "a1b2c3d4e5",
+            "domainName": "a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com",
+            "domainPrefix": "a1b2c3d4e5",
+            "extendedRequestId": "JKJaXmPLvHcESHA=",
+            "httpMethod": request.method().as_str(),
+            "identity": { "sourceIp": "192.0.2.1", "userAgent": "atelier" },
+            "path": staged_path,
+            "protocol": "HTTP/1.1",
+            "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
+            "requestTime": "24/Nov/2026:12:00:00 +0000",
+            "requestTimeEpoch": 1_795_521_600_000_i64,
+            "resourceId": "123456",
+            "resourcePath": matched.resource(),
+            "stage": matched.stage
+        }
+    })
 }
 
 /// A piece of a path as API Gateway hands it on.
@@ -84,19 +209,43 @@ pub(crate) fn decoded(path: &str) -> String {
     percent_decode_str(path).decode_utf8_lossy().into_owned()
 }
 
-/// Names in lower case, values of the same name joined, without cookies, and with what is added on the way.
-fn headers(request: &Request<Bytes>) -> Map<String, Value> {
-    let mut headers = Map::new();
-    for name in request.headers().keys().filter(|name| *name != header::COOKIE) {
-        let values: Vec<_> = request
-            .headers()
-            .get_all(name)
-            .iter()
-            .map(|value| String::from_utf8_lossy(value.as_bytes()))
-            .collect();
-        headers.insert(name.as_str().to_owned(), values.join(",").into());
+/// A query as lists of values by name: decoded and `null` if it is empty in API Gateway, as it was sent elsewhere.
+fn pairs(query: &str, is_decoded: bool) -> Value {
+    let mut pairs: Map<String, Value> = Map::new();
+    let part = |part: &str| if is_decoded { decoded(&part.replace('+', " ")) } else { part.to_owned() };
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let values = pairs.entry(part(name)).or_insert_with(|| json!([]));
+        values.as_array_mut().unwrap().push(part(value).into());
     }
-    headers.entry("host").or_insert_with(|| "a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com".into());
+    if pairs.is_empty() && is_decoded { Value::Null } else { pairs.into() }
+}
+
+/// The last of each list of values.
+fn last(all: &Value) -> Value {
+    let Some(all) = all.as_object() else { return Value::Null };
+    let last = |(name, values): (&String, &Value)| Some((name.clone(), values.as_array()?.last()?.clone()));
+    all.iter().filter_map(last).collect::<Map<_, _>>().into()
+}
+
+fn multiple(headers: &HeaderMap) -> Value {
+    headers
+        .keys()
+        .map(|name| (name.as_str().to_owned(), values(headers, name).into()))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn values(headers: &HeaderMap, name: &header::HeaderName) -> Vec<String> {
+    let all = headers.get_all(name).iter();
+    all.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+}
+
+/// The headers of a request with what is added on the way.
+fn forwarded(request: &Request<Bytes>) -> HeaderMap {
+    let mut headers = request.headers().clone();
+    let host = "a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com".parse().unwrap();
+    headers.entry(header::HOST).or_insert(host);
     for (name, value) in [
         ("content-length", request.body().len().to_string()),
         ("x-amzn-trace-id", "Root=1-6b057c40-bd862e3fe1be46a994272793".to_owned()),
@@ -104,15 +253,9 @@ fn headers(request: &Request<Bytes>) -> Map<String, Value> {
         ("x-forwarded-port", "443".to_owned()),
         ("x-forwarded-proto", "https".to_owned()),
     ] {
-        headers.insert(name.to_owned(), value.into());
+        headers.insert(name, value.parse().unwrap());
     }
     headers
-}
-
-fn cookies(request: &Request<Bytes>) -> Vec<Value> {
-    let lines = request.headers().get_all(header::COOKIE).iter();
-    let lines = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
-    lines.flat_map(|line| line.split("; ").map(Value::from).collect::<Vec<_>>()).collect()
 }
 
 /// Whether a body is handed on as text if it can be.

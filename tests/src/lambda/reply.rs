@@ -1,4 +1,4 @@
-//! From a function's reply to a response.
+//! From a function's reply to a response, as each service reads it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,14 +6,44 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
 
-use super::Outcome;
+use super::{Outcome, Source};
 
-/// The response that a reply in payload format 2.0 stands for. What is no such reply becomes a 500, and what came too
-/// late a 503, as API Gateway has them.
+/// Where a service looks for headers in a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// `headers` with a line each, and `cookies`.
+    Format2,
+    /// `multiValueHeaders`.
+    Format1,
+    /// `multiValueHeaders`, and a `statusDescription` that begins with the status.
+    Alb,
+    /// `headers` with a line each.
+    Lattice,
+}
+
+/// The response that a reply in payload format 2.0 stands for.
 pub fn response(outcome: &Outcome) -> Response<Bytes> {
+    read(outcome, Form::Format2)
+}
+
+impl Source {
+    /// The response that this service makes of a reply. What is no such reply becomes a 500 or 502, and what came too late a
+    /// 503, as API Gateway has them.
+    pub fn response(&self, outcome: &Outcome) -> Response<Bytes> {
+        let form = match self {
+            Self::HttpApi(_) | Self::Url => Form::Format2,
+            Self::HttpApiFormat1(_) | Self::RestApi(_) => Form::Format1,
+            Self::Alb => Form::Alb,
+            Self::Lattice => Form::Lattice,
+        };
+        read(outcome, form)
+    }
+}
+
+fn read(outcome: &Outcome, form: Form) -> Response<Bytes> {
     match outcome {
         Outcome::Reply(reply) => {
-            from_reply(reply).unwrap_or_else(|| gateway_s_own(500, "Internal Server Error"))
+            from_reply(reply, form).unwrap_or_else(|| gateway_s_own(502, "Internal Server Error"))
         }
         Outcome::Error(_) => gateway_s_own(500, "Internal Server Error"),
         Outcome::TimedOut => gateway_s_own(503, "Service Unavailable"),
@@ -30,21 +60,32 @@ pub(crate) fn gateway_s_own(status: u16, message: &str) -> Response<Bytes> {
         .unwrap()
 }
 
-fn from_reply(reply: &[u8]) -> Option<Response<Bytes>> {
+fn from_reply(reply: &[u8], form: Form) -> Option<Response<Bytes>> {
     let reply: Value = serde_json::from_slice(reply).ok()?;
-    let mut response = Response::builder().status(u16::try_from(reply["statusCode"].as_u64()?).ok()?);
-    for (name, value) in reply["headers"].as_object()? {
-        let name = HeaderName::try_from(name).ok()?;
-        response = response.header(name, HeaderValue::from_str(value.as_str()?).ok()?);
+    let status = u16::try_from(reply["statusCode"].as_u64()?).ok()?;
+    if form == Form::Alb && !reply["statusDescription"].as_str()?.starts_with(&format!("{status} ")) {
+        return None;
     }
-    for cookie in reply["cookies"].as_array().into_iter().flatten() {
-        response = response.header(header::SET_COOKIE, HeaderValue::from_str(cookie.as_str()?).ok()?);
+    let mut response = Response::builder().status(status);
+    let in_lists = matches!(form, Form::Format1 | Form::Alb);
+    let headers = &reply[if in_lists { "multiValueHeaders" } else { "headers" }];
+    for (name, value) in headers.as_object()? {
+        let name = HeaderName::try_from(name).ok()?;
+        let lines = if in_lists { value.as_array()?.iter().collect() } else { vec![value] };
+        for line in lines {
+            response = response.header(&name, HeaderValue::from_str(line.as_str()?).ok()?);
+        }
+    }
+    if form == Form::Format2 {
+        for cookie in reply["cookies"].as_array().into_iter().flatten() {
+            response = response.header(header::SET_COOKIE, HeaderValue::from_str(cookie.as_str()?).ok()?);
+        }
     }
     let body = reply["body"].as_str().unwrap_or_default();
     let body =
         if reply["isBase64Encoded"] == true { STANDARD.decode(body).ok()? } else { body.as_bytes().to_vec() };
     let mut response = response.body(Bytes::from(body)).ok()?;
-    // API Gateway says how long a body is.
+    // The service says how long a body is.
     let length = response.body().len();
     let is_bare = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
     if !is_bare && !response.headers().contains_key(header::CONTENT_LENGTH) {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use conformance::lambda::{Function, FunctionUrls, Functions, Gateway, Route, Source};
+use conformance::lambda::{Api, Direct, Function, Functions, Gateway, Route, Source};
 use http::Request;
 use local::testing::Database;
 use shared::Endpoint;
@@ -90,7 +90,42 @@ pub async fn gateway() -> Gateway {
     Gateway::new(Route::all_of_the_template(), functions().await)
 }
 
+/// The same on a stage with a name, below a base path of a custom domain.
+pub async fn named_stage() -> Gateway {
+    gateway().await.of(Api::Http, "prod", "/shop")
+}
+
+/// The functions behind an HTTP API in payload format 1.0.
+pub async fn format_1() -> Gateway {
+    gateway().await.of(Api::HttpFormat1, "prod", "")
+}
+
+/// The functions behind a REST API with a resource for each path.
+pub async fn rest_api() -> Gateway {
+    gateway().await.of(Api::Rest, "prod", "/shop")
+}
+
+/// The functions behind a REST API with the resource `/{proxy+}`.
+pub async fn rest_proxy() -> Gateway {
+    gateway().await.of(Api::RestProxy, "prod", "/shop")
+}
+
+/// The functions behind an HTTP API with the route `ANY /{proxy+}`.
+pub async fn http_proxy() -> Gateway {
+    gateway().await.of(Api::HttpProxy, "prod", "")
+}
+
 /// The functions behind URLs of their own.
-pub async fn function_urls() -> FunctionUrls {
-    FunctionUrls::new(gateway().await)
+pub async fn function_urls() -> Direct {
+    gateway().await.direct(Source::Url)
+}
+
+/// The functions as targets of an Application Load Balancer.
+pub async fn load_balancer() -> Direct {
+    gateway().await.direct(Source::Alb)
+}
+
+/// The functions as targets of VPC Lattice.
+pub async fn lattice() -> Direct {
+    gateway().await.direct(Source::Lattice)
 }
