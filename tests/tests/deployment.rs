@@ -1,5 +1,6 @@
 //! What is written down in several places must be the same in all: the endpoints' constants, template.yaml, the routes
 //! of `cargo lambda watch`, and what is built into a function. And what the load relies on AWS for is in template.yaml.
+//! Of an endpoint that is missing somewhere, `every_place_that_lists_endpoints_has_them_all` says where.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
@@ -16,8 +17,8 @@ use shared::Endpoint;
 use shared::endpoint::Method;
 use stand::functions::{endpoints, names};
 use stand::root;
-use stand::template::{alarms, of_type, texts};
-use yaml_rust2::Yaml;
+use stand::template::{alarms, assert_alarms_are_counted, of_type, texts};
+use yaml_rust2::{Yaml, YamlLoader};
 
 /// Every library that does not belong into a function, whatever brings it: the ETL's and the host's, a second stack of
 /// HTTP or cryptography, and what only programs for a terminal need.
@@ -122,8 +123,8 @@ fn the_template_has_the_routes_of_the_endpoints() {
     assert_eq!(routes.collect::<BTreeSet<_>>(), expected_routes());
 }
 
-#[test]
-fn cargo_lambda_watch_has_the_routes_of_the_template() {
+/// The router of `cargo lambda watch` in Cargo.toml: paths, methods and functions.
+fn router() -> BTreeSet<(String, String, String)> {
     let metadata = metadata();
     let router = metadata["metadata"]["lambda"]["watch"]["router"].as_object().unwrap();
     let mut routes = BTreeSet::new();
@@ -137,7 +138,12 @@ fn cargo_lambda_watch_has_the_routes_of_the_template() {
             Some(functions) => functions.iter().for_each(|entry| add(&entry["method"], &entry["function"])),
         }
     }
-    assert_eq!(routes, expected_router());
+    routes
+}
+
+#[test]
+fn cargo_lambda_watch_has_the_routes_of_the_template() {
+    assert_eq!(router(), expected_router());
 }
 
 #[test]
@@ -169,11 +175,14 @@ fn every_endpoint_is_a_package_and_a_program_of_its_name() {
     }
 }
 
+/// The Makefile takes the folders of `functions/` that have a main.rs for the functions.
 #[test]
-fn make_knows_every_function() {
-    let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
-    let known = makefile.lines().find_map(|line| line.strip_prefix("FUNCTIONS := ")).unwrap();
-    assert_eq!(known.split(' ').collect::<BTreeSet<_>>(), names().collect());
+fn every_folder_with_a_program_is_a_function() {
+    let folders = std::fs::read_dir(root().join("functions")).unwrap().map(|folder| folder.unwrap().path());
+    let programs = folders.filter(|folder| folder.join("src/main.rs").is_file());
+    let found: BTreeSet<String> =
+        programs.map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    assert_eq!(found, names().map(str::to_owned).collect());
 }
 
 #[test]
@@ -189,38 +198,123 @@ fn functions_hold_nothing_of_the_loader_or_the_host() {
     }
 }
 
+/// What follows an endpoint's name in the names of the resources that the template makes for it.
+const OF_AN_ENDPOINT: [&str; 10] =
+    ["", "Log", "Role", "Permission", "Integration", "Route", "SlashRoute", "Errors", "Throttles", "Latency"];
+
+/// The name of an endpoint's function in the template: `GetProduct`.
+fn resource(endpoint: &Endpoint) -> String {
+    endpoint.name.split('-').map(|word| word[..1].to_uppercase() + &word[1..]).collect()
+}
+
+/// The name of an endpoint's login at the database: `get_product`.
+fn login(endpoint: &Endpoint) -> String {
+    endpoint.name.replace('-', "_")
+}
+
 /// What the template makes for an endpoint, with a word in place of each name, path and method.
-fn section(template: &str, endpoint: &Endpoint) -> String {
-    let words = endpoint.name.split('-').map(|word| word[..1].to_uppercase() + &word[1..]);
-    let resource: String = words.collect();
-    let (_, section) = template.split_once(&format!("\n  # {} ---", endpoint.name)).expect(endpoint.name);
-    let section = section.split("\n  # ").next().unwrap_or(section);
-    let section =
-        section.trim_matches(['-', '\n']).replace(endpoint.name, "<name>").replace(&resource, "<name>");
-    let section =
-        section.replace(&endpoint.name.replace('-', "_"), "<name>").replace(endpoint.path, "<path>");
+fn made_for(endpoint: &Endpoint, template: &Yaml) -> String {
+    let name = resource(endpoint);
+    let made = OF_AN_ENDPOINT.map(|part| {
+        let part = format!("{name}{part}");
+        let made = &template["Resources"][part.as_str()];
+        assert!(!made.is_badvalue(), "there is no {part} in template.yaml");
+        format!("{made:?}")
+    });
+    let made = made.join("\n").replace(endpoint.name, "<name>").replace(&name, "<name>");
+    let made = made.replace(&login(endpoint), "<name>").replace(endpoint.path, "<path>");
     let methods = ["ANY <", "GET <", "POST <", "DELETE <"];
-    methods.iter().fold(section, |section, method| section.replace(method, "<method> <"))
+    methods.iter().fold(made, |made, method| made.replace(method, "<method> <"))
 }
 
 #[test]
 fn the_template_treats_all_endpoints_alike() {
-    let template = std::fs::read_to_string(root().join("template.yaml")).unwrap();
-    let logins = std::fs::read_to_string(root().join("functions/logins.sql")).unwrap();
-    let first = section(&template, &list_products::ENDPOINT);
+    let template = template();
+    let first = made_for(&list_products::ENDPOINT, &template);
     for expected in [
         "postgresql://<name>@${DatabaseHost}",
         "dbuser:${DatabaseResourceId}/<name>",
-        "CodeUri: functions/<name>",
-        "DATABASE_AUTH: iam",
+        "\"functions/<name>\"",
+        "/aws/lambda/${AWS::StackName}-<name>",
     ] {
         assert!(first.contains(expected), "{expected} in {first}");
     }
     for endpoint in endpoints() {
-        assert_eq!(section(&template, endpoint), first, "{}", endpoint.name);
-        let login = format!("('{}', ", endpoint.name.replace('-', "_"));
-        assert!(logins.contains(&login), "{login} in functions/logins.sql");
+        assert_eq!(made_for(endpoint, &template), first, "{}", endpoint.name);
     }
+    // SAM 1.170 looks for the loop's variable here, but not among the values of a `!Sub`: it would deploy the program of
+    // the first endpoint as that of all.
+    let text = std::fs::read_to_string(root().join("template.yaml")).unwrap();
+    assert!(text.contains(" CodeUri: !Join [/, [functions, !FindInMap [Functions, !Ref Endpoint, Name]]] "));
+}
+
+/// Whether a text has a word. `_` and `-` are parts of words.
+fn has_word(text: &str, word: &str) -> bool {
+    text.split(|char: char| !char.is_alphanumeric() && !"_-".contains(char)).any(|found| found == word)
+}
+
+/// The statement of docs/lambda.md that begins like this.
+fn statement<'a>(docs: &'a str, beginning: &str) -> &'a str {
+    let (_, statement) =
+        docs.split_once(beginning).unwrap_or_else(|| panic!("{beginning} in docs/lambda.md"));
+    statement.split([';', '`']).next().unwrap()
+}
+
+/// Beside an endpoint's crate and its line in host/src/lib.rs, these places list endpoints.
+#[test]
+fn every_place_that_lists_endpoints_has_them_all() {
+    let file = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let mut missing = Vec::new();
+    let mut need = |is_there: bool, place: &str, what: &str| {
+        if !is_there {
+            missing.push(format!("{place}: add {what}"));
+        }
+    };
+
+    // As it is written: without its entry, a loop would make nothing that other tests could read.
+    let template = YamlLoader::load_from_str(&file("template.yaml")).unwrap().remove(0);
+    let docs = file("docs/lambda.md");
+    let (revoked, dropped) = (statement(&docs, "`revoke rds_iam from "), statement(&docs, "\ndrop role "));
+    for endpoint in endpoints() {
+        let (name, login, resource) = (endpoint.name, login(endpoint), resource(endpoint));
+        let entry = &template["Mappings"]["Functions"][resource.as_str()];
+        let entry = [&entry["Name"], &entry["Login"]].map(Yaml::as_str);
+        let what = format!("{resource}: {{ Name: {name}, Login: {login}, Route: … }}");
+        need(entry == [Some(name), Some(login.as_str())], "template.yaml, Mappings, Functions", &what);
+        for of in ["Fn::ForEach::Endpoints", "Fn::ForEach::BehindTheApi"] {
+            let list = texts(&template["Resources"][of][1]);
+            need(list.contains(resource.as_str()), &format!("template.yaml, the list of {of}"), &resource);
+        }
+        for (place, what) in [
+            ("functions/logins.sql", format!("('{login}', ")),
+            ("tests/tests/privileges.rs", format!("(\"{login}\", ")),
+            ("tests/tests/cargo_lambda.rs", format!("(\"{name}\", ")),
+            ("tests/tests/cargo_lambda.rs", format!("(\"{name}-url\", ")),
+            ("bench/src/functions.rs", format!("(\"{name}\", ")),
+            ("docs/lambda.md, step 3", format!("`{login}`")),
+        ] {
+            let text = file(place.split(',').next().unwrap());
+            need(text.contains(&what), place, &what);
+        }
+        for table in ["README.md", "docs/front-ends.md"] {
+            let row = format!("| `{} {}", method_of(endpoint), endpoint.path);
+            let text = file(table);
+            need(["`", "?"].iter().any(|end| text.contains(&format!("{row}{end}"))), table, &row);
+        }
+        need(has_word(&docs, name), "docs/lambda.md, the picture", name);
+        need(has_word(revoked, &login), "docs/lambda.md, `revoke rds_iam`", &login);
+        need(has_word(dropped, &login), "docs/lambda.md, `drop role`", &login);
+        for event in [format!("events/{name}.json"), format!("events/{name}-url.json")] {
+            need(root().join(&event).is_file(), &event, "this event");
+        }
+    }
+    let router = router();
+    for (path, method, function) in expected_router() {
+        let what = format!("{path:?}, {method}: {function:?}");
+        let is_there = router.contains(&(path, method, function));
+        need(is_there, "Cargo.toml, [workspace.metadata.lambda.watch.router]", &what);
+    }
+    assert!(missing.is_empty(), "an endpoint is not everywhere yet:\n{}", missing.join("\n"));
 }
 
 fn template() -> Yaml {
@@ -418,7 +512,7 @@ fn buckets_and_queues_are_encrypted_and_reached_by_tls_alone_and_files_outlive_t
     }
     let mut expected: BTreeSet<String> = queues.keys().map(|queue| format!("{queue}.Arn")).collect();
     for bucket in buckets.keys() {
-        expected.extend([format!("{bucket}.Arn"), format!("${{{bucket}.Arn}}/*")]);
+        expected.extend([format!("{bucket}.Arn"), format!("{bucket}.Arn/*")]);
     }
     assert_eq!(without_tls, expected);
 }
@@ -437,6 +531,8 @@ fn refused_without_tls(policy: &Yaml, action: &str) -> BTreeSet<String> {
 fn all_alarms_can_be_turned_off_tell_the_topic_and_are_counted() {
     let template = template();
     let alarms = alarms(&template);
+    assert_eq!(alarms.len(), 3 * names().count() + 6);
+    assert_alarms_are_counted(&template, "three for a function, and six more");
 
     // A misspelt metric is one that never comes.
     let watched = |name: &str| {

@@ -202,6 +202,20 @@ fn without_a_balancer_the_http_api_is_the_only_origin() {
 }
 
 #[test]
+fn a_web_acl_filters_requests_only_where_there_is_one_and_needs_a_distribution() {
+    assert_eq!(distribution(&["HasWebAcl"])["WebACLId"].as_str(), Some("WebAclArn"));
+    assert!(distribution(&[])["WebACLId"].is_badvalue());
+    assert_eq!(read("template.yaml")["Parameters"]["WebAclArn"]["Default"].as_str(), Some(""));
+    let text = std::fs::read_to_string(root().join("template.yaml")).unwrap();
+    for line in [
+        "HasWebAcl: !Not [!Equals [!Ref WebAclArn, \"\"]]",
+        "Assert: !Or [!Equals [!Ref WebAclArn, \"\"], !Equals [!Ref CloudFront, \"on\"]]",
+    ] {
+        assert!(text.contains(line), "{line}");
+    }
+}
+
+#[test]
 fn a_balancer_that_is_asked_needs_a_domain() {
     let template = read("template.yaml");
     let rule = &template["Rules"]["BalancerHasDomain"];

@@ -8,17 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shared::config::Config;
 use stand::root;
-use stand::template::{alarms, of_type, read, texts};
+use stand::template::{alarms, assert_alarms_are_counted, of_type, read, texts};
 use yaml_rust2::Yaml;
 
 const TIERS: [&str; 3] = ["Database", "Host", "Proxy"];
 
-/// The launch templates, which are written once for all tiers.
+/// The launch template of a tier. A loop makes those of all tiers alike.
 fn machine(template: &Yaml) -> &Yaml {
-    let machines = template["Resources"]["Fn::ForEach::Machines"].as_vec().unwrap();
-    assert_eq!(machines[0].as_str(), Some("Tier"));
-    assert_eq!(texts(&machines[1]), BTreeSet::from(TIERS));
-    &machines[2]["${Tier}Machine"]["Properties"]["LaunchTemplateData"]
+    let machines = of_type(template, "AWS::EC2::LaunchTemplate");
+    let tiers = machines.keys().map(|name| name.strip_suffix("Machine").unwrap());
+    assert_eq!(tiers.collect::<BTreeSet<_>>(), BTreeSet::from(TIERS));
+    &machines["HostMachine"]["Properties"]["LaunchTemplateData"]
 }
 
 /// The rules of a group in one direction: who is on the other side, and the port.
@@ -203,6 +203,7 @@ fn a_host_is_in_service_once_it_says_that_it_serves_and_is_given_up_before_cloud
 #[test]
 fn every_machine_has_an_alarm_which_can_be_turned_off_tells_the_topic_and_is_counted() {
     let template = read("deploy/ec2.yaml");
+    assert_alarms_are_counted(&template, &format!("there are {},", alarms(&template).len()));
     let watched: BTreeSet<_> = alarms(&template)
         .values()
         .map(|alarm| {

@@ -1,9 +1,17 @@
 //! What the suite has to know of template.yaml: the routes, and which functions they lead to.
 
+mod expand;
+
 use std::path::Path;
 
 use http::Method;
 use yaml_rust2::{Yaml, YamlLoader};
+
+/// Returns the template in this file, with what its loops make in place of the loops.
+pub fn read_template(path: &Path) -> Yaml {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    expand::expand(&YamlLoader::load_from_str(&text).unwrap().remove(0))
+}
 
 /// A route of the HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,10 +25,7 @@ pub struct Route {
 impl Route {
     /// The routes that the template makes.
     pub fn all_of_the_template() -> Vec<Self> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
-        let text =
-            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let template = YamlLoader::load_from_str(&text).unwrap().remove(0);
+        let template = read_template(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml"));
         let resources = &template["Resources"];
         let of_type = |resource: &&Yaml| resource["Type"].as_str() == Some("AWS::ApiGatewayV2::Route");
         resources
@@ -32,16 +37,16 @@ impl Route {
             .collect()
     }
 
-    /// A route leads to an integration, and that to a function, whose name is that of what is built into it. Tags such
-    /// as `!Sub` are not part of what the parser tells.
+    /// A route leads to an integration, that to the alias `live` of a function, whose name is that of what is built into
+    /// it. Tags such as `!Sub` are not part of what the parser tells.
     fn read(route: &Yaml, resources: &Yaml) -> Self {
         let text =
             |value: &Yaml| value.as_str().unwrap_or_else(|| panic!("{value:?} in {route:?}")).to_owned();
         let properties = &route["Properties"];
         let target = text(&properties["Target"]);
-        let integration = target.trim_start_matches("integrations/").trim_matches(['$', '{', '}']);
-        let function = text(&resources[integration]["Properties"]["IntegrationUri"]);
-        let function = &resources[function.trim_end_matches(".Arn")];
+        let integration = target.strip_prefix("integrations/").expect("integrations/ and the id of one");
+        let alias = text(&resources[integration]["Properties"]["IntegrationUri"]);
+        let function = &resources[alias.strip_suffix("Aliaslive").expect("an alias that SAM makes")];
         let binary = &function["Metadata"]["BuildProperties"]["Binary"];
         Self { key: text(&properties["RouteKey"]), function: text(binary) }
     }

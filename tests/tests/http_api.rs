@@ -1,0 +1,201 @@
+//! The HTTP API of template.yaml calls functions by an alias that a deployment can move gradually, limits what changes
+//! carts, and can have a domain name of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+
+mod stand;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use conformance::lambda::Route;
+use shared::endpoint::Method;
+use stand::functions::endpoints;
+use stand::root;
+use stand::template::{of_type, read};
+use yaml_rust2::{Yaml, YamlLoader};
+
+fn template() -> Yaml {
+    read("template.yaml")
+}
+
+/// A value as a template has it. The parser does not tell tags.
+fn value(text: &str) -> Yaml {
+    YamlLoader::load_from_str(text).unwrap().remove(0)
+}
+
+/// The functions that the HTTP API calls, by the names of their resources: all but the one that loads.
+fn functions(template: &Yaml) -> BTreeMap<&str, &Yaml> {
+    let mut functions = of_type(template, "AWS::Serverless::Function");
+    functions.remove("Etl").unwrap();
+    functions.into_iter().map(|(name, function)| (name, &function["Properties"])).collect()
+}
+
+/// Asserts that template.yaml has these lines: the parser does not tell tags, on which conditions and rules depend.
+fn assert_has_lines(lines: &[&str]) {
+    let text = std::fs::read_to_string(root().join("template.yaml")).unwrap();
+    for line in lines {
+        assert!(text.lines().any(|found| found.trim() == *line), "{line}");
+    }
+}
+
+#[test]
+fn the_api_calls_the_live_alias_of_each_function_and_may_before_it_does() {
+    let template = template();
+    let resources = &template["Resources"];
+    for (name, function) in functions(&template) {
+        assert_eq!(function["AutoPublishAlias"].as_str(), Some("live"), "{name}");
+        let alias = format!("{name}Aliaslive"); // what SAM calls it
+        let permission = format!("{name}Permission");
+        let permitted = &resources[permission.as_str()]["Properties"]["FunctionName"];
+        assert_eq!(permitted.as_str(), Some(alias.as_str()));
+        let integration = &resources[format!("{name}Integration").as_str()]["Properties"];
+        assert_eq!(integration["IntegrationUri"].as_str(), Some(alias.as_str()));
+        assert_eq!(integration["Description"].as_str(), Some(permission.as_str()), "it is made after that");
+    }
+    assert_eq!(of_type(&template, "AWS::Lambda::Permission").len(), functions(&template).len());
+}
+
+/// The parameters that a value refers to.
+fn parameters_of<'a>(value: &Yaml, template: &'a Yaml) -> BTreeSet<&'a str> {
+    match value {
+        Yaml::String(text) => {
+            let parameters =
+                template["Parameters"].as_hash().unwrap().keys().map(|name| name.as_str().unwrap());
+            let is_named = |name: &&str| text == name || text.contains(&format!("${{{name}}}"));
+            parameters.filter(is_named).collect()
+        }
+        Yaml::Array(items) => items.iter().flat_map(|item| parameters_of(item, template)).collect(),
+        Yaml::Hash(members) => members.values().flat_map(|member| parameters_of(member, template)).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// SAM publishes a version if the text of the function's properties differs, Lambda if its code or settings do. If SAM
+/// does and Lambda does not, the deployment fails. If SAM does not, the change is not live.
+#[test]
+fn every_change_of_a_function_is_a_new_version() {
+    let template = template();
+    assert!(template["Globals"].is_badvalue(), "SAM looks into a function's own properties");
+    let layer = &template["Resources"]["CaLayer"]["Properties"];
+    assert_eq!(layer["PublishLambdaVersion"].as_bool(), Some(true), "nor would SAM look into a layer");
+    for (name, function) in functions(&template) {
+        assert_eq!(function["AutoPublishAliasAllProperties"].as_bool(), Some(true), "{name}");
+        let settings = &function["Environment"]["Variables"]["SETTINGS"];
+        let mut others = function.as_hash().unwrap().clone();
+        others.remove(&Yaml::String("DeploymentPreference".to_owned())).unwrap(); // no part of a version
+        let named = others.iter().filter(|(property, _)| property.as_str() != Some("Environment"));
+        let mut named: BTreeSet<&str> =
+            named.flat_map(|(_, value)| parameters_of(value, &template)).collect();
+        for (variable, value) in function["Environment"]["Variables"].as_hash().unwrap() {
+            if variable.as_str() != Some("SETTINGS") {
+                named.extend(parameters_of(value, &template));
+            }
+        }
+        assert_eq!(parameters_of(settings, &template), named, "{name}");
+    }
+    // CloudFormation's own loops write the values of parameters into it, before SAM reads it.
+    let text = std::fs::read_to_string(root().join("template.yaml")).unwrap();
+    assert_eq!(text.matches(" SETTINGS: !ToJsonString\n").count(), 2, "in the loop and in not-found");
+}
+
+#[test]
+fn a_gradual_deployment_is_rolled_back_on_an_alarm_for_errors() {
+    let template = template();
+    let resources = &template["Resources"];
+    for (name, function) in functions(&template) {
+        let preference = &function["DeploymentPreference"];
+        assert_eq!(preference["Type"].as_str(), Some("Deployment"), "{name}");
+        assert_eq!(preference["Enabled"], value("[Deployments, IsGradual, Deployment]"), "{name}");
+        let alarms = value(&format!("[HasAlarms, [{name}Errors, ApiErrors], [AWS::NoValue]]"));
+        assert_eq!(preference["Alarms"], alarms, "{name}");
+        let errors = &resources[format!("{name}Errors").as_str()]["Properties"];
+        assert_eq!(errors["MetricName"].as_str(), Some("Errors"), "{name}");
+        // Of all its versions, so of the new one too.
+        assert_eq!(errors["Dimensions"], value(&format!("[{{ Name: FunctionName, Value: {name} }}]")));
+    }
+    // An alarm that is on keeps CodeDeploy from deploying the repair. All at once there is no CodeDeploy.
+    let parameter = &template["Parameters"]["Deployment"];
+    assert_eq!(parameter["Default"].as_str(), Some("AllAtOnce"));
+    let is_gradual = &template["Mappings"]["Deployments"]["IsGradual"];
+    let allowed = parameter["AllowedValues"].as_vec().unwrap();
+    assert_eq!(is_gradual.as_hash().unwrap().len(), allowed.len());
+    for kind in allowed.iter().map(|kind| kind.as_str().unwrap()) {
+        let expected = if kind == "AllAtOnce" { "false" } else { "true" };
+        assert_eq!(is_gradual[kind].as_str(), Some(expected), "{kind}");
+    }
+    assert_has_lines(&[
+        "- Assert: !Or [!Equals [!Ref Deployment, AllAtOnce], !Equals [!Ref Alarms, \"on\"]]",
+        "Enabled: !FindInMap [Deployments, IsGradual, !Ref Deployment]",
+    ]);
+}
+
+#[test]
+fn not_found_cannot_use_up_the_environments_of_the_others_where_it_is_limited() {
+    let template = template();
+    let reserved = &template["Resources"]["NotFound"]["Properties"]["ReservedConcurrentExecutions"];
+    assert_eq!(*reserved, value("[LimitsNotFound, NotFoundConcurrency, AWS::NoValue]"));
+    assert_eq!(
+        template["Parameters"]["NotFoundConcurrency"]["Default"].as_i64(),
+        Some(0),
+        "as in a new account"
+    );
+    assert_has_lines(&["LimitsNotFound: !Not [!Equals [!Ref NotFoundConcurrency, 0]]"]);
+}
+
+#[test]
+fn every_route_that_changes_carts_has_a_limit_of_its_own() {
+    let template = template();
+    let stage = &template["Resources"]["ApiStage"];
+    let limit = value("{ ThrottlingBurstLimit: CartWriteBurst, ThrottlingRateLimit: CartWritesPerSecond }");
+    let settings = stage["Properties"]["RouteSettings"].as_hash().unwrap();
+    let limited: BTreeSet<String> = settings
+        .iter()
+        .map(|(key, setting)| {
+            for name in ["ThrottlingBurstLimit", "ThrottlingRateLimit"] {
+                assert_eq!(setting[name], limit[name], "{key:?}");
+            }
+            key.as_str().unwrap().to_owned()
+        })
+        .collect();
+    let writers: BTreeSet<&str> =
+        endpoints().filter(|endpoint| endpoint.method != Method::Get).map(|endpoint| endpoint.name).collect();
+    let routes = Route::all_of_the_template().into_iter();
+    let expected: BTreeSet<String> =
+        routes.filter(|route| writers.contains(route.function.as_str())).map(|route| route.key).collect();
+    assert_eq!(limited, expected);
+
+    // A stage can have no settings for a route that does not exist yet.
+    let waits_for = stage["DependsOn"].as_vec().unwrap();
+    let before: BTreeSet<&str> = of_type(&template, "AWS::ApiGatewayV2::Route")
+        .into_iter()
+        .filter(|(_, route)| limited.contains(route["Properties"]["RouteKey"].as_str().unwrap()))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(waits_for.iter().map(|name| name.as_str().unwrap()).collect::<BTreeSet<_>>(), before);
+}
+
+#[test]
+fn the_api_has_a_domain_of_its_own_only_with_a_certificate() {
+    let template = template();
+    for name in ["ApiDomain", "ApiCertificateArn"] {
+        assert_eq!(template["Parameters"][name]["Default"].as_str(), Some(""), "{name}");
+    }
+    let (domain, mapping) =
+        (&template["Resources"]["ApiDomainName"], &template["Resources"]["ApiMapping"]["Properties"]);
+    let configuration = &domain["Properties"]["DomainNameConfigurations"][0];
+    assert_eq!(domain["Properties"]["DomainName"].as_str(), Some("ApiDomain"));
+    assert_eq!(configuration["CertificateArn"].as_str(), Some("ApiCertificateArn"));
+    assert_eq!(configuration["EndpointType"].as_str(), Some("REGIONAL"), "the only one of an HTTP API");
+    assert_eq!(*mapping, value("{ ApiId: Api, DomainName: ApiDomainName, Stage: ApiStage }"));
+    for name in ["ApiDomainName", "ApiMapping"] {
+        assert_eq!(template["Resources"][name]["Condition"].as_str(), Some("HasApiDomain"), "{name}");
+    }
+    let output = &template["Outputs"]["ApiDomainTarget"];
+    assert_eq!(output["Condition"].as_str(), Some("HasApiDomain"));
+    assert_eq!(output["Value"].as_str(), Some("ApiDomainName.RegionalDomainName"));
+    assert_has_lines(&[
+        "HasApiDomain: !Not [!Equals [!Ref ApiCertificateArn, \"\"]]",
+        "- Assert: !Or [!Equals [!Ref ApiDomain, \"\"], !Not [!Equals [!Ref ApiCertificateArn, \"\"]]]",
+        "- Assert: !Or [!Equals [!Ref ApiCertificateArn, \"\"], !Not [!Equals [!Ref ApiDomain, \"\"]]]",
+    ]);
+}
