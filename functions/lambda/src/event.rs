@@ -93,17 +93,23 @@ impl Event {
         if !fields.query.is_empty() {
             let _ = write!(address, "?{}", fields.query); // a String takes everything
         }
-        let uri = PathAndQuery::try_from(address).map(Uri::from).unwrap_or_else(|error| {
-            refuse(NO_ADDRESS, format!("its path and query are no address: {error}"));
-            Uri::default()
-        });
-        let body = match (fields.body, fields.is_base64_encoded) {
-            (Some(body), true) => STANDARD.decode(body).map(Bytes::from).unwrap_or_else(|error| {
-                refuse(NO_BODY, format!("its body is not base64: {error}"));
-                Bytes::new()
-            }),
-            (body, _) => Bytes::from(body.unwrap_or_default()),
+        let uri = match PathAndQuery::try_from(address) {
+            Ok(address) => Uri::from(address),
+            Err(error) => {
+                refuse(NO_ADDRESS, format!("its path and query are no address: {error}"));
+                Uri::default()
+            }
         };
+        let mut body = Bytes::from(fields.body.unwrap_or_default());
+        if fields.is_base64_encoded {
+            body = STANDARD.decode(&body).map_or_else(
+                |error| {
+                    refuse(NO_BODY, format!("its body is not base64: {error}"));
+                    Bytes::new()
+                },
+                Bytes::from,
+            );
+        }
         let mut request = http::Request::new(body);
         *request.method_mut() = fields.method;
         *request.uri_mut() = uri;
