@@ -90,11 +90,11 @@ class Ministack(AbstractContextManager):
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="atelier-stack-"))
         self.log = tempfile.TemporaryFile()
-        # The functions inherit this, so of the developer's variables only PATH is in it.
+        # The functions inherit this, so of the developer's variables only PATH is in it. AUTH enforces policies.
         variables = {
             "PATH": os.environ["PATH"], "HOME": self.folder, "TMPDIR": self.folder, "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(self.port), "AWS_ENDPOINT_URL": self.url, "MINISTACK_REGION": REGION,
-            "LAMBDA_EXECUTOR": "local", "SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0",
+            "LAMBDA_EXECUTOR": "local", "AUTH": "true", "SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0",
         }
         guardian = ["sh", ROOT / "local/src/guardian.sh", "TERM", self.folder]
         self.process = subprocess.Popen([*guardian, sys.executable, "-m", "ministack"], env=variables, cwd=self.folder,
@@ -118,7 +118,7 @@ class Ministack(AbstractContextManager):
             return client.connect_ex(("127.0.0.1", self.port)) == 0
 
     def client(self, service):
-        keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}  # root's, for ministack
         return boto3.client(service, endpoint_url=self.url, region_name=REGION, **keys)
 
     def request(self, api, method, path, body=None, **headers):
@@ -146,19 +146,18 @@ def upload_packages(s3, folder):
 def template_copy(sockets):
     """Returns template.yaml as JSON, without LACKING, with packages in a bucket, and with the database on a socket."""
     template = yaml_parse((ROOT / "template.yaml").read_text())
-    resources = template["Resources"]
-    for name in LACKING:
-        del resources[name]
+    resources = {name: made for name, made in template["Resources"].items() if name not in LACKING}
     loops = [loop[-1] for name, loop in resources.items() if name.startswith("Fn::ForEach::")]
     for resource in [made for group in [resources, *loops] for made in group.values() if isinstance(made, dict)]:
         properties = resource.get("Properties", {})
         for uri in {"CodeUri", "ContentUri"} & properties.keys():
             properties[uri] = {"Bucket": PACKAGES, "Key": properties[uri]}
-        properties.get("DeploymentPreference", {}).pop("Alarms", None)  # they name ApiErrors
+        properties.get("DeploymentPreference", {}).pop("Alarms", None)  # they include ApiErrors
         for of_rds in ("DATABASE_AUTH", "DATABASE_CA_FILE"):
             properties.get("Environment", {}).get("Variables", {}).pop(of_rds, None)
-    text, server = json.dumps(template), "${DatabaseHost}:${DatabasePort}"
+    text, server = json.dumps(template | {"Resources": resources}), "${DatabaseHost}:${DatabasePort}"
     check(text.count(server) == 2, "template.yaml: expected two DATABASE_URLs, of the endpoints and of etl")
+    text = text.replace('"aws:SecureTransport": "false"', '"aws:SecureTransport": "never"')  # there is no TLS here
     return text.replace(server, quote(sockets, safe=""))
 
 
@@ -233,8 +232,8 @@ def request_every_route(ministack, outputs):
     expect("ANY /products/{product_id}", "GET", "/products/999999999", 404)
     expect("ANY /products", "PUT", "/products", 405)
     expect("$default", "GET", "/nothing/here", 404)
-    items = ministack.client("apigatewayv2").get_routes(ApiId=outputs["ApiId"])["Items"]
-    routes = {item["RouteKey"] for item in items}
+    api = ministack.client("apigatewayv2")
+    routes = {route["RouteKey"] for route in api.get_routes(ApiId=outputs["ApiId"])["Items"]}
     check(routes == used, f"routes without a request, or requests without a route: {sorted(routes ^ used)}")
     return len(routes)
 
@@ -245,12 +244,12 @@ def load(ministack, outputs):
 
     def is_empty(queue):
         counts = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=counts)["Attributes"]
-        return {attributes[count] for count in counts} == {"0"}
+        return set(sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=counts)["Attributes"].values()) == {"0"}
 
     for file in sorted(SMALL.glob("*.csv")):
         s3.upload_file(str(file), outputs["IncomingBucket"], f"incoming/small/{file.name}")
-    wait("etl publishes", lambda: ministack.request(outputs["ApiUrl"], "GET", "/products/1")[0] == 200)
+    product = (outputs["ApiUrl"], "GET", "/products/1")
+    wait("etl publishes, and /products/1 responds", lambda: ministack.request(*product)[0] == 200)
     wait("etl empties the queue", lambda: is_empty(outputs["LoadQueueUrl"]))
     check(is_empty(outputs["LoadDeadLettersUrl"]), "etl: expected no dead letters")
     rejects = s3.get_object(Bucket=outputs["RejectsBucket"], Key="small/1.csv")["Body"].read()
