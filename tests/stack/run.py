@@ -152,7 +152,7 @@ def template_copy(sockets):
         properties = resource.get("Properties", {})
         for uri in {"CodeUri", "ContentUri"} & properties.keys():
             properties[uri] = {"Bucket": PACKAGES, "Key": properties[uri]}
-        properties.get("DeploymentPreference", {}).pop("Alarms", None)  # they include ApiErrors
+        properties.get("DeploymentPreference", {}).pop("Alarms", None)  # there is no CodeDeploy
         for of_rds in ("DATABASE_AUTH", "DATABASE_CA_FILE"):
             properties.get("Environment", {}).get("Variables", {}).pop(of_rds, None)
     text, server = json.dumps(template | {"Resources": resources}), "${DatabaseHost}:${DatabasePort}"

@@ -106,7 +106,7 @@ fn a_gradual_deployment_is_rolled_back_on_an_alarm_for_errors() {
         let preference = &function["DeploymentPreference"];
         assert_eq!(preference["Type"].as_str(), Some("Deployment"), "{name}");
         assert_eq!(preference["Enabled"], value("[Deployments, IsGradual, Deployment]"), "{name}");
-        let alarms = value(&format!("[HasAlarms, [{name}Errors, ApiErrors], [AWS::NoValue]]"));
+        let alarms = value(&format!("[HasAlarms, [{name}Errors], [AWS::NoValue]]"));
         assert_eq!(preference["Alarms"], alarms, "{name}");
         let errors = &resources[format!("{name}Errors").as_str()]["Properties"];
         assert_eq!(errors["MetricName"].as_str(), Some("Errors"), "{name}");

@@ -15,9 +15,13 @@ use bytes::Bytes;
 use http::header::{COOKIE, HeaderName};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri};
+use lambda_http::aws_lambda_events::alb::AlbTargetGroupRequest;
+use lambda_http::aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayV2httpRequest};
 use lambda_http::aws_lambda_events::query_map::QueryMap;
+use lambda_http::aws_lambda_events::vpc_lattice::VpcLatticeRequestV2;
 use lambda_http::request::{LambdaRequest, RequestOrigin};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use shared::{Endpoint, Problem};
 
@@ -84,7 +88,7 @@ impl Event {
         let (fields, origin) = match read {
             Ok(Ok(Some(read))) => read,
             Ok(Ok(None)) => return Self::refused(event, "it has no method"),
-            Ok(Err(error)) => return Self::refused(event, &format!("it is of no family of events: {error}")),
+            Ok(Err(_)) => return Self::refused(event, ""), // it says the same of all
             Err(_) => return Self::refused(event, "it has too many headers, or a parameter without a value"),
         };
         let mut refusal = None;
@@ -117,22 +121,35 @@ impl Event {
         Self { request, origin, refusal }
     }
 
-    /// An event that is no request. The reply goes to the service that seems to have sent it.
-    fn refused(event: &str, why: &str) -> Self {
-        let event: Value = serde_json::from_str(event).unwrap_or_default();
+    /// An event that is no request. The reply goes to the service that seems to have sent it. Without a reason, it is what
+    /// that service's form lacks.
+    fn refused(text: &str, why: &str) -> Self {
+        let event: Value = serde_json::from_str(text).unwrap_or_default();
         let context = &event["requestContext"];
-        let origin = if context["elb"].is_object() {
-            RequestOrigin::Alb
+        let (origin, lack) = if context["elb"].is_object() {
+            (RequestOrigin::Alb, lack::<AlbTargetGroupRequest>(text))
         } else if context["serviceArn"].is_string() {
-            RequestOrigin::VpcLatticeV2
+            (RequestOrigin::VpcLatticeV2, lack::<VpcLatticeRequestV2>(text))
         } else if event["httpMethod"].is_string() {
-            RequestOrigin::ApiGatewayV1
+            (RequestOrigin::ApiGatewayV1, lack::<ApiGatewayProxyRequest>(text))
         } else {
-            RequestOrigin::ApiGatewayV2
+            (RequestOrigin::ApiGatewayV2, lack::<ApiGatewayV2httpRequest>(text))
         };
-        let refusal = Some(Refusal { problem: NO_REQUEST, why: why.to_owned() });
+        let why =
+            if why.is_empty() { format!("it is no event of {origin:?}: {lack}") } else { why.to_owned() };
+        let refusal = Some(Refusal { problem: NO_REQUEST, why });
         Self { request: http::Request::new(Bytes::new()), origin, refusal }
     }
+}
+
+/// What keeps an event from being one of this form, without a value of it: that may be a password.
+fn lack<Form: DeserializeOwned>(event: &str) -> String {
+    let Err(error) = serde_json::from_str::<Form>(event) else { return "unknown".to_owned() };
+    let (text, column) = (error.to_string(), error.column());
+    if text.starts_with("missing field") {
+        return text;
+    }
+    format!("{} at column {column}", text.split(':').next().unwrap_or_default())
 }
 
 /// The fields of each family; `None` if the event names no method.
@@ -230,6 +247,7 @@ fn encoded(path: &str) -> String {
 
 /// A raw path without the stage that is put before it, unless it is `$default`.
 fn without_stage<'a>(path: &'a str, stage: Option<&str>) -> &'a str {
+    let stage = stage.filter(|stage| *stage != "$default");
     let rest = stage.and_then(|stage| path.strip_prefix('/')?.strip_prefix(stage));
     rest.filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(path)
 }
@@ -367,6 +385,9 @@ mod tests {
             let event = json!({ "routeKey": key, "rawPath": raw, "pathParameters": { "product_id": "2" } });
             assert_eq!(uri(&format_2(&event)), expected);
         }
+        let by_default = json!({ "rawPath": "/$default/cart", "requestContext": { "http": { "method": "GET" },
+            "stage": "$default" } });
+        assert_eq!(uri(&format_2(&by_default)), "/$default/cart");
         assert_eq!(uri(&alb(&json!({ "path": "/products/1%2F2/styles" }))), "/products/1%2F2/styles");
         assert_eq!(uri(&lattice(&json!({ "path": "/products/../cart?x=1" }))), "/products/../cart");
     }
@@ -430,6 +451,15 @@ mod tests {
             [json!({}), json!(null), json!([1]), json!({ "requestContext": { "http": { "method": "G T" } } })]
         {
             assert_eq!(origin(&event), "ApiGatewayV2", "{event}");
+        }
+        for (event, why) in [
+            (json!({}), "it is no event of ApiGatewayV2: missing field `requestContext` at line 1 column 2"),
+            (
+                json!({ "headers": { "authorization": "s3cret\u{1}" }, "requestContext": { "http": { "method": "GET" } } }),
+                "it is no event of ApiGatewayV2: invalid value at column 43",
+            ),
+        ] {
+            assert_eq!(Event::read(&event.to_string(), None).refusal.unwrap().why, why);
         }
         let empty = json!({ "httpMethod": "GET", "requestContext": { "httpMethod": "GET" },
             "multiValueQueryStringParameters": { "x": [] } });

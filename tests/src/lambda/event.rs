@@ -172,7 +172,8 @@ fn format_2(
 fn format_1(request: &Request<Bytes>, path: &str, query: &str, matched: &Matched) -> Value {
     let headers = multiple(&forwarded(request));
     let parameters = pairs(query, true);
-    let staged_path = [&matched.stage_path(), path].concat();
+    let stage = if path.starts_with(&matched.stage_path()) { String::new() } else { matched.stage_path() };
+    let staged_path = [&stage, path].concat();
     json!({
         "version": "1.0",
         "resource": matched.resource(),
