@@ -120,6 +120,30 @@ async fn each_request_leaves_a_line_that_is_a_metric_too() {
 }
 
 #[tokio::test]
+async fn the_line_of_a_refused_event_says_why_and_tells_nothing_of_it() {
+    let mut function = logging_function("get-product", &small().await.database, &[]).await;
+    for (event, why) in [
+        ("{}", "it is no event of ApiGatewayV2: missing field `requestContext`"),
+        (
+            r#"{"headers":{"authorization":"s3cret\u0001"},"requestContext":{"http":{"method":"GET"}}}"#,
+            "it is no event of ApiGatewayV2: invalid value at column ",
+        ),
+        (
+            r#"{"body":"s3cret","isBase64Encoded":true,"requestContext":{"http":{"method":"POST"}}}"#,
+            "its body is not base64: ",
+        ),
+    ] {
+        assert_eq!(response(&function.invoke(event).await).status(), 400, "{event}");
+        let text = function.line().await;
+        let line: Value = serde_json::from_str(&text).unwrap();
+        assert!(line["refused"].as_str().unwrap().starts_with(why), "{text}");
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+    function.reply(event("/products/1")).await;
+    assert!(!function.line().await.contains("refused"));
+}
+
+#[tokio::test]
 async fn at_no_level_does_the_log_tell_what_a_client_has_shown() {
     let mut function = logging_function("get-cart", &small().await.database, &[("LOG", "trace")]).await;
     let mut request = get("/cart");
