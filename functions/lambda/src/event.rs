@@ -126,17 +126,19 @@ impl Event {
     fn refused(text: &str, why: &str) -> Self {
         let event: Value = serde_json::from_str(text).unwrap_or_default();
         let context = &event["requestContext"];
-        let (origin, lack) = if context["elb"].is_object() {
-            (RequestOrigin::Alb, lack::<AlbTargetGroupRequest>(text))
+        let (origin, lack): (_, fn(&str) -> String) = if context["elb"].is_object() {
+            (RequestOrigin::Alb, lack::<AlbTargetGroupRequest>)
         } else if context["serviceArn"].is_string() {
-            (RequestOrigin::VpcLatticeV2, lack::<VpcLatticeRequestV2>(text))
+            (RequestOrigin::VpcLatticeV2, lack::<VpcLatticeRequestV2>)
         } else if event["httpMethod"].is_string() {
-            (RequestOrigin::ApiGatewayV1, lack::<ApiGatewayProxyRequest>(text))
+            (RequestOrigin::ApiGatewayV1, lack::<ApiGatewayProxyRequest>)
         } else {
-            (RequestOrigin::ApiGatewayV2, lack::<ApiGatewayV2httpRequest>(text))
+            (RequestOrigin::ApiGatewayV2, lack::<ApiGatewayV2httpRequest>)
         };
-        let why =
-            if why.is_empty() { format!("it is no event of {origin:?}: {lack}") } else { why.to_owned() };
+        let why = match why {
+            "" => format!("it is no event of {origin:?}: {}", lack(text)),
+            why => why.to_owned(),
+        };
         let refusal = Some(Refusal { problem: NO_REQUEST, why });
         Self { request: http::Request::new(Bytes::new()), origin, refusal }
     }
