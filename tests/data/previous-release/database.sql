@@ -548,8 +548,8 @@ INSERT INTO catalog_prev.styles VALUES
 	(250, 13, 20, 118, NULL, true, 'Only Skus'),
 	(349, 17, 1, 185, NULL, false, 'Late');
 INSERT INTO etl.load OVERRIDING SYSTEM VALUE VALUES
-	(1, 'small', 'published', NULL, '2026-11-26 16:27:18.67993+00', '2026-11-26 16:27:18.955547+00', '/work/main/tests/data/small', false),
-	(2, 'small', 'published', NULL, '2026-11-26 16:27:18.986287+00', '2026-11-26 16:27:19.258043+00', '/work/main/tests/data/small', false);
+	(1, 'small', 'published', NULL, '2026-11-26 16:27:18.67993+00', '2026-11-26 16:27:18.955547+00', '/srv/datasets/small', false),
+	(2, 'small', 'published', NULL, '2026-11-26 16:27:18.986287+00', '2026-11-26 16:27:19.258043+00', '/srv/datasets/small', false);
 INSERT INTO etl.load_file VALUES
 	(1, 'product.csv', 971, '1795709864961234520', 12, 0, 5, 7, 0.011436006, 1, false),
 	(1, 'related.csv', 120, '1795709864961234520', 12, 0, 3, 9, 0.010512094, 1, false),
