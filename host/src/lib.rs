@@ -165,7 +165,7 @@ async fn serve_connection(
                 Some(Again::WithMoreHeaders) => {
                     http.max_headers(MAX_PARSED_HEADERS);
                 }
-                Some(Again::Repaired | Again::Refused) => {}
+                Some(Again::Replaced) => {}
                 None => break,
             },
             Err(error) => {

@@ -73,14 +73,11 @@ enum Phase {
 }
 
 /// How to serve a connection again.
-#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Again {
-    /// From a head that hyper takes.
-    Repaired,
+    /// From a head that hyper takes: the repaired one, or one to which the host responds with a problem.
+    Replaced,
     /// From the same head, with room for more headers.
     WithMoreHeaders,
-    /// With a request to which the host responds with a problem, the last one of this connection.
-    Refused,
 }
 
 impl Exchange {
@@ -234,7 +231,7 @@ impl<S> Observed<S> {
             }
             400 if is_certain && !state.is_encoded => {
                 state.is_encoded = true;
-                head::with_encoded_target(&kept).map(|head| (head, Again::Repaired))
+                head::with_encoded_target(&kept).map(|head| (head, Again::Replaced))
             }
             _ => None,
         };
@@ -245,7 +242,7 @@ impl<S> Observed<S> {
         }
         state.problem = Some(head::problem(&kept, status));
         self.replay = head::substitute(&kept).into();
-        Some(Again::Refused)
+        Some(Again::Replaced)
     }
 }
 
