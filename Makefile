@@ -53,7 +53,7 @@ build: ## build everything, unoptimised
 	cargo build --workspace
 
 test: template balancer $(TOOLS) ## run every test, on a private Postgres
-	@scripts/install.sh postgres nginx
+	@scripts/install.sh postgres nginx ip
 	cargo build --workspace
 	$(LOCAL) exec -- cargo test --workspace
 

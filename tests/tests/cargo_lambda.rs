@@ -1,5 +1,5 @@
 //! What a developer does by hand: `cargo lambda watch`, requests to it, and `cargo lambda invoke` with each file in
-//! `events/`.
+//! `events/`; and README's commands as they are written there.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
@@ -264,6 +264,45 @@ async fn every_path_has_its_function(watching: Socket) {
         assert_eq!(answer.status(), status, "{method} {path}");
         assert_eq!(answer.headers()["access-control-allow-origin"], "*", "{method} {path}");
     }
+}
+
+/// Runs the first command, waits until port 9000 of the loopback interface listens, and runs the second.
+const AS_TYPED: &str = r#"
+ip link set lo up
+$1 >&2 &
+watch=$!
+trap 'kill $watch; wait' EXIT
+until (exec 3<>/dev/tcp/::1/9000) 2>/dev/null; do
+    kill -0 $watch # or the wait never ends
+    sleep 0.05
+done
+$2
+"#;
+
+/// In a network of their own, where the port that cargo-lambda takes by itself is free.
+#[tokio::test]
+async fn the_commands_of_the_readme_work_as_they_are_typed() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let typed = |beginning: &str| -> String {
+        let line = readme.lines().find(|line| line.starts_with(beginning)).expect(beginning);
+        line.split('#').next().unwrap().trim().to_owned()
+    };
+    let commands = [typed("cargo lambda watch"), typed("cargo lambda invoke")];
+    assert_eq!(
+        commands,
+        ["cargo lambda watch", "cargo lambda invoke get-product --data-file events/get-product.json"]
+    );
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["--net", "bash", "-euc", AS_TYPED, "bash"]).args(commands).current_dir(root());
+    command.env("DATABASE_URL", small().await.database.url());
+    let output = tokio::process::Command::from(command).kill_on_drop(true).output();
+    let output = tokio::time::timeout(PATIENCE, output).await.expect("no answer came").unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let answer = Source::Url.response(&Outcome::Reply(output.stdout.into()));
+    assert_eq!(answer.body(), &golden("/products/1"));
 }
 
 /// What the load of datasets will be given.

@@ -260,6 +260,23 @@ fn statement<'a>(docs: &'a str, beginning: &str) -> &'a str {
     statement.split([';', '`']).next().unwrap()
 }
 
+/// Whether a check of the suite asks for an endpoint: a line that has an example of its path and, unless that is for GET,
+/// its method.
+fn is_in_suite(endpoint: &Endpoint, suite: &str) -> bool {
+    let method = method_of(endpoint).to_lowercase();
+    let paths: Vec<String> = ["1", "2", "{id}"]
+        .iter()
+        .flat_map(|value| ["", "?"].map(|end| format!("\"{}{end}", endpoint.path_with(value))))
+        .collect();
+    let is_asked_for = |line: &str, path: &str| {
+        line.split(path).skip(1).any(|rest| path.ends_with('?') || rest.starts_with('"'))
+    };
+    suite.lines().any(|line| {
+        (endpoint.method == Method::Get || line.contains(&method))
+            && paths.iter().any(|path| is_asked_for(line, path))
+    })
+}
+
 /// Beside an endpoint's crate and its line in host/src/lib.rs, these places list endpoints.
 #[test]
 fn every_place_that_lists_endpoints_has_them_all() {
@@ -274,6 +291,8 @@ fn every_place_that_lists_endpoints_has_them_all() {
     // As it is written: without its entry, a loop would make nothing that other tests could read.
     let template = YamlLoader::load_from_str(&file("template.yaml")).unwrap().remove(0);
     let docs = file("docs/lambda.md");
+    let picture = docs.split("```").nth(1).unwrap();
+    let suite = ["cart", "catalog"].map(|checks| file(&format!("tests/src/{checks}.rs"))).concat();
     let (revoked, dropped) = (statement(&docs, "`revoke rds_iam from "), statement(&docs, "\ndrop role "));
     for endpoint in endpoints() {
         let (name, login, resource) = (endpoint.name, login(endpoint), resource(endpoint));
@@ -301,9 +320,14 @@ fn every_place_that_lists_endpoints_has_them_all() {
             let text = file(table);
             need(["`", "?"].iter().any(|end| text.contains(&format!("{row}{end}"))), table, &row);
         }
-        need(has_word(&docs, name), "docs/lambda.md, the picture", name);
+        need(has_word(picture, name), "docs/lambda.md, the picture", name);
         need(has_word(revoked, &login), "docs/lambda.md, `revoke rds_iam`", &login);
         need(has_word(dropped, &login), "docs/lambda.md, `drop role`", &login);
+        need(
+            is_in_suite(endpoint, &suite),
+            "tests/src/catalog.rs or cart.rs, and the list in lib.rs",
+            "a check of the suite",
+        );
         for event in [format!("events/{name}.json"), format!("events/{name}-url.json")] {
             need(root().join(&event).is_file(), &event, "this event");
         }
@@ -531,8 +555,9 @@ fn refused_without_tls(policy: &Yaml, action: &str) -> BTreeSet<String> {
 fn all_alarms_can_be_turned_off_tell_the_topic_and_are_counted() {
     let template = template();
     let alarms = alarms(&template);
-    assert_eq!(alarms.len(), 3 * names().count() + 6);
-    assert_alarms_are_counted(&template, "three for a function, and six more");
+    assert_eq!(alarms.len(), 3 * endpoints().count() + 8);
+    assert_alarms_are_counted(&template, "three for an endpoint, and eight more");
+    assert!(!alarms.contains_key("NotFoundThrottles"), "to be throttled is what its limit is for");
 
     // A misspelt metric is one that never comes.
     let watched = |name: &str| {

@@ -217,23 +217,29 @@ fn fields(read: LambdaRequest, endpoint: Option<&Endpoint>) -> Option<Fields> {
 }
 
 /// The path of an event whose route was matched: the endpoint's own, with the parameter that was found there, or what stood
-/// in place of `{proxy+}`. The raw path may be decoded, and have the name of a stage or a mapping before it.
+/// in place of `{proxy+}`, after the part of the endpoint's path that the route has before it. The raw path may be decoded,
+/// and have the name of a stage or a mapping before it.
 fn of_route(
     route: Option<&str>,
     parameters: &HashMap<String, String>,
     endpoint: Option<&Endpoint>,
 ) -> Option<String> {
     let route = route.map(|route| route.strip_suffix('/').unwrap_or(route))?;
+    let found = |name: &str| parameters.get(name).map_or("", String::as_str);
     if let Some(endpoint) = endpoint.filter(|endpoint| endpoint.path == route) {
-        let parameter = endpoint.parameter().and_then(|name| parameters.get(name));
-        return Some(endpoint.path_with(&encoded_segment(parameter.map_or("", String::as_str))));
+        return Some(endpoint.path_with(&encoded_segment(endpoint.parameter().map_or("", found))));
     }
-    if route.ends_with("{proxy+}") {
-        let segments: Vec<String> =
-            parameters.get(PROXY).map_or("", String::as_str).split('/').map(encoded_segment).collect();
-        return Some(format!("/{}", segments.join("/").trim_start_matches('/')));
-    }
-    None
+    let before = route.strip_suffix("{proxy+}")?;
+    let segments: Vec<String> = found(PROXY).split('/').map(encoded_segment).collect();
+    let rest = segments.join("/");
+    let before = endpoint.filter(|endpoint| endpoint.path.starts_with(before)).map_or_else(
+        || "/".to_owned(), // a base path, which is no part of any endpoint's
+        |endpoint| match endpoint.parameter() {
+            Some(name) => before.replace(&format!("{{{name}}}"), &encoded_segment(found(name))),
+            None => before.to_owned(),
+        },
+    );
+    Some(format!("{before}{}", rest.trim_start_matches('/')))
 }
 
 /// Encoded again, a slash that was decoded stays within its segment.

@@ -84,6 +84,25 @@ fn a_proxy_route_gives_what_stands_in_its_place_with_its_slashes() {
 }
 
 #[test]
+fn the_part_of_the_endpoint_s_path_before_a_proxy_stays() {
+    for (resource, parameters, expected) in [
+        ("/products/{proxy+}", json!({ "proxy": "71/styles/" }), "/products/71/styles/"),
+        (
+            "/products/{product_id}/{proxy+}",
+            json!({ "product_id": "7/1", "proxy": "styles" }),
+            "/products/7%2F1/styles",
+        ),
+        ("/prod/{proxy+}", json!({ "proxy": "products/71/styles" }), "/products/71/styles"),
+        ("/products/{id}/{proxy+}", json!({ "id": "71", "proxy": "styles" }), "/styles"),
+    ] {
+        let event = json!({ "routeKey": format!("ANY {resource}"), "pathParameters": parameters });
+        assert_eq!(uri(&format_2(&event)), expected);
+        let event = json!({ "resource": resource, "pathParameters": parameters });
+        assert_eq!(uri(&format_1(&event)), expected);
+    }
+}
+
+#[test]
 fn without_a_route_the_raw_path_counts_less_the_stage() {
     for (key, raw, expected) in [
         (json!("$default"), "/prod/products/71/styles/", "/products/71/styles/"),
