@@ -32,7 +32,7 @@ use log::AccessLog;
 use refusal::{Again, Exchange, Observed};
 
 /// Every endpoint that the host serves: those of the service, the most frequent first, and its own two.
-pub const ENDPOINTS: [&Endpoint; 11] = [
+pub const ENDPOINTS: &[&Endpoint] = &[
     &get_styles::ENDPOINT,
     &get_product::ENDPOINT,
     &get_related::ENDPOINT,
@@ -236,9 +236,9 @@ impl Host {
         let answer = match body {
             Ok(body) => {
                 let request = Request::from_parts(parts, body);
-                shared::answer(&self.app, &ENDPOINTS, request, self.request_timeout).await
+                shared::answer(&self.app, ENDPOINTS, request, self.request_timeout).await
             }
-            Err(problem) => shared::refuse(&ENDPOINTS, parts, problem),
+            Err(problem) => shared::refuse(ENDPOINTS, parts, problem),
         };
         if let Some((access, method, started)) = logged {
             access.write(&method, &answer, started.elapsed());

@@ -148,8 +148,8 @@ fn cargo_lambda_watch_has_the_routes_of_the_template() {
 
 #[test]
 fn each_path_allows_the_methods_of_all_its_endpoints() {
-    for endpoint in atelier_host::ENDPOINTS {
-        let same_path = atelier_host::ENDPOINTS.into_iter().filter(|other| other.path == endpoint.path);
+    for endpoint in atelier_host::ENDPOINTS.iter().copied() {
+        let same_path = atelier_host::ENDPOINTS.iter().copied().filter(|other| other.path == endpoint.path);
         let taken: BTreeSet<_> = same_path.map(method_of).collect();
         let is_allowed = |method: &str| match method {
             "OPTIONS" => true,

@@ -288,7 +288,7 @@ fn the_balancer_tells_the_allow_of_each_path_that_takes_more_than_reading() {
     let told: BTreeSet<(String, &str)> =
         before.iter().map(|(pattern, allow)| (format!("~{pattern}"), *allow)).collect();
     let expected: BTreeSet<(String, &str)> = atelier_host::ENDPOINTS
-        .into_iter()
+        .iter()
         .filter(|endpoint| endpoint.allow != READ_ONLY)
         .map(|endpoint| (not_allowed_at(endpoint), endpoint.allow))
         .collect();

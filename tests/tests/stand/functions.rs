@@ -16,7 +16,7 @@ use super::incoming::Incoming;
 /// The endpoints that are functions: all of the host's but its own two.
 pub fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
     let of_the_host = ["/healthz", "/readyz"];
-    atelier_host::ENDPOINTS.into_iter().filter(move |endpoint| !of_the_host.contains(&endpoint.path))
+    atelier_host::ENDPOINTS.iter().copied().filter(move |endpoint| !of_the_host.contains(&endpoint.path))
 }
 
 /// The names of all functions.
