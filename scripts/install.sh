@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs the programs named as arguments where the machine does not have them: postgres, nginx, ip, wrk, valgrind,
-# systemd-analyze, python (3.11 or newer, with venv).
-# With apt-get (Debian, Ubuntu) or brew (macOS); asks nothing, and does nothing where all are there.
+# Installs the programs named as arguments if they are missing: postgres, nginx, ip, wrk, valgrind, systemd-analyze,
+# python (3.11 or newer, with venv).
+# Uses apt-get (Debian, Ubuntu) or brew (macOS), without prompts.
 set -eu
 
 present() {
     case $1 in
-    postgres) # the places where atelier-local looks, see local/src/binaries.rs
+    postgres) # the paths that atelier-local searches, see local/src/binaries.rs
         [ -n "${PG_BIN:-}" ] && return
         command -v postgres >/dev/null && return
         for server in /usr/lib/postgresql/*/bin/postgres /opt/homebrew/opt/postgresql*/bin/postgres \
@@ -14,7 +14,7 @@ present() {
             [ -x "$server" ] && return
         done
         return 1 ;;
-    nginx) # beside PATH the place where Debian keeps it, which is not on everybody's: see local/src/balancer.rs
+    nginx) # Debian's path too, which is not in every user's PATH: see local/src/balancer.rs
         command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] ;;
     python) python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ;;
     *) command -v "$1" >/dev/null ;;
@@ -39,7 +39,7 @@ apt_install() {
 policy=/usr/sbin/policy-rc.d
 policy_mark='# By scripts/install.sh, which takes it away when NGINX is installed.'
 
-# Takes away the policy that is of this script.
+# Removes the policy file, but only if this script wrote it.
 allow_services() {
     ! grep -qsxF -e "$policy_mark" $policy || as_root rm -f $policy
 }
@@ -47,8 +47,8 @@ allow_services() {
 with_apt() {
     case $1 in
     postgres)
-        # The distribution makes and starts a cluster of its own along with the server. Nobody asked for that one,
-        # so it is told not to, for as long as the installation takes.
+        # The package creates and starts a cluster, which the project does not use. This setting prevents it during
+        # the installation.
         apt_install postgresql-common
         overrides=/etc/postgresql-common/createcluster.d
         as_root sh -c "mkdir -p $overrides && echo 'create_main_cluster = off' >$overrides/atelier.conf"
@@ -56,8 +56,8 @@ with_apt() {
         as_root rm -f $overrides/atelier.conf
         return $installed ;;
     nginx)
-        # The distribution starts a server on port 80 along with the program, and again whenever the machine starts.
-        # Nobody asked for that one. What decides whether a service may start is policy-rc.d; the machine's own stays.
+        # The package starts a server on port 80, now and at each boot, which the project does not use. policy-rc.d
+        # prevents the start during the installation. An existing policy-rc.d stays as it is.
         if [ ! -e $policy ]; then
             trap allow_services EXIT
             trap 'exit 129' HUP
@@ -85,7 +85,7 @@ with_brew() {
     esac
 }
 
-allow_services # what an installation that was killed has left
+allow_services # cleans up after a killed installation
 
 updated=
 for program in "$@"; do

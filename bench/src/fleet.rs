@@ -78,11 +78,14 @@ async fn measure_on(stage: &Stage, options: &Options) -> Result<(String, Vec<ste
     cached.warm(&run).await?;
     let (peaks, ceiling) = peak::measure(&run, &uncached, &cached).await?;
     let mut tables = format!(
-        "# Three hosts behind NGINX\n\n\
-         By `atelier-bench fleet --scale {} --rounds {} --seconds {}`: a catalog of {highest} products, everything on one \
-         machine with {} processors, medians of the rounds. *{CEILING}* is NGINX in front of three servers that answer with a \
-         fixed body, as large as those of hosts are on average; *{UNCACHED}* and *{CACHED}* are the same NGINX in front of \
-         three hosts. Each row ends with what was aimed at, and whether what was measured meets it.\n\n",
+        "## Fleet\n\n\
+         Three hosts behind the load balancer, measured by `atelier-bench fleet --scale {} --rounds {} --seconds {}`. The \
+         catalog has {highest} products. Everything runs on one machine with {} processors, and figures are medians of the \
+         rounds.\n\n\
+         - *{CEILING}*: NGINX in front of three bare servers. They return a fixed body of the average size of a host's \
+         responses.\n\
+         - *{UNCACHED}*: the same NGINX in front of three hosts without a cache.\n\
+         - *{CACHED}*: the same NGINX in front of three hosts that have the whole catalog in their cache.\n\n",
         options.scale,
         options.rounds,
         options.seconds,

@@ -87,7 +87,7 @@ struct Row {
     troubles: Vec<f64>,
 }
 
-/// Each way has its turn so many times; answers with the medians, by way.
+/// Runs each way `pages` times in turn and returns the medians by way.
 async fn take_turns(ways: &[Way], line: &Line, pages: u32, highest: i32) -> Result<Vec<Taken>> {
     let mut browsers: Vec<_> = ways.iter().map(|way| Browser::new(line.address(), way.kept)).collect();
     let mut taken = vec![Vec::new(); ways.len()];
@@ -137,9 +137,9 @@ fn tables(rows: &[Row]) -> String {
     }
     let troubles = table(&Trouble::ALL.map(Trouble::name), rows, |row| row.troubles.clone());
     format!(
-        "Milliseconds until a page is there, with gzip:\n\n{connections}\n\
-         On connections that are kept, by what is in the answer:\n\n{sizes}\n\
-         An overview whose connection fails as soon as it is asked for:\n\n{troubles}"
+        "Milliseconds until the page is complete, with gzip:\n\n{connections}\n\
+         The same over reused connections, by encoding of the responses:\n\n{sizes}\n\
+         Milliseconds until the overview is complete, if the connection fails right after the request:\n\n{troubles}"
     )
 }
 

@@ -33,7 +33,7 @@ pub(crate) async fn measure(options: &Options) -> Result<()> {
     // The largest first, so that hours of work do not end at a full disk; each is removed before the next.
     check_space(&options.dir, options.scales.iter().copied().fold(0.0, f64::max)).await?;
     let mut table = format!(
-        "| scale | rows | files | {} | whole | a million rows | loader's memory | database |\n|{}\n",
+        "| scale | rows | files | {} | total | per million rows | loader's memory | database size |\n|{}\n",
         STEPS.join(" | "),
         "---:|".repeat(STEPS.len() + 7)
     );

@@ -1,19 +1,18 @@
 # shellcheck shell=bash
-# What the machines of all tiers need: who they are, what the stack keeps for them, and how they tell it how it went.
-# Sourced; it does nothing by itself. The variables of the stack come from /etc/atelier/stack.env, which the template's
-# user data wrote.
+# Functions for the setup scripts of all tiers: instance metadata, the stack's parameters and secrets, signals. Source
+# this file; it runs nothing by itself. The template's user data writes the variables into /etc/atelier/stack.env.
 
-# What fails within $(…) fails the script too: a stack that cannot be asked is not one without hosts.
+# A failure inside $(…) fails the script. Otherwise a failed AWS call would look like a stack without hosts.
 shopt -s inherit_errexit
 
-# What the machine is told of itself: `metadata instance-id`, `metadata tags/instance/slot`.
+# Prints a value of the instance metadata: `metadata instance-id`, `metadata tags/instance/slot`.
 metadata() {
     local token address=http://169.254.169.254/latest
     token=$(curl -fsS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "$address/api/token")
     curl -fsS -H "X-aws-ec2-metadata-token: $token" "$address/meta-data/$1"
 }
 
-# A parameter of the stack, or nothing as long as it holds what the template put there.
+# Prints a parameter of the stack, or nothing while it has the initial value from the template.
 parameter() {
     local value
     value=$(aws ssm get-parameter --name "$1" --query Parameter.Value --output text)
@@ -24,29 +23,29 @@ secret() {
     aws secretsmanager get-secret-value --secret-id "$1" --query SecretString --output text
 }
 
-# What is there stays as it is: a machine is brought to another release without one of Postgres or NGINX on the side.
+# Installs missing packages and upgrades none: a new release must not also change the version of Postgres or NGINX.
 install_packages() {
     apt-get install --yes --no-install-recommends --no-upgrade "$@"
 }
 
-# Tells CloudFormation whether this machine is up. It listens while it makes or replaces one, and at no other time: what
-# it says to a machine that came up by itself is no reason to fail.
+# Signals SUCCESS or FAILURE to CloudFormation, which accepts a signal only while it creates or replaces the instance.
+# At other times, such as when an Auto Scaling group replaces a host, the call fails; that error is ignored.
 signal() {
     aws cloudformation signal-resource --stack-name "$STACK" --status "$1" \
         --logical-resource-id "$(metadata tags/instance/signals)" --unique-id "$(metadata instance-id)" || true
 }
 
-# Runs a command once a second until it succeeds, for so many seconds at most.
+# Runs a command once a second until it succeeds: wait_for <max seconds> <command>.
 wait_for() {
     local deadline=$((SECONDS + $1))
     shift
     until "$@"; do
-        [ "$SECONDS" -lt "$deadline" ] || { echo "gave up waiting for: $*" >&2; return 1; }
+        [ "$SECONDS" -lt "$deadline" ] || { echo "timed out waiting for: $*" >&2; return 1; }
         sleep 1
     done
 }
 
-# Writes standard input to a file of this mode, whole or not at all.
+# Writes standard input to a file atomically: write_file <mode> <path>.
 write_file() {
     local mode=$1 path=$2 new
     new=$(mktemp "$path.XXXXXX")

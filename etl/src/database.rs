@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::database::{Address, chain};
+use shared::database::{ConnectOptions, error_chain};
 use tokio_postgres::Client;
 use tokio_postgres::config::TargetSessionAttrs;
 
@@ -22,7 +22,7 @@ const OPTIONS: &str = "-c role=atelier_loader -c statement_timeout=0 -c lock_tim
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens a connection that is driven in the background until the client is dropped.
-pub async fn connect(address: &Address) -> Result<Client, tokio_postgres::Error> {
+pub async fn connect(address: &ConnectOptions) -> Result<Client, tokio_postgres::Error> {
     let address = address.with(|settings| {
         settings.application_name("atelier-etl");
         // Behind those of DATABASE_URL, which may say more, but nothing else of these.
@@ -32,7 +32,7 @@ pub async fn connect(address: &Address) -> Result<Client, tokio_postgres::Error>
 }
 
 /// Opens a connection without any of that, driven in the background as well.
-pub async fn connect_as_login(address: &Address) -> Result<Client, tokio_postgres::Error> {
+pub async fn connect_as_login(address: &ConnectOptions) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = with_timeout(address).connect().await?;
     tokio::spawn(async move {
         // Its error reaches whoever uses the client next; said twice it would only confuse.
@@ -44,7 +44,7 @@ pub async fn connect_as_login(address: &Address) -> Result<Client, tokio_postgre
 /// The address with a limit to how long a connection may take to come about, if it has none of its own. A server that
 /// is gone without a word is noticed while it is waited for, within a minute as well. Of several servers it is the one
 /// that takes writes.
-pub(crate) fn with_timeout(address: &Address) -> Address {
+pub(crate) fn with_timeout(address: &ConnectOptions) -> ConnectOptions {
     let several = address.servers().len() > 1;
     address.with(|settings| {
         settings.keepalives_idle(Duration::from_secs(30));
@@ -61,7 +61,7 @@ pub(crate) fn with_timeout(address: &Address) -> Address {
 
 /// One line for a person: the server's own message with its code, or the chain of causes.
 pub fn describe(error: &tokio_postgres::Error) -> String {
-    let Some(refusal) = error.as_db_error() else { return chain(error) };
+    let Some(refusal) = error.as_db_error() else { return error_chain(error) };
     let code = refusal.code().code();
     // No such schema, table or role, of those that a migration makes.
     let hint = match code {

@@ -14,7 +14,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use shared::database::Address;
+use shared::database::ConnectOptions;
 use tokio_postgres::Client;
 
 use crate::database;
@@ -221,7 +221,7 @@ pub enum WorkedOff {
 /// # Errors
 /// What may succeed later, the rest of the time that is up included. What was told of by then is done.
 pub async fn work_off(
-    address: &Address,
+    address: &ConnectOptions,
     s3: &S3,
     options: &LoadOptions,
     tell: &(dyn Fn(WorkedOff) + Sync),
@@ -236,7 +236,7 @@ pub async fn work_off(
 
 async fn work_off_locked(
     client: &mut Client,
-    address: &Address,
+    address: &ConnectOptions,
     s3: &S3,
     options: &LoadOptions,
     tell: &(dyn Fn(WorkedOff) + Sync),

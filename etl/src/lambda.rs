@@ -1,22 +1,26 @@
 //! `etl`: the loader as a function for AWS Lambda, which events of S3 call, by way of a queue.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use etl::function::{Config, Function, Metric, VARIABLES};
+use etl::function::{Config, Function, Metric, variables};
 use etl::s3::S3;
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_runtime::{Context, Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 
-/// How long an invocation may take where none is told: the longest that Lambda allows.
-const NO_DEADLINE: Duration = Duration::from_secs(900);
+/// How long an invocation may take if its deadline is unknown: Lambda's limit.
+const MAX_INVOCATION: Duration = Duration::from_secs(900);
+
+/// Deadlines before this many milliseconds since 1970 are no deadlines: `cargo lambda watch` sends such ones.
+const MIN_DEADLINE_MS: u64 = 24 * 60 * 60 * 1000;
 
 fn main() -> ExitCode {
     if std::env::args_os().len() > 1 {
+        println!("A function for AWS Lambda that loads datasets on S3 events. It takes no arguments.");
+        println!("On the command line, use atelier-etl.\n\n{}", shared::variables::help(&variables()));
         println!(
-            "A function for AWS Lambda, which loads the datasets that events of S3 tell of. It takes no arguments."
+            "\nAccess to S3 is configured as for the AWS SDK: AWS_REGION, AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ..."
         );
-        println!("On a command line, use atelier-etl.\n\n{VARIABLES}");
         return ExitCode::SUCCESS;
     }
     match run() {
@@ -33,18 +37,26 @@ fn run() -> Result<(), Error> {
         "AWS_LAMBDA_FUNCTION_NAME is not set: this is a function for AWS Lambda, which sets it, as `make watch` does on a laptop"
     })?;
     let config = Config::from_environment()?;
-    shared::log::take_over(config.log.level, std::io::stdout);
+    shared::log::init(config.log.level, std::io::stdout);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let count = move |metric: Metric| metric.write(std::io::stdout().lock(), &name);
         let function = Function::new(&config, S3::from_environment().await, count);
         let handler = |event: LambdaEvent<Box<RawValue>>| {
             let function = &function;
             async move {
-                let time = lambda::time_left(&event.context).unwrap_or(NO_DEADLINE);
+                let time = remaining_time(&event.context);
                 let answer = function.handle(event.payload.get(), time).await;
                 answer.inspect_err(|error| tracing::error!("{error}")).map_err(Error::from)
             }
         };
         lambda_runtime::run(service_fn(handler)).await
     })
+}
+
+/// Returns how long an invocation may still take.
+fn remaining_time(context: &Context) -> Duration {
+    if context.deadline < MIN_DEADLINE_MS {
+        return MAX_INVOCATION;
+    }
+    context.deadline().duration_since(SystemTime::now()).unwrap_or_default()
 }

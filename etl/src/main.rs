@@ -16,7 +16,8 @@ use etl::prune::{self, PruneOptions};
 use etl::s3::{S3, Url, UrlError};
 use etl::source::{Dataset, Location};
 use etl::{database, migrate, status};
-use shared::database::Address;
+use shared::database::{ConnectOptions, DATABASE_AUTH, DATABASE_CA_FILE, DATABASE_URL};
+use shared::variables::{Reader, Variable, environment};
 
 /// Loads the Atelier catalog: CSV files in, a published catalog out.
 ///
@@ -36,21 +37,19 @@ struct Arguments {
 /// A database, for the commands that need one.
 #[derive(clap::Args)]
 struct Database {
-    /// Where the database is, as a URL or as key=value pairs
-    ///
-    /// A socket, localhost and loopback addresses are spoken to without encryption, unless sslmode is require,
-    /// verify-ca or verify-full. Any other host is spoken to with TLS, and always has to show a certificate for its name.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = DATABASE_URL.name, hide_env_values = true, value_name = "URL")]
+    #[arg(help = DATABASE_URL.summary, long_help = long_help(&DATABASE_URL))]
     database_url: String,
-    /// The authorities that may vouch for the database server, as a PEM file; required with TLS
-    #[arg(long, env = "DATABASE_CA_FILE", value_name = "FILE")]
+    #[arg(long, env = DATABASE_CA_FILE.name, value_name = "FILE")]
+    #[arg(help = DATABASE_CA_FILE.summary, long_help = long_help(&DATABASE_CA_FILE))]
     database_ca_file: Option<String>,
-    /// What takes the place of a password: `password`, nothing; `iam`, tokens for RDS
-    ///
-    /// Tokens are signed for each connection, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN (if there
-    /// is one) and AWS_REGION.
-    #[arg(long, env = "DATABASE_AUTH", value_name = "password|iam", default_value = "password")]
+    #[arg(long, env = DATABASE_AUTH.name, value_name = "password|iam", default_value = "password")]
+    #[arg(help = DATABASE_AUTH.summary, long_help = long_help(&DATABASE_AUTH))]
     database_auth: String,
+}
+
+fn long_help(variable: &Variable) -> String {
+    format!("{}\n\n{}", variable.summary, variable.details)
 }
 
 #[derive(Subcommand)]
@@ -63,9 +62,9 @@ enum Command {
         /// Equal seeds make equal files
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// Write the files as older copies have them: BOM, CRLF, `$` before prices, spaces in header names
-        #[arg(long)]
-        older_copy: bool,
+        /// Write the files in the legacy format: BOM, CRLF, `$` before prices, spaces in header names
+        #[arg(long, alias = "older-copy")]
+        legacy_format: bool,
         /// The folder to write to; made where it does not exist
         dir: PathBuf,
     },
@@ -156,13 +155,14 @@ impl FromStr for Place {
 }
 
 impl Database {
-    fn address(&self) -> Result<Address, shared::config::Error> {
-        shared::config::address_from_lookup(&|name| match name {
+    fn connect_options(&self) -> Result<ConnectOptions, shared::variables::Error> {
+        let lookup = |name: &str| match name {
             "DATABASE_URL" => Some(self.database_url.clone()),
             "DATABASE_CA_FILE" => self.database_ca_file.clone(),
             "DATABASE_AUTH" => Some(self.database_auth.clone()),
-            _ => std::env::var(name).ok(), // AWS_…
-        })
+            _ => environment(name), // AWS_…
+        };
+        ConnectOptions::read(&Reader::new(&lookup))
     }
 }
 
@@ -180,8 +180,8 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Generate { scale, seed, older_copy, dir } => {
-            generate_dataset(generate::Options { scale, seed, older_copy }, &dir)
+        Command::Generate { scale, seed, legacy_format, dir } => {
+            generate_dataset(generate::Options { scale, seed, legacy_format }, &dir)
         }
         Command::Load {
             database,
@@ -212,33 +212,33 @@ async fn run(command: Command) -> anyhow::Result<()> {
                 publish: !no_publish,
                 ..LoadOptions::new(rejects, Progress::for_stderr())
             };
-            print_summary(&load::load(&database.address()?, dataset, options).await?)
+            print_summary(&load::load(&database.connect_options()?, dataset, options).await?)
         }
         Command::Migrate { database } => {
-            let applied = migrate::migrate(&database.address()?).await?;
+            let applied = migrate::migrate(&database.connect_options()?).await?;
             match applied.as_slice() {
                 [] => print("the schema is up to date\n"),
                 applied => print(&format!("applied {}\n", applied.join(", "))),
             }
         }
         Command::Status { database } => {
-            let status = status::status(&database.address()?).await;
+            let status = status::status(&database.connect_options()?).await;
             let status =
                 status.map_err(|error| anyhow!("the database failed: {}", database::describe(&error)))?;
             print(&status.to_string())
         }
         Command::Publish { database } => {
-            let generation = load::publish(&database.address()?, &Progress::for_stderr()).await?;
+            let generation = load::publish(&database.connect_options()?, &Progress::for_stderr()).await?;
             print(&format!("generation {generation} is being served\n"))
         }
         Command::Prune { database, days, previous } => {
             let options = PruneOptions { days, previous };
-            let pruned = prune::prune(&database.address()?, options, &Progress::for_stderr()).await?;
+            let pruned = prune::prune(&database.connect_options()?, options, &Progress::for_stderr()).await?;
             print(&pruned.to_string())
         }
         Command::Rollback { database } => {
             let waiting = || eprintln!("a catalog is being published: waiting for it");
-            let generation = load::rollback(&database.address()?, waiting).await?;
+            let generation = load::rollback(&database.connect_options()?, waiting).await?;
             print(&format!("serving generation {generation} again\n"))
         }
     }

@@ -1,16 +1,16 @@
 //! Brings a database to the present schema: group roles, then every migration not yet applied.
 //!
-//! The SQL is in `shared/migrations`. What a catalog consists of is not here: each load makes that anew.
+//! The SQL is in `migrations`. What a catalog consists of is not here: each load makes that anew.
 
-use shared::database::Address;
+use shared::database::ConnectOptions;
 use tokio_postgres::Client;
 
 mod embedded {
-    refinery::embed_migrations!("../shared/migrations");
+    refinery::embed_migrations!("../migrations");
 }
 
 /// Makes the group roles and gives them their rights on the database; it may be run again at any time.
-pub const ROLES: &str = include_str!("../../shared/migrations/roles.sql");
+pub const ROLES: &str = include_str!("../../migrations/roles.sql");
 
 /// Lets the loader see what is applied, so that a load can tell whether its schema is the present one.
 const SHOW_HISTORY: &str = "grant select on public.refinery_schema_history to atelier_loader";
@@ -25,7 +25,7 @@ pub enum MigrateError {
     #[error("cannot migrate the database: {}", crate::database::describe(.0))]
     Database(tokio_postgres::Error),
     /// A migration failed; those before it are applied.
-    #[error("a migration failed: {}", shared::database::chain(.0))]
+    #[error("a migration failed: {}", shared::database::error_chain(.0))]
     Migration(refinery::Error),
 }
 
@@ -44,7 +44,7 @@ impl From<tokio_postgres::Error> for MigrateError {
 
 /// Applies what is missing, and answers with the names of the migrations it applied: none where there was nothing
 /// to do. Several may run this at once, on one database or on many of one cluster.
-pub async fn migrate(address: &Address) -> Result<Vec<String>, MigrateError> {
+pub async fn migrate(address: &ConnectOptions) -> Result<Vec<String>, MigrateError> {
     let (mut client, connection) = crate::database::with_timeout(address).connect().await?;
     let connection = tokio::spawn(connection);
     let applied = migrate_with(&mut client).await;
@@ -63,7 +63,7 @@ async fn migrate_with(client: &mut Client) -> Result<Vec<String>, MigrateError> 
 }
 
 /// The migrations that this build knows and the database has not applied, by name.
-pub async fn pending(address: &Address) -> Result<Vec<String>, MigrateError> {
+pub async fn pending(address: &ConnectOptions) -> Result<Vec<String>, MigrateError> {
     let client = crate::database::connect_as_login(address).await?;
     let exists = "select to_regclass('public.refinery_schema_history') is not null";
     let applied: Vec<i32> = if client.query_one(exists, &[]).await?.get(0) {

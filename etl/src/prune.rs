@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use shared::database::Address;
+use shared::database::ConnectOptions;
 
 use crate::database;
 use crate::load::{drop_previous, schema_exists};
@@ -56,7 +56,7 @@ impl From<tokio_postgres::Error> for PruneError {
 /// # Errors
 /// What keeps something from being removed; the rest may be gone by then.
 pub async fn prune(
-    address: &Address,
+    address: &ConnectOptions,
     options: PruneOptions,
     progress: &Progress,
 ) -> Result<Pruned, PruneError> {

@@ -1,5 +1,5 @@
 //! The record of loads in the schema `etl`: which load is at which step, how far each file is committed, and which
-//! rows were set aside. `shared/migrations/V1__load_record.sql` says what each column means.
+//! rows were set aside. `migrations/V1__load_record.sql` says what each column means.
 
 use std::ops::{Add, Range};
 use std::time::Instant;

@@ -274,7 +274,7 @@ impl S3 {
                     return Err(failed("fewer bytes came than were asked for".to_owned()));
                 }
                 Ok(Ok(None)) => return Ok(()),
-                Ok(Err(error)) => return Err(failed(shared::database::chain(&error))),
+                Ok(Err(error)) => return Err(failed(shared::database::error_chain(&error))),
                 Err(_) => return Err(failed(format!("nothing came for {} s", silence.as_secs()))),
             }
         }
@@ -301,8 +301,9 @@ impl S3 {
     /// That the file cannot be read, or S3 does not take it.
     pub async fn put_file(&self, url: &Url, path: &Path, content_type: &str) -> Result<(), S3Error> {
         let failed = |cause| S3Error::Failed { url: url.clone(), cause };
-        let body =
-            ByteStream::from_path(path).await.map_err(|error| failed(shared::database::chain(&error)))?;
+        let body = ByteStream::from_path(path)
+            .await
+            .map_err(|error| failed(shared::database::error_chain(&error)))?;
         let put = self.client.put_object().bucket(&url.bucket).key(&url.key);
         let sent = put.content_type(content_type).body(body).send().await;
         sent.map(drop).map_err(|error| of_sdk(url, &error))
@@ -348,7 +349,7 @@ fn of_sdk<E: ProvideErrorMetadata + std::error::Error + 'static>(url: &Url, erro
                     refusal.message().map_or_else(|| code.to_owned(), |message| format!("{code}: {message}")),
                 )
             });
-            let cause = said.unwrap_or_else(|| shared::database::chain(error));
+            let cause = said.unwrap_or_else(|| shared::database::error_chain(error));
             let status = status.map(|status| format!("S3 answers {status}, ")).unwrap_or_default();
             S3Error::Failed { url: url.clone(), cause: format!("{status}{cause}") }
         }

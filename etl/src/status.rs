@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use shared::database::Address;
+use shared::database::ConnectOptions;
 use tokio_postgres::Client;
 
 use crate::database;
@@ -84,7 +84,7 @@ pub struct FileStatus {
 }
 
 /// Reads the status. Before the first `migrate` there is nothing to read, and the error says so.
-pub async fn status(address: &Address) -> Result<Status, tokio_postgres::Error> {
+pub async fn status(address: &ConnectOptions) -> Result<Status, tokio_postgres::Error> {
     let client = database::connect(address).await?;
     let served = client
         .query_opt(

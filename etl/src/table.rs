@@ -100,7 +100,7 @@ impl Table {
 
 macro_rules! ddl {
     ($table:literal) => {
-        include_str!(concat!("../../shared/migrations/catalog/", $table, ".sql"))
+        include_str!(concat!("../../migrations/catalog/", $table, ".sql"))
     };
 }
 

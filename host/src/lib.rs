@@ -21,8 +21,9 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use shared::request::LARGEST_BODY_BYTES;
-use shared::{App, Endpoint, Problem, config};
+use shared::config::HostConfig;
+use shared::http::request::MAX_BODY_BYTES;
+use shared::{App, Endpoint, Problem};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -47,7 +48,7 @@ pub const ENDPOINTS: &[&Endpoint] = &[
 ];
 
 /// A request's line and headers have to fit, which is four times what browsers are known to send.
-const LARGEST_HEADER_BYTES: usize = 32 * 1024;
+const MAX_HEADER_BYTES: usize = 32 * 1024;
 
 /// The most headers that hyper parses, for a request that has more than its default of 100. `shared` allows a client 100,
 /// and does not count those that proxies add.
@@ -85,18 +86,18 @@ struct Host {
 pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,
-    config: &config::Config,
+    config: &HostConfig,
     access: Option<AccessLog>,
     shutdown: impl Future<Output = ()>,
 ) -> usize {
     let host = Arc::new(Host { app, access, request_timeout: config.requests.timeout });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(config.host.header_read_timeout)
-        .max_buf_size(LARGEST_HEADER_BYTES)
-        .max_header_size(LARGEST_HEADER_BYTES);
+        .header_read_timeout(config.http.header_read_timeout)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .max_header_size(MAX_HEADER_BYTES);
     let stop = watch::Sender::new(()); // each connection holds a receiver
-    let places = Arc::new(Semaphore::new(config.host.connections));
+    let places = Arc::new(Semaphore::new(config.http.max_connections));
     let spawn = |stream, place: OwnedSemaphorePermit| {
         let (host, http, stop) = (Arc::clone(&host), http.clone(), stop.subscribe());
         tokio::spawn(async move {
@@ -115,7 +116,7 @@ pub async fn serve(
         () = async {
             shutdown.await;
             host.app.drain();
-            tokio::time::sleep(config.host.shutdown_delay).await;
+            tokio::time::sleep(config.http.shutdown_delay).await;
         } => {}
     }
     // Those who have connected may have sent a request, which would be lost with the listener. Where there are as many
@@ -125,7 +126,7 @@ pub async fn serve(
         spawn(stream, place);
     }
     let _ = stop.send(()); // fails only when there is no connection to tell
-    let all_ended = timeout(config.host.shutdown_grace, stop.closed()).await;
+    let all_ended = timeout(config.http.shutdown_grace, stop.closed()).await;
     all_ended.map_or_else(|_| stop.receiver_count(), |()| 0)
 }
 
@@ -236,9 +237,9 @@ impl Host {
         let answer = match body {
             Ok(body) => {
                 let request = Request::from_parts(parts, body);
-                shared::answer(&self.app, ENDPOINTS, request, self.request_timeout).await
+                shared::respond(&self.app, ENDPOINTS, request, self.request_timeout).await
             }
-            Err(problem) => shared::refuse(ENDPOINTS, parts, problem),
+            Err(problem) => shared::reject(ENDPOINTS, parts, problem),
         };
         if let Some((access, method, started)) = logged {
             access.write(&method, &answer, started.elapsed());
@@ -256,10 +257,10 @@ impl Host {
         if body.is_end_stream() {
             return Ok(Bytes::new());
         }
-        if body.size_hint().lower() > LARGEST_BODY_BYTES as u64 {
+        if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
             return Err(Problem::body_too_large()); // it was announced, so there is no need to wait for it
         }
-        let whole = Limited::new(body, LARGEST_BODY_BYTES).collect();
+        let whole = Limited::new(body, MAX_BODY_BYTES).collect();
         match timeout(self.request_timeout, whole).await {
             Ok(Ok(whole)) => Ok(whole.to_bytes()),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {

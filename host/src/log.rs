@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use http::Method;
 use serde::Serialize;
-use shared::Answer;
-use shared::config::Level;
+use shared::Outcome;
+use shared::log::LogLevel;
 use shared::log::{milliseconds, timestamp};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
@@ -51,8 +51,8 @@ impl Log {
     }
 
     /// Sends what the program says of itself here. Once a process.
-    pub fn take_over(&self, level: Level) {
-        shared::log::take_over(level, self.lines.clone());
+    pub fn init(&self, level: LogLevel) {
+        shared::log::init(level, self.lines.clone());
     }
 
     /// A log of requests that writes here.
@@ -83,13 +83,13 @@ impl Log {
 impl AccessLog {
     /// One line: who asked for what is not in it beyond the route. `elapsed` is from the header's arrival to
     /// the answer's completion, without the writing of it.
-    pub(crate) fn write(&self, method: &Method, answer: &Answer, elapsed: Duration) {
+    pub(crate) fn write(&self, method: &Method, outcome: &Outcome, elapsed: Duration) {
         let line = Line {
             ts: &timestamp(),
-            request_id: answer.request_id.as_str(),
+            request_id: outcome.request_id.as_str(),
             method: shared::log::method(method),
-            route: answer.route,
-            status: answer.response.status().as_u16(),
+            route: outcome.route,
+            status: outcome.response.status().as_u16(),
             ms: milliseconds(elapsed),
         };
         let mut text = Vec::with_capacity(192);

@@ -11,7 +11,8 @@ use atelier_host::log::Log;
 use clap::Command;
 use notify::Manager;
 use shared::App;
-use shared::config::{Config, VARIABLES};
+use shared::config::{HostConfig, host_variables, warn_of_former_names};
+use shared::variables;
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -32,14 +33,15 @@ fn serve() -> anyhow::Result<()> {
     Command::new("atelier-host")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Serves the catalog and the carts over HTTP, until SIGTERM or SIGINT.")
-        .after_help(VARIABLES)
+        .after_help(variables::help(&host_variables()))
         .get_matches();
-    let config = Config::from_environment()?;
+    let config = HostConfig::from_environment()?;
     let log = Log::start(std::io::stdout());
-    log.take_over(config.log.level);
+    log.init(config.log.level);
+    warn_of_former_names(&config.former_names);
 
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if let Some(threads) = config.host.worker_threads {
+    if let Some(threads) = config.http.worker_threads {
         runtime.worker_threads(threads);
     }
     let runtime = runtime.enable_all().build().context("cannot start the threads that serve requests")?;
@@ -56,17 +58,17 @@ fn bind(listen: SocketAddr) -> std::io::Result<TcpSocket> {
     Ok(socket)
 }
 
-async fn run(config: &Config, log: &Log) -> anyhow::Result<()> {
+async fn run(config: &HostConfig, log: &Log) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let listen = config.host.listen;
+    let listen = config.http.listen;
     let cannot_listen = || format!("cannot listen on LISTEN={listen}");
     // Whoever comes before it listens is refused, and can ask another host, where they would wait otherwise.
     let socket = bind(listen).with_context(cannot_listen)?;
     let app = Arc::new(App::start(&config.database, &config.requests));
-    if !app.connected(config.database.connect_timeout).await {
+    if !app.wait_until_connected(config.database.connect_timeout).await {
         tracing::warn!(
-            "there is no connection yet to the database, or to a primary: what needs one is answered 503"
+            "starting without a database connection, or without a primary: affected requests will return 503"
         );
     }
     let listener = socket.listen(BACKLOG).with_context(cannot_listen)?;

@@ -28,7 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use head::{MAX_LINE_BYTES, UNREADABLE};
 
 /// Limit of the bytes kept before a request is handed over: more than the head that hyper takes.
-const MAX_KEPT_BYTES: usize = 2 * super::LARGEST_HEADER_BYTES;
+const MAX_KEPT_BYTES: usize = 2 * super::MAX_HEADER_BYTES;
 
 /// A client's stream, watched while hyper reads and writes it.
 pub(crate) struct Observed<S> {

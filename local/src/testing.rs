@@ -113,8 +113,8 @@ impl Database {
     }
 
     /// For the loader's library: the superuser.
-    pub fn config(&self) -> database::Address {
-        database::Address::without_tls(self.address.config(SUPERUSER, &self.name))
+    pub fn config(&self) -> database::ConnectOptions {
+        database::ConnectOptions::without_tls(self.address.config(SUPERUSER, &self.name))
     }
 
     /// The socket of the server it is in, to be reached in a roundabout way.
@@ -169,7 +169,7 @@ async fn make_template(address: &Address) -> Result<String, Error> {
     if !made {
         server.batch_execute("drop database if exists unfinished").await?;
         server.batch_execute("create database unfinished").await?;
-        let unfinished = database::Address::without_tls(address.config(SUPERUSER, "unfinished"));
+        let unfinished = database::ConnectOptions::without_tls(address.config(SUPERUSER, "unfinished"));
         migrate::migrate(&unfinished).await?;
         create_host_login(&server).await?;
         server.batch_execute(&format!("alter database unfinished rename to {template}")).await?;

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use local::{RENDER, nginx};
-use shared::config::Config;
+use shared::config::HostConfig;
 
 /// Renders with these variables, and no others that it could read.
 fn render(variables: &[(&str, &str)]) -> Output {
@@ -111,7 +111,7 @@ fn time_limits_lie_inside_those_of_the_hosts_and_of_each_other() {
         [one] => one,
         ref others => panic!("{name}: {others:?}"),
     };
-    let host = Config::from_lookup(&|name| {
+    let host = HostConfig::from_lookup(&|name| {
         (name == "DATABASE_URL").then(|| "postgresql://a@localhost/a".to_owned())
     })
     .unwrap();
@@ -124,7 +124,7 @@ fn time_limits_lie_inside_those_of_the_hosts_and_of_each_other() {
     assert!(limit("proxy_read_timeout") < limit("proxy_next_upstream_timeout"), "or no other would be asked");
     let idle = limits("keepalive_timeout");
     assert_eq!(idle.len(), 2, "one to the hosts, and one to the clients");
-    assert!(idle[0] < host.host.header_read_timeout, "or it would be the host that ends a connection");
+    assert!(idle[0] < host.http.header_read_timeout, "or it would be the host that ends a connection");
 }
 
 fn duration(text: &str) -> Duration {

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::cart::Cart;
 use crate::catalog::Catalog;
-use crate::config;
-use crate::database::{Database, Error, Kind, Need, STANDING, Standing};
+use crate::config::RequestConfig;
+use crate::database::{Error, Kind, Pool, Routing, SERVER_STATUS, ServerStatus, Settings};
 
 /// The state that all requests share.
 #[derive(Debug)]
@@ -18,8 +18,8 @@ pub struct App {
     pub catalog: Catalog,
     /// Who has put what aside.
     pub cart: Cart,
-    database: Arc<Database>,
-    carts: Arc<Database>,
+    database: Arc<Pool>,
+    carts: Arc<Pool>,
     draining: AtomicBool,
 }
 
@@ -41,18 +41,18 @@ pub enum Readiness {
 impl App {
     /// Starts connecting to the database. Needs a running tokio runtime.
     #[must_use]
-    pub fn start(config: &config::Database, requests: &config::Requests) -> Self {
-        let start = |need, connections| Arc::new(Database::start(config, need, connections));
+    pub fn start(config: &Settings, requests: &RequestConfig) -> Self {
+        let start = |need, connections| Arc::new(Pool::start(config, need, connections));
         let (database, carts) = match config.cart_connections {
             // A function has one connection, for the one thing that it is there for.
             None => {
-                let one = start(Need::Any, config.connections);
+                let one = start(Routing::AnyServer, config.connections);
                 (Arc::clone(&one), one)
             }
             // Who adds to a cart that somebody else adds to waits for them, and all behind them on the connection: so
             // that no product is among those, carts have connections of their own.
             Some(cart_connections) => {
-                (start(Need::Current, config.connections), start(Need::Primary, cart_connections))
+                (start(Routing::UpToDate, config.connections), start(Routing::Primary, cart_connections))
             }
         };
         Self {
@@ -66,8 +66,9 @@ impl App {
 
     /// Waits until everything that is asked of the database has a connection, `most` at the longest, and says whether
     /// it has.
-    pub async fn connected(&self, most: Duration) -> bool {
-        let (catalog, carts) = tokio::join!(self.database.connected(most), self.carts.connected(most));
+    pub async fn wait_until_connected(&self, limit: Duration) -> bool {
+        let (catalog, carts) =
+            tokio::join!(self.database.wait_until_connected(limit), self.carts.wait_until_connected(limit));
         catalog && carts
     }
 
@@ -96,8 +97,8 @@ impl App {
         if self.is_draining() {
             return Ok(Readiness::Draining);
         }
-        match self.database.read(&STANDING, &[]).await {
-            Ok(rows) => Ok(Standing::of(&rows)?.published.map_or(Readiness::NoCatalog, |published| {
+        match self.database.read(&SERVER_STATUS, &[]).await {
+            Ok(rows) => Ok(ServerStatus::of(&rows)?.publication.map_or(Readiness::NoCatalog, |published| {
                 Readiness::Ready { generation: published.generation }
             })),
             Err(error) if error.kind() == Kind::NoCatalog => Ok(Readiness::NoCatalog),
@@ -112,7 +113,11 @@ mod tests {
     use crate::database::{SLOTS, Sql};
 
     fn statements() -> Vec<&'static Sql> {
-        crate::catalog::STATEMENTS.into_iter().chain(crate::cart::STATEMENTS).chain([&STANDING]).collect()
+        crate::catalog::STATEMENTS
+            .into_iter()
+            .chain(crate::cart::STATEMENTS)
+            .chain([&SERVER_STATUS])
+            .collect()
     }
 
     #[test]

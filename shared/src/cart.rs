@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::database::{Database, Error, Sql};
+use crate::database::{Error, Pool, Sql};
 pub use owner::{Owner, Session};
 
 /// By the unique index on `cart.carts.owner`, then by the primary key of `cart.lines`.
@@ -26,7 +26,7 @@ const CLEAR: Sql = Sql { slot: 9, text: "select cart.clear($1)" };
 /// All carts.
 #[derive(Debug)]
 pub struct Cart {
-    database: Arc<Database>,
+    database: Arc<Pool>,
 }
 
 /// How many of a sku are in a cart.
@@ -52,7 +52,7 @@ pub enum Addition {
 }
 
 impl Cart {
-    pub(crate) fn new(database: Arc<Database>) -> Self {
+    pub(crate) fn new(database: Arc<Pool>) -> Self {
         Self { database }
     }
 
@@ -76,7 +76,7 @@ impl Cart {
             "added" => Ok(Addition::Added),
             "too_many_lines" => Ok(Addition::TooManyLines),
             "too_many_of_sku" => Ok(Addition::TooManyOfSku),
-            other => Err(Error::unforeseen(format!("cart.add said {other:?}"))),
+            other => Err(Error::internal(format!("cart.add said {other:?}"))),
         }
     }
 

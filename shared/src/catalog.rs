@@ -3,7 +3,6 @@
 //! catalogs while one takes over from the other.
 
 mod cache;
-mod document;
 mod lists;
 
 use std::sync::Arc;
@@ -13,12 +12,10 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer};
 use tokio_postgres::Row;
 
-use crate::database::{Database, Error, Gather, Sql};
-use crate::encoding;
-use crate::request::Timing;
+use crate::database::{BatchLoader, Error, Pool, Sql};
+use crate::http::document::GZIP_FROM_BYTES;
+use crate::http::{Content, Document, Timing, encoding};
 use cache::{Cache, Key};
-pub(crate) use document::GZIP_FROM_BYTES;
-pub use document::{Content, Document};
 use lists::Lists;
 
 /// By the primary key of `catalog.documents`, as are the next three.
@@ -59,21 +56,21 @@ const LIST: Sql = Sql {
 #[derive(Debug)]
 pub struct Catalog {
     memory: Memory,
-    products: Gather<Document>,
-    styles: Gather<Document>,
-    related: Gather<Document>,
-    overviews: Gather<Document>,
+    products: BatchLoader<Document>,
+    styles: BatchLoader<Document>,
+    related: BatchLoader<Document>,
+    overviews: BatchLoader<Document>,
     lists: Lists,
 }
 
 impl Catalog {
     /// It keeps so many bytes of answers in memory, and waits so long for one.
-    pub(crate) fn new(database: &Arc<Database>, cache_bytes: u64, patience: Duration) -> Self {
+    pub(crate) fn new(database: &Arc<Pool>, cache_bytes: u64, timeout: Duration) -> Self {
         let memory =
             Memory { database: Arc::clone(database), cache: Cache::holding(cache_bytes).map(Arc::new) };
         let gather = |sql, key: fn(i32) -> Key, read: fn(&Row) -> Result<Document, Error>| {
             let memory = memory.clone();
-            Gather::new(database, sql, patience, move |product_id, row| {
+            BatchLoader::new(database, sql, timeout, move |product_id, row| {
                 let document = read(row)?;
                 memory.keep(key(product_id), &document);
                 Ok(document)
@@ -84,7 +81,7 @@ impl Catalog {
             styles: gather(&STYLES, Key::Styles, gzipped),
             related: gather(&RELATED, Key::Related, plain),
             overviews: gather(&OVERVIEW, Key::Overview, overview),
-            lists: Lists::new(database, memory.clone(), patience),
+            lists: Lists::new(database, memory.clone(), timeout),
             memory,
         }
     }
@@ -138,7 +135,7 @@ impl Catalog {
 /// What was read, kept if there is room, and what the database says of which catalog is served.
 #[derive(Debug, Clone)]
 struct Memory {
-    database: Arc<Database>,
+    database: Arc<Pool>,
     cache: Option<Arc<Cache>>,
 }
 
@@ -146,7 +143,7 @@ impl Memory {
     /// An answer of the catalog that is served, as last heard.
     fn answer(&self, key: Key) -> Option<Document> {
         let kept = self.cache.as_ref()?.get(self.database.edition()?, key)?;
-        Some(Document { unconfirmed_for: self.database.silence(), ..kept })
+        Some(Document { stale_for: self.database.staleness(), ..kept })
     }
 
     /// Keeps an answer that was just read, if it came of a row.
@@ -169,7 +166,7 @@ fn gzipped(row: &Row) -> Result<Document, Error> {
 /// Gzip members cannot be joined, since browsers stop after the first: it is joined plain, and packed again.
 fn overview(row: &Row) -> Result<Document, Error> {
     let part = |column| row.try_get::<_, &[u8]>(column);
-    let styles = encoding::gunzip(part(3)?).map_err(Error::unforeseen)?;
+    let styles = encoding::gunzip(part(3)?).map_err(Error::internal)?;
     let parts: [&[u8]; 7] =
         [br#"{"product":"#, part(2)?, br#","styles":"#, &styles, br#","related":"#, part(4)?, b"}"];
     Ok(Document::of_plain(&parts.concat(), generation(row, 1)?, 0))
@@ -179,7 +176,7 @@ fn list(rows: &[Row]) -> Result<Document, Error> {
     let listed = rows.iter().map(Listed::from_row).collect::<Result<Vec<_>, _>>()?;
     let generation = rows.first().map(|row| row.try_get(6)).transpose()?;
     let total = rows.first().and_then(|row| row.try_get(7).transpose()).transpose()?;
-    let plain = serde_json::to_vec(&listed).map_err(Error::unforeseen)?;
+    let plain = serde_json::to_vec(&listed).map_err(Error::internal)?;
     Ok(Document { total, ..Document::of_plain(&plain, generation, GZIP_FROM_BYTES) })
 }
 

@@ -1,227 +1,287 @@
-#![doc = include_str!("config.md")]
+//! The configuration of the host and of the functions. It is read once, at start; an invalid value stops the program.
 //!
-//! Nothing else reads the environment of the service; what Lambda and systemd say there of themselves, `functions/lambda`
-//! and the host read. Everything is parsed from a lookup function, so that tests need not change the environment of their
-//! process.
+//! What Lambda and systemd set for their own purposes is read by `functions/lambda-adapter` and by the host.
 
-mod address;
 #[cfg(test)]
 mod tests;
-mod variables;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::database::Address;
-use variables::{Variables, environment};
+use crate::database;
+use crate::log::LogLevel;
+use crate::variables::{Default, Error, Kind, ON_OR_OFF, ReadBy, Reader, Variable, environment};
 
-/// What this module's documentation says of each variable, for `--help`.
-pub const VARIABLES: &str = include_str!("config.md");
+const MINUTE: Duration = Duration::from_secs(60);
+const TEN_MINUTES: Duration = Duration::from_secs(600);
 
-/// Everything that can be set for the host.
+/// The configuration of the host.
 #[derive(Debug, Clone)]
-pub struct Config {
-    /// Where the database is and how it is spoken to.
-    pub database: Database,
-    /// What holds for every request, on any transport.
-    pub requests: Requests,
-    /// What only the host needs.
-    pub host: Host,
-    /// What is logged.
-    pub log: Log,
+pub struct HostConfig {
+    /// How to reach the database.
+    pub database: database::Settings,
+    /// Limits of every request.
+    pub requests: RequestConfig,
+    /// The HTTP server.
+    pub http: HttpConfig,
+    /// The log.
+    pub log: LogConfig,
+    /// Variables that are set under their former names.
+    pub former_names: Vec<&'static Variable>,
 }
 
-/// Everything that can be set for a function, a process that is frozen between requests.
+/// The configuration of a function, a process that is frozen between requests.
 #[derive(Debug, Clone)]
-pub struct Function {
-    /// Where the database is and how it is spoken to: over one connection, which a request waits for.
-    pub database: Database,
-    /// What holds for every request, on any transport.
-    pub requests: Requests,
-    /// What is logged.
-    pub log: Log,
+pub struct FunctionConfig {
+    /// How to reach the database: over one connection, which a request waits for.
+    pub database: database::Settings,
+    /// Limits of every request.
+    pub requests: RequestConfig,
+    /// The log.
+    pub log: LogConfig,
+    /// Variables that are set under their former names.
+    pub former_names: Vec<&'static Variable>,
 }
 
-/// Where the database is and how it is spoken to.
+/// Limits of every request, on any transport.
 #[derive(Debug, Clone)]
-pub struct Database {
-    /// `DATABASE_URL`, with what `DATABASE_CA_FILE` holds and `DATABASE_AUTH` asks for. Its `Debug` tells no secret.
-    pub address: Address,
-    /// `DATABASE_CONNECTIONS`, to each server; one for a function.
-    pub connections: usize,
-    /// `DATABASE_CART_CONNECTIONS`, to each server; `None` for a function, which has no others than the one above.
-    pub cart_connections: Option<usize>,
-    /// `DATABASE_QUEUE`.
-    pub queue: usize,
-    /// `DATABASE_CONNECT_TIMEOUT`.
-    pub connect_timeout: Duration,
-    /// `DATABASE_STATEMENT_TIMEOUT`.
-    pub statement_timeout: Duration,
-    /// `DATABASE_PROBE_AFTER`.
-    pub probe_after: Duration,
-    /// How long a request waits for a connection when none is up. The host answers 503 at once. A function is asked
-    /// before its first connection is up, so there it is `DATABASE_CONNECT_TIMEOUT`, or less if a request may not take as
-    /// long; or until an attempt to connect fails.
-    pub wait_for_connection: Duration,
-}
-
-/// What holds for every request, on any transport.
-#[derive(Debug, Clone)]
-pub struct Requests {
+pub struct RequestConfig {
     /// `REQUEST_TIMEOUT`.
     pub timeout: Duration,
-    /// `CACHE_BYTES`; 0 for a function, which is frozen between requests and could not tell what has become of the
-    /// catalog meanwhile.
+    /// `CACHE_BYTES`; 0 for a function, which is frozen between requests and could not notice a new catalog.
     pub cache_bytes: u64,
 }
 
-/// What only the host needs.
+/// The HTTP server of the host.
 #[derive(Debug, Clone)]
-pub struct Host {
+pub struct HttpConfig {
     /// `LISTEN`.
     pub listen: SocketAddr,
     /// `MAX_CONNECTIONS`.
-    pub connections: usize,
+    pub max_connections: usize,
     /// `HEADER_READ_TIMEOUT`.
     pub header_read_timeout: Duration,
     /// `SHUTDOWN_DELAY`.
     pub shutdown_delay: Duration,
     /// `SHUTDOWN_GRACE`.
     pub shutdown_grace: Duration,
-    /// `WORKER_THREADS`; `None` is one a processor.
+    /// `WORKER_THREADS`; `None` is one per processor.
     pub worker_threads: Option<usize>,
 }
 
-/// What is logged.
+/// The log.
 #[derive(Debug, Clone)]
-pub struct Log {
+pub struct LogConfig {
     /// `LOG`.
-    pub level: Level,
+    pub level: LogLevel,
     /// `LOG_ACCESS`.
     pub access: bool,
 }
 
-/// How much the service says of itself; each level includes the ones before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Level {
-    Off,
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
+static REQUEST_TIMEOUT: Variable = Variable {
+    name: "REQUEST_TIMEOUT",
+    former_name: None,
+    kind: Kind::Duration { max: MINUTE },
+    default: Default::Value("2s"),
+    read_by: ReadBy::Service,
+    summary: "the timeout of a request, after which the client gets 503",
+    details: "The body must arrive within the same time, or the client gets 408. Too low: responses that were almost ready \
+        are thrown away. Too high: clients pile up behind a database that hangs.",
+};
+
+static CACHE_BYTES: Variable = Variable {
+    name: "CACHE_BYTES",
+    former_name: None,
+    kind: Kind::Bytes { min: 0, max_gib: 1024 },
+    default: Default::Value("256MiB"),
+    read_by: ReadBy::Host,
+    summary: "the memory for cached responses of the catalog, in bytes or with a unit; 0 turns the cache off",
+    details: "The process needs some 50 MB besides. A host notices a new catalog within a second and then serves nothing of \
+        the old one. Too low: more queries, and fewer responses that the host can still serve while the database is \
+        unavailable. Too high: the machine runs out of memory.",
+};
+
+static LISTEN: Variable = Variable {
+    name: "LISTEN",
+    former_name: None,
+    kind: Kind::Text("an address and a port such as 127.0.0.1:3000"),
+    default: Default::Value("127.0.0.1:3000"),
+    read_by: ReadBy::Host,
+    summary: "the address and port that the host serves; port 0 takes a free one",
+    details: "",
+};
+
+static MAX_CONNECTIONS: Variable = Variable {
+    name: "MAX_CONNECTIONS",
+    former_name: None,
+    kind: Kind::Number { min: 1, max: 1_000_000 },
+    default: Default::Value("4096"),
+    read_by: ReadBy::Host,
+    summary: "the max number of client connections; further clients wait until one closes",
+    details: "Behind a load balancer there are few. Too low: clients wait for others that are idle. Too high: each takes \
+        some 20 KB of memory and a file descriptor.",
+};
+
+static HEADER_READ_TIMEOUT: Variable = Variable {
+    name: "HEADER_READ_TIMEOUT",
+    former_name: None,
+    kind: Kind::Duration { max: TEN_MINUTES },
+    default: Default::Value("65s"),
+    read_by: ReadBy::Host,
+    summary: "the timeout of a connection, idle or not, on which no complete request header arrives",
+    details: "Too low: proxies use connections that were just closed; a proxy's own idle timeout must be lower. Too high: \
+        idle clients hold memory and file descriptors.",
+};
+
+static SHUTDOWN_DELAY: Variable = Variable {
+    name: "SHUTDOWN_DELAY",
+    former_name: None,
+    kind: Kind::Duration { max: MINUTE },
+    default: Default::Value("1s"),
+    read_by: ReadBy::Host,
+    summary: "how long the host still accepts connections after SIGTERM; it closes each after its next response",
+    details: "Too low: a proxy sends requests into connections that are closing, and a `POST` among them fails with 502. Too \
+        high: a deployment takes longer.",
+};
+
+static SHUTDOWN_GRACE: Variable = Variable {
+    name: "SHUTDOWN_GRACE",
+    former_name: None,
+    kind: Kind::Duration { max: TEN_MINUTES },
+    default: Default::Value("10s"),
+    read_by: ReadBy::Host,
+    summary: "how long requests in flight may take after SIGTERM",
+    details: "Too low: they are aborted. Too high: a deployment waits for the slowest client.",
+};
+
+static WORKER_THREADS: Variable = Variable {
+    name: "WORKER_THREADS",
+    former_name: None,
+    kind: Kind::Number { min: 1, max: 256 },
+    default: Default::Described("one per processor"),
+    read_by: ReadBy::Host,
+    summary: "threads that serve requests",
+    details: "Too low: processors idle. Too high: context switches cost more than the threads gain.",
+};
+
+static LOG: Variable = Variable {
+    name: "LOG",
+    former_name: None,
+    kind: Kind::Choice(&["off", "error", "warn", "info", "debug", "trace"]),
+    default: Default::Value("info"),
+    read_by: ReadBy::All,
+    summary: "the lowest level that is logged",
+    details: "",
+};
+
+static LOG_ACCESS: Variable = Variable {
+    name: "LOG_ACCESS",
+    former_name: None,
+    kind: ON_OR_OFF,
+    default: Default::Value("on"),
+    read_by: ReadBy::Service,
+    summary: "whether each request is logged, as a line of JSON",
+    details: "",
+};
+
+/// The variables of requests.
+pub static REQUEST_VARIABLES: [&Variable; 2] = [&REQUEST_TIMEOUT, &CACHE_BYTES];
+
+/// The variables of the HTTP server.
+pub static HTTP_VARIABLES: [&Variable; 6] =
+    [&LISTEN, &MAX_CONNECTIONS, &HEADER_READ_TIMEOUT, &SHUTDOWN_DELAY, &SHUTDOWN_GRACE, &WORKER_THREADS];
+
+/// The variables of the log.
+pub static LOG_VARIABLES: [&Variable; 2] = [&LOG, &LOG_ACCESS];
+
+/// Returns the variables of the host.
+pub fn host_variables() -> Vec<&'static Variable> {
+    [&database::VARIABLES[..], &REQUEST_VARIABLES, &HTTP_VARIABLES, &LOG_VARIABLES].concat()
 }
 
-/// Why the program cannot start. A value that may hold a secret is not in it.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// A variable that has no default is not set.
-    #[error("{variable} is not set: expected {expected}")]
-    Missing {
-        /// The variable's name.
-        variable: &'static str,
-        /// What it should hold.
-        expected: String,
-    },
-    /// A variable holds what it may not.
-    #[error("{variable}={value}: expected {expected}")]
-    Wrong {
-        /// The variable's name.
-        variable: &'static str,
-        /// What it holds.
-        value: String,
-        /// What it should hold.
-        expected: String,
-    },
+/// Returns the variables of the endpoints' functions.
+pub fn function_variables() -> Vec<&'static Variable> {
+    host_variables().into_iter().filter(|variable| variable.read_by != ReadBy::Host).collect()
 }
 
-/// Where the database is and how it is spoken to, for programs that take that as arguments too. `lookup` answers with
-/// the value of the variable it is given the name of.
-///
-/// # Errors
-/// The first variable that is wrong or missing.
-pub fn address_from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Address, Error> {
-    Variables { lookup }.address()
-}
-
-impl Config {
+impl HostConfig {
     /// Reads the environment of this process.
     ///
     /// # Errors
-    /// The first variable that is wrong or missing.
+    /// The first variable that is invalid or missing.
     pub fn from_environment() -> Result<Self, Error> {
         Self::from_lookup(&environment)
     }
 
-    /// Reads variables through `lookup`, which answers with the value of the variable it is given the name
-    /// of.
+    /// Reads the variables that `lookup` returns by name.
     ///
     /// # Errors
-    /// The first variable that is wrong or missing.
+    /// The first variable that is invalid or missing.
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
-        let variables = Variables { lookup };
-        let connections = variables.number("DATABASE_CONNECTIONS", 1..=64)?.unwrap_or(4);
-        let cart_connections = variables.number("DATABASE_CART_CONNECTIONS", 1..=64)?.unwrap_or(2);
+        let reader = Reader::new(lookup);
         Ok(Self {
-            database: variables.database(connections, Some(cart_connections))?,
-            requests: variables.requests(variables.bytes("CACHE_BYTES", 256 << 20)?)?,
-            host: variables.host()?,
-            log: variables.log()?,
+            database: database::Settings::for_host(&reader)?,
+            requests: RequestConfig {
+                timeout: reader.duration(&REQUEST_TIMEOUT)?,
+                cache_bytes: reader.bytes(&CACHE_BYTES)?,
+            },
+            http: HttpConfig {
+                listen: reader.parsed(&LISTEN, |value| value.parse().ok())?,
+                max_connections: reader.number(&MAX_CONNECTIONS)?,
+                header_read_timeout: reader.duration(&HEADER_READ_TIMEOUT)?,
+                shutdown_delay: reader.duration(&SHUTDOWN_DELAY)?,
+                shutdown_grace: reader.duration(&SHUTDOWN_GRACE)?,
+                worker_threads: reader.optional_number(&WORKER_THREADS)?,
+            },
+            log: LogConfig::read(&reader)?,
+            former_names: reader.into_former_names(),
         })
     }
 }
 
-impl Function {
+impl FunctionConfig {
     /// Reads the environment of this process.
     ///
     /// # Errors
-    /// The first variable that is wrong or missing.
+    /// The first variable that is invalid or missing.
     pub fn from_environment() -> Result<Self, Error> {
         Self::from_lookup(&environment)
     }
 
-    /// Reads variables through `lookup`, as [`Config::from_lookup`] does.
+    /// Reads the variables that `lookup` returns by name.
     ///
     /// # Errors
-    /// The first variable that is wrong or missing.
+    /// The first variable that is invalid or missing.
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
-        let variables = Variables { lookup };
-        let (mut database, requests) = (variables.database(1, None)?, variables.requests(0)?);
-        // Less than all a request may take, so that it can still be told why.
-        database.wait_for_connection = database.connect_timeout.min(requests.timeout.mul_f64(0.75));
-        Ok(Self { database, requests, log: variables.log()? })
-    }
-}
-
-impl Log {
-    /// Reads the environment of this process, for a program that needs nothing else of it.
-    ///
-    /// # Errors
-    /// The first variable that is wrong.
-    pub fn from_environment() -> Result<Self, Error> {
-        Self::from_lookup(&environment)
-    }
-
-    /// Reads variables through `lookup`, as [`Config::from_lookup`] does.
-    ///
-    /// # Errors
-    /// The first variable that is wrong.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
-        Variables { lookup }.log()
-    }
-}
-
-impl Level {
-    fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "off" => Self::Off,
-            "error" => Self::Error,
-            "warn" => Self::Warn,
-            "info" => Self::Info,
-            "debug" => Self::Debug,
-            "trace" => Self::Trace,
-            _ => return None,
+        let reader = Reader::new(lookup);
+        let requests = RequestConfig { timeout: reader.duration(&REQUEST_TIMEOUT)?, cache_bytes: 0 };
+        Ok(Self {
+            database: database::Settings::for_function(&reader, requests.timeout)?,
+            requests,
+            log: LogConfig::read(&reader)?,
+            former_names: reader.into_former_names(),
         })
+    }
+}
+
+impl LogConfig {
+    /// Reads `LOG` and `LOG_ACCESS`.
+    ///
+    /// # Errors
+    /// The first variable that is invalid.
+    pub fn read(reader: &Reader<'_>) -> Result<Self, Error> {
+        let level = reader.parsed(&LOG, |value| value.parse().ok())?;
+        Ok(Self { level, access: reader.switch(&LOG_ACCESS)? })
+    }
+}
+
+/// Logs which variables are set under their former names.
+pub fn warn_of_former_names(variables: &[&'static Variable]) {
+    for variable in variables {
+        tracing::warn!(
+            variable = variable.former_name,
+            new_name = variable.name,
+            "variable was renamed: set it under its new name, the former one is read in this release only"
+        );
     }
 }

@@ -1,51 +1,39 @@
-//! A few connections to Postgres that all requests share.
+//! Postgres: the connection pool and everything below it.
 //!
-//! tokio-postgres pipelines: any number of requests send their statements over one connection without waiting
-//! for each other's answers, so there is no pool to check a connection out of. Each connection has a task
-//! that keeps it up (`upkeep`); a request takes one that is alive (`connection`), and when none is, fails
-//! at once or waits for one, as configured. Point reads that come together share a statement (`gather`). Where the
-//! database is and how it is spoken to is an `address`, with TLS (`tls`) and tokens for a password (`iam`).
+//! tokio-postgres pipelines: requests send their statements over one connection without waiting for each other's
+//! results. So a few connections serve all requests, and no request checks one out of the [`Pool`]. A task for each
+//! connection makes it and replaces it when it is lost (`reconnect`). A request picks a live `connection`; if there is none it fails at
+//! once or waits for one, as configured. Concurrent reads by id share a statement (`batch_loader`).
 //!
-//! An address may name several servers, a primary and its standbys. Each then has connections of its own, and how they
-//! stand (`standing`) decides which of them are used. So many requests may wait at once, and no more: who comes then
-//! is told so at once, while there is still time to ask another host.
+//! `DATABASE_URL` may name several servers, a primary and its replicas. Each has connections of its own, and its status
+//! (`replicas`) decides whether requests use them. The number of waiting requests is limited; beyond the limit the pool
+//! sheds load, while there is still time to try another host.
 
-mod address;
+mod batch_loader;
+mod coalesce;
+mod connect_options;
 mod connection;
 mod error;
-mod gather;
-pub(crate) mod iam;
-mod standing;
-pub(crate) mod tls;
-mod upkeep;
-mod waiting;
+mod pool;
+mod rds_token;
+mod reconnect;
+mod replicas;
+mod settings;
+mod tls;
+mod url;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-
-use futures_util::future::join_all;
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
-use tokio::time::timeout;
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::config;
-pub use address::{Address, Driver};
-use connection::Connection;
-pub use error::{Error, Kind, chain};
-pub(crate) use gather::Gather;
-pub use standing::Need;
-use standing::Standings;
-pub(crate) use standing::{Edition, STANDING, Standing};
-use upkeep::{Attempts, Slot, Upkeep};
-pub(crate) use waiting::{Answer, Waiting, give};
+pub(crate) use batch_loader::BatchLoader;
+pub(crate) use coalesce::{Callers, Reply, reply_all};
+pub use connect_options::{ConnectOptions, Driver};
+pub use error::{Error, Kind, error_chain};
+pub use pool::Pool;
+pub use replicas::Routing;
+pub(crate) use replicas::{Edition, SERVER_STATUS, ServerStatus};
+pub use settings::{DATABASE_AUTH, DATABASE_CA_FILE, DATABASE_URL, Settings, VARIABLES};
 
-/// How long the connections may take to close in good order.
-const CLOSING: Duration = Duration::from_millis(300);
-
-/// One SQL statement. Each connection prepares it when it first needs it and keeps it in the place `slot`.
+/// One SQL statement. Each connection prepares it on first use and keeps it at the index `slot`.
 #[derive(Debug)]
 pub(crate) struct Sql {
     /// A number below [`SLOTS`] that no other statement has.
@@ -58,246 +46,3 @@ pub(crate) const SLOTS: usize = 10;
 
 /// Parameters of a statement, in the order of `$1`, `$2`, …
 pub(crate) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
-
-/// The shared connections. Dropping it closes them.
-#[derive(Debug)]
-pub struct Database {
-    /// Of each server the first, then of each the second, and so on.
-    slots: Vec<Arc<Slot>>,
-    servers: usize,
-    standings: Arc<Standings>,
-    /// How many requests wait for an answer, and how many may.
-    waiting: AtomicUsize,
-    most_waiting: usize,
-    next: AtomicUsize,
-    /// How long a request waits for a connection when none is up.
-    wait: Duration,
-    /// Changes with every attempt to connect that begins or ends, and when all connections are closed.
-    attempts: Arc<watch::Sender<Attempts>>,
-    /// Each task that keeps a connection up holds a receiver.
-    closing: watch::Sender<bool>,
-    tasks: Vec<AbortHandle>,
-}
-
-impl Database {
-    /// Starts connecting, so many times to each server, and goes on trying for as long as this value lives. Needs a
-    /// running tokio runtime.
-    #[must_use]
-    pub fn start(config: &config::Database, need: Need, connections: usize) -> Self {
-        let (attempts, closing) = (Arc::new(watch::Sender::default()), watch::Sender::new(false));
-        let address = upkeep::address(config, need);
-        let servers = if need == Need::Any { vec![address] } else { address.servers() };
-        // Servers take turns, so that the connections that requests take in turn are to another each time.
-        let count = servers.len();
-        let servers = servers.into_iter().enumerate();
-        let addresses: Vec<(usize, Address)> = std::iter::repeat_n(servers, connections).flatten().collect();
-        let standings = Arc::new(Standings::new(need, addresses.len()));
-        let keep = |(number, (server, address))| {
-            let slot: Arc<Slot> = Arc::default();
-            let upkeep = Upkeep {
-                config: config.clone(),
-                address,
-                slot: Arc::clone(&slot),
-                number,
-                server,
-                standings: Arc::clone(&standings),
-                attempts: Arc::clone(&attempts),
-            };
-            (slot, tokio::spawn(upkeep.run(closing.subscribe())).abort_handle())
-        };
-        let (slots, tasks) = addresses.into_iter().enumerate().map(keep).unzip();
-        let (next, waiting) = Default::default();
-        let (wait, most_waiting) = (config.wait_for_connection, config.queue);
-        Self {
-            slots,
-            servers: count.max(1),
-            standings,
-            waiting,
-            most_waiting,
-            next,
-            wait,
-            attempts,
-            closing,
-            tasks,
-        }
-    }
-
-    /// The catalog that is served, as last heard; `None` before anything was heard of one.
-    pub(crate) fn edition(&self) -> Option<Edition> {
-        self.standings.edition()
-    }
-
-    /// What a row of that generation is filed under, which was just read.
-    pub(crate) fn edition_of(&self, generation: i32) -> Edition {
-        self.standings.edition_of(generation)
-    }
-
-    /// How long nothing was heard of which catalog is served, if that is longer than it should be.
-    pub(crate) fn silence(&self) -> Option<Duration> {
-        self.standings.silence()
-    }
-
-    /// Waits until one connection is up, `most` at the longest, and says whether one is.
-    pub async fn connected(&self, most: Duration) -> bool {
-        let mut attempts = self.attempts.subscribe();
-        let one_is_up = async {
-            while self.next_live(None).is_none() {
-                let _ = attempts.changed().await; // fails only without `self.attempts`
-            }
-        };
-        timeout(most, one_is_up).await.is_ok()
-    }
-
-    /// Closes the connections: Postgres is told, once the statements under way are answered, if that is soon. Whoever
-    /// asks for something from now on is told that there is no connection.
-    pub async fn close(&self) {
-        self.closing.send_replace(true);
-        self.attempts.send_modify(|_| {}); // for those who wait
-        if timeout(CLOSING, self.closing.closed()).await.is_err() {
-            self.abort();
-        }
-    }
-
-    /// A place among those who wait for an answer, for as long as it is kept; an error if all are taken.
-    pub(crate) fn enter(&self) -> Result<Place<'_>, Error> {
-        let place = Place(&self.waiting);
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        if before < self.most_waiting { Ok(place) } else { Err(Error::FULL) }
-    }
-
-    /// Rows of a statement that changes nothing.
-    pub(crate) async fn read(
-        &self,
-        sql: &'static Sql,
-        parameters: Parameters<'_>,
-    ) -> Result<Vec<Row>, Error> {
-        let _place = self.enter()?;
-        self.ask(sql, parameters).await
-    }
-
-    /// The same for those who have a place already. Should its connection close or fall silent meanwhile, another is
-    /// asked, once.
-    pub(crate) async fn ask(&self, sql: &'static Sql, parameters: Parameters<'_>) -> Result<Vec<Row>, Error> {
-        let first = self.usable(None).await?;
-        match first.query(sql, parameters).await {
-            Err(error) if error.kind() == Kind::Unreachable => match self.usable(Some(&first)).await {
-                Ok(other) => other.query(sql, parameters).await,
-                Err(_) => Err(error),
-            },
-            rows => rows,
-        }
-    }
-
-    /// Rows of a statement that may change something. It is never sent twice: when its connection closes,
-    /// whether it was carried out is not known. To prepare it changes nothing, and may be done again.
-    pub(crate) async fn write(
-        &self,
-        sql: &'static Sql,
-        parameters: Parameters<'_>,
-    ) -> Result<Vec<Row>, Error> {
-        let _place = self.enter()?;
-        let first = self.usable(None).await?;
-        match first.prepare(sql).await {
-            Ok(()) => first.query(sql, parameters).await,
-            Err(error) if error.kind() == Kind::Unreachable => match self.usable(Some(&first)).await {
-                Ok(other) => other.query(sql, parameters).await,
-                Err(_) => Err(error),
-            },
-            Err(error) => Err(error),
-        }
-    }
-
-    /// A connection that is alive and is not `except`. When there is none, one is waited for, if so configured.
-    async fn usable(&self, except: Option<&Arc<Connection>>) -> Result<Arc<Connection>, Error> {
-        if *self.closing.borrow() {
-            return Err(Error::UNCONNECTED);
-        }
-        match self.alive(except).await {
-            Some(connection) => Ok(connection),
-            None if self.wait.is_zero() => Err(Error::UNCONNECTED),
-            None => timeout(self.wait, self.wait_for(except)).await.unwrap_or(Err(Error::UNCONNECTED)),
-        }
-    }
-
-    /// Waits until a connection is made, or until an attempt that began meanwhile has failed: then there is none to be
-    /// had. One that began before may fail for what has passed since.
-    async fn wait_for(&self, except: Option<&Arc<Connection>>) -> Result<Arc<Connection>, Error> {
-        let mut attempts = self.attempts.subscribe();
-        let before = attempts.borrow().begun;
-        self.slots.iter().for_each(|slot| slot.hurry());
-        while !*self.closing.borrow() && attempts.borrow_and_update().failed <= before {
-            if let Some(connection) = self.alive(except).await {
-                return Ok(connection);
-            }
-            let _ = attempts.changed().await; // fails only without `self.attempts`
-        }
-        Err(Error::UNCONNECTED)
-    }
-
-    /// A connection that is not `except` and, if there is doubt, has given a sign of life.
-    async fn alive(&self, except: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
-        let first = self.next_live(except)?;
-        if first.is_alive().await {
-            return Some(first);
-        }
-        // What ended one may have ended all. Those without doubt come first; the others are asked together, so that
-        // the time for one is enough.
-        let (doubtful, sure): (Vec<_>, Vec<_>) =
-            self.eligible(0, except).partition(|live| live.is_doubtful());
-        if let Some(connection) = sure.into_iter().min_by_key(|live| shares_server(live, except)) {
-            return Some(connection);
-        }
-        let alive = join_all(doubtful.iter().map(|connection| connection.is_alive())).await;
-        doubtful.into_iter().zip(alive).find_map(|(connection, alive)| alive.then_some(connection))
-    }
-
-    /// A connection that is up, as far as anybody here knows, and is not `except`: the one with the fewest answers due,
-    /// and of several the first to the server whose turn it is. What is sent waits for all that was sent before it over
-    /// the same connection; and a process of Postgres that has just answered does so again sooner than another. What has
-    /// come over `except` may be its server's doing, so that others to the same one are the last choice.
-    fn next_live(&self, except: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
-        let server = self.next.fetch_add(1, Ordering::Relaxed) % self.servers;
-        self.eligible(server, except)
-            .min_by_key(|live| (shares_server(live, except), live.is_held_up(), live.answers_due()))
-    }
-
-    /// Each connection that is up and suits, but for `except`, in turn from the one with the number `first`.
-    fn eligible(
-        &self,
-        first: usize,
-        except: Option<&Arc<Connection>>,
-    ) -> impl Iterator<Item = Arc<Connection>> {
-        let connections = self.slots.len();
-        (0..connections).filter_map(move |step| {
-            let number = first.wrapping_add(step) % connections;
-            let live = self.slots.get(number)?.live()?;
-            let is_other = except.is_none_or(|except| !Arc::ptr_eq(except, &live));
-            (is_other && self.standings.suits(number)).then_some(live)
-        })
-    }
-
-    fn abort(&self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
-    }
-}
-
-/// Whether two connections are to the same server.
-fn shares_server(one: &Arc<Connection>, other: Option<&Arc<Connection>>) -> bool {
-    other.is_some_and(|other| one.server() == other.server())
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        self.abort();
-    }
-}
-
-/// A place among those who wait for an answer.
-#[derive(Debug)]
-pub(crate) struct Place<'a>(&'a AtomicUsize);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}

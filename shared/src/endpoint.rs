@@ -6,12 +6,12 @@ use std::ops::Range;
 use std::pin::Pin;
 
 use crate::app::App;
-use crate::problem::Problem;
-use crate::request::Request;
-use crate::response::Response;
+use crate::http::problem::Problem;
+use crate::http::request::Request;
+use crate::http::response::Response;
 
 /// The `Allow` of a path that can only be read.
-pub const READ_ONLY: &str = "GET, HEAD, OPTIONS";
+pub const ALLOW_GET: &str = "GET, HEAD, OPTIONS";
 
 /// The `Allow` of `/cart`, which three endpoints share.
 pub const ALLOW_CART: &str = "GET, HEAD, POST, DELETE, OPTIONS";
@@ -27,7 +27,7 @@ pub const CORS_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 pub struct Endpoint {
     /// The name of its function: `get-styles`.
     pub name: &'static str,
-    /// Which method it answers.
+    /// Which method it matches.
     pub method: Method,
     /// Its path, in which a name in braces is a parameter, one whole segment: `/products/{product_id}/styles`. One
     /// parameter at most.
@@ -35,13 +35,13 @@ pub struct Endpoint {
     /// The query parameters that it reads. Caches in front of the service tell requests apart by these and no others.
     pub query: &'static [&'static str],
     /// Every method of its path, for 405: those of other endpoints with the same path too, because a function
-    /// that knows only itself answers as the host does.
+    /// that knows only itself matches as the host does.
     pub allow: &'static str,
-    /// What answers it.
+    /// What matches it.
     pub handler: Handler,
 }
 
-/// A method that an endpoint answers.
+/// A method that an endpoint matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// `GET`, and `HEAD` with it.
@@ -53,10 +53,10 @@ pub enum Method {
 }
 
 /// An async function from the shared state and a request to a response or a problem.
-pub type Handler = for<'a> fn(&'a App, &'a Request) -> Answering<'a>;
+pub type Handler = for<'a> fn(&'a App, &'a Request) -> HandlerFuture<'a>;
 
 /// A handler at work.
-pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Response, Problem>> + Send + 'a>>;
+pub type HandlerFuture<'a> = Pin<Box<dyn Future<Output = Result<Response, Problem>> + Send + 'a>>;
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,7 +82,7 @@ impl Endpoint {
 }
 
 impl Method {
-    fn answers(self, method: &http::Method) -> bool {
+    fn matches(self, method: &http::Method) -> bool {
         match self {
             Self::Get => *method == http::Method::GET || *method == http::Method::HEAD,
             Self::Post => *method == http::Method::POST,
@@ -117,7 +117,7 @@ pub(crate) fn route(endpoints: &[&Endpoint], method: &http::Method, path: &str) 
     let mut found = Route::Nothing;
     for endpoint in endpoints {
         if let Some(parameter) = matched(endpoint.path, path) {
-            if endpoint.method.answers(method) {
+            if endpoint.method.matches(method) {
                 return Route::Endpoint(**endpoint, parameter);
             }
             found = Route::OtherMethod(**endpoint);

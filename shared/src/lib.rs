@@ -1,26 +1,24 @@
-//! The query crate: everything between a request and its answer that is the same on every transport.
+//! The query crate: everything between a request and its response that is the same on every transport.
 //!
-//! A function crate exports an [`Endpoint`], whose handler reads a [`Request`], asks the [`App`] and returns
-//! a [`Response`] or a [`Problem`]. A transport calls [`answer`] with the endpoints it serves; what it gets
-//! back is the same, byte for byte, whatever the transport. Nothing here knows a socket or a Lambda, and only
-//! [`config`] reads the environment.
+//! A function crate exports an [`Endpoint`], whose handler reads a [`Request`], queries the [`App`] and returns a
+//! [`Response`] or a [`Problem`]. A transport calls [`respond`] with the endpoints it serves. The response is the same,
+//! byte for byte, on every transport. Nothing here knows a socket or a Lambda.
+//!
+//! Modules import each other in one direction only: variables and log, database, http, catalog and cart, app, endpoint,
+//! respond. `config` composes the settings of all.
 
-mod answer;
 mod app;
 pub mod cart;
 pub mod catalog;
 pub mod config;
 pub mod database;
-pub mod encoding;
 pub mod endpoint;
+pub mod http;
 pub mod log;
-pub mod problem;
-pub mod request;
-mod response;
+mod respond;
+pub mod variables;
 
-pub use answer::{Answer, answer, answer_without_endpoint, refuse};
+pub use self::http::{Problem, Request, Response};
 pub use app::{App, Readiness};
 pub use endpoint::Endpoint;
-pub use problem::Problem;
-pub use request::Request;
-pub use response::Response;
+pub use respond::{Outcome, reject, respond, respond_not_found};

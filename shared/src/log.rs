@@ -10,29 +10,21 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::Level;
+/// The lowest level that is logged: `off`, or `error` to `trace`.
+pub type LogLevel = LevelFilter;
 
-/// Sends what the program says of itself to `lines`, panics included, if it is of this level or a graver one. Once a
-/// process.
-pub fn take_over<W>(level: Level, lines: W)
+/// Writes log lines of at least this level to `lines`, panics included. To be called once in a process.
+pub fn init<W>(level: LogLevel, lines: W)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let level = match level {
-        Level::Off => LevelFilter::OFF,
-        Level::Error => LevelFilter::ERROR,
-        Level::Warn => LevelFilter::WARN,
-        Level::Info => LevelFilter::INFO,
-        Level::Debug => LevelFilter::DEBUG,
-        Level::Trace => LevelFilter::TRACE,
-    };
     // At TRACE this library logs whole events, cookies and Authorization among them.
     let levels =
         Targets::new().with_default(level).with_target("lambda_runtime", level.min(LevelFilter::DEBUG));
     let lines =
         tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false).with_writer(lines);
     tracing_subscriber::registry().with(levels).with(lines).init();
-    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a fault in the program")));
+    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panicked")));
 }
 
 /// Now, as a line says it: `2026-01-31T12:00:00.000000Z`.

@@ -41,16 +41,16 @@ async fn database_with_a_sku() -> Database {
     database
 }
 
-/// Lets connections become quiet for longer than the 10 ms after which tests have them in doubt.
-async fn quiet() {
+/// Lets connections become idle_time for longer than the 10 ms after which tests have them in doubt.
+async fn idle_time() {
     tokio::time::sleep(Duration::from_millis(11)).await;
 }
 
-/// Has a connection up, then everything that is said over it unheard, and it quiet.
+/// Has a connection up, then everything that is said over it unheard, and it idle_time.
 async fn lose(way: &Way, app: &App) {
     assert_eq!(app.readiness().await.unwrap(), Readiness::NoCatalog);
     way.fall_silent();
-    quiet().await;
+    idle_time().await;
 }
 
 #[tokio::test]
@@ -67,10 +67,10 @@ async fn a_request_that_nobody_will_answer_is_told_so() {
     let mut function = function(&[("DATABASE_URL", &url)]);
     // A function waits until an attempt has failed, however long it might wait; the host does not wait at all.
     for wait in [Duration::from_secs(86_400), Duration::ZERO] {
-        function.database.wait_for_connection = wait;
+        function.database.connect_wait = wait;
         let app = App::start(&function.database, &function.requests);
-        let told = tokio::time::timeout(PATIENCE, app.readiness()).await.unwrap();
-        assert_eq!(told.unwrap_err().kind(), Kind::Unreachable);
+        let statuses = tokio::time::timeout(PATIENCE, app.readiness()).await.unwrap();
+        assert_eq!(statuses.unwrap_err().kind(), Kind::Unreachable);
     }
 }
 
@@ -142,7 +142,7 @@ async fn a_connection_that_works_on_a_statement_is_not_taken_for_dead() {
             count(&client, &format!("{BACKENDS} and wait_event_type = 'Lock'")).await == 1
         })
         .await;
-        quiet().await;
+        idle_time().await;
         let unlock = async {
             until("another was sent after it", async || {
                 way.said(|said| String::from_utf8_lossy(&said.passed_on).contains("from cart.carts"))
@@ -165,7 +165,7 @@ async fn closing_takes_leave_of_postgres_and_leaves_no_backend() {
     let app = app(&[("DATABASE_URL", &way.url())]);
     app.readiness().await.unwrap();
     app.close().await;
-    until("Postgres was told", async || way.said(|said| said.passed_on.ends_with(TERMINATE))).await;
+    until("Postgres was statuses", async || way.said(|said| said.passed_on.ends_with(TERMINATE))).await;
     let client = database.connect().await.unwrap();
     until("the backend is gone", async || count(&client, BACKENDS).await == 0).await;
     assert_eq!(app.readiness().await.unwrap_err().kind(), Kind::Unreachable);

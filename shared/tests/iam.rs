@@ -1,5 +1,5 @@
 //! `DATABASE_AUTH=iam`, up to where AWS would be asked: Postgres itself cannot check a token, so here a server that
-//! speaks as much of its protocol as it takes to be told a password.
+//! speaks as much of its protocol as it takes to be statuses a password.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 

@@ -12,9 +12,9 @@ use http::HeaderMap;
 use local::testing::Database;
 use shared::App;
 use shared::cart::{Addition, Owner};
-use shared::config::Config;
+use shared::config::HostConfig;
 use shared::database::Kind;
-use shared::request::Timing;
+use shared::http::Timing;
 use stand::{PATIENCE, Way, until};
 use tokio_postgres::Client;
 
@@ -36,13 +36,13 @@ async fn database() -> (Database, Client) {
 
 /// A host's state over this way to the database.
 async fn app(way: &Way, variables: &[(&str, &str)]) -> Arc<App> {
-    let config = Config::from_lookup(&|name| match name {
+    let config = HostConfig::from_lookup(&|name| match name {
         "DATABASE_URL" => Some(way.url()),
         _ => variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned()),
     });
     let config = config.unwrap();
     let app = Arc::new(App::start(&config.database, &config.requests));
-    assert!(app.connected(PATIENCE).await);
+    assert!(app.wait_until_connected(PATIENCE).await);
     app
 }
 
@@ -63,13 +63,13 @@ async fn waiting_for_locks(client: &Client) -> i64 {
     client.query_one(waiting, &[]).await.unwrap().get(0)
 }
 
-const SLOW: [(&str, &str); 2] = [("DATABASE_STATEMENT_TIMEOUT", "50s"), ("REQUEST_TIMEOUT", "50s")];
+const SLOW_AFTER: [(&str, &str); 2] = [("DATABASE_STATEMENT_TIMEOUT", "50s"), ("REQUEST_TIMEOUT", "50s")];
 
 #[tokio::test]
 async fn all_who_want_the_same_product_share_one_read_of_it() {
     let (database, mut client) = database().await;
     let way = Way::to(&database).await;
-    let app = app(&way, &[&SLOW[..], &[("CACHE_BYTES", "0")]].concat()).await;
+    let app = app(&way, &[&SLOW_AFTER[..], &[("CACHE_BYTES", "0")]].concat()).await;
     let looking = database.connect().await.unwrap();
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("lock table catalog.documents, catalog.products").await.unwrap();
@@ -97,7 +97,7 @@ async fn all_who_want_the_same_product_share_one_read_of_it() {
 async fn what_a_silent_server_was_asked_is_asked_of_another_server() {
     let (database, _client) = database().await;
     let (silent, other) = (Way::to(&database).await, Way::to(&database).await);
-    let config = Config::from_lookup(&|name| match name {
+    let config = HostConfig::from_lookup(&|name| match name {
         "DATABASE_URL" => Some(Way::url_of_both(&silent, &other)),
         "DATABASE_STATEMENT_TIMEOUT" => Some("300ms".to_owned()),
         "CACHE_BYTES" => Some("0".to_owned()),
@@ -109,7 +109,7 @@ async fn what_a_silent_server_was_asked_is_asked_of_another_server() {
         [&silent, &other].iter().all(|way| way.said(|said| said.connections == 6))
     })
     .await;
-    assert!(app.connected(PATIENCE).await);
+    assert!(app.wait_until_connected(PATIENCE).await);
     silent.fall_silent();
     for round in 0..10 {
         // Several statements at a time, over several connections.
@@ -142,7 +142,7 @@ async fn a_slow_read_holds_up_none_of_those_that_come_after_it() {
         grant select on catalog.documents to atelier_reader";
     client.batch_execute(statement).await.unwrap();
     let way = Way::to(&database).await;
-    let app = app(&way, &SLOW).await;
+    let app = app(&way, &SLOW_AFTER).await;
     let product = async |id| app.catalog.product(id, &Timing::default()).await.unwrap().unwrap();
     let looking = database.connect().await.unwrap();
     let lock = client.transaction().await.unwrap();
@@ -160,7 +160,7 @@ async fn a_slow_read_holds_up_none_of_those_that_come_after_it() {
 async fn more_than_may_wait_are_turned_away_at_once_and_those_who_wait_are_answered() {
     let (database, mut client) = database().await;
     let way = Way::to(&database).await;
-    let app = app(&way, &[&SLOW[..], &[("DATABASE_QUEUE", "3")]].concat()).await;
+    let app = app(&way, &[&SLOW_AFTER[..], &[("DATABASE_QUEUE", "3")]].concat()).await;
     let product = async |id| app.catalog.product(id, &Timing::default()).await;
     assert!(product(9).await.unwrap().is_some()); // so that it is in memory
     let looking = database.connect().await.unwrap();
@@ -170,8 +170,11 @@ async fn more_than_may_wait_are_turned_away_at_once_and_those_who_wait_are_answe
     let meanwhile = async {
         until("they are asked for", async || waiting_for_locks(&looking).await > 0).await;
         for _ in 0..5 {
-            assert_eq!(product(4).await.unwrap_err().kind(), Kind::Full);
-            assert_eq!(app.catalog.list(1, 5, &Timing::default()).await.unwrap_err().kind(), Kind::Full);
+            assert_eq!(product(4).await.unwrap_err().kind(), Kind::Overloaded);
+            assert_eq!(
+                app.catalog.list(1, 5, &Timing::default()).await.unwrap_err().kind(),
+                Kind::Overloaded
+            );
         }
         lock.commit().await.unwrap();
     };
@@ -184,7 +187,8 @@ async fn more_than_may_wait_are_turned_away_at_once_and_those_who_wait_are_answe
 async fn who_waits_for_a_cart_holds_up_no_product() {
     let (database, mut client) = database().await;
     let way = Way::to(&database).await;
-    let app = app(&way, &[&SLOW[..], &[("CACHE_BYTES", "0"), ("DATABASE_CONNECTIONS", "1")]].concat()).await;
+    let app =
+        app(&way, &[&SLOW_AFTER[..], &[("CACHE_BYTES", "0"), ("DATABASE_CONNECTIONS", "1")]].concat()).await;
     let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, "Bearer one".parse().unwrap())]);
     let owner = Owner::from_headers(&headers).unwrap();
     assert_eq!(app.cart.add(&owner, 1, 1).await.unwrap(), Addition::Added);

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use local::{Cluster, Settings, free_address};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
-use shared::config::{Error, address_from_lookup};
-use shared::database::{Address, chain};
+use shared::database::{ConnectOptions, error_chain};
+use shared::variables::{Error, Reader};
 use shared::{App, Readiness};
 use stand::{PATIENCE, function, until};
 use tempfile::NamedTempFile;
@@ -74,20 +74,21 @@ async fn start(settings: &Settings) -> (Cluster, String) {
     (cluster, format!("hostaddr=127.0.0.1 port={port} user=web password=s3cret dbname=postgres host="))
 }
 
-fn database_address(url: &str, ca_file: Option<&str>) -> Result<Address, Error> {
-    address_from_lookup(&|name| match name {
+fn connect_options(url: &str, ca_file: Option<&str>) -> Result<ConnectOptions, Error> {
+    let lookup = |name: &str| match name {
         "DATABASE_URL" => Some(url.to_owned()),
         "DATABASE_CA_FILE" => ca_file.map(str::to_owned),
         _ => None,
-    })
+    };
+    ConnectOptions::read(&Reader::new(&lookup))
 }
 
 /// Why a connection does not come about, in one line.
 async fn refusal(address: &str, authority: &Authority) -> String {
-    let Err(error) = database_address(address, Some(authority.file())).unwrap().connect().await else {
+    let Err(error) = connect_options(address, Some(authority.file())).unwrap().connect().await else {
         panic!("{address} was accepted")
     };
-    let line = chain(&error);
+    let line = error_chain(&error);
     assert!(!line.contains(['\n']) && !line.contains("s3cret"), "{line}");
     line
 }
@@ -98,7 +99,7 @@ async fn a_server_that_proves_who_it_is_is_spoken_to_encrypted_and_any_other_is_
     let (cluster, address) = start(&authority.vouching(2999)).await;
     for asked in ["sslmode=require", "sslmode=verify-full channel_binding=require"] {
         let address =
-            database_address(&format!("{address}localhost {asked}"), Some(authority.file())).unwrap();
+            connect_options(&format!("{address}localhost {asked}"), Some(authority.file())).unwrap();
         let (client, connection) = address.connect().await.unwrap();
         tokio::spawn(connection);
         let encrypted = "select ssl, version from pg_stat_ssl where pid = pg_backend_pid()";
@@ -159,7 +160,7 @@ async fn a_server_without_tls_is_refused_before_it_is_told_anything() {
         let refused = refusal(&format!("{address}{host}"), &authority).await;
         assert_eq!(refused, "error performing TLS handshake: server does not support TLS");
     }
-    let plain = database_address(&format!("{address}localhost"), None).unwrap();
+    let plain = connect_options(&format!("{address}localhost"), None).unwrap();
     assert!(tokio::time::timeout(PATIENCE, plain.connect()).await.unwrap().is_ok());
     cluster.stop().await.unwrap();
 }

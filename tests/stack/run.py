@@ -1,7 +1,8 @@
-"""The whole stack without AWS: template.yaml as a stack of ministack, beside a private Postgres.
+"""Tests the whole stack without AWS: deploys template.yaml to ministack, with a private Postgres.
 
-A dataset goes into the incoming bucket; S3, SQS and etl publish it. Every route then responds through the stack's HTTP
-API, before and after an update of the stack. At the end it deletes the stack. docs/lambda.md says what this shows.
+The test uploads a dataset to the incoming bucket, and S3, SQS and etl publish it. It sends requests on every route of
+the HTTP API, before and after an update of the stack, and deletes the stack. docs/deploy-lambda.md describes what this
+covers.
 """
 
 import gzip
@@ -30,11 +31,11 @@ PROGRAMS = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug"
 SMALL = ROOT / "tests/data/small"
 EXPECTED = SMALL / "expected"
 
-# The resources that ministack 1.5.33 cannot make. `template_copy` leaves them out.
+# The resources that ministack 1.5.33 cannot create. `template_copy` omits them.
 LACKING = {
     "FunctionsIntoDatabase": "ministack has no AWS::EC2::SecurityGroupIngress",
     "LoadIntoDatabase": "ministack has no AWS::EC2::SecurityGroupIngress",
-    "ApiErrors": "ministack makes no alarm of an expression over metrics",
+    "ApiErrors": "ministack does not support alarms on metric math",
 }
 
 STACK, REGION, PACKAGES, DATABASE = "shop", "eu-central-1", "packages", "atelier"
@@ -43,7 +44,7 @@ CART = {"authorization": "Bearer stack", "content-type": "application/json"}
 
 
 class Failure(Exception):
-    """A step that failed, with a text for the developer."""
+    """A failed step, with a message for the developer."""
 
 
 def check(is_true, what):
@@ -56,7 +57,7 @@ def report(progress, started=time.monotonic()):
 
 
 def wait(what, probe):
-    """Polls until `probe` returns something true, and returns that."""
+    """Polls `probe` until it returns a true value, and returns that value."""
     deadline = time.monotonic() + TIMEOUT
     while not (result := probe()):
         check(time.monotonic() < deadline, f"{what}: not within {TIMEOUT} s")
@@ -70,9 +71,9 @@ def run(*command):
 
 
 def make_database(sockets):
-    """Makes the database as docs/lambda.md says, with a login for each function."""
+    """Creates the database as docs/deploy-lambda.md describes, with a login for each function."""
     psql = shutil.which("psql", path=os.pathsep.join([os.environ.get("PG_BIN", ""), os.environ["PATH"]]))
-    check(psql, "psql: not in PG_BIN or PATH; install the client of Postgres")
+    check(psql, "psql: not in PG_BIN or PATH; install the Postgres client")
     psql = [psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", sockets, "-U", "atelier", "-d"]
     run(*psql, "postgres", "-c", f"create database {DATABASE}")
     url = f"postgresql:///{DATABASE}?host={quote(sockets)}&user=atelier"
@@ -81,7 +82,7 @@ def make_database(sockets):
 
 
 class Ministack(AbstractContextManager):
-    """ministack on a free port of 127.0.0.1. It ends with this process, with its functions and its files."""
+    """ministack on a free port of 127.0.0.1. When this process exits, ministack, its functions and its files go too."""
 
     def __init__(self):
         with socket.socket() as free:
@@ -90,7 +91,7 @@ class Ministack(AbstractContextManager):
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="atelier-stack-"))
         self.log = tempfile.TemporaryFile()
-        # The functions inherit this, so of the developer's variables only PATH is in it. AUTH enforces policies.
+        # The functions inherit these, so they include only PATH of the developer's variables. AUTH enforces policies.
         variables = {
             "PATH": os.environ["PATH"], "HOME": self.folder, "TMPDIR": self.folder, "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(self.port), "AWS_ENDPOINT_URL": self.url, "MINISTACK_REGION": REGION,
@@ -113,12 +114,12 @@ class Ministack(AbstractContextManager):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def is_ready(self):
-        check(self.process.poll() is None, "ministack has ended")
+        check(self.process.poll() is None, "ministack exited")
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", self.port)) == 0
 
     def client(self, service):
-        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}  # root's, for ministack
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}  # ministack treats them as root
         return boto3.client(service, endpoint_url=self.url, region_name=REGION, **keys)
 
     def request(self, api, method, path, body=None, **headers):
@@ -130,7 +131,7 @@ class Ministack(AbstractContextManager):
 
 
 def upload_packages(s3, folder):
-    """Puts the packages where `template_copy` says that they are."""
+    """Uploads the packages to the keys that `template_copy` uses."""
     names = sorted(main.parents[1].name for main in ROOT.glob("functions/*/src/main.rs"))
     package, stripped = str(folder / "package.zip"), folder / "bootstrap"
     for key in ["etl", *(f"functions/{name}" for name in names)]:
@@ -144,7 +145,7 @@ def upload_packages(s3, folder):
 
 
 def template_copy(sockets):
-    """Returns template.yaml as JSON, without LACKING, with packages in a bucket, and with the database on a socket."""
+    """Returns template.yaml as JSON: without LACKING, with packages in a bucket, and with the database on a socket."""
     template = yaml_parse((ROOT / "template.yaml").read_text())
     resources = {name: made for name, made in template["Resources"].items() if name not in LACKING}
     loops = [loop[-1] for name, loop in resources.items() if name.startswith("Fn::ForEach::")]
@@ -152,12 +153,12 @@ def template_copy(sockets):
         properties = resource.get("Properties", {})
         for uri in {"CodeUri", "ContentUri"} & properties.keys():
             properties[uri] = {"Bucket": PACKAGES, "Key": properties[uri]}
-        properties.get("DeploymentPreference", {}).pop("Alarms", None)  # there is no CodeDeploy
+        properties.get("DeploymentPreference", {}).pop("Alarms", None)  # ministack has no CodeDeploy
         for of_rds in ("DATABASE_AUTH", "DATABASE_CA_FILE"):
             properties.get("Environment", {}).get("Variables", {}).pop(of_rds, None)
     text, server = json.dumps(template | {"Resources": resources}), "${DatabaseHost}:${DatabasePort}"
-    check(text.count(server) == 2, "template.yaml: expected two DATABASE_URLs, of the endpoints and of etl")
-    text = text.replace('"aws:SecureTransport": "false"', '"aws:SecureTransport": "never"')  # there is no TLS here
+    check(text.count(server) == 2, "template.yaml: expected two DATABASE_URLs, for the endpoints and for etl")
+    text = text.replace('"aws:SecureTransport": "false"', '"aws:SecureTransport": "never"')  # ministack has no TLS
     return text.replace(server, quote(sockets, safe=""))
 
 
@@ -202,7 +203,7 @@ class Stack:
 
 
 def request_every_route(ministack, outputs):
-    """Sends requests on every route of the HTTP API, and returns how many there are. The cart is empty afterwards."""
+    """Sends requests on every route of the HTTP API, and returns the number of routes. Leaves the cart empty."""
     used = set()
 
     def expect(route, method, path, status, body=None, content=None, **headers):
@@ -217,10 +218,10 @@ def request_every_route(ministack, outputs):
         for file in sorted(EXPECTED.rglob("*.json")):
             parts = file.relative_to(EXPECTED).with_suffix("").parts
             route = "/".join(["ANY ", parts[0], *["{product_id}" for _ in parts[1:2]], *parts[2:]])
-            path = "/".join(["", *parts]) + f"{slash}?count=1000"  # what is no list ignores the count
+            path = "/".join(["", *parts]) + f"{slash}?count=1000"  # only the product list reads count
             expect(route + slash, "GET", path, 200, file.read_bytes())
         gzipped = expect(route + slash, "GET", path, 200, file.read_bytes(), **{"accept-encoding": "gzip"})
-        check(gzipped.get("content-encoding") == "gzip", f"GET {path}: expected a body with gzip")
+        check(gzipped.get("content-encoding") == "gzip", f"GET {path}: expected a gzipped body")
         cart = f"/cart{slash}"
         expect(f"POST {cart}", "POST", cart, 201, b"Created", b'{"sku_id":1,"count":2}')
         expect(f"ANY {cart}", "GET", cart, 200, b'[{"sku_id":1,"count":2}]')
@@ -239,7 +240,7 @@ def request_every_route(ministack, outputs):
 
 
 def load(ministack, outputs):
-    """Puts the dataset into the incoming bucket, and waits until etl has published it and emptied the queue."""
+    """Uploads the dataset to the incoming bucket, and waits until etl has published it and emptied the queue."""
     s3, sqs = ministack.client("s3"), ministack.client("sqs")
 
     def is_empty(queue):
@@ -258,11 +259,11 @@ def load(ministack, outputs):
 
 def test(ministack, sockets):
     wait("ministack listens", ministack.is_ready)
-    report("the database is migrated, ministack listens; packing the functions")
+    report("database migrated, ministack ready; packaging the functions")
     stack = Stack(ministack, sockets)
     report("creating the stack")
     outputs = stack.deploy(stack.cloudformation.create_stack, "stack_create_complete")
-    report("the stack is there; loading a dataset")
+    report("stack created; loading a dataset")
     load(ministack, outputs)
     report("etl published the dataset, with the expected rejects; sending requests")
     report(f"all {request_every_route(ministack, outputs)} routes respond as expected; updating the stack")
@@ -271,16 +272,17 @@ def test(ministack, sockets):
     before = functions.get_function_configuration(**live)["Version"]
     stack.deploy(stack.cloudformation.update_stack, "stack_update_complete", MemoryMegabytes="512")
     after = functions.get_function_configuration(**live)
-    check((after["MemorySize"], after["Version"] != before) == (512, True), f"live, after the update: {after}")
-    report(f"all {request_every_route(ministack, outputs)} routes still do; deleting the stack")
+    check((after["MemorySize"], after["Version"] != before) == (512, True),
+          f"live: expected a new version with 512 MB, got {after}")
+    report(f"all {request_every_route(ministack, outputs)} routes still respond as expected; deleting the stack")
 
     stack.cloudformation.delete_stack(StackName=STACK)
     stack.wait("stack_delete_complete")
     left = functions.list_functions()["Functions"] + ministack.client("apigatewayv2").get_apis()["Items"]
-    check(not left, f"still there after the deletion: {left}")
+    check(not left, f"still present after the deletion: {left}")
     buckets = {bucket["Name"] for bucket in ministack.client("s3").list_buckets()["Buckets"]}
     check({outputs["IncomingBucket"], outputs["RejectsBucket"]} <= buckets, f"expected both buckets in {buckets}")
-    report("the stack is deleted, and its two buckets remain")
+    report("stack deleted; its two buckets remain")
 
 
 def main():

@@ -114,7 +114,7 @@ async fn answers_agree_with_plain_sql_over_the_seven_tables() {
 #[tokio::test]
 async fn a_generated_set_is_loaded_to_the_last_line() {
     let dir = tempfile::tempdir().unwrap();
-    let options = etl::generate::Options { scale: 0.001, seed: 5, older_copy: false };
+    let options = etl::generate::Options { scale: 0.001, seed: 5, legacy_format: false };
     let written = etl::generate::generate(&options, dir.path(), |_| {}).unwrap();
     let loaded = load(dir.path()).await;
     for file in written.files {
@@ -184,7 +184,7 @@ async fn oddity_03_a_missing_closing_quote_is_mended_and_swallows_no_line() {
 
     // What a plain COPY makes of the same file, and says nothing.
     let dir = tempfile::tempdir().unwrap();
-    let options = etl::generate::Options { scale: 0.000_2, seed: 1, older_copy: false };
+    let options = etl::generate::Options { scale: 0.000_2, seed: 1, legacy_format: false };
     etl::generate::generate(&options, dir.path(), |_| {}).unwrap();
     let loaded = load(dir.path()).await;
     let client = loaded.database.connect().await.unwrap();

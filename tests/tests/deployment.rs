@@ -253,10 +253,10 @@ fn has_word(text: &str, word: &str) -> bool {
     text.split(|char: char| !char.is_alphanumeric() && !"_-".contains(char)).any(|found| found == word)
 }
 
-/// The statement of docs/lambda.md that begins like this.
+/// The statement of docs/deploy-lambda.md that begins like this.
 fn statement<'a>(docs: &'a str, beginning: &str) -> &'a str {
     let (_, statement) =
-        docs.split_once(beginning).unwrap_or_else(|| panic!("{beginning} in docs/lambda.md"));
+        docs.split_once(beginning).unwrap_or_else(|| panic!("{beginning} in docs/deploy-lambda.md"));
     statement.split([';', '`']).next().unwrap()
 }
 
@@ -290,7 +290,7 @@ fn every_place_that_lists_endpoints_has_them_all() {
 
     // As it is written: without its entry, a loop would make nothing that other tests could read.
     let template = YamlLoader::load_from_str(&file("template.yaml")).unwrap().remove(0);
-    let docs = file("docs/lambda.md");
+    let docs = file("docs/deploy-lambda.md");
     let picture = docs.split("```").nth(1).unwrap();
     let suite = ["cart", "catalog"].map(|checks| file(&format!("tests/src/{checks}.rs"))).concat();
     let (revoked, dropped) = (statement(&docs, "`revoke rds_iam from "), statement(&docs, "\ndrop role "));
@@ -310,19 +310,19 @@ fn every_place_that_lists_endpoints_has_them_all() {
             ("tests/tests/cargo_lambda.rs", format!("(\"{name}\", ")),
             ("tests/tests/cargo_lambda.rs", format!("(\"{name}-url\", ")),
             ("bench/src/functions.rs", format!("(\"{name}\", ")),
-            ("docs/lambda.md, step 3", format!("`{login}`")),
+            ("docs/deploy-lambda.md, step 3", format!("`{login}`")),
         ] {
             let text = file(place.split(',').next().unwrap());
             need(text.contains(&what), place, &what);
         }
-        for table in ["README.md", "docs/front-ends.md"] {
+        for table in ["README.md", "docs/http-api.md"] {
             let row = format!("| `{} {}", method_of(endpoint), endpoint.path);
             let text = file(table);
             need(["`", "?"].iter().any(|end| text.contains(&format!("{row}{end}"))), table, &row);
         }
-        need(has_word(picture, name), "docs/lambda.md, the picture", name);
-        need(has_word(revoked, &login), "docs/lambda.md, `revoke rds_iam`", &login);
-        need(has_word(dropped, &login), "docs/lambda.md, `drop role`", &login);
+        need(has_word(picture, name), "docs/deploy-lambda.md, the picture", name);
+        need(has_word(revoked, &login), "docs/deploy-lambda.md, `revoke rds_iam`", &login);
+        need(has_word(dropped, &login), "docs/deploy-lambda.md, `drop role`", &login);
         need(
             is_in_suite(endpoint, &suite),
             "tests/src/catalog.rs or cart.rs, and the list in lib.rs",

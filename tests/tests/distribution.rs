@@ -8,7 +8,7 @@ mod stand;
 use std::collections::BTreeSet;
 
 use shared::Endpoint;
-use shared::endpoint::READ_ONLY;
+use shared::endpoint::ALLOW_GET;
 use stand::functions::endpoints;
 use stand::root;
 use stand::template::{read, texts};
@@ -284,12 +284,12 @@ fn the_balancer_tells_the_allow_of_each_path_that_takes_more_than_reading() {
         .filter_map(|line| line.trim().strip_prefix("\"~")?.strip_suffix("\";")?.split_once("\" \""))
         .collect();
     let (last, before) = lines.split_last().unwrap();
-    assert_eq!(*last, ("^405:", READ_ONLY));
+    assert_eq!(*last, ("^405:", ALLOW_GET));
     let told: BTreeSet<(String, &str)> =
         before.iter().map(|(pattern, allow)| (format!("~{pattern}"), *allow)).collect();
     let expected: BTreeSet<(String, &str)> = atelier_host::ENDPOINTS
         .iter()
-        .filter(|endpoint| endpoint.allow != READ_ONLY)
+        .filter(|endpoint| endpoint.allow != ALLOW_GET)
         .map(|endpoint| (not_allowed_at(endpoint), endpoint.allow))
         .collect();
     assert_eq!(told, expected);

@@ -6,7 +6,7 @@ mod stand;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shared::config::Config;
+use shared::config::HostConfig;
 use stand::root;
 use stand::template::{alarms, assert_alarms_are_counted, of_type, read, texts};
 use yaml_rust2::Yaml;
@@ -233,8 +233,8 @@ fn setting(unit: &str, name: &str, measure: &str) -> u64 {
 fn the_unit_gives_the_host_time_to_stop_as_it_means_to() {
     let unit = std::fs::read_to_string(root().join("deploy/systemd/atelier-host.service")).unwrap();
     let url = |name: &str| (name == "DATABASE_URL").then(|| "host=/nowhere user=web".to_owned());
-    let defaults = Config::from_lookup(&url).unwrap();
-    let (grace, connecting) = (defaults.host.shutdown_grace, defaults.database.connect_timeout);
+    let defaults = HostConfig::from_lookup(&url).unwrap();
+    let (grace, connecting) = (defaults.http.shutdown_grace, defaults.database.connect_timeout);
     assert!(setting(&unit, "TimeoutStopSec", "s") > grace.as_secs());
     assert!(setting(&unit, "TimeoutStartSec", "s") > connecting.as_secs());
     assert!(unit.contains("\nStartLimitIntervalSec=0\n"), "it gives up");

@@ -283,7 +283,7 @@ async fn tiny() -> Set {
 #[tokio::test]
 async fn commits_of_any_size_come_to_what_one_does() {
     let folder = folder();
-    let options = etl::generate::Options { scale: 0.002, seed: 9, older_copy: true };
+    let options = etl::generate::Options { scale: 0.002, seed: 9, legacy_format: true };
     etl::generate::generate(&options, folder.path(), |_| {}).unwrap();
     let expected = undisturbed(folder.path()).await;
     let database = Database::create().await.unwrap();

@@ -221,7 +221,7 @@ async fn an_invocation_that_runs_out_of_time_hands_over_and_the_next_goes_on_at_
     let few = [("COMMIT_BYTES", "20000")];
     let incoming = Incoming::of(Database::create().await.unwrap(), &few).await;
     let dir = tempfile::tempdir().unwrap();
-    let options = etl::generate::Options { scale: 0.002, seed: 3, older_copy: false };
+    let options = etl::generate::Options { scale: 0.002, seed: 3, legacy_format: false };
     etl::generate::generate(&options, dir.path(), |_| {}).unwrap();
     let mut records = incoming.put_folder("spring", dir.path()).await;
     let last = records.pop().unwrap();

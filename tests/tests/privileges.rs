@@ -113,7 +113,7 @@ async fn on_rds_the_functions_logins_sign_in_by_iam() {
     let settings = local::Settings::disposable();
     let cluster = local::Cluster::start_temporary(&settings).await.unwrap(); // others must not see that role
     let address = cluster.address().config(local::SUPERUSER, "postgres");
-    etl::migrate::migrate(&shared::database::Address::without_tls(address)).await.unwrap();
+    etl::migrate::migrate(&shared::database::ConnectOptions::without_tls(address)).await.unwrap();
     let client = cluster.address().connect("postgres").await.unwrap();
     client.batch_execute("create role rds_iam").await.unwrap();
     for _ in 0..2 {

@@ -47,9 +47,9 @@ pub(super) async fn of_codings(run: &Run<'_>, side: &Side, peaks: &Peaks) -> Res
     }
     let [gzip, plain] = reports.as_slice() else { bail!("there are not two codings") };
     let mut table = format!(
-        "## gzip beside plain\n\n\
-         Styles; answers a second are those above, bytes are those of the same {SAMPLE} answers.\n\n\
-         | compared | gzip | plain | gzip over plain | {}\n|---|---:|---:|---:|---|---|\n",
+        "### gzip compared with plain\n\n\
+         Styles. Throughput is from the table above, bytes are from the same {SAMPLE} responses.\n\n\
+         | figure | gzip | plain | gzip / plain | {}\n|---|---:|---:|---:|---|---|\n",
         aim::HEADS
     );
     let row = |compared: &str, gzip: f64, plain: f64, judge: &dyn Fn(f64) -> String| {
@@ -58,16 +58,14 @@ pub(super) async fn of_codings(run: &Run<'_>, side: &Side, peaks: &Peaks) -> Res
     };
     for side in [UNCACHED, CACHED] {
         let [gzip, plain] = [Coding::Gzip, Coding::Plain].map(|coding| peaks.rate(side, coding));
-        let compared = format!("answers a second, {side}");
+        let compared = format!("responses/s, {side}");
         table += &row(&compared, gzip, plain, &|ratio| aim::at_least(ratio, 1.0));
     }
     let each = |report: &Report, bytes: u64| bytes as f64 / report.ok as f64;
     let [of_gzip, of_plain] = [each(gzip, gzip.bytes), each(plain, plain.bytes)];
-    table += &row("bytes of an answer on the wire, with its head", of_gzip, of_plain, &|ratio| {
-        aim::at_most(ratio, 0.30)
-    });
+    table += &row("bytes per response, with headers", of_gzip, of_plain, &|ratio| aim::at_most(ratio, 0.30));
     let [of_gzip, of_plain] = [each(gzip, gzip.bodies), each(plain, plain.bodies)];
-    table += &row("bytes of its body alone", of_gzip, of_plain, &|_| aim::NONE.to_owned());
+    table += &row("bytes per body", of_gzip, of_plain, &|_| aim::NONE.to_owned());
     Ok(table + "\n")
 }
 
@@ -110,15 +108,15 @@ pub(super) async fn of_catalogs(run: &Run<'_>) -> Result<String> {
         }
     }
     let mut table = format!(
-        "## The size of the catalog, and the place in it\n\n\
-         One host, nothing cached, 64 connections.\n\n\
-         | asked for | answers a second | compared with | ratio | {}\n|---|---:|---|---:|---|---|\n",
+        "### Catalog size and page number\n\n\
+         One host, uncached, 64 connections.\n\n\
+         | requests | responses/s | compared with | ratio | {}\n|---|---:|---|---:|---|---|\n",
         aim::HEADS
     );
     let styles =
         hosts.iter().map(|(_, wrk, rates)| (format!("styles of {} products", wrk.highest), median(rates)));
     table += &beside_the_first(&styles.collect::<Vec<_>>());
-    let lists = places.iter().map(|(name, _, rates)| (format!("{name} pages of ten"), median(rates)));
+    let lists = places.iter().map(|(name, _, rates)| (format!("list, {name} pages of ten"), median(rates)));
     table += &beside_the_first(&lists.collect::<Vec<_>>());
     for (server, ..) in hosts {
         server.stop().await?;
@@ -140,16 +138,16 @@ fn beside_the_first(rates: &[(String, f64)]) -> String {
 /// not let itself be asked (`perf stat`), as most virtual ones.
 pub(super) async fn in_instructions(run: &Run<'_>) -> Result<String> {
     let mut table = format!(
-        "## Instructions for a request\n\n\
-         Styles, gzipped, one connection; in user mode, by callgrind.\n\n\
-         | server | instructions | of a fixed body's | {}\n|---|---:|---:|---|---|\n",
+        "### Instructions per request\n\n\
+         Styles with gzip over one connection, in user mode, counted by callgrind.\n\n\
+         | server | instructions | / bare server | {}\n|---|---:|---:|---|---|\n",
         aim::HEADS
     );
     // What the others are compared with comes first.
     let servers = [
-        ("a fixed body", hello(1_000)?),
-        ("a host, cache off", host(run.stage, CATALOG, 0)?),
-        ("a host, from its cache", host(run.stage, CATALOG, CACHE_BYTES)?),
+        ("bare server", hello(1_000)?),
+        ("host, uncached", host(run.stage, CATALOG, 0)?),
+        ("host, cached", host(run.stage, CATALOG, CACHE_BYTES)?),
     ];
     let mut of_fixed = None;
     for (name, server) in servers {
@@ -159,14 +157,14 @@ pub(super) async fn in_instructions(run: &Run<'_>) -> Result<String> {
         }
         let [fewer, more] = counts;
         let each = more.saturating_sub(fewer) / (COUNTED.1 - COUNTED.0);
-        println!("{name}: {each} instructions for a request");
+        println!("{name}: {each} instructions per request");
         let ratio = each as f64 / *of_fixed.get_or_insert(each) as f64;
         table += &format!("| {name} | {each} | {ratio:.2} | {}\n", aim::NONE);
     }
     Ok(table + "\n")
 }
 
-/// All that a server carries out that answers so many requests.
+/// Returns the instructions of a server that handles `count` requests, with its start and end.
 async fn instructions(run: &Run<'_>, server: &Command, count: u64) -> Result<u64> {
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
@@ -197,9 +195,9 @@ pub(super) async fn in_memory(run: &Run<'_>) -> Result<String> {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let [cache, peak, most] = [cache, peak * 1024, cache + 50_000_000].map(mib);
     Ok(format!(
-        "## Memory\n\n\
-         A host that was asked for the styles of every product, in MiB; it may have 50 MB beside its cache.\n\n\
-         | CACHE_BYTES, full | the most that the host had | {}\n|---:|---:|---|---|\n\
+        "### Memory of a host with a full cache\n\n\
+         One host that has served the styles of every product, in MiB. The target allows 50 MB beyond the cache.\n\n\
+         | cache (`CACHE_BYTES`) | peak memory | {}\n|---:|---:|---|---|\n\
          | {cache:.1} | {peak:.1} | {}\n",
         aim::HEADS,
         aim::at_most(peak, most)

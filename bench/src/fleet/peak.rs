@@ -59,9 +59,9 @@ impl Peaks {
     /// The table.
     pub(super) fn table(&self) -> String {
         let mut table = format!(
-            "## As fast as they answer\n\n\
-             Styles of random products, {} connections.\n\n\
-             | side | asked for | body | answers a second | of the ceiling's | {}\n\
+            "### Peak throughput\n\n\
+             Styles of random products over {} connections.\n\n\
+             | variant | encoding | body | responses/s | share of baseline | {}\n\
              |---|---|---:|---:|---:|---|---|\n",
             wrk::CONNECTIONS,
             aim::HEADS

@@ -23,6 +23,7 @@ fn draw(points: &[Point], svg: &mut String) -> Result<()> {
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
+        .caption("Latency of styles at a steady request rate", ("sans-serif", 18))
         .margin(15)
         .x_label_area_size(45)
         .y_label_area_size(60)
@@ -31,8 +32,8 @@ fn draw(points: &[Point], svg: &mut String) -> Result<()> {
         .configure_mesh()
         .light_line_style(BLACK.mix(0.04))
         .bold_line_style(BLACK.mix(0.12))
-        .x_desc("requests a second, steady")
-        .y_desc("milliseconds from when due to the answer")
+        .x_desc("requests/s")
+        .y_desc("latency in ms, from when the request is due")
         .x_label_formatter(&rate_label)
         .y_label_formatter(&|time| format!("{time}"))
         .draw()?;
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn nothing_measured_is_an_empty_plot() {
-        assert!(latency(&[]).unwrap().contains("requests a second"));
+        assert!(latency(&[]).unwrap().contains("requests/s"));
     }
 
     #[test]

@@ -17,9 +17,9 @@ use crate::stage::CATALOG;
 const SERVERS: usize = 3;
 
 /// The sides: servers with a fixed body, hosts that cache nothing, hosts that have the whole catalog in their cache.
-pub(super) const CEILING: &str = "ceiling";
-pub(super) const UNCACHED: &str = "cache off";
-pub(super) const CACHED: &str = "catalog in cache";
+pub(super) const CEILING: &str = "baseline";
+pub(super) const UNCACHED: &str = "uncached";
+pub(super) const CACHED: &str = "cached";
 
 /// Three servers behind NGINX.
 pub(super) struct Side {
@@ -28,13 +28,13 @@ pub(super) struct Side {
 }
 
 impl Side {
-    /// Hosts, each with a cache of so many bytes.
+    /// Starts hosts, each with a cache of `cache_bytes`.
     pub(super) async fn of_hosts(name: &'static str, run: &Run<'_>, cache_bytes: u64) -> Result<Self> {
         let server = host(run.stage, CATALOG, cache_bytes)?;
         Ok(Self { name, fleet: fleet(run, name, &server, SERVERS).await? })
     }
 
-    /// Servers with a fixed body of so many bytes, for this coding.
+    /// Starts servers with a fixed body of `bytes`, for this encoding.
     pub(super) async fn of_fixed(run: &Run<'_>, coding: &str, bytes: u64) -> Result<Self> {
         let mut server = hello(bytes)?;
         // As many as a fleet gives its hosts.
@@ -67,7 +67,7 @@ impl Side {
     }
 }
 
-/// So many servers behind NGINX, which logs no requests. They say what they have to say in a folder of this name.
+/// Starts servers behind NGINX without an access log. They write their output into a folder of this name.
 pub(super) async fn fleet(run: &Run<'_>, name: &str, server: &Command, hosts: usize) -> Result<Fleet> {
     let directory = run.stage.directory(&name.replace(' ', "-"))?;
     let settings = FleetSettings { hosts, ..FleetSettings::default() };
@@ -80,7 +80,7 @@ pub(super) async fn ask_for_all(server: SocketAddr, highest: u32) -> Result<()> 
     well_answered(so_many(server, highest.into(), requests)).await.map(drop)
 }
 
-/// To ask so many times, as fast as answers come, and with patience.
+/// A plan of `count` requests in a closed loop, without a timeout in practice.
 pub(super) fn so_many(server: SocketAddr, count: u64, requests: Requests) -> Plan {
     let hours = Duration::from_hours(24);
     Plan { at_most: count, timeout: hours, ..Plan::new(server, Pace::Closed, hours, requests) }

@@ -107,12 +107,12 @@ impl Point {
         let Self { side, asked, rate, sent, failed, mean, p50, p99, p999 } = self;
         let share = match asked.at {
             At::Fixed(_) => String::new(),
-            At::Share(share) => format!(" ({share:.2} of the peak)"),
+            At::Share(share) => format!(" ({share:.2} of baseline peak)"),
         };
         let (of_mean, of_p99) = (mean / ceiling.mean, p99 / ceiling.p99);
         let judged = match asked.most {
             Some(most) if *side != CEILING => aim::cells(
-                &format!("none failed, both at most {most:.2} of the ceiling's"),
+                &format!("no failures, both ratios at most {most:.2}"),
                 *failed == 0 && of_mean <= most && of_p99 <= most,
             ),
             _ => aim::NONE.to_owned(),
@@ -127,16 +127,16 @@ impl Point {
 /// The table.
 pub(super) fn table(points: &[Point]) -> String {
     let mut table = format!(
-        "## At a steady rate\n\n\
-         Styles of random products, gzipped; times in milliseconds, from when a request was due.\n\n\
-         | rate | side | failed | mean | p50 | p99 | p99.9 | mean, of the ceiling's | p99, of the ceiling's | {}\n\
+        "### Latency at a steady rate\n\n\
+         Styles of random products, with gzip. Latency is in milliseconds, from the moment when a request is due.\n\n\
+         | rate | variant | failed | mean | p50 | p99 | p99.9 | mean / baseline | p99 / baseline | {}\n\
          |---|---|---:|---:|---:|---:|---:|---:|---:|---|---|\n",
         aim::HEADS
     );
     for group in points.chunk_by(|_, next| next.side != CEILING) {
         table.extend(group.iter().map(|point| point.row(&group[0])));
     }
-    table + "\n![p50 and p99 against the rate](latency.svg)\n\n"
+    table + "\n![p50 and p99 latency at each steady rate](img/latency.svg)\n\n"
 }
 
 fn failures(report: &Report) -> String {
@@ -166,19 +166,19 @@ mod tests {
         let fixed = Rate { at: At::Fixed(6000.0), most: None };
         let share = Rate { at: At::Share(0.3), most: Some(3.0) };
         let points = [
-            row("ceiling", fixed, 1, 2.0),
-            row("cache off", fixed, 1, 3.0),
-            row("ceiling", share, 0, 4.0),
-            row("cache off", share, 0, 10.0),
+            row("baseline", fixed, 1, 2.0),
+            row("uncached", fixed, 1, 3.0),
+            row("baseline", share, 0, 4.0),
+            row("uncached", share, 0, 10.0),
         ];
         assert_eq!(
             rows(&points),
             [
-                "| 6000/s | ceiling | 1 of 10 | 1.00 | 1.00 | 2.00 | 9.00 | 1.000 | 1.000 | none | |",
-                "| 6000/s | cache off | 1 of 10 | 1.00 | 1.00 | 3.00 | 9.00 | 1.000 | 1.500 | none | |",
-                "| 6000/s (0.30 of the peak) | ceiling | 0 of 10 | 1.00 | 1.00 | 4.00 | 9.00 | 1.000 | 1.000 | none | |",
-                "| 6000/s (0.30 of the peak) | cache off | 0 of 10 | 1.00 | 1.00 | 10.00 | 9.00 | 1.000 | 2.500 \
-                 | none failed, both at most 3.00 of the ceiling's | met |",
+                "| 6000/s | baseline | 1 of 10 | 1.00 | 1.00 | 2.00 | 9.00 | 1.000 | 1.000 | none | |",
+                "| 6000/s | uncached | 1 of 10 | 1.00 | 1.00 | 3.00 | 9.00 | 1.000 | 1.500 | none | |",
+                "| 6000/s (0.30 of baseline peak) | baseline | 0 of 10 | 1.00 | 1.00 | 4.00 | 9.00 | 1.000 | 1.000 | none | |",
+                "| 6000/s (0.30 of baseline peak) | uncached | 0 of 10 | 1.00 | 1.00 | 10.00 | 9.00 | 1.000 | 2.500 \
+                 | no failures, both ratios at most 3.00 | met |",
             ]
         );
     }
@@ -187,8 +187,8 @@ mod tests {
     fn a_failure_or_a_multiple_too_many_misses_the_aim() {
         let asked = Rate { at: At::Fixed(6000.0), most: Some(2.0) };
         for (failed, p99) in [(1, 1.0), (0, 2.1)] {
-            let rows = rows(&[row("ceiling", asked, 0, 1.0), row("cache off", asked, failed, p99)]);
-            assert!(rows[1].ends_with("| missed |"), "{}", rows[1]);
+            let rows = rows(&[row("baseline", asked, 0, 1.0), row("uncached", asked, failed, p99)]);
+            assert!(rows[1].ends_with("| **missed** |"), "{}", rows[1]);
         }
     }
 }

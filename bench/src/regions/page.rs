@@ -32,23 +32,23 @@ pub(super) struct Way {
 
 /// Connections kept, and gzip.
 pub(super) const OVERVIEW: Way =
-    Way { name: "overview, kept", form: Form::Overview, kept: true, coding: "gzip", again: false };
+    Way { name: "overview, reused", form: Form::Overview, kept: true, coding: "gzip", again: false };
 
 /// What connections cost.
 pub(super) const CONNECTIONS: [Way; 6] = [
-    Way { name: "four in turn, kept", form: Form::InTurn, ..OVERVIEW },
-    Way { name: "four at once, kept", form: Form::AtOnce, ..OVERVIEW },
+    Way { name: "4 sequential, reused", form: Form::InTurn, ..OVERVIEW },
+    Way { name: "4 parallel, reused", form: Form::AtOnce, ..OVERVIEW },
     OVERVIEW,
-    Way { name: "four in turn, new", form: Form::InTurn, kept: false, ..OVERVIEW },
-    Way { name: "four at once, new", form: Form::AtOnce, kept: false, ..OVERVIEW },
+    Way { name: "4 sequential, new", form: Form::InTurn, kept: false, ..OVERVIEW },
+    Way { name: "4 parallel, new", form: Form::AtOnce, kept: false, ..OVERVIEW },
     Way { name: "overview, new", kept: false, ..OVERVIEW },
 ];
 
 /// What the size of answers costs, on connections that are kept.
 pub(super) const SIZES: [Way; 6] = [
-    Way { name: "four at once, plain", form: Form::AtOnce, coding: "identity", ..OVERVIEW },
-    Way { name: "four at once, gzip", form: Form::AtOnce, ..OVERVIEW },
-    Way { name: "four at once, 304", form: Form::AtOnce, again: true, ..OVERVIEW },
+    Way { name: "4 parallel, plain", form: Form::AtOnce, coding: "identity", ..OVERVIEW },
+    Way { name: "4 parallel, gzip", form: Form::AtOnce, ..OVERVIEW },
+    Way { name: "4 parallel, 304", form: Form::AtOnce, again: true, ..OVERVIEW },
     Way { name: "overview, plain", coding: "identity", ..OVERVIEW },
     Way { name: "overview, gzip", ..OVERVIEW },
     Way { name: "overview, 304", again: true, ..OVERVIEW },

@@ -14,8 +14,8 @@ use super::page::OVERVIEW;
 /// How long the connection is silent.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// How long a client waits that does not wait for the end of that: longer than the longest round trip here.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// The timeout of a client that retries: above the max round trip here.
+const RETRY_AFTER: Duration = Duration::from_millis(300);
 
 /// What befalls the connection as soon as the request is sent, and what the client does about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +34,9 @@ impl Trouble {
     /// Its column.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Reset => "reset, asked again",
-            Self::Waited => "silent for 1 s, waited",
-            Self::AskedAgain => "silent, asked again after 300 ms",
+            Self::Reset => "reset, retried",
+            Self::Waited => "stalled for 1 s, waited",
+            Self::AskedAgain => "stalled, retried after 300 ms",
         }
     }
 
@@ -64,7 +64,7 @@ impl Trouble {
             }
             Self::AskedAgain => {
                 line.fall_silent();
-                let answers = timeout(PATIENCE, browser.at_once(&calls)).await;
+                let answers = timeout(RETRY_AFTER, browser.at_once(&calls)).await;
                 ensure!(answers.is_err(), "a connection that is silent has brought an answer");
             }
         }

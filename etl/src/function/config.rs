@@ -1,27 +1,22 @@
-#![doc = include_str!("config.md")]
+//! The configuration of the loader as a function.
 
-use shared::config::{self, Log};
-use shared::database::Address;
+use shared::config::{LOG_VARIABLES, LogConfig};
+use shared::database::{self, ConnectOptions};
+use shared::variables::{Default, Error, Kind, ReadBy, Reader, Variable, environment};
 
 use super::LoadOptions;
-use crate::load::{DEFAULT_WORKERS, RejectLimit, RejectsPlace, WHOLE_FILES};
+use crate::load::{RejectLimit, RejectsPlace, WHOLE_FILES};
 use crate::progress::Progress;
 use crate::s3::{S3, Url};
 
-/// What this module's documentation says of each variable, for `--help`.
-pub const VARIABLES: &str = include_str!("config.md");
-
-/// What the keys of datasets begin with, if nothing else is said.
+/// The prefix of the keys of datasets, by default.
 pub const INCOMING_PREFIX: &str = "incoming/";
 
-/// How many bytes of a file are committed at a time, if nothing else is said.
-const COMMIT_BYTES: u64 = 256 << 20;
-
-/// Everything that can be set for the function.
+/// The configuration of the loader as a function.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `DATABASE_URL` and its like.
-    pub database: Address,
+    /// `DATABASE_URL`, `DATABASE_CA_FILE` and `DATABASE_AUTH`.
+    pub database: ConnectOptions,
     /// `REJECTS_URL`.
     pub rejects: Url,
     /// `INCOMING_PREFIX`.
@@ -35,76 +30,113 @@ pub struct Config {
     /// `WORKERS`.
     pub workers: usize,
     /// `LOG`.
-    pub log: Log,
+    pub log: LogConfig,
 }
 
-/// What keeps the function from starting.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A variable that the other programs read too.
-    #[error(transparent)]
-    Shared(#[from] config::Error),
-    /// One of its own is not set.
-    #[error("{variable} is not set: expected {expected}")]
-    Missing {
-        /// The variable's name.
-        variable: &'static str,
-        /// What it should hold.
-        expected: &'static str,
-    },
-    /// One of its own holds what it may not.
-    #[error("{variable}={value}: expected {expected}")]
-    Wrong {
-        /// The variable's name.
-        variable: &'static str,
-        /// What it holds.
-        value: String,
-        /// What it should hold.
-        expected: &'static str,
-    },
+static REJECTS_URL: Variable = Variable {
+    name: "REJECTS_URL",
+    former_name: None,
+    kind: Kind::Text("s3://bucket/prefix/, outside INCOMING_PREFIX"),
+    default: Default::Required,
+    read_by: ReadBy::LoaderFunction,
+    summary: "where rejected rows are written: s3://bucket/prefix/, a prefix that sends no events here",
+    details: "",
+};
+
+static INCOMING: Variable = Variable {
+    name: "INCOMING_PREFIX",
+    former_name: None,
+    kind: Kind::Text("a prefix of keys, a slash at its end"),
+    default: Default::Value(INCOMING_PREFIX),
+    read_by: ReadBy::LoaderFunction,
+    summary: "the prefix of the keys of datasets, with a slash at its end",
+    details: "",
+};
+
+static MAX_REJECTS: Variable = Variable {
+    name: "MAX_REJECTS",
+    former_name: None,
+    kind: Kind::Text("a number of rows, or a percentage"),
+    default: Default::Value("0.1%"),
+    read_by: ReadBy::LoaderFunction,
+    summary: "the max number of rejected rows per file, or a percentage, which always allows 100",
+    details: "A load with more of them fails, and the current catalog stays.",
+};
+
+static COMMIT_BYTES: Variable = Variable {
+    name: "COMMIT_BYTES",
+    former_name: None,
+    kind: Kind::Text("a number of bytes"),
+    default: Default::Value("268435456"),
+    read_by: ReadBy::LoaderFunction,
+    summary: "how many bytes of a file are committed at a time",
+    details: "It is the most that a deadline or a crash makes the loader read again. Too low: more transactions, and a slower \
+        load.",
+};
+
+static RANGE_BYTES: Variable = Variable {
+    name: "RANGE_BYTES",
+    former_name: None,
+    kind: Kind::Text("a number of bytes"),
+    default: Default::Described("whole files"),
+    read_by: ReadBy::LoaderFunction,
+    summary: "files of more bytes are read in several ranges in parallel",
+    details: "",
+};
+
+static WORKERS: Variable = Variable {
+    name: "WORKERS",
+    former_name: None,
+    kind: Kind::Number { min: 1, max: 64 },
+    default: Default::Value("2"),
+    read_by: ReadBy::LoaderFunction,
+    summary: "how many files or steps are worked on in parallel",
+    details: "Set it to the number of processors that the database can spare.",
+};
+
+/// The variables that only the loader as a function reads.
+pub static OWN_VARIABLES: [&Variable; 6] =
+    [&REJECTS_URL, &INCOMING, &MAX_REJECTS, &COMMIT_BYTES, &RANGE_BYTES, &WORKERS];
+
+/// Returns the variables of the loader as a function.
+pub fn variables() -> Vec<&'static Variable> {
+    let common = database::VARIABLES.into_iter().chain(LOG_VARIABLES);
+    common.filter(|variable| variable.read_by == ReadBy::All).chain(OWN_VARIABLES).collect()
 }
 
 impl Config {
     /// Reads the environment of this process.
     ///
     /// # Errors
-    /// The first variable that is wrong or missing.
-    pub fn from_environment() -> Result<Self, ConfigError> {
-        Self::from_lookup(&|name| std::env::var(name).ok())
+    /// The first variable that is invalid or missing.
+    pub fn from_environment() -> Result<Self, Error> {
+        Self::from_lookup(&environment)
     }
 
-    /// Reads variables through `lookup`, which answers with the value of the variable it is given the name of.
+    /// Reads the variables that `lookup` returns by name.
     ///
     /// # Errors
-    /// The first variable that is wrong or missing.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let own = Own { lookup };
-        let database = config::address_from_lookup(lookup)?;
-        let place = "s3://bucket/prefix/, of which no event comes here";
-        let rejects = own.parsed("REJECTS_URL", place, |text| text.parse::<Url>().ok())?;
-        let rejects = rejects.ok_or(ConfigError::Missing { variable: "REJECTS_URL", expected: place })?;
-        let prefix = |text: &str| (text.ends_with('/') && !text.starts_with('/')).then(|| text.to_owned());
-        let incoming = own.parsed("INCOMING_PREFIX", "a prefix of keys, a slash at its end", prefix)?;
-        let incoming = incoming.unwrap_or_else(|| INCOMING_PREFIX.to_owned());
+    /// The first variable that is invalid or missing.
+    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let reader = Reader::new(lookup);
+        let database = ConnectOptions::read(&reader)?;
+        let rejects: Url = reader.parsed(&REJECTS_URL, |text| text.parse().ok())?;
+        let is_prefix = |text: &str| text.ends_with('/') && !text.starts_with('/');
+        let incoming = reader.parsed(&INCOMING, |text| is_prefix(text).then(|| text.to_owned()))?;
         if rejects.join("").key.starts_with(&incoming) {
-            let expected = "a place that is not under INCOMING_PREFIX";
-            return Err(ConfigError::Wrong { variable: "REJECTS_URL", value: rejects.to_string(), expected });
+            let expected = "a URL that is not under INCOMING_PREFIX".to_owned();
+            return Err(Error::Invalid { variable: REJECTS_URL.name, value: rejects.to_string(), expected });
         }
-        let limit =
-            own.parsed("MAX_REJECTS", "a number of rows, or a percentage", |text| text.parse().ok())?;
         let bytes = |text: &str| text.parse().ok().filter(|bytes| *bytes > 0);
-        let workers = |text: &str| text.parse().ok().filter(|workers| (1..=64).contains(workers));
         Ok(Self {
             database,
             rejects,
             incoming,
-            limit: limit.unwrap_or_default(),
-            commit_bytes: own.parsed("COMMIT_BYTES", "a number of bytes", bytes)?.unwrap_or(COMMIT_BYTES),
-            range_bytes: own.parsed("RANGE_BYTES", "a number of bytes", bytes)?.unwrap_or(WHOLE_FILES),
-            workers: own
-                .parsed("WORKERS", "a number from 1 to 64", workers)?
-                .unwrap_or(DEFAULT_WORKERS.into()),
-            log: Log::from_lookup(lookup)?,
+            limit: reader.parsed(&MAX_REJECTS, |text| text.parse().ok())?,
+            commit_bytes: reader.parsed(&COMMIT_BYTES, bytes)?,
+            range_bytes: reader.optional(&RANGE_BYTES, bytes)?.unwrap_or(WHOLE_FILES),
+            workers: reader.number(&WORKERS)?,
+            log: LogConfig::read(&reader)?,
         })
     }
 
@@ -115,26 +147,6 @@ impl Config {
             commit_bytes: self.commit_bytes,
             range_bytes: self.range_bytes,
             ..LoadOptions::new(RejectsPlace::S3(s3.clone(), self.rejects.clone()), Progress::Log)
-        }
-    }
-}
-
-/// Reads the variables of this program alone.
-struct Own<'a> {
-    lookup: &'a dyn Fn(&str) -> Option<String>,
-}
-
-impl Own<'_> {
-    fn parsed<T>(
-        &self,
-        variable: &'static str,
-        expected: &'static str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<Option<T>, ConfigError> {
-        let Some(value) = (self.lookup)(variable).filter(|value| !value.is_empty()) else { return Ok(None) };
-        match parse(&value) {
-            Some(parsed) => Ok(Some(parsed)),
-            None => Err(ConfigError::Wrong { variable, value, expected }),
         }
     }
 }
@@ -165,7 +177,7 @@ mod tests {
             ("REJECTS_URL", "rejects/", "s3://bucket/prefix/"),
             ("INCOMING_PREFIX", "incoming", "a slash at its end"),
             ("COMMIT_BYTES", "0", "a number of bytes"),
-            ("WORKERS", "65", "from 1 to 64"),
+            ("WORKERS", "65", "a whole number from 1 to 64"),
             ("MAX_REJECTS", "many", "percentage"),
             ("LOG", "loud", "LOG"),
         ] {

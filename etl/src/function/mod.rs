@@ -8,10 +8,10 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use shared::database::Address;
+use shared::database::ConnectOptions;
 use tokio_postgres::Client;
 
-pub use config::{Config, ConfigError, INCOMING_PREFIX, VARIABLES};
+pub use config::{Config, INCOMING_PREFIX, OWN_VARIABLES, variables};
 pub use event::EventError;
 pub use metrics::Metric;
 
@@ -28,7 +28,7 @@ const LONGEST_MARGIN: Duration = Duration::from_secs(60);
 
 /// The loader at work for events.
 pub struct Function {
-    address: Address,
+    address: ConnectOptions,
     s3: S3,
     options: LoadOptions,
     incoming: String,

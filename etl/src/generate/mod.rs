@@ -26,7 +26,7 @@
 //! | 10. a style's own price | styles | style 9 | 1 style in 20 |
 //! | 11. sizes as text; double spaces, `'`, `&`, `;`, `""`, letters beyond ASCII | all texts | | throughout |
 //! | 12. a photo id left out | photos | before style 3 | before 1 style in 31,000 |
-//! | 13. older copies | all | with [`Options::older_copy`] | every row |
+//! | 13. older copies | all | with [`Options::legacy_format`] | every row |
 //!
 //! Lines without their closing quote come in twos since that is what makes them dangerous: a plain COPY takes both
 //! and all between them for one row and reports nothing.
@@ -66,7 +66,7 @@ pub struct Options {
     pub seed: u64,
     /// Writes the same data as older copies of the files have it: a byte order mark, CRLF, spaces and capitals in
     /// column names, `$` before prices, no line of column names in features.csv.
-    pub older_copy: bool,
+    pub legacy_format: bool,
 }
 
 /// How far a file has come; told after every mebibyte.
@@ -134,13 +134,13 @@ pub enum GenerateError {
 struct Set {
     seed: u64,
     products: u64,
-    older_copy: bool,
+    legacy_format: bool,
 }
 
 impl Set {
     /// What stands before a price.
     fn currency(self) -> &'static str {
-        if self.older_copy { "$" } else { "" }
+        if self.legacy_format { "$" } else { "" }
     }
 }
 
@@ -177,7 +177,7 @@ fn plan(options: &Options) -> Result<Set, GenerateError> {
     // Exact: both are far below 2^53.
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let products = (FULL_SCALE_PRODUCTS as f64 * options.scale).round() as u64;
-    Ok(Set { seed: options.seed, products, older_copy: options.older_copy })
+    Ok(Set { seed: options.seed, products, legacy_format: options.legacy_format })
 }
 
 /// The writer of a file, its line of column names, and that of older copies, empty where they had none.
@@ -217,9 +217,9 @@ fn write_file(
         let on_chunk = |products_done, bytes| {
             on_progress(Progress { file, bytes, products_done, products: set.products });
         };
-        let line_end: &[u8] = if set.older_copy { b"\r\n" } else { b"\n" };
+        let line_end: &[u8] = if set.legacy_format { b"\r\n" } else { b"\n" };
         let mut output = Output::new(File::create(&path)?, line_end, &on_chunk);
-        if !set.older_copy {
+        if !set.legacy_format {
             output.header(header);
         } else if !older_header.is_empty() {
             output.text("\u{feff}").header(older_header);

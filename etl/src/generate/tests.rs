@@ -3,7 +3,7 @@ use std::collections::{HashMap, HashSet};
 use super::*;
 
 /// The smallest set in which more than the placed oddities may come.
-const SMALL: Options = Options { scale: 0.000_1, seed: 1, older_copy: false };
+const SMALL: Options = Options { scale: 0.000_1, seed: 1, legacy_format: false };
 
 fn generated(options: Options) -> HashMap<&'static str, Vec<u8>> {
     let dir = tempfile::tempdir().unwrap();
@@ -29,7 +29,7 @@ fn ids_by_parent(file: &str) -> HashMap<String, Vec<u32>> {
 
 #[test]
 fn equal_options_make_equal_bytes() {
-    let options = Options { scale: 0.001, seed: 7, older_copy: false };
+    let options = Options { scale: 0.001, seed: 7, legacy_format: false };
     assert!(generated(options) == generated(options));
 }
 
@@ -226,7 +226,7 @@ fn oddity_12_photo_ids_have_gaps_and_no_others_do() {
 #[test]
 fn oddity_13_an_older_copy_says_the_same_with_other_bytes() {
     let plain = generated(SMALL);
-    let older = generated(Options { older_copy: true, ..SMALL });
+    let older = generated(Options { legacy_format: true, ..SMALL });
     assert!(older["product.csv"].starts_with("\u{feff}Id,Name,".as_bytes()));
     assert!(older["styles.csv"].starts_with("\u{feff}ID, Product Id,".as_bytes()));
     assert!(older["features.csv"].starts_with(b"1,1,"));

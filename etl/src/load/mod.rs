@@ -19,7 +19,7 @@ mod rejects;
 use std::sync::Arc;
 use std::time::Instant;
 
-use shared::database::Address;
+use shared::database::ConnectOptions;
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, GenericClient};
 
@@ -238,7 +238,7 @@ impl LoadError {
 
 /// What the steps of one load share.
 pub(crate) struct Context {
-    address: Address,
+    address: ConnectOptions,
     generation: i32,
     options: LoadOptions,
     dataset: String,
@@ -268,7 +268,11 @@ impl Context {
 /// Loads a dataset and publishes it. Pending migrations are applied first.
 ///
 /// One load runs at a time in a database; a second waits, and says so.
-pub async fn load(address: &Address, dataset: Dataset, options: LoadOptions) -> Result<Summary, LoadError> {
+pub async fn load(
+    address: &ConnectOptions,
+    dataset: Dataset,
+    options: LoadOptions,
+) -> Result<Summary, LoadError> {
     rejects::check_place(&options.rejects, &dataset.files)?;
     migrate_if_pending(address).await?;
     let mut client = database::connect(address).await?;
@@ -277,7 +281,7 @@ pub async fn load(address: &Address, dataset: Dataset, options: LoadOptions) -> 
 }
 
 /// Applies pending migrations, where this login may.
-pub(crate) async fn migrate_if_pending(address: &Address) -> Result<(), LoadError> {
+pub(crate) async fn migrate_if_pending(address: &ConnectOptions) -> Result<(), LoadError> {
     let pending = migrate::pending(address).await.map_err(LoadError::Schema)?;
     if pending.is_empty() {
         return Ok(());
@@ -300,7 +304,7 @@ pub(crate) async fn lock(client: &Client, options: &LoadOptions) -> Result<(), L
 /// Loads a dataset and publishes it, for one who holds the loader's lock with `client`.
 pub(crate) async fn load_locked(
     client: &mut Client,
-    address: &Address,
+    address: &ConnectOptions,
     dataset: Dataset,
     options: &LoadOptions,
 ) -> Result<Summary, LoadError> {
@@ -463,7 +467,7 @@ where
 mod tests {
     use super::*;
 
-    fn is_send<T: Send>(_: impl FnOnce(&Address, Dataset, LoadOptions) -> T) {}
+    fn is_send<T: Send>(_: impl FnOnce(&ConnectOptions, Dataset, LoadOptions) -> T) {}
 
     #[test]
     fn a_load_may_run_on_any_thread() {

@@ -5,7 +5,7 @@
 //! ```
 //! Schemas are renamed in one short transaction, so every statement of every reader meets one whole catalog.
 
-use shared::database::Address;
+use shared::database::ConnectOptions;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 
@@ -100,7 +100,7 @@ pub(crate) async fn drop_previous(
 ///
 /// # Errors
 /// [`LoadError::NothingToPublish`] if there is none, or what keeps it from being published.
-pub async fn publish(address: &Address, progress: &Progress) -> Result<i32, LoadError> {
+pub async fn publish(address: &ConnectOptions, progress: &Progress) -> Result<i32, LoadError> {
     let mut client = database::connect(address).await?;
     record::lock_loader(&client, None, || progress.say("another load is running: waiting for it to end"))
         .await?;
@@ -130,7 +130,7 @@ impl From<tokio_postgres::Error> for RollbackError {
 /// Lets the previous catalog be served again, at once, and keeps the present one as the previous: rolling back twice
 /// changes nothing. Answers the generation that is served now. A load that is running goes on; only while it publishes
 /// it has to be waited for, and `on_wait` is called.
-pub async fn rollback(address: &Address, on_wait: impl FnOnce()) -> Result<i32, RollbackError> {
+pub async fn rollback(address: &ConnectOptions, on_wait: impl FnOnce()) -> Result<i32, RollbackError> {
     let mut client = database::connect(address).await?;
     record::lock_swap(&client, on_wait).await?;
     let transaction = client.transaction().await?;

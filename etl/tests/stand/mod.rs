@@ -11,7 +11,7 @@ use tempfile::TempDir;
 /// A folder to work in, with a small dataset in its folder `set`.
 pub(crate) fn workplace() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { scale: 0.000_5, seed: 7, older_copy: false };
+    let options = Options { scale: 0.000_5, seed: 7, legacy_format: false };
     generate::generate(&options, &dir.path().join("set"), |_| {}).unwrap();
     dir
 }

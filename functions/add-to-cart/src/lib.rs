@@ -30,8 +30,8 @@ async fn add_to_cart(app: &App, request: &Request) -> Result<Response, Problem> 
     let (owner, cookie) = match Owner::from_headers(&request.headers) {
         Some(owner) => (owner, None),
         None => {
-            let session = Session::issue().map_err(Problem::unforeseen)?;
-            let cookie = session.cookie(request.is_behind_tls()).map_err(Problem::unforeseen)?;
+            let session = Session::issue().map_err(Problem::internal)?;
+            let cookie = session.cookie(request.is_behind_tls()).map_err(Problem::internal)?;
             (session.owner(), Some(cookie))
         }
     };

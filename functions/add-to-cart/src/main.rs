@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    lambda::serve(&add_to_cart::ENDPOINT)
+    lambda_adapter::serve(&add_to_cart::ENDPOINT)
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    lambda::serve(&clear_cart::ENDPOINT)
+    lambda_adapter::serve(&clear_cart::ENDPOINT)
 }

@@ -19,5 +19,5 @@ async fn get_cart(app: &App, request: &Request) -> Result<Response, Problem> {
         Some(owner) => request.timing.database(app.cart.lines(&owner)).await?,
         None => Vec::new(), // who has shown nothing has no cart
     };
-    Ok(Response::private_json(serde_json::to_vec(&lines).map_err(Problem::unforeseen)?))
+    Ok(Response::private_json(serde_json::to_vec(&lines).map_err(Problem::internal)?))
 }

@@ -1,7 +1,7 @@
 //! `GET /products/{product_id}/overview`: the whole page in one response, each part byte-equal to its own
 //! endpoint.
 
-use shared::endpoint::{Method, READ_ONLY};
+use shared::endpoint::{ALLOW_GET, Method};
 use shared::{App, Endpoint, Problem, Request, Response};
 
 /// The endpoint.
@@ -10,7 +10,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     method: Method::Get,
     path: "/products/{product_id}/overview",
     query: &[],
-    allow: READ_ONLY,
+    allow: ALLOW_GET,
     handler: |app, request| Box::pin(get_overview(app, request)),
 };
 

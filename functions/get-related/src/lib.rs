@@ -1,6 +1,6 @@
 //! `GET /products/{product_id}/related`: the ids of related products.
 
-use shared::endpoint::{Method, READ_ONLY};
+use shared::endpoint::{ALLOW_GET, Method};
 use shared::{App, Endpoint, Problem, Request, Response};
 
 /// The endpoint.
@@ -9,7 +9,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     method: Method::Get,
     path: "/products/{product_id}/related",
     query: &[],
-    allow: READ_ONLY,
+    allow: ALLOW_GET,
     handler: |app, request| Box::pin(get_related(app, request)),
 };
 

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    lambda::serve(&get_styles::ENDPOINT)
+    lambda_adapter::serve(&get_styles::ENDPOINT)
 }

@@ -1,6 +1,6 @@
 //! `GET /products?page=&count=`: one page of the catalog, in ascending id.
 
-use shared::endpoint::{Method, READ_ONLY};
+use shared::endpoint::{ALLOW_GET, Method};
 use shared::{App, Endpoint, Problem, Request, Response};
 
 /// The endpoint.
@@ -9,7 +9,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     method: Method::Get,
     path: "/products",
     query: &["page", "count"],
-    allow: READ_ONLY,
+    allow: ALLOW_GET,
     handler: |app, request| Box::pin(list_products(app, request)),
 };
 

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    lambda::serve(&list_products::ENDPOINT)
+    lambda_adapter::serve(&list_products::ENDPOINT)
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    lambda::serve_without_endpoint()
+    lambda_adapter::serve_not_found()
 }

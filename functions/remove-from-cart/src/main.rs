@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    lambda::serve(&remove_from_cart::ENDPOINT)
+    lambda_adapter::serve(&remove_from_cart::ENDPOINT)
 }

@@ -97,7 +97,7 @@ pub(super) fn substitute(bytes: &[u8]) -> String {
     let head = bytes.get(..end(bytes).unwrap_or(bytes.len())).unwrap_or_default();
     let method = RequestLine::of(head).and_then(|line| str::from_utf8(line.method).ok());
     let method = method.filter(|method| METHODS.contains(method)).unwrap_or("GET");
-    let id = header(head, "x-request-id").next().filter(|id| shared::request::is_request_id(id));
+    let id = header(head, "x-request-id").next().filter(|id| shared::http::request::is_request_id(id));
     let id = id.map(|id| format!("x-request-id: {id}\r\n")).unwrap_or_default();
     format!("{method} / HTTP/1.1\r\nhost: refused\r\n{id}connection: close\r\n\r\n")
 }

@@ -12,7 +12,7 @@ use etl::progress::Progress;
 use etl::source::{Dataset, Location};
 use local::testing::Database;
 use shared::App;
-use shared::config::Config;
+use shared::config::HostConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -32,7 +32,7 @@ impl Served {
     /// Serves the database, with these variables set.
     pub(crate) async fn start(database: &Database, variables: &[(&str, &str)]) -> Self {
         let (served, app) = Self::start_unconnected(database, variables).await;
-        assert!(app.connected(PATIENCE).await);
+        assert!(app.wait_until_connected(PATIENCE).await);
         served
     }
 
@@ -41,7 +41,7 @@ impl Served {
         database: &Database,
         variables: &[(&str, &str)],
     ) -> (Self, Arc<App>) {
-        let config = Config::from_lookup(&|name| {
+        let config = HostConfig::from_lookup(&|name| {
             let set = variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
             set.or_else(|| (name == "DATABASE_URL").then(|| database.host_url()))
         });
@@ -70,7 +70,7 @@ impl Served {
 /// Generates a small dataset and publishes it as the catalog.
 pub(crate) async fn publish(database: &Database) {
     let dir = tempfile::tempdir().unwrap();
-    let generated = etl::generate::Options { scale: 0.0001, seed: 1, older_copy: false };
+    let generated = etl::generate::Options { scale: 0.0001, seed: 1, legacy_format: false };
     let set = dir.path().join("set");
     etl::generate::generate(&generated, &set, |_| {}).unwrap();
     let rejects = dir.path().join("rejects.csv");

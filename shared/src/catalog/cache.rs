@@ -62,7 +62,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::Content;
+    use crate::http::Content;
 
     fn document(bytes: usize) -> Document {
         Document::new(Content::Plain(vec![b'x'; bytes].into()), 1, Some(7))

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::cache::Key;
 use super::{Document, LIST, Memory, list};
-use crate::database::{Answer, Database, Error, Waiting, give};
+use crate::database::{Callers, Error, Pool, Reply, reply_all};
 
 #[derive(Debug)]
 pub(super) struct Lists {
@@ -17,21 +17,21 @@ pub(super) struct Lists {
 
 #[derive(Debug)]
 struct Desk {
-    database: Arc<Database>,
+    database: Arc<Pool>,
     memory: Memory,
     /// How long a page is waited for.
-    patience: Duration,
+    timeout: Duration,
     /// Who waits for which page.
-    waiting: Mutex<Waiting<Page, Document>>,
+    waiting: Mutex<Callers<Page, Document>>,
 }
 
 /// The ranks of a page's first and last product.
 type Page = (i64, i64);
 
 impl Lists {
-    pub(super) fn new(database: &Arc<Database>, memory: Memory, patience: Duration) -> Self {
+    pub(super) fn new(database: &Arc<Pool>, memory: Memory, timeout: Duration) -> Self {
         let (database, waiting) = (Arc::clone(database), Mutex::default());
-        Self { desk: Arc::new(Desk { database, memory, patience, waiting }) }
+        Self { desk: Arc::new(Desk { database, memory, timeout, waiting }) }
     }
 
     /// The products ranked `first` to `last`.
@@ -42,15 +42,15 @@ impl Lists {
         if is_first {
             tokio::spawn(Arc::clone(&self.desk).answer((first, last)));
         }
-        answered.await.unwrap_or(Err(Error::UNCONNECTED)) // nobody answers once the runtime is stopping
+        answered.await.unwrap_or(Err(Error::NOT_CONNECTED)) // nobody answers once the runtime is stopping
     }
 }
 
 impl Desk {
     async fn answer(self: Arc<Self>, page: Page) {
         let mut asked = Asked { desk: &self, page: Some(page) };
-        let read = timeout(self.patience, self.read(page)).await.unwrap_or(Err(Error::SILENT));
-        give(asked.end(), &read);
+        let read = timeout(self.timeout, self.read(page)).await.unwrap_or(Err(Error::TIMED_OUT));
+        reply_all(asked.end(), &read);
     }
 
     async fn read(&self, (first, last): Page) -> Result<Document, Error> {
@@ -59,7 +59,7 @@ impl Desk {
         Ok(page)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting<Page, Document>> {
+    fn waiting(&self) -> MutexGuard<'_, Callers<Page, Document>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -72,7 +72,7 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     /// Who waits for the page. Whoever asks for it from now on has it read again.
-    fn end(&mut self) -> Vec<Answer<Document>> {
+    fn end(&mut self) -> Vec<Reply<Document>> {
         self.page.take().map(|page| self.desk.waiting().end(&page)).unwrap_or_default()
     }
 }

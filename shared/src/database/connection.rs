@@ -8,20 +8,18 @@ use tokio::sync::{Notify, OnceCell};
 use tokio::time::timeout;
 use tokio_postgres::{Client, Row, Statement};
 
-use super::standing::{STANDING, Standing};
-use super::{Error, Kind, Parameters, SLOTS, Sql};
-use crate::config;
+use super::{Error, Kind, Parameters, SERVER_STATUS, SLOTS, ServerStatus, Settings, Sql};
 
 /// How much longer than a statement's own time limit an answer may take: Postgres has given the statement up by
 /// then, and said so.
-const LENIENCE: Duration = Duration::from_millis(250);
+const TIMEOUT_GRACE: Duration = Duration::from_millis(250);
 
 /// How long a sign of life may take: it costs Postgres nothing, so this is the network's.
-const PROBE_PATIENCE: Duration = Duration::from_millis(250);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How long an answer may be due, while no other came, before requests prefer another connection: longer than most
 /// statements take, and short enough that few requests are held up by a server that has gone without a word.
-const HELD_UP: Duration = Duration::from_millis(250);
+const STALL_AFTER: Duration = Duration::from_millis(250);
 
 /// A connection that is up, or was when it was last looked at.
 #[derive(Debug)]
@@ -31,39 +29,40 @@ pub(super) struct Connection {
     server: usize,
     prepared: [OnceCell<Statement>; SLOTS],
     /// How long it may be silent while an answer is due.
-    patience: Duration,
-    /// How long it may be quiet before it is asked for a sign of life.
-    probe_after: Duration,
-    made: Moment,
-    answered: Mutex<Moment>,
+    timeout: Duration,
+    /// How long it may be idle_time before it is asked for a sign of life.
+    idle_check_after: Duration,
+    made: FreezeAwareInstant,
+    answered: Mutex<FreezeAwareInstant>,
     /// How many statements wait for an answer.
-    under_way: AtomicUsize,
+    in_flight: AtomicUsize,
     /// Since when some have.
-    due_since: Mutex<Moment>,
+    due_since: Mutex<FreezeAwareInstant>,
     /// Held by whoever asks for a sign of life, so that others wait for that one.
     probing: tokio::sync::Mutex<()>,
-    given_up: AtomicBool,
+    is_dead: AtomicBool,
     silent: Notify,
 }
 
 impl Connection {
-    pub(super) fn new(client: Client, server: usize, config: &config::Database) -> Self {
-        let made = Moment::now();
-        let (prepared, under_way, probing, given_up, silent) = Default::default();
-        let (patience, probe_after) = (config.statement_timeout + LENIENCE, config.probe_after);
+    pub(super) fn new(client: Client, server: usize, settings: &Settings) -> Self {
+        let made = FreezeAwareInstant::now();
+        let (prepared, in_flight, probing, is_dead, silent) = Default::default();
+        let (timeout, idle_check_after) =
+            (settings.statement_timeout + TIMEOUT_GRACE, settings.idle_check_after);
         let (answered, due_since) = (Mutex::new(made), Mutex::new(made));
         Self {
             client,
             server,
             prepared,
-            patience,
-            probe_after,
+            timeout,
+            idle_check_after,
             made,
             answered,
-            under_way,
+            in_flight,
             due_since,
             probing,
-            given_up,
+            is_dead,
             silent,
         }
     }
@@ -75,46 +74,46 @@ impl Connection {
 
     /// Whether it is up, as far as anybody here knows.
     pub(super) fn is_up(&self) -> bool {
-        !self.given_up.load(Ordering::Relaxed) && !self.client.is_closed()
+        !self.is_dead.load(Ordering::Relaxed) && !self.client.is_closed()
     }
 
-    /// Whether it has been quiet for so long that it may have died unseen, as all do while the process is frozen.
-    pub(super) fn is_doubtful(&self) -> bool {
+    /// Whether it has been idle_time for so long that it may have died unseen, as all do while the process is frozen.
+    pub(super) fn needs_probe(&self) -> bool {
         // Where an answer is due, a sign of life would have to wait for it, and its absence would tell nothing.
-        let due = self.under_way.load(Ordering::Relaxed) > 0;
-        self.quiet() > if due { self.probe_after + self.patience } else { self.probe_after }
+        let due = self.in_flight.load(Ordering::Relaxed) > 0;
+        self.idle_time() > if due { self.idle_check_after + self.timeout } else { self.idle_check_after }
     }
 
     /// How many statements wait for an answer.
-    pub(super) fn answers_due(&self) -> usize {
-        self.under_way.load(Ordering::Relaxed)
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     /// Whether it has kept all who wait for an answer waiting for so long that another is the better choice.
-    pub(super) fn is_held_up(&self) -> bool {
-        self.under_way.load(Ordering::Relaxed) > 0
-            && lock(&self.due_since).elapsed() > HELD_UP
-            && self.quiet() > HELD_UP
+    pub(super) fn is_stalled(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) > 0
+            && lock(&self.due_since).elapsed() > STALL_AFTER
+            && self.idle_time() > STALL_AFTER
     }
 
     /// Asks how its server stands.
-    pub(super) async fn ask_standing(&self) -> Result<Standing, Error> {
-        match self.query(&STANDING, &[]).await {
-            Ok(rows) => Standing::of(&rows),
+    pub(super) async fn query_status(&self) -> Result<ServerStatus, Error> {
+        match self.query(&SERVER_STATUS, &[]).await {
+            Ok(rows) => ServerStatus::of(&rows),
             // Nothing was ever published: there is not even a record of it.
-            Err(error) if error.kind() == Kind::NoCatalog => Ok(Standing::default()),
+            Err(error) if error.kind() == Kind::NoCatalog => Ok(ServerStatus::default()),
             Err(error) => Err(error),
         }
     }
 
     /// Whether a statement may be sent: doubtful, it is asked for a sign of life first, and given up without one.
-    pub(super) async fn is_alive(&self) -> bool {
-        if self.is_up() && self.is_doubtful() {
+    pub(super) async fn probe_if_idle(&self) -> bool {
+        if self.is_up() && self.needs_probe() {
             let _alone = self.probing.lock().await;
-            if self.is_up() && self.is_doubtful() {
-                match timeout(PROBE_PATIENCE, self.client.check_connection()).await {
-                    Ok(Ok(())) => self.has_answered(),
-                    Ok(Err(_)) | Err(_) => self.give_up(),
+            if self.is_up() && self.needs_probe() {
+                match timeout(PROBE_TIMEOUT, self.client.check_connection()).await {
+                    Ok(Ok(())) => self.touch(),
+                    Ok(Err(_)) | Err(_) => self.mark_dead(),
                 }
             }
         }
@@ -151,37 +150,37 @@ impl Connection {
         &self,
         asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
-        if self.under_way.load(Ordering::Relaxed) == 0 {
-            *lock(&self.due_since) = Moment::now();
+        if self.in_flight.load(Ordering::Relaxed) == 0 {
+            *lock(&self.due_since) = FreezeAwareInstant::now();
         }
-        let due = Due::new(&self.under_way);
-        let answer = timeout(self.patience, asked).await;
+        let due = Due::new(&self.in_flight);
+        let answer = timeout(self.timeout, asked).await;
         drop(due);
         let Ok(answer) = answer else {
             // Busy with others, or with this since it gave up another, it is only slow. Silent to all, its peer hangs or
             // is gone without a word: it has answered nothing since this was sent, or only what was sent just before.
-            let quiet = self.quiet();
-            if quiet >= self.patience {
-                self.give_up(); // whoever is sent here next would wait in vain
+            let idle_time = self.idle_time();
+            if idle_time >= self.timeout {
+                self.mark_dead(); // whoever is sent here next would wait in vain
             }
-            let is_silent = quiet >= self.patience.min(LENIENCE + HELD_UP);
-            return Err(if is_silent { Error::STALLED } else { Error::SILENT });
+            let is_silent = idle_time >= self.timeout.min(TIMEOUT_GRACE + STALL_AFTER);
+            return Err(if is_silent { Error::STALLED } else { Error::TIMED_OUT });
         };
-        self.has_answered();
+        self.touch();
         Ok(answer?)
     }
 
-    fn has_answered(&self) {
-        *lock(&self.answered) = Moment::now();
+    fn touch(&self) {
+        *lock(&self.answered) = FreezeAwareInstant::now();
     }
 
     /// How long ago it last answered.
-    fn quiet(&self) -> Duration {
+    fn idle_time(&self) -> Duration {
         lock(&self.answered).elapsed()
     }
 
-    fn give_up(&self) {
-        self.given_up.store(true, Ordering::Relaxed);
+    fn mark_dead(&self) {
+        self.is_dead.store(true, Ordering::Relaxed);
         self.silent.notify_one();
     }
 }
@@ -209,12 +208,12 @@ impl Drop for Due<'_> {
 /// A point in time by two clocks: the process's own, which may stand still while the process is frozen, and the one
 /// on the wall, which may be set back.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
+pub(super) struct FreezeAwareInstant {
     own: Instant,
     wall: SystemTime,
 }
 
-impl Moment {
+impl FreezeAwareInstant {
     pub(super) fn now() -> Self {
         Self { own: Instant::now(), wall: SystemTime::now() }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use local::testing::Database;
 use shared::App;
-use shared::config::Function;
+use shared::config::FunctionConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
@@ -17,10 +17,10 @@ use tokio::sync::watch;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A function's configuration with these variables set.
-pub(crate) fn function(variables: &[(&str, &str)]) -> Function {
+pub(crate) fn function(variables: &[(&str, &str)]) -> FunctionConfig {
     let set =
         |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
-    Function::from_lookup(&set).unwrap()
+    FunctionConfig::from_lookup(&set).unwrap()
 }
 
 /// A function's state, with these variables set.

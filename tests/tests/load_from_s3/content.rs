@@ -101,7 +101,7 @@ async fn lines_that_are_blank_hold_nul_or_no_utf_8_are_set_aside_alike() {
 #[tokio::test]
 async fn older_copies_of_the_files_are_loaded_alike() {
     let folder = folder();
-    let options = Options { scale: 0.000_1, seed: 11, older_copy: true };
+    let options = Options { scale: 0.000_1, seed: 11, legacy_format: true };
     etl::generate::generate(&options, folder.path(), |_| {}).unwrap();
     same_from_s3(&files(folder.path())).await;
 }

@@ -217,7 +217,7 @@ pub async fn remove(database: Database) {
 /// A generated dataset, in a folder of its own.
 pub fn generated(scale: f64, seed: u64) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    generate::generate(&Options { scale, seed, older_copy: false }, dir.path(), |_| {}).unwrap();
+    generate::generate(&Options { scale, seed, legacy_format: false }, dir.path(), |_| {}).unwrap();
     dir
 }
 

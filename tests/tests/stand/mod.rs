@@ -82,9 +82,9 @@ pub async fn small() -> &'static Loaded {
 }
 
 /// A generated dataset, loaded into a database of its own.
-pub async fn generated(scale: f64, seed: u64, older_copy: bool) -> Loaded {
+pub async fn generated(scale: f64, seed: u64, legacy_format: bool) -> Loaded {
     let dir = tempfile::tempdir().unwrap();
-    let options = etl::generate::Options { scale, seed, older_copy };
+    let options = etl::generate::Options { scale, seed, legacy_format };
     etl::generate::generate(&options, dir.path(), |_| {}).unwrap();
     load(dir.path()).await
 }

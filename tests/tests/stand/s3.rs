@@ -66,7 +66,7 @@ pub async fn generated() -> &'static Set {
     static SET: OnceCell<Set> = OnceCell::const_new();
     let generate = || async {
         let folder = folder();
-        let options = Options { scale: 0.000_1, seed: 5, older_copy: false };
+        let options = Options { scale: 0.000_1, seed: 5, legacy_format: false };
         etl::generate::generate(&options, folder.path(), |_| {}).unwrap();
         let expected = undisturbed(folder.path()).await;
         Set { folder, expected }

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use local::testing::Database;
 use local::{Balancer, BalancerSettings};
 use shared::App;
-use shared::config::Config;
+use shared::config::HostConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OnceCell;
@@ -95,7 +95,7 @@ pub async fn serve(database: &Database) -> Socket {
 pub async fn serve_with(database: &Database, variables: &'static [(&'static str, &'static str)]) -> Socket {
     let url = database.host_url();
     let serving = async move {
-        let config = Config::from_lookup(&|name| match name {
+        let config = HostConfig::from_lookup(&|name| match name {
             "DATABASE_URL" => Some(url.clone()),
             _ => variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned()),
         });
@@ -103,7 +103,7 @@ pub async fn serve_with(database: &Database, variables: &'static [(&'static str,
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = Arc::new(App::start(&config.database, &config.requests));
-        assert!(app.connected(PATIENCE).await, "the host cannot reach its database");
+        assert!(app.wait_until_connected(PATIENCE).await, "the host cannot reach its database");
         let forever = std::future::pending();
         tokio::spawn(async move { atelier_host::serve(listener, app, &config, None, forever).await });
         Socket(address)

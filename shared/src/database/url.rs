@@ -1,0 +1,162 @@
+//! Parses the address of a database and decides on TLS: required for another machine, on request for this one. With TLS
+//! the server's certificate and name are checked, whatever `sslmode` says.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use tokio_postgres::config::Host;
+
+use super::settings::{DATABASE_CA_FILE, DATABASE_URL};
+use super::{ConnectOptions, tls};
+use crate::variables::Error;
+
+/// What `sslmode` requests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Requested {
+    Plain,
+    Default,
+    Tls,
+}
+
+/// Parses the values of `DATABASE_URL` and `DATABASE_CA_FILE`.
+///
+/// # Errors
+/// The URL is invalid, or its connection would lack the encryption it needs; or the file is required and missing, or
+/// invalid. The error shows neither the URL nor its password.
+pub(super) fn connect_options(url: &str, ca_file: Option<&str>) -> Result<ConnectOptions, Error> {
+    let invalid = |value: &str, expected: &str| {
+        let (value, expected) = (value.to_owned(), expected.to_owned());
+        Err(Error::Invalid { variable: DATABASE_URL.name, value, expected })
+    };
+    let (url, ssl_mode) = take_ssl_mode(url);
+    // The parser's own message may repeat a piece of the password.
+    let Ok(settings) = tokio_postgres::Config::from_str(&url) else {
+        return invalid("(not shown, it may hold a password)", &DATABASE_URL.kind.to_string());
+    };
+    let (hosts, addresses) = (settings.get_hosts(), settings.get_hostaddrs());
+    if hosts.is_empty() && addresses.is_empty() {
+        return invalid("(without a host)", "a host or the directory of a Unix socket (host=/directory)");
+    }
+    let is_local = hosts.iter().all(is_local) && addresses.iter().all(IpAddr::is_loopback);
+    let is_without_name = hosts.is_empty();
+    let has_socket = hosts.iter().any(|host| matches!(host, Host::Unix(_)));
+
+    let options = ConnectOptions::without_tls(settings);
+    let shown = shown_host(&options);
+    let requested = match ssl_mode.as_deref() {
+        Some("disable") => Requested::Plain,
+        None | Some("allow" | "prefer") => Requested::Default,
+        Some("require" | "verify-ca" | "verify-full") => Requested::Tls,
+        Some(_) => {
+            return invalid(&shown, "sslmode to be disable, prefer, require, verify-ca or verify-full");
+        }
+    };
+    if is_local && requested != Requested::Tls {
+        return match ca_file {
+            Some(path) => authorities(path).map(|_| options), // an invalid file is an error even if it is not needed
+            None => Ok(options),
+        };
+    }
+    if requested == Requested::Plain {
+        return invalid(&shown, "no sslmode=disable, because connections to another machine always use TLS");
+    }
+    if has_socket {
+        return invalid(&shown, "hosts reached by TCP and no Unix socket, because those have no TLS");
+    }
+    if is_without_name {
+        return invalid(&shown, "a host beside hostaddr: the name in the server's certificate");
+    }
+    let Some(path) = ca_file else {
+        let expected =
+            format!("{}, because {} {shown} requires TLS", DATABASE_CA_FILE.kind, DATABASE_URL.name);
+        return Err(Error::Missing { variable: DATABASE_CA_FILE.name, expected });
+    };
+    Ok(ConnectOptions::with_tls(options.settings().clone(), authorities(path)?))
+}
+
+/// Returns the hosts as an error shows them in place of the URL.
+pub(super) fn shown_host(options: &ConnectOptions) -> String {
+    format!("(host {})", options.host())
+}
+
+fn authorities(path: &str) -> Result<tokio_postgres_rustls::MakeRustlsConnect, Error> {
+    let invalid = |cause: &dyn std::error::Error| Error::Invalid {
+        variable: DATABASE_CA_FILE.name,
+        value: path.to_owned(),
+        expected: format!("{} ({cause})", DATABASE_CA_FILE.kind),
+    };
+    let pem = std::fs::read(path).map_err(|error| invalid(&error))?;
+    tls::trusting(&pem).map_err(|error| invalid(&error))
+}
+
+fn is_local(host: &Host) -> bool {
+    match host {
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+        }
+        Host::Unix(_) => true,
+    }
+}
+
+/// Takes `sslmode` out of an address, as the parser of tokio-postgres does not know all of its values: what is left,
+/// and the last value.
+fn take_ssl_mode(address: &str) -> (String, Option<String>) {
+    if address.starts_with("postgresql://") || address.starts_with("postgres://") {
+        take_from_url(address)
+    } else {
+        take_from_pairs(address)
+    }
+}
+
+fn take_from_url(url: &str) -> (String, Option<String>) {
+    // Before an `@` are user and password, in which a question mark means nothing.
+    let (credentials, place) = url.split_at(url.find('@').unwrap_or_default());
+    let Some((place, query)) = place.split_once('?') else { return (url.to_owned(), None) };
+    let mut ssl_mode = None;
+    let mut kept = Vec::new();
+    for parameter in query.split('&') {
+        match parameter.strip_prefix("sslmode=") {
+            Some(value) => ssl_mode = Some(value.to_owned()),
+            None => kept.push(parameter),
+        }
+    }
+    let query = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
+    (format!("{credentials}{place}{query}"), ssl_mode)
+}
+
+fn take_from_pairs(pairs: &str) -> (String, Option<String>) {
+    let mut ssl_mode = None;
+    let mut kept = String::new();
+    let mut rest = pairs;
+    while let Some((key, further)) = rest.split_once('=') {
+        let further = further.trim_start();
+        let (value, further) = further.split_at(value_length(further));
+        if key.trim() == "sslmode" {
+            ssl_mode = Some(value.trim_matches('\'').to_owned());
+        } else {
+            kept += &format!("{key}={value}");
+        }
+        rest = further;
+    }
+    (kept + rest, ssl_mode)
+}
+
+/// How many bytes the value is long that `text` begins with: to the quote that ends it, else to a space. A backslash
+/// takes either's meaning away.
+fn value_length(text: &str) -> usize {
+    let is_quoted = text.starts_with('\'');
+    let mut is_escaped = false;
+    for (at, character) in text.char_indices().skip(usize::from(is_quoted)) {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '\'' if is_quoted => return at + 1,
+            _ if !is_quoted && character.is_whitespace() => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests;

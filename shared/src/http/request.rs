@@ -1,0 +1,394 @@
+//! What handlers read of a request. Everything a client sends is parsed strictly here, and what is wrong with
+//! it is a [`Problem`].
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+
+use super::{Problem, Timing};
+
+/// What a body may hold at most.
+pub const MAX_BODY_BYTES: usize = 1024;
+
+/// The most products on a page of the list.
+pub const MAX_COUNT: i32 = 1000;
+
+/// The most header lines of a client. Those of proxies ([`is_of_proxies`]) do not count.
+pub(crate) const MAX_HEADERS: usize = 100;
+
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// A request, free of any transport.
+#[derive(Debug)]
+pub struct Request {
+    /// As sent; `HEAD` included.
+    pub method: Method,
+    /// As sent: never decoded, never normalised.
+    pub uri: Uri,
+    /// As sent.
+    pub headers: HeaderMap,
+    /// At most [`MAX_BODY_BYTES`].
+    pub body: Bytes,
+    /// The client's `X-Request-Id`, or one made here.
+    pub id: RequestId,
+    /// What the answer's `Server-Timing` will say.
+    pub timing: Timing,
+    /// Where in the path the parameter of the endpoint's template is.
+    pub(crate) parameter: std::ops::Range<usize>,
+}
+
+/// Which products a list page holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// From 1.
+    pub page: i32,
+    /// 1 to [`MAX_COUNT`].
+    pub count: i32,
+}
+
+/// What a request is known by in answers and logs: 1 to 64 of `[A-Za-z0-9._-]`.
+#[derive(Debug, Clone)]
+pub struct RequestId(HeaderValue);
+
+impl Request {
+    pub(crate) fn new(parts: http::request::Parts, body: Bytes) -> Self {
+        let id = RequestId::of(&parts.headers);
+        let http::request::Parts { method, uri, headers, .. } = parts;
+        Self { method, uri, headers, body, id, timing: Timing::default(), parameter: 0..0 }
+    }
+
+    /// The `{product_id}` of the path.
+    ///
+    /// # Errors
+    /// 400 unless it is a whole number as [`whole_number`] reads one.
+    pub fn product_id(&self) -> Result<i32, Problem> {
+        self.path_id("A product id is a whole number from 1 to 2147483647, without sign or leading zeros.")
+    }
+
+    /// The `{sku_id}` of the path.
+    ///
+    /// # Errors
+    /// 400 unless it is a whole number as [`whole_number`] reads one.
+    pub fn sku_id(&self) -> Result<i32, Problem> {
+        self.path_id("A sku id is a whole number from 1 to 2147483647, without sign or leading zeros.")
+    }
+
+    fn path_id(&self, expected: &'static str) -> Result<i32, Problem> {
+        let id = self.uri.path().get(self.parameter.clone()).and_then(whole_number);
+        id.ok_or(Problem::bad_request(expected))
+    }
+
+    /// The query's `page` and `count`. One that is absent or empty has its default, of a repeated one the first counts,
+    /// and a `count` above [`MAX_COUNT`] is that many: front ends ask for 5000 to get everything. Other parameters are
+    /// ignored.
+    ///
+    /// # Errors
+    /// 400 if one of them is anything else than a whole number in range.
+    pub fn page(&self) -> Result<Page, Problem> {
+        let (mut page, mut count) = (None, None);
+        for (name, value) in form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes()) {
+            match &*name {
+                "page" => page = page.or(Some(value)),
+                "count" => count = count.or(Some(value)),
+                _ => {}
+            }
+        }
+        let [page, count] = [page, count].map(|value| value.filter(|value| !value.is_empty()));
+        let page = page.map_or(Some(1), |page| whole_number(&page));
+        let count = count.map_or(Some(5), |count| whole_number_up_to(MAX_COUNT, &count));
+        Ok(Page {
+            page: page.ok_or(Problem::bad_request("page is a whole number from 1 to 2147483647."))?,
+            count: count.ok_or(Problem::bad_request("count is a whole number from 1 on."))?,
+        })
+    }
+
+    /// Whether the body is said to be JSON.
+    #[must_use]
+    pub fn has_json(&self) -> bool {
+        let essence = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()?.split(';').next());
+        essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+    }
+
+    /// Whether the client speaks TLS to whatever stands before this service.
+    #[must_use]
+    pub fn is_behind_tls(&self) -> bool {
+        let scheme =
+            self.headers.get(X_FORWARDED_PROTO).and_then(|value| value.to_str().ok()?.split(',').next());
+        scheme.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
+    }
+}
+
+/// Headers that a proxy or API Gateway adds, changes or removes on the way from the client.
+const OF_PROXIES: [&str; 10] = [
+    "connection",
+    "content-length",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-request-id",
+];
+
+/// Whether a header of this name may differ from one transport to another.
+pub(crate) fn is_of_proxies(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-forwarded-") || name.starts_with("x-amz") || OF_PROXIES.contains(&name)
+}
+
+impl Page {
+    /// The ranks of the page's first and last product. They may be far past the end of the catalog.
+    #[must_use]
+    pub fn ranks(self) -> (i64, i64) {
+        let (page, count) = (i64::from(self.page), i64::from(self.count));
+        ((page - 1) * count + 1, page * count)
+    }
+
+    /// The `Link` (RFC 8288) of this page of a list of `total` products: references that are queries alone, so that they
+    /// hold below any stage or base path.
+    #[must_use]
+    pub fn links(self, total: i32) -> String {
+        let Self { page, count } = self;
+        let last = total.max(1).unsigned_abs().div_ceil(count.unsigned_abs());
+        let page = page.unsigned_abs();
+        let mut links = String::with_capacity(160);
+        for (relation, page, exists) in [
+            ("first", 1, true),
+            ("prev", page - 1, page > 1),
+            ("next", page + 1, page < last),
+            ("last", last, true),
+        ] {
+            if exists {
+                let comma = if links.is_empty() { "" } else { ", " };
+                let _ = write!(links, "{comma}<?page={page}&count={count}>; rel=\"{relation}\""); // a String takes everything
+            }
+        }
+        links
+    }
+}
+
+impl RequestId {
+    fn of(headers: &HeaderMap) -> Self {
+        match headers.get(X_REQUEST_ID) {
+            Some(id) if id.to_str().is_ok_and(is_request_id) => Self(id.clone()),
+            _ => Self::made(),
+        }
+    }
+
+    /// Sixteen hex digits. They need to differ, not to be secret.
+    fn made() -> Self {
+        let digits = hex(fastrand::u64(..));
+        Self(HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("-"))) // hex digits always fit
+    }
+
+    /// The id's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    pub(crate) fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+/// Whether a client's `X-Request-Id` is taken over: 1 to 64 of `[A-Za-z0-9._-]`.
+#[must_use]
+pub fn is_request_id(id: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=64).contains(&id.len()) && id.bytes().all(is_allowed)
+}
+
+/// Whether a path is one that NGINX refuses: an escape in it is none or stands for NUL, or it leads above the root.
+pub(crate) fn is_malformed(path: &str) -> bool {
+    if !path.bytes().any(|byte| byte == b'%' || byte == b'.') {
+        return false;
+    }
+    let is_escape = |escape: &str| {
+        escape
+            .get(..2)
+            .is_some_and(|digits| digits != "00" && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    };
+    let mut depth = 0;
+    let climbs = path.split('/').skip(1).any(|segment| {
+        match segment.replace("%2e", ".").replace("%2E", ".").as_str() {
+            "." => {}
+            ".." => depth -= 1,
+            _ => depth += 1,
+        }
+        depth < 0
+    });
+    climbs || !path.split('%').skip(1).all(is_escape)
+}
+
+/// A whole number from 1 to 2147483647 in decimal digits, without sign, spaces or leading zeros.
+#[must_use]
+pub fn whole_number(text: &str) -> Option<i32> {
+    if is_positive_decimal(text) { text.parse().ok() } else { None }
+}
+
+/// The same, but for a number above `max`, of any number of digits, which is read as `max`.
+fn whole_number_up_to(max: i32, text: &str) -> Option<i32> {
+    is_positive_decimal(text).then(|| text.parse().map_or(max, |number: i32| number.min(max)))
+}
+
+fn is_positive_decimal(text: &str) -> bool {
+    !text.is_empty() && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The 16 lowercase hex digits of a number.
+pub(crate) fn hex(number: u64) -> [u8; 16] {
+    let mut digits = [0; 16];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(uri: &str, headers: &[(&str, &str)]) -> Request {
+        let mut request = http::Request::get(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Request::new(request.body(()).unwrap().into_parts().0, Bytes::new())
+    }
+
+    #[test]
+    fn whole_numbers_are_read_strictly() {
+        assert_eq!(whole_number("1"), Some(1));
+        assert_eq!(whole_number("2147483647"), Some(i32::MAX));
+        for text in
+            ["", "0", "007", "-1", "+1", " 1", "1 ", "5.55", "1e3", "abc", "٣", "2147483648", "99999999999"]
+        {
+            assert_eq!(whole_number(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_page_has_defaults_and_ignores_other_parameters() {
+        assert_eq!(request("/products", &[]).page().unwrap(), Page { page: 1, count: 5 });
+        let page = request("/products?a=&page=3&a&count=1000&Page=x", &[]).page().unwrap();
+        assert_eq!(page, Page { page: 3, count: 1000 });
+    }
+
+    #[test]
+    fn an_empty_parameter_has_its_default_and_of_a_repeated_one_the_first_counts() {
+        for (query, page, count) in [
+            ("page=&count=", 1, 5),
+            ("page&count", 1, 5),
+            ("page=2&page=3&count=7&count=x", 2, 7),
+            ("page=&page=3", 1, 5),
+        ] {
+            assert_eq!(
+                request(&format!("/products?{query}"), &[]).page().unwrap(),
+                Page { page, count },
+                "{query}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_count_above_the_limit_is_the_limit() {
+        let long = "9".repeat(4000);
+        for count in ["1000", "1001", "5000", "2147483648", "99999999999999999999", &long] {
+            let page = request(&format!("/products?count={count}"), &[]).page().unwrap();
+            assert_eq!(page, Page { page: 1, count: 1000 }, "{count}");
+        }
+    }
+
+    #[test]
+    fn a_page_or_count_that_is_no_whole_number_in_range_is_a_bad_request() {
+        for query in [
+            "count=0",
+            "count=-1",
+            "count=01001",
+            "count=1e3",
+            "page=2147483648",
+            "page=+1",
+            "page=%00",
+            "page=0&page=1",
+        ] {
+            request(&format!("/products?{query}"), &[]).page().unwrap_err();
+        }
+    }
+
+    #[test]
+    fn the_last_page_there_can_be_has_ranks() {
+        let (first, last) = Page { page: i32::MAX, count: 1000 }.ranks();
+        assert_eq!((first, last), (2_147_483_646_001, 2_147_483_647_000));
+        assert_eq!(Page { page: 1, count: 5 }.ranks(), (1, 5));
+    }
+
+    #[test]
+    fn a_page_links_to_the_others_that_there_are() {
+        let links = |page, count, total| Page { page, count }.links(total);
+        assert_eq!(
+            links(2, 3, 7),
+            "<?page=1&count=3>; rel=\"first\", <?page=1&count=3>; rel=\"prev\", <?page=3&count=3>; rel=\"next\", \
+             <?page=3&count=3>; rel=\"last\""
+        );
+        assert_eq!(
+            links(1, 1000, 7),
+            "<?page=1&count=1000>; rel=\"first\", <?page=1&count=1000>; rel=\"last\""
+        );
+        for (page, count, total, next, previous) in
+            [(1, 3, 6, true, false), (2, 3, 6, false, true), (2, 5, 6, false, true)]
+        {
+            let links = links(page, count, total);
+            assert_eq!((links.contains("next"), links.contains("prev")), (next, previous), "{links}");
+        }
+        assert!(links(1, 1, i32::MAX).contains("<?page=2147483647&count=1>; rel=\"last\""));
+    }
+
+    #[test]
+    fn a_request_id_is_taken_over_if_it_is_well_formed() {
+        let longest = "x".repeat(64);
+        for id in ["a", "Az09._-", &longest] {
+            assert_eq!(request("/", &[("x-request-id", id)]).id.as_str(), id);
+        }
+        let too_long = "x".repeat(65);
+        for id in ["", "a b", "a\"b", &too_long] {
+            let made = request("/", &[("x-request-id", id)]).id;
+            assert!(made.as_str() != id && made.as_str().len() == 16, "{id}");
+        }
+        assert_ne!(request("/", &[]).id.as_str(), request("/", &[]).id.as_str());
+    }
+
+    #[test]
+    fn a_path_is_malformed_where_an_escape_is_none_and_above_the_root() {
+        for path in
+            ["/%zz", "/%", "/a%2", "/%00", "/%0", "/..", "/a/../..", "/%2e%2E/a", "/./..", "/../products"]
+        {
+            assert!(is_malformed(path), "{path}");
+        }
+        for path in
+            ["/", "/products/1", "/a%20b", "/a/..", "/a/../b", "/a...", "/.", "/a/%2e%2e/b", "/%e9", "//.."]
+        {
+            assert!(!is_malformed(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn json_is_told_by_its_media_type() {
+        for (value, json) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("text/plain", false),
+            ("application/json-patch+json", false),
+            ("", false),
+        ] {
+            assert_eq!(request("/", &[("content-type", value)]).has_json(), json, "{value}");
+        }
+        assert!(!request("/", &[]).has_json());
+    }
+}

@@ -1,0 +1,338 @@
+//! What handlers answer with, and how it becomes a response: coding, `ETag` and 304, caching, CORS.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AGE, ALLOW, CACHE_CONTROL, CONTENT_ENCODING,
+    CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, LINK, RETRY_AFTER, SET_COOKIE, VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use crate::endpoint::CORS_METHODS;
+use crate::http::document::{Content, Document, GZIP_FROM_BYTES};
+use crate::http::encoding;
+use crate::http::problem::{Problem, RETRY_AFTER_SECONDS};
+use crate::http::request::{Page, Request, X_REQUEST_ID, hex};
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const X_TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+const PUBLIC: &str = "public, max-age=60, stale-while-revalidate=600, stale-if-error=86400";
+
+/// A handler's answer: a success. What is not a success is a [`Problem`].
+#[derive(Debug)]
+pub struct Response {
+    status: StatusCode,
+    content_type: &'static str,
+    content: Content,
+    /// XXH3-64 of the plain body. With one the answer may be cached, without one it may not.
+    tag: Option<u64>,
+    /// For how long nobody could tell whether it is still right.
+    stale_for: Option<Duration>,
+    /// Which page of the list it is, and how many products there are in all.
+    listed: Option<(Page, i32)>,
+    cookie: Option<HeaderValue>,
+}
+
+impl Response {
+    /// 200, JSON of the catalog. If it is gzipped, it is sent so to those who take it, and plain to the others.
+    #[must_use]
+    pub fn document(document: Document) -> Self {
+        let Document { content, tag, stale_for, .. } = document;
+        Self { tag: Some(tag), stale_for, content, ..Self::private_json(Bytes::new()) }
+    }
+
+    /// 200, a page of the list, with `X-Total-Count` and `Link` where the catalog's total is known.
+    #[must_use]
+    pub fn page(page: Page, document: Document) -> Self {
+        let listed = document.total.map(|total| (page, total));
+        Self { listed, ..Self::document(document) }
+    }
+
+    /// 200, JSON that nobody may keep.
+    #[must_use]
+    pub fn private_json(body: impl Into<Bytes>) -> Self {
+        Self {
+            status: StatusCode::OK,
+            content_type: "application/json",
+            content: Content::Plain(body.into()),
+            tag: None,
+            stale_for: None,
+            listed: None,
+            cookie: None,
+        }
+    }
+
+    /// 204.
+    #[must_use]
+    pub fn no_content() -> Self {
+        Self { status: StatusCode::NO_CONTENT, ..Self::private_json(Bytes::new()) }
+    }
+
+    /// 201, the word `Created`.
+    #[must_use]
+    pub fn created() -> Self {
+        let body = Bytes::from_static(b"Created");
+        Self { status: StatusCode::CREATED, content_type: "text/plain", ..Self::private_json(body) }
+    }
+
+    /// The same, with a `Set-Cookie`.
+    #[must_use]
+    pub fn with_cookie(self, cookie: Option<HeaderValue>) -> Self {
+        Self { cookie, ..self }
+    }
+
+    pub(crate) fn into_http(self, request: &Request) -> Result<http::Response<Bytes>, Problem> {
+        let mut response = empty(self.status);
+        let headers = response.headers_mut();
+        match self.tag {
+            Some(tag) => {
+                headers.insert(CACHE_CONTROL, HeaderValue::from_static(PUBLIC));
+                let digits = hex(tag);
+                headers.insert(ETAG, etag(&digits)?);
+                if let Some(stale_for) = self.stale_for {
+                    let seconds = stale_for.as_secs();
+                    headers.insert(AGE, HeaderValue::from(seconds));
+                    headers.insert(CACHE_STATUS, cache_status(seconds)?);
+                }
+                if let Some((page, total)) = self.listed {
+                    headers.insert(X_TOTAL_COUNT, HeaderValue::from(total));
+                    let links = HeaderValue::try_from(page.links(total)).map_err(Problem::internal)?;
+                    headers.insert(LINK, links);
+                }
+                if matched(&request.headers, &digits) {
+                    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+                    *response.status_mut() = StatusCode::NOT_MODIFIED;
+                    return Ok(response);
+                }
+            }
+            None => {
+                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+        }
+        if self.status == StatusCode::NO_CONTENT {
+            return Ok(response);
+        }
+        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        if let Some(cookie) = self.cookie {
+            headers.insert(SET_COOKIE, cookie);
+        }
+        let (body, is_gzipped) = self.content.coded_for(request)?;
+        if is_gzipped {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        *response.body_mut() = body;
+        Ok(response)
+    }
+}
+
+impl Content {
+    /// The body as this client takes it, and whether that is gzipped.
+    fn coded_for(self, request: &Request) -> Result<(Bytes, bool), Problem> {
+        match self {
+            Self::Gzipped(body) if encoding::accepts_gzip(&request.headers) => Ok((body, true)),
+            Self::Gzipped(body) => Ok((encoding::gunzip(&body).map_err(Problem::internal)?.into(), false)),
+            Self::Plain(body) if body.len() > GZIP_FROM_BYTES && encoding::accepts_gzip(&request.headers) => {
+                Ok(encoding::gzip(&body).map_or((body, false), |gzipped| (gzipped.into(), true)))
+            }
+            Self::Plain(body) => Ok((body, false)),
+        }
+    }
+}
+
+impl Problem {
+    pub(crate) fn to_http(&self, request: &Request) -> http::Response<Bytes> {
+        let mut response = empty(self.status);
+        *response.body_mut() = self.body(request.id.as_str()).into();
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        }
+        response
+    }
+}
+
+/// 204 to the `OPTIONS` a browser sends before a request to another origin.
+pub(crate) fn preflight() -> http::Response<Bytes> {
+    let mut response = empty(StatusCode::NO_CONTENT);
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(CORS_METHODS));
+    // `*` stands for every header but `Authorization`.
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, *"));
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    response
+}
+
+/// Adds what every answer carries, and takes the body from an answer to `HEAD`.
+pub(crate) fn complete(mut response: http::Response<Bytes>, request: &Request) -> http::Response<Bytes> {
+    if request.method == Method::HEAD {
+        let length = std::mem::take(response.body_mut()).len();
+        if response.status() != StatusCode::NOT_MODIFIED {
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+    }
+    let headers = response.headers_mut();
+    headers.insert(X_REQUEST_ID, request.id.header());
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
+    if let Some(timing) = request.timing.header() {
+        headers.insert(SERVER_TIMING, timing);
+    }
+    response
+}
+
+/// A response with room for all the headers an answer can have.
+fn empty(status: StatusCode) -> http::Response<Bytes> {
+    let mut response = http::Response::new(Bytes::new());
+    *response.status_mut() = status;
+    *response.headers_mut() = HeaderMap::with_capacity(12);
+    response
+}
+
+/// `W/"<digits>"`: weak, because one tag stands for every coding of the same content.
+fn etag(digits: &[u8; 16]) -> Result<HeaderValue, Problem> {
+    let mut etag = *b"W/\"................\"";
+    etag[3..19].copy_from_slice(digits);
+    HeaderValue::from_bytes(&etag).map_err(Problem::internal)
+}
+
+/// That the answer was kept, and for how many seconds nobody could tell whether it is still right (RFC 9211).
+fn cache_status(seconds: u64) -> Result<HeaderValue, Problem> {
+    HeaderValue::try_from(format!("atelier; hit; ttl=-{seconds}")).map_err(Problem::internal)
+}
+
+/// Whether `If-None-Match` is `*` or lists the tag, compared weakly. A tag cannot hold a quote, so what
+/// stands between an odd quote and the next is one.
+fn matched(headers: &HeaderMap, digits: &[u8; 16]) -> bool {
+    headers.get_all(IF_NONE_MATCH).iter().any(|value| {
+        let value = value.as_bytes().trim_ascii();
+        value == b"*" || value.split(|byte| *byte == b'"').skip(1).step_by(2).any(|tag| tag == digits)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAG: u64 = 0xab_0000_0000_0001;
+
+    fn request(method: Method, headers: &[(&str, &str)]) -> Request {
+        let mut request = http::Request::builder().method(method);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Request::new(request.body(()).unwrap().into_parts().0, Bytes::new())
+    }
+
+    fn answer(body: &str, headers: &[(&str, &str)]) -> http::Response<Bytes> {
+        let content = Content::packed(body.as_bytes(), GZIP_FROM_BYTES);
+        let document = Document::new(content, TAG, None);
+        Response::document(document).into_http(&request(Method::GET, headers)).unwrap()
+    }
+
+    #[test]
+    fn a_tag_that_the_client_has_is_answered_304() {
+        for value in [
+            "*",
+            "W/\"00ab000000000001\"",
+            "\"00ab000000000001\"",
+            "\"x\", W/\"00ab000000000001\"",
+            "\"a,b\",\"00ab000000000001\", \"z\"",
+        ] {
+            let response = answer("[1]", &[("if-none-match", value)]);
+            assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{value}");
+            assert_eq!(response.headers()[ETAG], "W/\"00ab000000000001\"");
+            assert_eq!(response.headers()[CACHE_CONTROL], PUBLIC);
+            assert!(response.body().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_tag_that_the_client_has_not_is_answered_in_full() {
+        for value in ["", "00ab000000000001", "W/\"00ab\"", "\"x\" 00ab000000000001 \"y\"", "\"*\""] {
+            let response = answer("[1]", &[("if-none-match", value)]);
+            assert_eq!(response.status(), StatusCode::OK, "{value}");
+            assert_eq!(&response.body()[..], b"[1]");
+        }
+    }
+
+    #[test]
+    fn a_plain_body_is_gzipped_from_one_kibibyte() {
+        let long = "long ".repeat(300);
+        let gzipped = answer(&long, &[("accept-encoding", "gzip")]);
+        assert_eq!(gzipped.headers()[CONTENT_ENCODING], "gzip");
+        assert_eq!(encoding::gunzip(gzipped.body()).unwrap(), long.as_bytes());
+        let plain = answer(&long, &[]);
+        assert_eq!(plain.headers().get(CONTENT_ENCODING), None);
+        assert_eq!(plain.headers()[VARY], "Accept-Encoding");
+        assert_eq!(plain.headers()[ETAG], gzipped.headers()[ETAG]);
+        let short = answer("[1]", &[("accept-encoding", "gzip")]);
+        assert_eq!(short.headers().get(CONTENT_ENCODING), None);
+    }
+
+    #[test]
+    fn a_gzipped_body_is_undone_for_clients_that_do_not_take_it() {
+        let plain = "styles ".repeat(300);
+        let gzipped = encoding::gzip(plain.as_bytes()).unwrap();
+        let answer = |headers: &[(&str, &str)]| {
+            let document = Document::new(Content::Gzipped(gzipped.clone().into()), TAG, None);
+            Response::document(document).into_http(&request(Method::GET, headers)).unwrap()
+        };
+        assert_eq!(answer(&[]).body(), plain.as_bytes());
+        assert_eq!(answer(&[("accept-encoding", "gzip")]).body(), &gzipped);
+    }
+
+    #[test]
+    fn a_page_says_how_many_products_there_are_on_304_too_and_past_the_end_it_does_not() {
+        let document = |total| {
+            let content = Content::Plain(Bytes::from_static(b"[]"));
+            Document { total, ..Document::new(content, TAG, None) }
+        };
+        let page = Page { page: 2, count: 3 };
+        for (known, status) in [("", StatusCode::OK), ("*", StatusCode::NOT_MODIFIED)] {
+            let request = request(Method::GET, &[("if-none-match", known)]);
+            let response = Response::page(page, document(Some(7))).into_http(&request).unwrap();
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers()[X_TOTAL_COUNT], "7");
+            assert_eq!(response.headers()[LINK], page.links(7).as_str());
+        }
+        let past = Response::page(page, document(None)).into_http(&request(Method::GET, &[])).unwrap();
+        assert!(!past.headers().contains_key(X_TOTAL_COUNT) && !past.headers().contains_key(LINK));
+    }
+
+    #[test]
+    fn an_answer_that_nobody_could_confirm_says_for_how_long() {
+        let content = Content::Plain(Bytes::from_static(b"[1]"));
+        let last_confirmed = Document::new(content, TAG, Some(1));
+        let unconfirmed =
+            Document { stale_for: Some(Duration::from_millis(7_900)), ..last_confirmed.clone() };
+        let headers = |document: Document| {
+            let response = Response::document(document).into_http(&request(Method::GET, &[])).unwrap();
+            (response.headers().get(AGE).cloned(), response.headers().get(CACHE_STATUS).cloned())
+        };
+        assert_eq!(headers(last_confirmed), (None, None));
+        let (age, cache_status) = headers(unconfirmed);
+        assert_eq!(
+            (age.unwrap(), cache_status.unwrap()),
+            ("7".parse().unwrap(), "atelier; hit; ttl=-7".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn an_answer_to_head_keeps_the_length_of_the_body_it_leaves_out() {
+        let request = request(Method::HEAD, &[]);
+        let document = Document::new(Content::Plain(Bytes::from_static(b"[1,2]")), TAG, None);
+        let response = complete(Response::document(document).into_http(&request).unwrap(), &request);
+        assert_eq!(response.headers()[CONTENT_LENGTH], "5");
+        assert!(response.body().is_empty());
+    }
+}

@@ -1,0 +1,44 @@
+//! docs/configuration.md is what the code says of each variable. `make configuration` writes it anew from that.
+
+#![allow(clippy::unwrap_used)] // in helpers too, which clippy does not take for tests
+
+use std::path::Path;
+
+use shared::config::{HTTP_VARIABLES, LOG_VARIABLES, REQUEST_VARIABLES};
+use shared::database;
+use shared::variables::markdown;
+
+const INTRODUCTION: &str = "\
+# Configuration
+
+<!-- Written by `make configuration` from the code. Do not edit this page. -->
+
+Every program reads its environment once, at start. An invalid value stops it; the message names the variable, the value
+and what was expected. A duration is a whole number with its unit, such as `1500ms` or `2s`. `atelier-host --help` prints
+the same text. `atelier-etl` takes the first three variables as options too.
+
+The loader accesses S3 as configured for the AWS SDK: `AWS_PROFILE`, `AWS_REGION`, `AWS_ENDPOINT_URL` and so on.
+systemd sets `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` for the host, which reports its state through them.
+The load balancer has settings of its own: `deploy/nginx/render --help`.
+";
+
+fn page() -> String {
+    let sections = [
+        markdown("Database", &database::VARIABLES),
+        markdown("Requests and cache", &REQUEST_VARIABLES),
+        markdown("HTTP server", &HTTP_VARIABLES),
+        markdown("Log", &LOG_VARIABLES),
+        markdown("Loader function", &etl::function::OWN_VARIABLES),
+    ];
+    format!("{INTRODUCTION}\n{}", sections.join("\n"))
+}
+
+#[test]
+fn the_page_lists_every_variable_as_the_code_describes_it() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    if std::env::var_os("WRITE_PAGE").is_some() {
+        std::fs::write(&path, page()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(written, page(), "docs/configuration.md is out of date: run `make configuration`");
+}
