@@ -1,7 +1,7 @@
 # `make` alone lists the verbs. The help line of a verb shows its settings with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build test test-stack test-faults test-fleet lint configuration bench bench-fleet bench-regions k6 generate load \
+.PHONY: help run fleet build test test-stack test-faults test-fleet lint configuration base bench bench-fleet bench-regions k6 generate load \
 	tools template balancer s3 watch invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
@@ -76,7 +76,8 @@ test-fleet: ## test a fleet under load while hosts, NGINX, Postgres or the netwo
 	FLEET_RATE=$(FLEET_RATE) FLEET_HOST=$(CURDIR)/target/release/atelier-host \
 		cargo test --workspace --features conformance/fleet --test 'fleet_*' -- --test-threads=1 --nocapture
 
-lint: ## check formatting, clippy and docs; warnings are errors
+lint: ## check formatting, clippy, docs and the language (scripts/phrases); warnings are errors
+	scripts/check-phrases
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --features conformance/faults,conformance/fleet -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --workspace
@@ -84,20 +85,27 @@ lint: ## check formatting, clippy and docs; warnings are errors
 configuration: ## write docs/configuration.md from the code
 	WRITE_PAGE=1 cargo test --quiet --package conformance --test configuration
 
+# Where `make base` puts the programs of the commit in bench/base.
+BASE ?=
+BASE_PROGRAMS := target/base/release
+base: ## build the programs of the base commit (bench/base), which BASE=1 measures beside the present ones
+	scripts/base.sh
+
 bench: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),1)
-bench: ## measure the loader, one host and the functions: SCALE=1 ROUNDS=3 (scale 1 takes about 12 GB of disk)
+bench: $(if $(BASE),base) ## measure the loader, one host and the functions: SCALE=1 ROUNDS=3 (12 GB of disk), BASE=1 to compare
 	@scripts/install.sh postgres wrk
 	cargo build --release --package bench --package etl --package atelier-host
 	for function in $(FUNCTIONS); do cargo build --release --package $$function || exit; done
-	target/release/atelier-bench all --scale $(SCALE) --rounds $(ROUNDS)
+	target/release/atelier-bench $(if $(BASE),base --programs $(BASE_PROGRAMS),all) --scale $(SCALE) --rounds $(ROUNDS)
 
 bench-fleet: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),1)
-# Only full-size figures go into docs/.
-bench-fleet: FLEET_OUTPUT := $(if $(filter 1,$(SCALE)),docs,target)
-bench-fleet: ## measure a fleet, into docs/benchmarks.md and docs/img/latency.svg (scale 1) or target/: SCALE=1 ROUNDS=3
+# Only full-size figures without a comparison go into docs/.
+bench-fleet: FLEET_OUTPUT := $(if $(BASE),target,$(if $(filter 1,$(SCALE)),docs,target))
+bench-fleet: $(if $(BASE),base) ## measure a fleet, into docs/benchmarks.md and docs/img/latency.svg (scale 1) or target/: SCALE=1 ROUNDS=3
 	@scripts/install.sh postgres nginx wrk valgrind
 	cargo build --release --package bench --package etl --package atelier-host
-	target/release/atelier-bench fleet --scale $(SCALE) --rounds $(ROUNDS) --output $(FLEET_OUTPUT)
+	target/release/atelier-bench fleet --scale $(SCALE) --rounds $(ROUNDS) --output $(FLEET_OUTPUT) \
+		$(if $(BASE),--base $(BASE_PROGRAMS))
 
 bench-regions: ## measure a product page at round trips of 20, 80 and 200 ms, into target/regions.md: SCALE=0.01
 	@scripts/install.sh postgres

@@ -1,4 +1,4 @@
--- Uniformly random products; the same requests to either server.
+-- GET of the styles of uniformly random products; all servers receive the same requests.
 -- wrk ... -- <highest product id> <gzip|identity>
 local highest, coding
 local threads = 0
@@ -11,7 +11,7 @@ end
 function init(args)
   highest = tonumber(args[1])
   coding = args[2]
-  math.randomseed(20261 + number) -- each thread asks for others
+  math.randomseed(20261 + number) -- another sequence per thread
 end
 
 function request()

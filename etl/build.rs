@@ -1,4 +1,4 @@
-//! Rebuilds the crate when a migration is added: what is embedded is read while it compiles.
+//! Rebuilds the crate when a migration changes: the SQL is embedded at compile time.
 
 fn main() {
     println!("cargo::rerun-if-changed=../migrations");

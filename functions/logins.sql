@@ -54,9 +54,9 @@ begin
     -- accepts only IAM tokens, and no passwords, from members of rds_iam.
     if on_rds and not i_sign_in_by_iam and pg_has_role('rds_iam', 'member')
         and current_setting('atelier.sign_in_by_iam', true) is distinct from 'on' then
-        raise exception 'the password of % would no longer be accepted, only a token of IAM', current_user
-            using detail = 'From Postgres 16 on it is a member of the logins that it makes, and so of rds_iam.',
-            hint = 'If you can sign in as it by IAM, give psql PGOPTIONS=''-c atelier.sign_in_by_iam=on''.';
+        raise exception 'RDS would no longer accept the password of %, only an IAM token', current_user
+            using detail = 'From Postgres 16 on, this role is a member of the logins that it creates, and so of rds_iam.',
+            hint = 'If this role can log in through IAM, run psql with PGOPTIONS=''-c atelier.sign_in_by_iam=on''.';
     end if;
 end
 $$;

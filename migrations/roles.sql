@@ -1,6 +1,6 @@
--- Group roles, none of which can log in: a login is made a member of what it may do.
--- Roles belong to the cluster, not to the database, so databases that are migrated at the same time race to make
--- them: every statement here may be run again, by anyone, at any time.
+-- Group roles. None of them can log in: a login is a member of the roles that it needs.
+-- Roles belong to the cluster, not to a database, so concurrent migrations of two databases race to create them. Every
+-- statement here is idempotent, for every login and at any time.
 do $$
 declare
     role_name text;
@@ -11,11 +11,11 @@ begin
             begin
                 execute format('create role %I nologin', role_name);
             exception when duplicate_object or unique_violation then
-                null; -- another database's migration was first
+                null; -- the migration of another database was first
             end;
         end if;
     end loop;
-    -- To add to carts is one of the things that may be done to them. Roles race for memberships too.
+    -- A login that may change carts may also add to them. Concurrent migrations race for memberships too.
     if not pg_has_role('atelier_cart', 'atelier_cart_add', 'member') then
         begin
             grant atelier_cart_add to atelier_cart;
@@ -23,11 +23,12 @@ begin
             null;
         end;
     end if;
-    -- The owner keeps the schemas that outlive a catalog, the loader makes and renames the others. A right on the
-    -- database is not copied with a template.
+    -- The owner owns the schemas that outlive a catalog; the loader creates and renames the others. A template does not
+    -- pass on rights on the database, so they are granted here.
     execute format('grant create on database %I to atelier_owner, atelier_loader', current_database());
-    -- Who migrates hands what it makes to the owner, and for that must have its rights. A login that can make roles
-    -- can see to that itself (it made them, but from Postgres 16 on this alone is not enough); another was given them.
+    -- The migrating login transfers new objects to the owner, so it must be a member of that role. A login with
+    -- CREATEROLE grants itself the membership; from Postgres 16 on, having created the role is not enough. Any other
+    -- login must have received it already.
     foreach role_name in array array['atelier_owner', 'atelier_loader'] loop
         if not pg_has_role(role_name, 'usage')
             and (select rolcreaterole from pg_roles where rolname = current_user) then

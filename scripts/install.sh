@@ -14,7 +14,7 @@ present() {
             [ -x "$server" ] && return
         done
         return 1 ;;
-    nginx) # Debian's path too, which is not in every user's PATH: see local/src/balancer.rs
+    nginx) # Debian's path too, which is not in every user's PATH: see local/src/load_balancer.rs
         command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] ;;
     python) python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ;;
     *) command -v "$1" >/dev/null ;;
@@ -27,7 +27,7 @@ as_root() {
     elif command -v sudo >/dev/null; then
         sudo "$@"
     else
-        echo "$0: installing needs root and there is no sudo; as root, run: $*" >&2
+        echo "$0: cannot install without root: sudo is missing; as root, run: $*" >&2
         exit 1
     fi
 }
@@ -98,11 +98,11 @@ for program in "$@"; do
     elif command -v brew >/dev/null; then
         with_brew "$program"
     else
-        echo "$0: $program is missing, and there is neither apt-get nor brew to install it with" >&2
+        echo "$0: cannot install $program: neither apt-get nor brew is available; install it yourself" >&2
         exit 1
     fi
     if [ "$program" = python ] && ! present python; then
-        echo "$0: python3 has to be 3.11 or newer, with venv, and is $(python3 --version 2>&1)" >&2
+        echo "$0: unsupported python3, $(python3 --version 2>&1): expected 3.11 or newer, with venv" >&2
         exit 1
     fi
 done

@@ -1,4 +1,4 @@
-"""An S3 for a laptop: moto's server, with a dataset in the bucket that events/ names. Ctrl-C stops it.
+"""Runs a local S3, moto's server, with a dataset in the bucket that events/ names. Ctrl-C stops it.
 
 Usage: python scripts/s3.py PORT DIR
 """
@@ -25,8 +25,8 @@ for bucket in (BUCKET, "atelier-rejects"):
 for file in sorted(folder.glob("*.csv")):
     s3.upload_file(str(file), BUCKET, PREFIX + file.name)
     print(f"s3://{BUCKET}/{PREFIX}{file.name}")
-print(f"S3 on {url}: make watch and make invoke FN=etl load this; so does, with", flush=True)
-print(f"AWS_ENDPOINT_URL={url} AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x, atelier-etl load s3://{BUCKET}/{PREFIX}",
+print(f"S3 runs on {url}. To load this dataset, use make watch and make invoke FN=etl, or run", flush=True)
+print(f"AWS_ENDPOINT_URL={url} AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x atelier-etl load s3://{BUCKET}/{PREFIX}",
       flush=True)
 signal.sigwait({signal.SIGINT, signal.SIGTERM})
 server.stop()

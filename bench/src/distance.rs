@@ -1,18 +1,17 @@
-//! A long line to a server that is near: a proxy for TCP that delivers what it is given half a round trip later.
+//! A TCP proxy that simulates a distant server: it delivers all bytes half a round trip later.
 //!
 //! ```text
-//! client ──> taken at t ──> in flight, in order ──> delivered at t + half a round trip ──> server
-//!        <── and the same on the way back                                              <──
+//! client ──> read at t ──> in flight, in order ──> written at t + half a round trip ──> server
+//!        <── the same in the other direction                                       <──
 //! ```
-//! It delays and does not hold up: while bytes are in flight more are taken, as many as a line without a limit of
-//! bandwidth would carry. A connection costs a round trip before its first byte leaves, as a handshake does: the
-//! operating system has the client connected at once, so what it sends within that round trip is kept until it has
-//! passed. A handshake of TLS is bytes like others, and pays for itself where there is one.
+//! It adds latency and no bandwidth limit: it reads further bytes while others are in flight. A new connection costs
+//! one round trip before its first byte, as a TCP handshake does. The operating system connects the client at once, so
+//! the proxy keeps the bytes of that round trip until it has passed. A TLS handshake consists of ordinary bytes.
 //!
-//! The line can fall silent, and cut connections off; both concern the connections that there are at that moment, as the
-//! loss of a packet or of a route does. The other end hears of a connection that is cut off at once. Not to be had are
-//! packets that are lost and sent again, bandwidth, and the slow start of TCP, which sends 14 KB in the first round trip
-//! of a connection and twice as much in each one after it.
+//! The proxy can stop forwarding, and reset connections. Both affect only the open connections, as the loss of a
+//! packet or of a route does. A reset reaches the other end at once. The proxy does not simulate retransmissions,
+//! bandwidth, or TCP slow start, which sends 14 KB in the first round trip of a connection and twice as much in each
+//! further one.
 //!
 //! Delivery is never early, and late by some tenths of a millisecond.
 
@@ -25,183 +24,183 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 
-/// Bytes that are taken at a time, at most.
-const PIECE: usize = 16 * 1024;
+/// The max number of bytes in one read.
+const CHUNK_BYTES: usize = 16 * 1024;
 
-/// Pieces that are in flight on one way of a connection, at most: up to 16 MB, so that it keeps no more in memory.
-const IN_FLIGHT: usize = 1024;
+/// The max number of chunks in flight in one direction of a connection. It limits memory to 16 MB.
+const MAX_CHUNKS_IN_FLIGHT: usize = 1024;
 
-/// A line to one server, from a port of its own on this machine. Dropping it cuts its connections off.
+/// A proxy to one server, on its own local port. Dropping it closes its connections.
 #[derive(Debug)]
-pub struct Line {
+pub struct DelayProxy {
     address: SocketAddr,
-    weather: watch::Sender<Weather>,
+    state: watch::Sender<LinkState>,
     task: AbortHandle,
 }
 
-/// What befalls connections, which are numbered as they come.
+/// The link's state. Connections have ascending numbers.
 #[derive(Clone, Copy, Debug, Default)]
-struct Weather {
-    /// How many there have been.
+struct LinkState {
+    /// Accepted connections.
     connections: u64,
-    /// Those with a lower number are silent.
-    silent_below: u64,
-    /// Those with a lower number are cut off.
-    cut_off_below: u64,
+    /// Connections with a lower number forward nothing.
+    stalled_below: u64,
+    /// Connections with a lower number are reset.
+    reset_below: u64,
 }
 
-impl Line {
-    /// A line to a server that is this round trip away. Needs a running tokio runtime.
+impl DelayProxy {
+    /// Starts a proxy to a server with this round-trip time. Needs a running tokio runtime.
     ///
     /// # Errors
-    /// When there is no free port.
+    /// The operating system's error if no port is free.
     pub async fn to(server: SocketAddr, round_trip: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let weather = watch::Sender::default();
-        let task = tokio::spawn(serve(listener, server, round_trip, weather.clone())).abort_handle();
-        Ok(Self { address, weather, task })
+        let state = watch::Sender::default();
+        let task = tokio::spawn(serve(listener, server, round_trip, state.clone())).abort_handle();
+        Ok(Self { address, state, task })
     }
 
-    /// Where the near end of it is.
+    /// Returns the local address of the proxy.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Has nothing delivered any more, either way, on the connections that there are. What they are given is kept.
-    pub fn fall_silent(&self) {
-        self.weather.send_modify(|weather| weather.silent_below = weather.connections);
+    /// Stops forwarding in both directions on all open connections. The proxy keeps the bytes that it reads.
+    pub fn stop_forwarding(&self) {
+        self.state.send_modify(|state| state.stalled_below = state.connections);
     }
 
-    /// Has what was kept delivered, and what comes from now on.
-    pub fn speak_again(&self) {
-        self.weather.send_modify(|weather| weather.silent_below = 0);
+    /// Resumes forwarding, first of the kept bytes.
+    pub fn resume_forwarding(&self) {
+        self.state.send_modify(|state| state.stalled_below = 0);
     }
 
-    /// Resets the connections that there are, at both ends. What is in flight is lost.
-    pub fn cut_off(&self) {
-        self.weather.send_modify(|weather| weather.cut_off_below = weather.connections);
+    /// Resets all open connections at both ends. Bytes in flight are lost.
+    pub fn reset_connections(&self) {
+        self.state.send_modify(|state| state.reset_below = state.connections);
     }
 }
 
-impl Drop for Line {
+impl Drop for DelayProxy {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-/// Takes connections for as long as the line is there; all of them end with it.
+/// Accepts connections until the proxy is dropped, which ends all of them.
 async fn serve(
     listener: TcpListener,
     server: SocketAddr,
     round_trip: Duration,
-    weather: watch::Sender<Weather>,
+    state: watch::Sender<LinkState>,
 ) {
     let mut connections = JoinSet::new();
     loop {
-        // A client that has gone before it was taken is no reason to stop.
+        // A client that disconnects before `accept` is no reason to stop.
         let Ok((client, _)) = listener.accept().await else { continue };
         while connections.try_join_next().is_some() {}
         let mut number = 0;
-        weather.send_modify(|weather| {
-            number = weather.connections;
-            weather.connections += 1;
+        state.send_modify(|state| {
+            number = state.connections;
+            state.connections += 1;
         });
-        let way = Way {
+        let direction = Direction {
             number,
             open_at: Instant::now() + round_trip,
             delay: round_trip / 2,
-            weather: weather.subscribe(),
+            state: state.subscribe(),
         };
-        connections.spawn(connect(client, server, way));
+        connections.spawn(connect(client, server, direction));
     }
 }
 
-/// Carries what a client and the server have for each other. A connection that fails at one end is reset at the other.
-async fn connect(mut client: TcpStream, server: SocketAddr, way: Way) {
-    let open_at = way.open_at;
+/// Connects to the server and relays. If one end fails, the proxy resets the other.
+async fn connect(mut client: TcpStream, server: SocketAddr, direction: Direction) {
+    let open_at = direction.open_at;
     let Ok(mut server) = TcpStream::connect(server).await else {
-        // The client is told at once where this fails.
+        // If the sleep fails, the client sees the reset earlier.
         let _ = sleep_until(open_at).await;
         let _ = client.set_zero_linger();
         return;
     };
-    let carried = both_ways(&mut client, &mut server, way).await;
-    if carried.is_err() {
-        // Closed without more ado where this fails, which is an end too.
+    let forwarded = relay(&mut client, &mut server, direction).await;
+    if forwarded.is_err() {
+        // If this fails, dropping the streams closes them without a reset.
         let _ = (client.set_zero_linger(), server.set_zero_linger());
     }
 }
 
-async fn both_ways(client: &mut TcpStream, server: &mut TcpStream, way: Way) -> io::Result<()> {
+async fn relay(client: &mut TcpStream, server: &mut TcpStream, direction: Direction) -> io::Result<()> {
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
-    let (number, mut weather) = (way.number, way.weather.clone());
-    let cut_off = weather.wait_for(|weather| number < weather.cut_off_below);
+    let (number, mut state) = (direction.number, direction.state.clone());
+    let reset = state.wait_for(|state| number < state.reset_below);
+    let to_server = forward(from_client, to_server, direction.clone());
+    let to_client = forward(from_server, to_client, direction.clone());
     tokio::select! {
-        carried = async {
-            tokio::try_join!(carry(from_client, to_server, way.clone()), carry(from_server, to_client, way.clone()))
-        } => carried.map(drop),
-        _ = cut_off => Err(io::ErrorKind::ConnectionReset.into()),
+        forwarded = async { tokio::try_join!(to_server, to_client) } => forwarded.map(drop),
+        _ = reset => Err(io::ErrorKind::ConnectionReset.into()),
     }
 }
 
-/// One way of a connection.
+/// One direction of a connection.
 #[derive(Clone, Debug)]
-struct Way {
+struct Direction {
     number: u64,
-    /// When the client hears that it is connected: nothing is on its way before.
+    /// The end of the simulated handshake: no byte leaves before.
     open_at: Instant,
     delay: Duration,
-    weather: watch::Receiver<Weather>,
+    state: watch::Receiver<LinkState>,
 }
 
-impl Way {
-    /// When what is taken at this moment is to be delivered.
-    fn due(&self, taken: Instant) -> Instant {
-        taken.max(self.open_at) + self.delay
+impl Direction {
+    /// Returns the delivery time of bytes that are read at `read_at`.
+    fn due(&self, read_at: Instant) -> Instant {
+        read_at.max(self.open_at) + self.delay
     }
 }
 
-/// Takes what comes, end included, and delivers each piece when its time has passed.
-async fn carry(
+/// Reads chunks, including the end of the stream, and writes each one after its delay.
+async fn forward(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    mut way: Way,
+    mut direction: Direction,
 ) -> io::Result<()> {
-    let (depart, mut arrive) = mpsc::channel::<(Instant, Vec<u8>)>(IN_FLIGHT);
-    let timetable = way.clone();
-    let take = async move {
+    let (send, mut receive) = mpsc::channel::<(Instant, Vec<u8>)>(MAX_CHUNKS_IN_FLIGHT);
+    let delays = direction.clone();
+    let read = async move {
         loop {
-            let mut piece = vec![0; PIECE];
-            let length = from.read(&mut piece).await?;
-            piece.truncate(length);
-            let due = timetable.due(Instant::now());
-            if depart.send((due, piece)).await.is_err() || length == 0 {
+            let mut chunk = vec![0; CHUNK_BYTES];
+            let length = from.read(&mut chunk).await?;
+            chunk.truncate(length);
+            let due = delays.due(Instant::now());
+            if send.send((due, chunk)).await.is_err() || length == 0 {
                 return Ok(());
             }
         }
     };
-    let deliver = async {
-        while let Some((due, piece)) = arrive.recv().await {
+    let write = async {
+        while let Some((due, chunk)) = receive.recv().await {
             sleep_until(due).await?;
-            let number = way.number;
-            let speaks = way.weather.wait_for(|weather| number >= weather.silent_below).await;
-            speaks.map_err(io::Error::other)?;
-            if piece.is_empty() {
+            let number = direction.number;
+            let flows = direction.state.wait_for(|state| number >= state.stalled_below).await;
+            flows.map_err(io::Error::other)?;
+            if chunk.is_empty() {
                 return to.shutdown().await;
             }
-            to.write_all(&piece).await?;
+            to.write_all(&chunk).await?;
         }
         Ok(())
     };
-    tokio::try_join!(take, deliver).map(drop)
+    tokio::try_join!(read, write).map(drop)
 }
 
-/// A sleep of a thread, which Linux ends within tenths of a millisecond. Those of tokio end up to two later, and a round
-/// trip has two of them.
+/// Sleeps in a thread: Linux ends such a sleep within tenths of a millisecond. A tokio sleep ends up to 2 ms late, and
+/// a round trip has two sleeps.
 async fn sleep_until(due: Instant) -> io::Result<()> {
     let left = due.saturating_duration_since(Instant::now());
     if !left.is_zero() {

@@ -24,12 +24,20 @@ use crate::stage::{CATALOG, Stage};
 use peak::Coding;
 use side::{CACHED, CEILING, Side, UNCACHED};
 
+/// The page that the tables are part of, and the lines around them.
+const PAGE: &str = "benchmarks.md";
+const BEGIN: &str = "<!-- begin: written by make bench-fleet -->";
+const END: &str = "<!-- end: written by make bench-fleet -->";
+
+/// The chart on that page.
+const CHART: &str = "img/latency.svg";
+
 /// How large, how long, and where to.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FleetOptions {
     #[command(flatten)]
     common: Options,
-    /// Where fleet.md, the tables, and latency.svg, the plot, are written
+    /// The folder to write benchmarks.md (its tables, between the marker lines) and img/latency.svg to
     #[arg(long, default_value = "target")]
     output: PathBuf,
 }
@@ -47,8 +55,8 @@ struct Run<'a> {
 /// Measures, prints the tables, and writes them and the plot.
 pub(crate) async fn measure(options: &FleetOptions) -> Result<()> {
     let output = &options.output;
-    std::fs::create_dir_all(output)
-        .with_context(|| format!("cannot make the folder {}", output.display()))?;
+    std::fs::create_dir_all(output.join(CHART).with_file_name(""))
+        .with_context(|| format!("cannot create the folder {}", output.display()))?;
     let options = &options.common;
     let on_stage = async |stage: &mut Stage| {
         load(stage, Source::Disk, Stdio::inherit()).await?;
@@ -60,8 +68,18 @@ pub(crate) async fn measure(options: &FleetOptions) -> Result<()> {
         let path = output.join(name);
         std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))
     };
-    write("fleet.md", &tables)?;
-    write("latency.svg", &plot::latency(&points)?)
+    let page = std::fs::read_to_string(output.join(PAGE)).unwrap_or_default();
+    write(PAGE, &with_tables(&page, &tables))?;
+    write(CHART, &plot::latency(&points)?)
+}
+
+/// Returns a page with these tables in place of those between its markers, or the tables if it has no markers.
+fn with_tables(page: &str, tables: &str) -> String {
+    let parts = page.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    match parts {
+        Some((before, after)) => format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", tables.trim()),
+        None => tables.to_owned(),
+    }
 }
 
 async fn measure_on(stage: &Stage, options: &Options) -> Result<(String, Vec<steady::Point>)> {
@@ -104,4 +122,17 @@ async fn measure_on(stage: &Stage, options: &Options) -> Result<(String, Vec<ste
     tables += &cost::in_instructions(&run).await?;
     tables += &cost::in_memory(&run).await?;
     Ok((tables, points))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_tables;
+
+    #[test]
+    fn tables_replace_those_between_the_markers_and_nothing_else() {
+        let page = "# Page\n\n<!-- begin: written by make bench-fleet -->\n\nold\n\n\
+                    <!-- end: written by make bench-fleet -->\n\nrest\n";
+        assert_eq!(with_tables(page, "new\n"), page.replace("old", "new"));
+        assert_eq!(with_tables("", "new\n"), "new\n");
+    }
 }

@@ -1,7 +1,7 @@
-//! The functions as Lambda starts and runs them: how large they are, how soon they answer, how fast, in how much memory.
+//! The Lambda functions: size, cold start, throughput and memory.
 //!
-//! The Runtime API is the stand-in that the tests use, on the same machine, so its own time is in every figure. The
-//! database is reached over TLS, on a port of the loopback interface.
+//! The Runtime API is the stand-in of the tests on the same machine, so all figures include its own time. The functions
+//! connect to the database over TLS, on the loopback interface.
 
 use std::ffi::OsString;
 use std::process::Stdio;
@@ -17,7 +17,7 @@ use crate::load::{Source, load};
 use crate::stage::{CATALOG, Stage, memory_kib};
 use crate::{Options, median};
 
-/// Each function with a request that it answers from the database.
+/// Each function with a request that needs the database.
 const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("list-products", "GET", "/products"),
     ("get-product", "GET", "/products/1"),
@@ -30,19 +30,19 @@ const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("remove-from-cart", "DELETE", "/cart/1"),
 ];
 
-/// A path that is refused before a database is asked.
-const REFUSED: &str = "/products/abc";
+/// A path that functions reject without the database.
+const REJECTED: &str = "/products/abc";
 
-/// Requests to add to one cart before the next is taken: it is full at 9,999 of a sku.
-const CART_HOLDS: u32 = 5_000;
+/// Requests per cart: a cart is full at 9,999 of a sku.
+const REQUESTS_PER_CART: u32 = 5_000;
 
-/// How often a process is started for each of the first three times.
+/// The number of cold starts per figure.
 const STARTS: usize = 25;
 
-/// Products of the catalog behind it: what is measured does not depend on how many there are.
+/// The size of the catalog, which does not affect the figures.
 const SCALE: f64 = 0.001;
 
-/// Measures each function and prints a line for it.
+/// Measures each function and prints one line per function.
 pub(crate) async fn measure(options: &Options) -> Result<()> {
     let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let (trusted, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
@@ -62,7 +62,7 @@ pub(crate) async fn measure(options: &Options) -> Result<()> {
             ("LOG_ACCESS", "off".into()),
         ];
         println!(
-            "functions: medians of {STARTS} starts; warm: {} s of one event after another",
+            "functions: medians of {STARTS} cold starts; warm: {} s of sequential events",
             options.seconds
         );
         for (name, method, path) in FUNCTIONS.iter().copied() {
@@ -81,45 +81,45 @@ async fn figures(
     options: &Options,
 ) -> Result<String> {
     let program = program(name)?;
-    let (mut inits, mut first_refusals, mut first_answers) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut inits, mut first_rejections, mut first_reads) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..STARTS {
         let since = Instant::now();
         let function = Function::start(&program, variables, false).await;
         function.api().polled(1).await;
         inits.push(milliseconds(since));
-        function.kill().await; // what is still ending would be measured with the next
-        for (request, figures) in [(("GET", REFUSED), &mut first_refusals), (request, &mut first_answers)] {
+        function.kill().await; // otherwise its end would slow down the next start
+        for (request, figures) in [(("GET", REJECTED), &mut first_rejections), (request, &mut first_reads)] {
             let since = Instant::now();
             let function = Function::start(&program, variables, false).await;
-            answer(&function, name, request, 0).await?;
+            invoke(&function, name, request, 0).await?;
             figures.push(milliseconds(since));
             function.kill().await;
         }
     }
     let function = Function::start(&program, variables, false).await;
-    let (since, mut answers) = (Instant::now(), 0_u32);
+    let (since, mut invocations) = (Instant::now(), 0_u32);
     let duration = Duration::from_secs(options.seconds.into());
     while since.elapsed() < duration {
-        answer(&function, name, request, answers).await?;
-        answers += 1;
+        invoke(&function, name, request, invocations).await?;
+        invocations += 1;
     }
-    let rate = f64::from(answers) / since.elapsed().as_secs_f64();
+    let rate = f64::from(invocations) / since.elapsed().as_secs_f64();
     let memory =
-        memory_kib(function.pid(), "VmRSS").context("/proc does not tell the memory of a process")?;
+        memory_kib(function.pid(), "VmRSS").context("/proc does not show the memory of the function")?;
     let size = std::fs::metadata(&program)?.len() as f64 / 1e6;
     Ok(format!(
-        "{size:.2} MB, first poll {:.1} ms, first answer {:.1} ms without the database and {:.1} ms with it, \
-         {rate:.0} warm invocations/s, {:.1} MiB after {answers} of them",
+        "{size:.2} MB, first poll {:.1} ms, first response {:.1} ms without the database and {:.1} ms with it, \
+         {rate:.0} warm invocations/s, {:.1} MiB after {invocations} of them",
         median(&inits),
-        median(&first_refusals),
-        median(&first_answers),
+        median(&first_rejections),
+        median(&first_reads),
         memory as f64 / 1024.0,
     ))
 }
 
-/// Has it answer a request, the `nth` of its process.
-async fn answer(function: &Function, name: &str, (method, path): (&str, &str), nth: u32) -> Result<()> {
-    let owner = format!("bench {}", nth / CART_HOLDS);
+/// Invokes the function with a request, the `nth` of its process.
+async fn invoke(function: &Function, name: &str, (method, path): (&str, &str), nth: u32) -> Result<()> {
+    let owner = format!("bench {}", nth / REQUESTS_PER_CART);
     let request = Request::builder().method(method).uri(path).header("authorization", owner);
     let request = if method == "POST" {
         request.header("content-type", "application/json").body(Bytes::from_static(br#"{"sku_id":1}"#))
@@ -128,8 +128,8 @@ async fn answer(function: &Function, name: &str, (method, path): (&str, &str), n
     };
     let outcome = function.invoke(lambda::Source::Url.event(&request?).to_string()).await;
     let status = response(&outcome).status().as_u16();
-    let expected = if path == REFUSED || path == "/nothing" { 400..=404 } else { 200..=204 };
-    ensure!(expected.contains(&status), "{name} answered {path} with {status}: {outcome:?}");
+    let expected = if path == REJECTED || path == "/nothing" { 400..=404 } else { 200..=204 };
+    ensure!(expected.contains(&status), "{name} returned {status} for {path}: {outcome:?}");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The ceiling: hyper with the host's settings, a fixed body, and nothing behind it.
+//! The baseline: a bare hyper server with the host's settings and a fixed body.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
-/// Serves until the process is ended.
+/// Serves until the process ends.
 pub(crate) async fn serve(listen: SocketAddr, bytes: usize) -> Result<()> {
     let body = Bytes::from(vec![b'.'; bytes]);
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -24,13 +24,13 @@ pub(crate) async fn serve(listen: SocketAddr, bytes: usize) -> Result<()> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         let body = body.clone();
-        let answer = service_fn(move |_| {
+        let service = service_fn(move |_| {
             let mut response = Response::new(Full::new(body.clone()));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             async move { Ok::<_, Infallible>(response) }
         });
         tokio::spawn(
-            http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), answer),
+            http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service),
         );
     }
 }

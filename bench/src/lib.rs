@@ -1,6 +1,6 @@
-//! What tests and other measurements can use of the benchmark: a client that asks at a steady rate, and a long line.
+//! Tools of the benchmarks that tests use too: an open-loop client and a proxy that adds latency.
 //!
-//! The measurements themselves are in the binary, `atelier-bench`.
+//! The benchmarks are in the binary `atelier-bench`.
 
 pub mod distance;
 pub mod open_loop;

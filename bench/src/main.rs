@@ -3,6 +3,7 @@
 //! A machine's speed changes within the hour, so a figure means something only beside another taken in the same
 //! minute: both sides of each ratio run in turn, round by round, and the medians are divided.
 
+mod base;
 mod fleet;
 mod functions;
 mod hello;
@@ -48,6 +49,14 @@ enum Verb {
     Functions(Options),
     /// Three hosts behind NGINX against three servers with a fixed answer: peaks, latencies at steady rates, costs
     Fleet(fleet::FleetOptions),
+    /// The present loader, host and functions against those of an earlier commit: load_vs_base, read_vs_base
+    Base {
+        #[command(flatten)]
+        options: Options,
+        /// The folder with the programs of that commit; `make base` builds them
+        #[arg(long, value_name = "DIR")]
+        programs: PathBuf,
+    },
     /// How a load grows with the set, as a table in Markdown
     Scale(scale::Options),
     /// A product page from 20, 80 and 200 ms away, as a table in Markdown
@@ -109,6 +118,7 @@ async fn main() -> ExitCode {
         Verb::Load { options, from } => measure(&options, Wanted { load: Some(from), read: false }).await,
         Verb::Read(options) => measure(&options, Wanted { load: None, read: true }).await,
         Verb::Functions(options) => functions::measure(&options).await,
+        Verb::Base { options, programs } => base::measure(&options, &programs).await,
         Verb::Fleet(options) => fleet::measure(&options).await,
         Verb::Scale(options) => scale::measure(&options).await,
         Verb::Regions(options) => regions::measure(&options).await,

@@ -1,23 +1,23 @@
-//! A client that asks at a steady rate, whatever the server does, and tells how long answers took.
+//! An open-loop HTTP client: it sends requests at a steady rate and measures latency.
 //!
-//! Each request has a time at which it is due, and its latency counts from there: when a server stalls for a second,
-//! every request that was due in that second waited, and says so. A client that waits for one answer before it asks
-//! again would have noticed one slow answer (coordinated omission). A request that is due takes a connection that is
-//! free; if none is, another is opened, up to a limit, and beyond that the request waits, and its latency with it.
+//! Each request has a time at which it is due, and its latency counts from there. When a server stalls for a second,
+//! the latency of every request that was due in that second includes the wait. A closed-loop client would record one
+//! slow response (coordinated omission). A due request takes an idle connection. If there is none, the client opens
+//! another one, up to a limit. Beyond the limit the request waits, and its latency includes the wait.
 //!
-//! One thread does it all, so that there is a core left for servers on the same machine: sockets that never block, a
-//! timer of the kernel that is exact to microseconds, and of an answer no more is read than its status and where it
-//! ends. It takes some 8 µs of a processor for a request.
+//! One thread does all work, which leaves a processor for servers on the same machine. It uses non-blocking sockets
+//! and a kernel timer with microsecond precision, and it parses only the status and the length of a response. A
+//! request costs about 8 µs of processor time.
 //!
-//! It can also ask as fast as the answers come ([`Pace::Closed`]), to warm a cache or to count what a request costs.
+//! A closed loop ([`Rate::ClosedLoop`]) warms a cache or measures the cost of a request.
 
-mod alarm;
-mod answer;
 mod connection;
 mod report;
 mod requests;
+mod response;
 #[cfg(test)]
 mod tests;
+mod timer;
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,162 +29,162 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 
-use alarm::Alarm;
-use connection::{Connection, Progress, Unanswered};
-use requests::Draw;
+use connection::{Connection, PendingRequest, Progress};
+use requests::RequestGenerator;
+use timer::Timer;
 
 pub use report::{Failure, Report};
 pub use requests::{Ids, Requests, Route};
 
-/// How many events are handled before requests that have become due are looked for again: some 50 µs of work.
-const EVENTS_AT_ONCE: usize = 32;
+/// The max number of events to handle before the next check for due requests: about 50 µs of work.
+const MAX_EVENTS: usize = 32;
 
-/// How often requests are looked for that have waited too long.
+/// The interval between checks for timed-out requests.
 const CHECK_EVERY: Duration = Duration::from_millis(10);
 
-/// How long the first connections may take, before requests are due.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+/// The timeout for the first connections, before requests are due.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What to ask of whom, how often, and for how long.
+/// A load profile: the server, the rate, the duration and the requests.
 #[derive(Clone, Debug)]
-pub struct Plan {
-    /// Who is asked.
+pub struct LoadProfile {
+    /// The server that receives the requests.
     pub server: SocketAddr,
-    /// How often.
-    pub pace: Pace,
-    /// For how long requests become due; answers to the last ones are waited for.
+    /// The rate of requests.
+    pub rate: Rate,
+    /// The time in which requests become due. The run ends with the last response.
     pub duration: Duration,
-    /// No more requests than this, even if there is time left.
-    pub at_most: u64,
-    /// Connections that are opened before the first request is due. All are kept alive.
+    /// The max number of requests.
+    pub max_requests: u64,
+    /// Connections to open before the first request is due. The client keeps all connections alive.
     pub connections: usize,
-    /// Connections that there may be at a time, at a steady rate.
-    pub most_connections: usize,
-    /// When a request counts as failed, from when it was due.
+    /// The max number of open connections at a steady rate.
+    pub max_connections: usize,
+    /// The timeout of a request, from the time when it is due.
     pub timeout: Duration,
-    /// What is asked.
+    /// The requests to send.
     pub requests: Requests,
-    /// Whether a request is sent again, over another connection, when the one it went into was used before and ends
-    /// without a byte of the answer. A server may close a connection for being idle in that very moment, so browsers
-    /// and libraries do the same with a GET. It is due as it was, and counted in [`Report::asked_again`].
-    pub asks_again: bool,
-    /// No more requests become due once this is true. Those that are late by then are sent all the same.
+    /// Whether to retry a request on another connection if a reused connection closes before any byte of the response.
+    /// A server may close an idle connection at the moment when a request is sent, so browsers and libraries retry a
+    /// GET. The request keeps the time at which it was due. [`Report::retried`] counts it.
+    pub retries: bool,
+    /// Stops the run: no further requests become due. Requests that are already due are still sent.
     pub stop: Arc<AtomicBool>,
 }
 
-/// How often a request is due.
+/// A rate of requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pace {
-    /// So many a second, at equal distances.
+pub enum Rate {
+    /// Requests per second, at equal intervals.
     PerSecond(f64),
-    /// On each connection as soon as the last answer is there.
-    Closed,
+    /// A closed loop: each connection sends a request as soon as it has the response to the last one.
+    ClosedLoop,
 }
 
-impl Plan {
-    /// With 64 connections, 512 at most, and two seconds for each request.
-    pub fn new(server: SocketAddr, pace: Pace, duration: Duration, requests: Requests) -> Self {
+impl LoadProfile {
+    /// Returns a profile with 64 connections, a max of 512 connections, and a timeout of two seconds.
+    pub fn new(server: SocketAddr, rate: Rate, duration: Duration, requests: Requests) -> Self {
         Self {
             server,
-            pace,
+            rate,
             duration,
-            at_most: u64::MAX,
+            max_requests: u64::MAX,
             connections: 64,
-            most_connections: 512,
+            max_connections: 512,
             timeout: Duration::from_secs(2),
             requests,
-            asks_again: false,
+            retries: false,
             stop: Arc::default(),
         }
     }
 
-    /// Carries it out, on this thread, which it blocks until the last answer is there or given up.
+    /// Runs the profile on this thread, and blocks until the last request has a response or has failed.
     ///
-    /// A server that fails is no error; the report says how often it did.
+    /// Failed requests are no error; the report counts them.
     ///
     /// # Errors
-    /// What the operating system says if it has no events or timers to give.
+    /// An error of the operating system's events or timers.
     pub fn run(&self) -> io::Result<Report> {
         let mut client = Client::new(self)?;
-        let mut events = Events::with_capacity(EVENTS_AT_ONCE);
+        let mut events = Events::with_capacity(MAX_EVENTS);
         client.connect(&mut events)?;
-        client.ask(&mut events)
+        client.send_requests(&mut events)
     }
 }
 
-/// What there is for a request.
-enum Found {
+/// The result of checking out a connection.
+enum Checkout {
     Connection(usize),
-    /// All are taken, and there may be no more.
-    NoneFree,
-    /// The operating system gives no other.
-    Refused,
+    /// All connections are in use, and the limit is reached.
+    AtLimit,
+    /// The operating system refuses another connection.
+    ConnectFailed,
 }
 
-/// A plan that is being carried out.
+/// A run of a load profile.
 struct Client<'p> {
-    plan: &'p Plan,
+    profile: &'p LoadProfile,
     poll: Poll,
-    alarm: Alarm,
-    draw: Draw<'p>,
-    /// By the number in their token.
+    timer: Timer,
+    generator: RequestGenerator<'p>,
+    /// Connections by the number in their token.
     connections: Vec<Option<Connection>>,
     vacant: Vec<usize>,
-    /// Those without a request, the longest idle first: so all are used, and with them all processes of the server.
+    /// Idle connections, the longest idle first. So the client uses all connections, and all processes of the server.
     idle: VecDeque<usize>,
-    /// Requests that are to be sent again.
-    again: VecDeque<Unanswered>,
-    /// Where answers are read to.
+    /// Requests to retry.
+    retries: VecDeque<PendingRequest>,
+    /// The read buffer.
     buffer: Vec<u8>,
     report: Report,
     start: Instant,
-    /// For how long requests become due from the start.
+    /// The time in which requests become due, from the start.
     due_for: Duration,
     check_at: Instant,
 }
 
 impl<'p> Client<'p> {
-    fn new(plan: &'p Plan) -> io::Result<Self> {
+    fn new(profile: &'p LoadProfile) -> io::Result<Self> {
         let poll = Poll::new()?;
         let now = Instant::now();
         Ok(Self {
-            plan,
-            alarm: Alarm::new(poll.registry())?,
+            profile,
+            timer: Timer::new(poll.registry())?,
             poll,
-            draw: plan.requests.draw(),
+            generator: profile.requests.generator(),
             connections: Vec::new(),
             vacant: Vec::new(),
             idle: VecDeque::new(),
-            again: VecDeque::new(),
+            retries: VecDeque::new(),
             buffer: vec![0; 64 * 1024],
             report: Report::new()?,
             start: now,
-            due_for: plan.duration,
+            due_for: profile.duration,
             check_at: now + CHECK_EVERY,
         })
     }
 
-    /// Opens the first connections. Those that fail are opened again when requests need them.
+    /// Opens the first connections. The client replaces those that fail when requests need them.
     fn connect(&mut self, events: &mut Events) -> io::Result<()> {
-        for _ in 0..self.plan.connections {
+        for _ in 0..self.profile.connections {
             if self.open().is_none() {
                 break;
             }
         }
-        let patience = Instant::now() + CONNECT_PATIENCE;
-        while self.idle.len() < self.alive() && Instant::now() < patience {
-            self.wait(events, patience)?;
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
+        while self.idle.len() < self.open_connections() && Instant::now() < deadline {
+            self.wait(events, deadline)?;
         }
         Ok(())
     }
 
-    fn ask(mut self, events: &mut Events) -> io::Result<Report> {
+    fn send_requests(mut self, events: &mut Events) -> io::Result<Report> {
         self.start = Instant::now();
         loop {
-            let more_at = self.send_what_is_due();
+            let more_at = self.send_due_requests();
             let now = Instant::now();
             if now >= self.check_at {
-                self.give_up(now);
+                self.fail_timed_out(now);
                 self.check_at = now + CHECK_EVERY;
             }
             if more_at.is_none() && self.is_done() {
@@ -197,14 +197,15 @@ impl<'p> Client<'p> {
         Ok(self.report)
     }
 
-    /// Whether every request that was due has had its answer, or is given up.
+    /// Returns whether each request that was due has a response or has failed.
     fn is_done(&self) -> bool {
-        self.again.is_empty() && self.connections.iter().flatten().all(|one| one.due().is_none())
+        self.retries.is_empty() && self.connections.iter().flatten().all(|one| one.due().is_none())
     }
 
-    /// Sends every request that is due and finds a connection. Returns when there will be more to do, if ever.
-    fn send_what_is_due(&mut self) -> Option<Instant> {
-        if !self.send_again() {
+    /// Sends due requests while there are connections. Returns the time of the next check, or none if no request is
+    /// left.
+    fn send_due_requests(&mut self) -> Option<Instant> {
+        if !self.send_retries() {
             return Some(self.check_at);
         }
         while let Some(due) = self.next_due() {
@@ -212,36 +213,38 @@ impl<'p> Client<'p> {
             if due > now {
                 return Some(due);
             }
-            if now - due >= self.plan.timeout {
+            if now - due >= self.profile.timeout {
                 self.report.sent += 1;
                 self.report.fail(Failure::TimedOut);
                 continue;
             }
-            let found = self.find();
-            if matches!(found, Found::NoneFree) {
+            let checkout = self.check_out();
+            if matches!(checkout, Checkout::AtLimit) {
                 return Some(self.check_at);
             }
             self.report.sent += 1;
-            match found {
-                Found::Connection(number) => self.assign(number, |one, draw| one.ask(due, draw)),
-                Found::Refused | Found::NoneFree => self.report.fail(Failure::Connect),
+            match checkout {
+                Checkout::Connection(number) => {
+                    self.assign(number, |one, generator| one.send_new(due, generator));
+                }
+                Checkout::ConnectFailed | Checkout::AtLimit => self.report.fail(Failure::Connect),
             }
         }
         None
     }
 
-    /// Sends those requests again that are to be; false if there is no connection for one of them.
-    fn send_again(&mut self) -> bool {
-        while let Some(request) = self.again.pop_front() {
-            if request.due.elapsed() >= self.plan.timeout {
+    /// Retries requests. Returns false if a request has no connection yet.
+    fn send_retries(&mut self) -> bool {
+        while let Some(request) = self.retries.pop_front() {
+            if request.due.elapsed() >= self.profile.timeout {
                 self.report.fail(Failure::TimedOut);
                 continue;
             }
-            match self.find() {
-                Found::Connection(number) => self.assign(number, |one, _| one.ask_again(request)),
-                Found::Refused => self.report.fail(Failure::Connect),
-                Found::NoneFree => {
-                    self.again.push_front(request);
+            match self.check_out() {
+                Checkout::Connection(number) => self.assign(number, |one, _| one.send_again(request)),
+                Checkout::ConnectFailed => self.report.fail(Failure::Connect),
+                Checkout::AtLimit => {
+                    self.retries.push_front(request);
                     return false;
                 }
             }
@@ -249,47 +252,47 @@ impl<'p> Client<'p> {
         true
     }
 
-    /// A connection for a request: one that is idle, or another, if there may be more.
-    fn find(&mut self) -> Found {
-        let may_be_open = match self.plan.pace {
-            Pace::PerSecond(_) => self.plan.most_connections,
-            Pace::Closed => self.plan.connections,
+    /// Returns an idle connection, or opens another one up to the limit.
+    fn check_out(&mut self) -> Checkout {
+        let limit = match self.profile.rate {
+            Rate::PerSecond(_) => self.profile.max_connections,
+            Rate::ClosedLoop => self.profile.connections,
         };
         match self.idle.pop_front() {
-            Some(number) => Found::Connection(number),
-            None if self.alive() >= may_be_open => Found::NoneFree,
-            None => self.open().map_or(Found::Refused, Found::Connection),
+            Some(number) => Checkout::Connection(number),
+            None if self.open_connections() >= limit => Checkout::AtLimit,
+            None => self.open().map_or(Checkout::ConnectFailed, Checkout::Connection),
         }
     }
 
-    /// When the next request is due; none if there is no other.
+    /// Returns the time at which the next request is due; none if there is no other request.
     fn next_due(&mut self) -> Option<Instant> {
-        if self.report.sent >= self.plan.at_most {
+        if self.report.sent >= self.profile.max_requests {
             return None;
         }
-        if self.plan.stop.load(Ordering::Relaxed) {
+        if self.profile.stop.load(Ordering::Relaxed) {
             self.due_for = self.due_for.min(self.start.elapsed());
         }
-        let after = match self.plan.pace {
-            Pace::PerSecond(rate) => {
+        let after = match self.profile.rate {
+            Rate::PerSecond(rate) => {
                 Duration::try_from_secs_f64(self.report.sent as f64 / rate).unwrap_or(Duration::MAX)
             }
-            Pace::Closed => self.start.elapsed(),
+            Rate::ClosedLoop => self.start.elapsed(),
         };
         (after < self.due_for).then(|| self.start + after)
     }
 
-    fn alive(&self) -> usize {
+    fn open_connections(&self) -> usize {
         self.connections.len() - self.vacant.len()
     }
 
-    /// Begins to open a connection; none if the operating system refuses at once.
+    /// Starts to open a connection. Returns none if the operating system refuses at once.
     fn open(&mut self) -> Option<usize> {
         let number = self.vacant.pop().unwrap_or_else(|| {
             self.connections.push(None);
             self.connections.len() - 1
         });
-        match Connection::open(self.plan.server, self.poll.registry(), Token(number)) {
+        match Connection::open(self.profile.server, self.poll.registry(), Token(number)) {
             Ok(connection) => {
                 self.connections[number] = Some(connection);
                 self.report.connections += 1;
@@ -302,39 +305,43 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// Has a connection ask something.
-    fn assign(&mut self, number: usize, ask: impl FnOnce(&mut Connection, &mut Draw<'_>) -> Progress) {
+    /// Sends a request on a connection.
+    fn assign(
+        &mut self,
+        number: usize,
+        send: impl FnOnce(&mut Connection, &mut RequestGenerator<'_>) -> Progress,
+    ) {
         if let Some(connection) = &mut self.connections[number] {
-            let progress = ask(connection, &mut self.draw);
-            self.note(number, progress);
+            let progress = send(connection, &mut self.generator);
+            self.record(number, progress);
         }
     }
 
-    /// Waits for what the connections have to tell, until then at the latest, and has each go on.
+    /// Waits for events of connections, up to `until`, and handles them.
     fn wait(&mut self, events: &mut Events, until: Instant) -> io::Result<()> {
-        self.alarm.wait(&mut self.poll, events, until)?;
+        self.timer.wait(&mut self.poll, events, until)?;
         for event in &*events {
-            self.go_on(event);
+            self.advance(event);
         }
         Ok(())
     }
 
-    fn go_on(&mut self, event: &Event) {
+    fn advance(&mut self, event: &Event) {
         let Token(number) = event.token();
-        // The alarm has no connection, and neither has what was told of one that was closed since.
+        // The timer has no connection, and a late event may refer to a closed connection.
         if let Some(Some(connection)) = self.connections.get_mut(number) {
-            let progress = connection.go_on(event, &mut self.buffer, &mut self.report.bytes);
-            self.note(number, progress);
+            let progress = connection.advance(event, &mut self.buffer, &mut self.report.bytes);
+            self.record(number, progress);
         }
     }
 
-    /// Writes down how a connection's request went, and what becomes of the connection.
-    fn note(&mut self, number: usize, progress: Progress) {
+    /// Records the result of a request, and closes or reuses its connection.
+    fn record(&mut self, number: usize, progress: Progress) {
         match progress {
             Progress::Busy => {}
             Progress::Connected => self.idle.push_back(number),
-            Progress::Answered { due, head, closes } => {
-                self.report.answered(head, due.elapsed());
+            Progress::Done { due, head, closes } => {
+                self.report.completed(head, due.elapsed());
                 if closes {
                     self.close(number);
                 } else {
@@ -343,7 +350,7 @@ impl<'p> Client<'p> {
             }
             Progress::Ended(failure) => {
                 match failure {
-                    Some(Failure::Unanswered) if self.plan.asks_again => self.put_off(number),
+                    Some(Failure::NoResponse) if self.profile.retries => self.retry_later(number),
                     Some(failure) => self.report.fail(failure),
                     None => self.idle.retain(|&idle| idle != number),
                 }
@@ -352,11 +359,11 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// Has the request of a connection that has ended sent over another.
-    fn put_off(&mut self, number: usize) {
-        if let Some(request) = self.connections[number].as_mut().and_then(Connection::take_unanswered) {
-            self.again.push_back(request);
-            self.report.asked_again += 1;
+    /// Queues the request of a closed connection for a retry.
+    fn retry_later(&mut self, number: usize) {
+        if let Some(request) = self.connections[number].as_mut().and_then(Connection::take_pending) {
+            self.retries.push_back(request);
+            self.report.retried += 1;
         }
     }
 
@@ -367,12 +374,12 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// Closes each connection whose request has waited too long.
-    fn give_up(&mut self, now: Instant) {
+    /// Fails each timed-out request and closes its connection.
+    fn fail_timed_out(&mut self, now: Instant) {
         for number in 0..self.connections.len() {
             let Some(Some(connection)) = self.connections.get(number) else { continue };
-            if connection.due().is_some_and(|due| now - due >= self.plan.timeout) {
-                self.note(number, Progress::Ended(Some(Failure::TimedOut)));
+            if connection.due().is_some_and(|due| now - due >= self.profile.timeout) {
+                self.record(number, Progress::Ended(Some(Failure::TimedOut)));
             }
         }
     }

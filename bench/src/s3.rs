@@ -1,9 +1,9 @@
-//! A stand-in for S3 that is fast enough to measure a loader with: a folder's files as the objects of a bucket.
+//! A stand-in for S3 that is fast enough to benchmark a loader. It serves a folder's files as the objects of a bucket.
 //!
-//! It knows what the loader asks: GET with `Range` and `If-Match`, HEAD, ListObjectsV2 by prefix, and PUT, into memory.
-//! It looks at no signature, and every bucket is the same one. An `ETag` is a file's size and time of modification.
-//! A file is opened for each request and read in large pieces as they are sent, by the thread that sends them: a set
-//! that was generated just now is in memory.
+//! It supports the requests of the loader: GET with `Range` and `If-Match`, HEAD, ListObjectsV2 by prefix, and PUT,
+//! which stores objects in memory. It checks no signatures, and all bucket names mean the same bucket. An `ETag`
+//! consists of a file's size and modification time. Each request opens its file and reads it in large chunks, on the
+//! thread that sends them: a newly generated dataset is in the page cache.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -35,10 +35,10 @@ use tokio::net::TcpListener;
 use crate::server::{Server, ask};
 use crate::stage::{Stage, cpu_seconds};
 
-/// How much of a file is read at once: it stays in a processor's cache until it is sent.
-const PIECE: u64 = 256 * 1024;
+/// The size of a read, small enough to stay in a processor's cache until it is sent.
+const CHUNK_BYTES: u64 = 256 * 1024;
 
-/// The stand-in as a process, with the files of a stage as a dataset.
+/// The stand-in as a process. It serves the generated files as a dataset.
 pub(crate) struct StandIn {
     server: Server,
     pid: u32,
@@ -48,27 +48,27 @@ impl StandIn {
     pub(crate) async fn start(stage: &Stage) -> Result<Self> {
         let root = stage.directory("bucket")?;
         let link = stage.directory("bucket/incoming")?.join("bench");
-        std::os::unix::fs::symlink(stage.files(), link).context("cannot link the set into the bucket")?;
+        std::os::unix::fs::symlink(stage.files(), link).context("cannot link the dataset into the bucket")?;
         let mut command = Command::new(program("atelier-bench")?);
         command.args(["s3", "--dir"]).arg(&root);
         let server = Server::start(command).await?;
         let pid = String::from_utf8(ask(server.listen, "/readyz", "identity").await?)?;
-        Ok(Self { server, pid: pid.parse().context("the stand-in did not tell its process")? })
+        Ok(Self { server, pid: pid.parse().context("the stand-in for S3 did not return its process id")? })
     }
 
-    /// Where the loader finds the set.
+    /// Returns the S3 URL of the dataset.
     pub(crate) fn url(&self) -> &'static str {
         "s3://bench/incoming/bench/"
     }
 
-    /// With these the loader takes it for S3.
+    /// Returns the variables that make the loader use it as S3.
     pub(crate) fn variables(&self) -> [(&'static str, OsString); 4] {
         conformance::s3::variables(self.server.listen)
     }
 
-    /// The processor time that it has used.
+    /// Returns its processor time in seconds.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
-        cpu_seconds(self.pid).context("/proc does not tell the processor time of a process")
+        cpu_seconds(self.pid).context("/proc does not show the processor time of the stand-in for S3")
     }
 
     pub(crate) async fn stop(self) -> Result<()> {
@@ -76,35 +76,39 @@ impl StandIn {
     }
 }
 
-type Answer = Response<BoxBody<Bytes, io::Error>>;
+type S3Response = Response<BoxBody<Bytes, io::Error>>;
 
 struct Bucket {
     directory: PathBuf,
-    /// What was put, by key. It goes before files.
-    put: Mutex<BTreeMap<String, Bytes>>,
+    /// Objects from PUT requests, by key. They take precedence over files.
+    objects: Mutex<BTreeMap<String, Bytes>>,
 }
 
-/// Serves until the process is ended.
+/// Serves until the process ends.
 pub(crate) async fn serve(listen: SocketAddr, directory: PathBuf) -> Result<()> {
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     serve_on(listener, directory).await
 }
 
 async fn serve_on(listener: TcpListener, directory: PathBuf) -> Result<()> {
-    let bucket = Arc::new(Bucket { directory, put: Mutex::default() });
+    let bucket = Arc::new(Bucket { directory, objects: Mutex::default() });
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         let bucket = Arc::clone(&bucket);
-        let answer = service_fn(move |request| {
+        let service = service_fn(move |request| {
             let bucket = Arc::clone(&bucket);
-            async move { Ok::<_, Infallible>(bucket.answer(request).await.unwrap_or_else(|error| failed(&error))) }
+            async move {
+                Ok::<_, Infallible>(
+                    bucket.respond(request).await.unwrap_or_else(|error| internal_error(&error)),
+                )
+            }
         });
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
 
-fn failed(error: &anyhow::Error) -> Answer {
+fn internal_error(error: &anyhow::Error) -> S3Response {
     eprintln!("atelier-bench s3: {error:#}");
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
@@ -112,7 +116,7 @@ fn failed(error: &anyhow::Error) -> Answer {
 }
 
 impl Bucket {
-    async fn answer(&self, request: Request<Incoming>) -> Result<Answer> {
+    async fn respond(&self, request: Request<Incoming>) -> Result<S3Response> {
         let path = request.uri().path();
         if path == "/readyz" {
             return Ok(Response::new(full(std::process::id().to_string())));
@@ -123,11 +127,11 @@ impl Bucket {
             (&Method::GET, true) => self.list(request.uri().query().unwrap_or_default()),
             (&Method::GET | &Method::HEAD, false) => self.get(&request, &key),
             (&Method::PUT, false) => self.put(request, key).await,
-            _ => refusal(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
+            _ => error_response(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
         }
     }
 
-    fn list(&self, query: &str) -> Result<Answer> {
+    fn list(&self, query: &str) -> Result<S3Response> {
         let prefix = query.split('&').find_map(|pair| pair.strip_prefix("prefix=")).unwrap_or_default();
         let prefix = prefix.replace('+', " ");
         let prefix = percent_decode_str(&prefix).decode_utf8()?;
@@ -155,27 +159,27 @@ impl Bucket {
         Ok(Response::builder().header(CONTENT_TYPE, "application/xml").body(full(listing))?)
     }
 
-    fn get(&self, request: &Request<Incoming>, key: &str) -> Result<Answer> {
+    fn get(&self, request: &Request<Incoming>, key: &str) -> Result<S3Response> {
         let put = self.stored().get(key).cloned();
         let file = if put.is_some() { None } else { open(&self.directory, key)? };
         let (size, etag) = match (&put, &file) {
             (Some(content), _) => (content.len() as u64, put_etag(content)),
             (None, Some((_, found))) => (found.len(), file_etag(found)),
-            (None, None) => return refusal(StatusCode::NOT_FOUND, "NoSuchKey"),
+            (None, None) => return error_response(StatusCode::NOT_FOUND, "NoSuchKey"),
         };
         let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
         if header(IF_MATCH)
             .is_some_and(|wanted| wanted != "*" && wanted != etag && wanted != etag.trim_matches('"'))
         {
-            return refusal(StatusCode::PRECONDITION_FAILED, "PreconditionFailed");
+            return error_response(StatusCode::PRECONDITION_FAILED, "PreconditionFailed");
         }
         let response = Response::builder().header(ETAG, etag).header("accept-ranges", "bytes");
         let mut response = response.header(CONTENT_TYPE, "binary/octet-stream");
         let (first, end) = match header(RANGE) {
             None => (0, size),
             Some(range) => {
-                let Some((first, end)) = within(range, size) else {
-                    return refusal(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange");
+                let Some((first, end)) = parse_range(range, size) else {
+                    return error_response(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange");
                 };
                 let range = format!("bytes {first}-{}/{size}", end - 1);
                 response = response.status(StatusCode::PARTIAL_CONTENT).header(CONTENT_RANGE, range);
@@ -194,7 +198,7 @@ impl Bucket {
         Ok(response.header(CONTENT_LENGTH, end - first).body(body)?)
     }
 
-    async fn put(&self, request: Request<Incoming>, key: String) -> Result<Answer> {
+    async fn put(&self, request: Request<Incoming>, key: String) -> Result<S3Response> {
         let content = request.into_body().collect().await?.to_bytes();
         let etag = put_etag(&content);
         self.stored().insert(key, content);
@@ -202,11 +206,11 @@ impl Bucket {
     }
 
     fn stored(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Bytes>> {
-        self.put.lock().unwrap_or_else(PoisonError::into_inner)
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The file of a key, if it has one.
+/// Opens the file of a key, if it exists.
 fn open(directory: &Path, key: &str) -> Result<Option<(File, Metadata)>> {
     let within = Path::new(key).components().all(|component| matches!(component, Component::Normal(_)));
     if !within || key.ends_with('/') {
@@ -224,7 +228,7 @@ fn open(directory: &Path, key: &str) -> Result<Option<(File, Metadata)>> {
     }
 }
 
-/// The files whose keys begin with the prefix, with their sizes and tags.
+/// Collects the files whose keys begin with the prefix, with their sizes and tags.
 fn collect(
     directory: &Path,
     path: &str,
@@ -249,13 +253,14 @@ fn file_etag(found: &Metadata) -> String {
     format!("\"{:x}-{:x}-{:x}\"", found.len(), found.mtime(), found.mtime_nsec())
 }
 
-/// Of what was put only the size is told: nobody reads it with `If-Match`.
+/// Returns a tag of the size only, because no client reads these objects with `If-Match`.
 fn put_etag(content: &Bytes) -> String {
     format!("\"{:x}\"", content.len())
 }
 
-/// The first byte of a range and the one after its last, if there is any of it in so many bytes.
-fn within(range: &str, size: u64) -> Option<(u64, u64)> {
+/// Returns the first byte of a range and the byte after its last one, limited to `size`; none if it is empty or
+/// invalid.
+fn parse_range(range: &str, size: u64) -> Option<(u64, u64)> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
     let (first, end) = match (first, last) {
         ("", last) => (size.saturating_sub(last.parse().ok()?), size),
@@ -265,7 +270,7 @@ fn within(range: &str, size: u64) -> Option<(u64, u64)> {
     (first < end).then_some((first, end))
 }
 
-fn refusal(status: StatusCode, code: &str) -> Result<Answer> {
+fn error_response(status: StatusCode, code: &str) -> Result<S3Response> {
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{status}</Message></Error>"
     );
@@ -301,7 +306,7 @@ impl Body for Part {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let length = self.left.min(PIECE);
+        let length = self.left.min(CHUNK_BYTES);
         let mut piece = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
         let read = (&self.file).take(length).read_to_end(&mut piece);
         self.left -= length;
@@ -338,7 +343,7 @@ mod tests {
         (directory, address, content)
     }
 
-    async fn ask(
+    async fn request(
         server: SocketAddr,
         method: Method,
         path: &str,
@@ -352,9 +357,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_range_is_a_part_of_the_file_that_was_meant() {
+    async fn a_range_request_returns_that_part_of_the_requested_version() {
         let (directory, server, content) = served().await;
-        let all = ask(server, Method::GET, KEY, &[]).await;
+        let all = request(server, Method::GET, KEY, &[]).await;
         assert_eq!((all.status(), all.body()), (StatusCode::OK, &Bytes::from(content.clone())));
         let etag = all.headers()[ETAG].to_str().unwrap().to_owned();
         for (range, first, end) in [
@@ -362,32 +367,33 @@ mod tests {
             ("bytes=300000-700000", 300_000, 700_001),
             ("bytes=799999-900000", 799_999, 800_000),
         ] {
-            let part = ask(server, Method::GET, KEY, &[("range", range), ("if-match", &etag)]).await;
+            let part = request(server, Method::GET, KEY, &[("range", range), ("if-match", &etag)]).await;
             assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
             assert_eq!(part.headers()[CONTENT_RANGE], format!("bytes {first}-{}/800000", end - 1).as_str());
             assert_eq!(part.body(), &content[first..end]);
         }
-        let beyond = ask(server, Method::GET, KEY, &[("range", "bytes=800000-")]).await;
+        let beyond = request(server, Method::GET, KEY, &[("range", "bytes=800000-")]).await;
         assert_eq!(beyond.status(), StatusCode::RANGE_NOT_SATISFIABLE);
         std::fs::write(directory.path().join("set/a b.csv"), "another").unwrap();
-        let replaced = ask(server, Method::GET, KEY, &[("range", "bytes=0-0"), ("if-match", &etag)]).await;
+        let replaced =
+            request(server, Method::GET, KEY, &[("range", "bytes=0-0"), ("if-match", &etag)]).await;
         assert_eq!(replaced.status(), StatusCode::PRECONDITION_FAILED);
         assert!(str::from_utf8(replaced.body()).unwrap().contains("<Code>PreconditionFailed</Code>"));
     }
 
     #[tokio::test]
-    async fn head_tells_of_a_file_what_get_would() {
+    async fn head_returns_the_headers_of_get() {
         let (_directory, server, _) = served().await;
-        let head = ask(server, Method::HEAD, KEY, &[]).await;
+        let head = request(server, Method::HEAD, KEY, &[]).await;
         assert_eq!(
             (head.status(), head.headers()[CONTENT_LENGTH].to_str().unwrap()),
             (StatusCode::OK, "800000")
         );
-        assert_eq!(head.headers()[ETAG], ask(server, Method::GET, KEY, &[]).await.headers()[ETAG]);
+        assert_eq!(head.headers()[ETAG], request(server, Method::GET, KEY, &[]).await.headers()[ETAG]);
     }
 
     #[tokio::test]
-    async fn what_is_not_there_is_s3_s_404() {
+    async fn a_missing_object_returns_the_404_of_s3() {
         let (_directory, server, _) = served().await;
         for path in [
             "/bench/none",
@@ -396,33 +402,34 @@ mod tests {
             "/bench/..%2Fsecret",
             "/bench/incoming/bench.txt/x",
         ] {
-            let none = ask(server, Method::GET, path, &[]).await;
+            let none = request(server, Method::GET, path, &[]).await;
             assert_eq!(none.status(), StatusCode::NOT_FOUND, "{path}");
             assert!(str::from_utf8(none.body()).unwrap().contains("<Code>NoSuchKey</Code>"));
         }
     }
 
     #[tokio::test]
-    async fn a_listing_has_the_files_and_what_was_put_of_a_prefix() {
+    async fn a_listing_contains_files_and_stored_objects_with_the_prefix() {
         let (_directory, server, _) = served().await;
         let put = Request::put("/bench/incoming/bench/%3Cz%3E").body(Bytes::from("put")).unwrap();
         assert_eq!(send(server, put).await.unwrap().status(), StatusCode::OK);
-        assert_eq!(ask(server, Method::GET, "/bench/incoming/bench/%3Cz%3E", &[]).await.body(), "put");
+        assert_eq!(request(server, Method::GET, "/bench/incoming/bench/%3Cz%3E", &[]).await.body(), "put");
         let keys = async |prefix: &str| {
-            let listing = ask(server, Method::GET, &format!("/bench?list-type=2&prefix={prefix}"), &[]).await;
+            let listing =
+                request(server, Method::GET, &format!("/bench?list-type=2&prefix={prefix}"), &[]).await;
             let listing = String::from_utf8(listing.body().to_vec()).unwrap();
             let entries = listing.split("<Key>").skip(1);
             entries.map(|entry| entry.split_once('<').unwrap().0.to_owned()).collect::<Vec<_>>()
         };
-        let of_the_set = ["incoming/bench/&lt;z&gt;", "incoming/bench/a b.csv"];
-        assert_eq!(keys("incoming%2Fbench%2F").await, of_the_set);
-        assert_eq!(keys("incoming/bench/a").await, of_the_set[1..]);
-        assert_eq!(keys("incoming/bench").await, ["incoming/bench.txt", of_the_set[0], of_the_set[1]]);
+        let dataset = ["incoming/bench/&lt;z&gt;", "incoming/bench/a b.csv"];
+        assert_eq!(keys("incoming%2Fbench%2F").await, dataset);
+        assert_eq!(keys("incoming/bench/a").await, dataset[1..]);
+        assert_eq!(keys("incoming/bench").await, ["incoming/bench.txt", dataset[0], dataset[1]]);
         assert!(keys("outgoing/").await.is_empty());
     }
 
     #[test]
-    fn ranges_are_read_as_http_has_them() {
+    fn ranges_are_parsed_as_in_http() {
         for (range, expected) in [
             ("bytes=0-9", Some((0, 10))),
             ("bytes=90-", Some((90, 100))),
@@ -434,8 +441,8 @@ mod tests {
             ("bytes=a-b", None),
             ("lines=0-9", None),
         ] {
-            assert_eq!(within(range, 100), expected, "{range}");
+            assert_eq!(parse_range(range, 100), expected, "{range}");
         }
-        assert_eq!(within("bytes=0-0", 0), None);
+        assert_eq!(parse_range("bytes=0-0", 0), None);
     }
 }

@@ -1,4 +1,4 @@
-//! wrk: as many requests as a server answers, for the styles of uniformly random products.
+//! wrk: the throughput of a server for the styles of uniformly random products.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,14 @@ use crate::stage::Stage;
 const SCRIPT: &str = include_str!("../wrk.lua");
 pub(crate) const CONNECTIONS: &str = "64";
 
-/// Writes the script that says what wrk asks for.
+/// Writes the script that generates the requests.
 pub(crate) fn script(stage: &Stage) -> Result<PathBuf> {
     let script = stage.scratch().join("wrk.lua");
     std::fs::write(&script, SCRIPT).context("cannot write the script for wrk")?;
     Ok(script)
 }
 
-/// One way of asking, of any server.
+/// The options of a run of wrk.
 pub(crate) struct Wrk<'a> {
     pub(crate) script: &'a Path,
     pub(crate) highest: i32,
@@ -26,7 +26,7 @@ pub(crate) struct Wrk<'a> {
     pub(crate) seconds: u32,
 }
 
-/// What wrk tells of a run.
+/// The results of a run of wrk.
 pub(crate) struct Figures {
     pub(crate) rate: f64,
     pub(crate) p99: String,
@@ -48,18 +48,18 @@ impl Wrk<'_> {
             .kill_on_drop(true)
             .output()
             .await
-            .context("cannot run wrk; scripts/install.sh wrk installs it")?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        ensure!(output.status.success(), "wrk failed: {said}{}", String::from_utf8_lossy(&output.stderr));
+            .context("cannot run wrk; install it with scripts/install.sh wrk")?;
+        let report = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success(), "wrk failed: {report}{}", String::from_utf8_lossy(&output.stderr));
         let of = |label: &str| {
-            let value = said.lines().find_map(|line| line.trim().strip_prefix(label));
+            let value = report.lines().find_map(|line| line.trim().strip_prefix(label));
             value.map(str::trim)
         };
         if let Some(failures) = of("Non-2xx or 3xx responses:").or_else(|| of("Socket errors:")) {
-            bail!("{server} failed some requests: {failures}");
+            bail!("some requests to {server} failed: {failures}");
         }
         let rate = of("Requests/sec:").and_then(|rate| rate.parse().ok());
-        let rate = rate.with_context(|| format!("wrk reported no rate: {said}"))?;
+        let rate = rate.with_context(|| format!("wrk reported no throughput: {report}"))?;
         Ok(Figures { rate, p99: of("99%").unwrap_or("unknown").to_owned() })
     }
 }

@@ -1,36 +1,36 @@
 //! Lines and fields of the CSV files.
 //!
-//! A record never spans lines, which is what makes these files mendable: a closing quote that is missing at the end
-//! of a line can only have belonged there. A reader that follows RFC 4180 would take the next lines for text, so
-//! lines are cut first, and fields within a line after. Nothing here panics, whatever the bytes.
+//! A record never spans lines. That makes a missing closing quote at the end of a line repairable: a reader that
+//! follows RFC 4180 would treat the next lines as text. So the loader splits lines first, then the fields within a
+//! line. Nothing here panics, whatever the bytes.
 
 use std::io::{self, Read};
 
 use memchr::memchr;
 
-/// The longest line that is read as a record, in bytes. A longer one is set aside.
-pub const LONGEST_LINE: usize = 1 << 20;
+/// The max length of a record in bytes. The loader rejects longer lines.
+pub const MAX_LINE: usize = 1 << 20;
 
-/// How much of a line that is set aside is kept, in bytes.
-pub const KEPT_OF_LINE: usize = 64 << 10;
+/// The max number of bytes that the loader keeps of a rejected line.
+pub const MAX_KEPT: usize = 64 << 10;
 
-/// How much is read at a time, in bytes: what stays in the processor's cache until it is cut into lines.
+/// The size of a read in bytes: small enough to stay in the processor's cache.
 const BLOCK: usize = 128 << 10;
 
 /// One line, without its line ending (LF or CRLF).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// Where it begins, in bytes from the beginning of the file.
+    /// The offset of its first byte in the file.
     pub offset: u64,
-    /// Where the next one begins.
+    /// The offset of the next line.
     pub end: u64,
-    /// Its bytes; of one over [`LONGEST_LINE`] the first [`KEPT_OF_LINE`].
+    /// Its bytes; of a line over [`MAX_LINE`] only the first [`MAX_KEPT`].
     pub bytes: &'a [u8],
-    /// Its length, which is that of `bytes` but for an overlong line.
+    /// Its length, which exceeds that of `bytes` if the line is too long.
     pub length: u64,
 }
 
-/// Cuts a stream into lines, holding no more of it than [`LONGEST_LINE`] and a block.
+/// A line reader that buffers max [`MAX_LINE`] and a block.
 #[derive(Debug)]
 pub struct Lines<R> {
     input: R,
@@ -43,7 +43,7 @@ pub struct Lines<R> {
 }
 
 impl<R: Read> Lines<R> {
-    /// Reads from `input`, whose first byte is at `offset` of its file.
+    /// Returns a reader of `input`, whose first byte is at `offset` of its file.
     pub fn new(input: R, offset: u64) -> Self {
         Self {
             input,
@@ -56,7 +56,7 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// The next line, or none at the end of the input. A last line without a line ending is a line.
+    /// Returns the next line; none at the end. A last line without a line ending counts.
     pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         let mut searched = 0;
         loop {
@@ -69,14 +69,14 @@ impl<R: Read> Lines<R> {
             if self.at_end {
                 return Ok((searched > 0).then(|| self.take(searched, searched)));
             }
-            if searched > LONGEST_LINE {
+            if searched > MAX_LINE {
                 return self.skip_overlong().map(Some);
             }
             self.fill()?;
         }
     }
 
-    /// Hands out `length` bytes and moves on by `advance`.
+    /// Returns a line of `length` bytes and advances by `advance`.
     fn take(&mut self, length: usize, advance: usize) -> Line<'_> {
         let offset = self.offset;
         let whole = &self.buffer[self.start..self.start + length];
@@ -84,11 +84,11 @@ impl<R: Read> Lines<R> {
         self.offset += advance as u64;
         let bytes = whole.strip_suffix(b"\r").unwrap_or(whole);
         let length = bytes.len() as u64;
-        let bytes = if bytes.len() > LONGEST_LINE { &bytes[..KEPT_OF_LINE] } else { bytes };
+        let bytes = if bytes.len() > MAX_LINE { &bytes[..MAX_KEPT] } else { bytes };
         Line { offset, end: self.offset, bytes, length }
     }
 
-    /// Moves what is pending to the front and reads behind it.
+    /// Moves the unread bytes to the front of the buffer and reads more.
     fn fill(&mut self) -> io::Result<()> {
         self.buffer.copy_within(self.start..self.filled, 0);
         self.filled -= self.start;
@@ -107,10 +107,10 @@ impl<R: Read> Lines<R> {
         Ok(())
     }
 
-    /// Passes over the rest of a line that is too long to be a record, keeping its beginning.
+    /// Skips the rest of a line that is too long, and keeps its beginning.
     fn skip_overlong(&mut self) -> io::Result<Line<'_>> {
         let offset = self.offset;
-        self.overlong = self.buffer[self.start..self.start + KEPT_OF_LINE].to_vec();
+        self.overlong = self.buffer[self.start..self.start + MAX_KEPT].to_vec();
         let mut length = 0;
         loop {
             let pending = &self.buffer[self.start..self.filled];
@@ -130,30 +130,30 @@ impl<R: Read> Lines<R> {
     }
 }
 
-/// One field of a line: its bytes, and how they were written.
+/// One field of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Field<'a> {
-    /// What stands between the quotes, or between the commas.
+    /// The bytes between the quotes, or between the commas.
     pub raw: &'a [u8],
-    /// Whether it stood in quotes: a bare `null` is NULL, `"null"` is text.
+    /// Whether it was quoted: an unquoted `null` is NULL, `"null"` is text.
     pub quoted: bool,
-    /// Whether `raw` holds doubled quotes, each of which stands for one.
+    /// Whether `raw` contains doubled quotes, each of which means one quote.
     pub doubled: bool,
 }
 
-/// What is wrong with a line as a whole.
+/// A syntax error of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
-    /// It has another number of fields than its file has columns; this many where that can be told.
+    /// The number of fields differs from the number of columns; the value is the number found.
     FieldCount(usize),
-    /// Something other than a comma follows a closing quote, in the field of this index.
+    /// A closing quote is not followed by a comma, in the field with this index.
     TextAfterQuote(usize),
-    /// A quote stands in the middle of a field that does not begin with one, of this index.
+    /// An unquoted field contains a quote; its index.
     QuoteInBareField(usize),
 }
 
-/// Splits a line into as many fields as `fields` has places; answers whether a missing closing quote had to be
-/// added, which only the last field allows.
+/// Splits a line into `fields`. Returns whether it had to add a missing closing quote, which is possible only in the
+/// last field.
 pub fn split<'a>(line: &'a [u8], fields: &mut [Field<'a>]) -> Result<bool, Malformed> {
     let last = fields.len().saturating_sub(1);
     let mut rest = line;
@@ -188,7 +188,7 @@ pub fn split<'a>(line: &'a [u8], fields: &mut [Field<'a>]) -> Result<bool, Malfo
     Err(Malformed::FieldCount(count_fields(line)))
 }
 
-/// The field that began with a quote just before `rest`, and what follows its closing quote; none if there is none.
+/// Returns the quoted field that starts at `rest`, and the bytes after its closing quote; none if that is missing.
 fn quoted(rest: &[u8]) -> Option<(Field<'_>, &[u8])> {
     let mut doubled = false;
     let mut end = memchr(b'"', rest)?;
@@ -199,7 +199,7 @@ fn quoted(rest: &[u8]) -> Option<(Field<'_>, &[u8])> {
     Some((Field { raw: &rest[..end], quoted: true, doubled }, &rest[end + 1..]))
 }
 
-/// How many fields a line has, commas inside quotes not counted.
+/// Returns the number of fields. Commas inside quotes do not count.
 fn count_fields(line: &[u8]) -> usize {
     let mut in_quotes = false;
     let commas = line.iter().filter(|&&byte| {

@@ -1,4 +1,4 @@
-//! Connections of the loader, and what to say when the database refuses.
+//! The loader's connections to the database, and how it describes database errors.
 
 use std::time::Duration;
 
@@ -6,47 +6,48 @@ use shared::database::{ConnectOptions, error_chain};
 use tokio_postgres::Client;
 use tokio_postgres::config::TargetSessionAttrs;
 
-/// What every session of the loader begins with. It works as `atelier_loader` whoever logged in, so that the schemas
-/// it makes have one owner. Its statements may take minutes, so timeouts meant for requests are lifted. Of a loader that
-/// is gone without a word the server finds out within a minute: its locks keep the next one waiting for as long.
+/// The settings of every loader session.
 ///
-/// The keys of an index are sorted in little memory, which is faster, also where they are in no order: what stays in the
-/// processor's cache is compared sooner, and half of what 512 MB cost was the system's handing them out. How many
-/// statements work at a time is the loader's to say, and none of them is worth compiling.
+/// The role is `atelier_loader` for every login, so that the schemas have one owner. Statements may take minutes, so
+/// the timeouts for requests are off. With keepalive the server detects a dead loader within a minute; until then its
+/// locks block the next loader.
+///
+/// A small `maintenance_work_mem` builds indexes faster, also from unsorted keys: the data stays in the processor's
+/// cache, and with 512 MB half of the time went into the allocation of memory. The loader itself decides how many
+/// statements run in parallel. JIT compilation does not pay off for any of them.
 const OPTIONS: &str = "-c role=atelier_loader -c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0 \
      -c idle_in_transaction_session_timeout=0 -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 \
      -c tcp_keepalives_count=3 -c maintenance_work_mem=32MB -c jit=off \
      -c max_parallel_maintenance_workers=0 -c max_parallel_workers_per_gather=0";
 
-/// How long a connection may take to come about.
+/// The timeout of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Opens a connection that is driven in the background until the client is dropped.
-pub async fn connect(address: &ConnectOptions) -> Result<Client, tokio_postgres::Error> {
-    let address = address.with(|settings| {
+/// Opens a loader session. A background task drives the connection until the client is dropped.
+pub async fn connect(options: &ConnectOptions) -> Result<Client, tokio_postgres::Error> {
+    let options = options.with(|settings| {
         settings.application_name("atelier-etl");
-        // Behind those of DATABASE_URL, which may say more, but nothing else of these.
+        // Postgres uses the last value of an option: the loader's take precedence over those of DATABASE_URL.
         settings.options(format!("{} {OPTIONS}", settings.get_options().unwrap_or_default()));
     });
-    connect_as_login(&address).await
+    connect_as_login(&options).await
 }
 
-/// Opens a connection without any of that, driven in the background as well.
-pub async fn connect_as_login(address: &ConnectOptions) -> Result<Client, tokio_postgres::Error> {
-    let (client, connection) = with_timeout(address).connect().await?;
+/// Opens a session without the loader's settings. A background task drives the connection.
+pub async fn connect_as_login(options: &ConnectOptions) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = with_timeout(options).connect().await?;
     tokio::spawn(async move {
-        // Its error reaches whoever uses the client next; said twice it would only confuse.
+        // The next use of the client returns the same error.
         let _ = connection.await;
     });
     Ok(client)
 }
 
-/// The address with a limit to how long a connection may take to come about, if it has none of its own. A server that
-/// is gone without a word is noticed while it is waited for, within a minute as well. Of several servers it is the one
-/// that takes writes.
-pub(crate) fn with_timeout(address: &ConnectOptions) -> ConnectOptions {
-    let several = address.servers().len() > 1;
-    address.with(|settings| {
+/// Returns the options with a connect timeout, unless they have one, and with keepalive, which detects a dead server
+/// within a minute. With several servers the loader connects to the primary.
+pub(crate) fn with_timeout(options: &ConnectOptions) -> ConnectOptions {
+    let several = options.servers().len() > 1;
+    options.with(|settings| {
         settings.keepalives_idle(Duration::from_secs(30));
         settings.keepalives_interval(Duration::from_secs(10));
         settings.keepalives_retries(3);
@@ -59,11 +60,11 @@ pub(crate) fn with_timeout(address: &ConnectOptions) -> ConnectOptions {
     })
 }
 
-/// One line for a person: the server's own message with its code, or the chain of causes.
+/// Returns one line for people: the server's message and its SQLSTATE, or the chain of causes.
 pub fn describe(error: &tokio_postgres::Error) -> String {
     let Some(refusal) = error.as_db_error() else { return error_chain(error) };
     let code = refusal.code().code();
-    // No such schema, table or role, of those that a migration makes.
+    // No such schema, table or role: a migration creates them.
     let hint = match code {
         "3F000" | "42P01" | "22023" => ": has this database been migrated? (atelier-etl migrate)",
         _ => "",

@@ -1,47 +1,47 @@
-//! Places at which a test can have the loader killed, to see what becomes of its work.
+//! Failpoints: named places in the loader where a test can kill it.
 //!
-//! `ATELIER_ETL_FAILPOINT=before-commit:3` ends the process by SIGKILL when it comes to that place for the third time.
-//! A release build has none of it.
+//! `ATELIER_ETL_FAILPOINT=before-commit:3` kills the process with SIGKILL when it hits that failpoint for the third
+//! time. A release build has no failpoints.
 
 #[cfg(debug_assertions)]
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Names a place, and how often it must be reached.
+/// The variable that names a failpoint and the hit that kills the process.
 pub const VARIABLE: &str = "ATELIER_ETL_FAILPOINT";
 
-/// A load is recorded, and nothing of it done.
+/// The load is recorded; none of its steps has started.
 pub const BEGUN: &str = "begun";
-/// Rows of a file are sent; they, their rejects and their progress are not committed.
+/// Rows of a file are sent; rows, rejects and progress are not committed.
 pub const BEFORE_COMMIT: &str = "before-commit";
-/// They are.
+/// Rows, rejects and progress are committed.
 pub const AFTER_COMMIT: &str = "after-commit";
-/// A key or an index is about to be made.
+/// A key or an index is not created yet.
 pub const BEFORE_INDEX: &str = "before-index";
-/// It is made.
+/// A key or an index is created.
 pub const AFTER_INDEX: &str = "after-index";
-/// Rows are taken out of a table and recorded as set aside; neither is committed.
-pub const SETTING_ASIDE: &str = "setting-aside";
-/// Documents are sent, and not committed.
+/// Loaded rows are moved to the rejects; this is not committed.
+pub const REJECTING: &str = "rejecting";
+/// Documents are sent and not committed.
 pub const ASSEMBLING: &str = "assembling";
-/// Documents are committed, and their key is not made.
+/// Documents are committed; they have no primary key yet.
 pub const ASSEMBLED: &str = "assembled";
-/// What was set aside is about to be written.
+/// The list of rejected rows is not written yet.
 pub const BEFORE_REJECTS: &str = "before-rejects";
-/// The catalog before the one that is served is dropped.
+/// The previous catalog is dropped; the schemas are not renamed yet.
 pub const BEFORE_SWAP: &str = "before-swap";
-/// Schemas are renamed, and that is not committed.
+/// Schemas are renamed; this is not committed.
 pub const SWAPPING: &str = "swapping";
-/// The catalog is served.
+/// The new catalog is served.
 pub const AFTER_SWAP: &str = "after-swap";
 
-/// All of them, in the order of a load.
+/// All failpoints, in the order of a load.
 pub const ALL: [&str; 12] = [
     BEGUN,
     BEFORE_COMMIT,
     AFTER_COMMIT,
     BEFORE_INDEX,
     AFTER_INDEX,
-    SETTING_ASIDE,
+    REJECTING,
     ASSEMBLING,
     ASSEMBLED,
     BEFORE_REJECTS,
@@ -50,17 +50,17 @@ pub const ALL: [&str; 12] = [
     AFTER_SWAP,
 ];
 
-/// Marks a place.
+/// Does nothing in a release build.
 #[cfg(not(debug_assertions))]
-pub fn reach(_: &str) {}
+pub fn hit(_: &str) {}
 
-/// Marks a place.
+/// Kills the process if [`VARIABLE`] names this failpoint and this hit of it.
 #[cfg(debug_assertions)]
-pub fn reach(place: &str) {
-    static TIMES: AtomicU32 = AtomicU32::new(0);
+pub fn hit(failpoint: &str) {
+    static HITS: AtomicU32 = AtomicU32::new(0);
     let Ok(wanted) = std::env::var(VARIABLE) else { return };
-    let (name, times) = wanted.split_once(':').unwrap_or((&wanted, "1"));
-    if name == place && times.parse() == Ok(TIMES.fetch_add(1, Ordering::Relaxed) + 1) {
+    let (name, nth) = wanted.split_once(':').unwrap_or((&wanted, "1"));
+    if name == failpoint && nth.parse() == Ok(HITS.fetch_add(1, Ordering::Relaxed) + 1) {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }
 }

@@ -1,4 +1,4 @@
-//! `etl`: the loader as a function for AWS Lambda, which events of S3 call, by way of a queue.
+//! `etl`: the loader as an AWS Lambda function, which receives S3 events through an SQS queue.
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -8,15 +8,17 @@ use etl::s3::S3;
 use lambda_runtime::{Context, Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 
-/// How long an invocation may take if its deadline is unknown: Lambda's limit.
+/// The time limit of an invocation without a deadline: Lambda's maximum.
 const MAX_INVOCATION: Duration = Duration::from_secs(900);
 
-/// Deadlines before this many milliseconds since 1970 are no deadlines: `cargo lambda watch` sends such ones.
+/// The earliest valid deadline, in milliseconds since 1970: `cargo lambda watch` sends placeholders below it.
 const MIN_DEADLINE_MS: u64 = 24 * 60 * 60 * 1000;
 
 fn main() -> ExitCode {
     if std::env::args_os().len() > 1 {
-        println!("A function for AWS Lambda that loads datasets on S3 events. It takes no arguments.");
+        println!(
+            "An AWS Lambda function that loads datasets when files arrive in S3. It takes no arguments."
+        );
         println!("On the command line, use atelier-etl.\n\n{}", shared::variables::help(&variables()));
         println!(
             "\nAccess to S3 is configured as for the AWS SDK: AWS_REGION, AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ..."
@@ -45,15 +47,15 @@ fn run() -> Result<(), Error> {
             let function = &function;
             async move {
                 let time = remaining_time(&event.context);
-                let answer = function.handle(event.payload.get(), time).await;
-                answer.inspect_err(|error| tracing::error!("{error}")).map_err(Error::from)
+                let response = function.handle(event.payload.get(), time).await;
+                response.inspect_err(|error| tracing::error!(%error, "event failed")).map_err(Error::from)
             }
         };
         lambda_runtime::run(service_fn(handler)).await
     })
 }
 
-/// Returns how long an invocation may still take.
+/// Returns the time that is left for an invocation.
 fn remaining_time(context: &Context) -> Duration {
     if context.deadline < MIN_DEADLINE_MS {
         return MAX_INVOCATION;

@@ -1,7 +1,7 @@
 //! The loader: CSV files in, a published catalog out.
 //!
-//! A *load* takes a *dataset* (six or seven CSV files) through four steps, each of which can be taken up again
-//! where it stopped: load, index, assemble, publish. ARCHITECTURE.md draws them; [`load::load`] runs them.
+//! A *load* takes a *dataset* (six or seven CSV files) through four steps: load, index, assemble, publish. An
+//! interrupted load resumes. ARCHITECTURE.md draws the steps; [`load::load`] runs them.
 //! This is the only crate that writes the catalog.
 
 pub mod csv;
@@ -9,14 +9,15 @@ pub mod database;
 pub mod failpoint;
 pub mod function;
 pub mod generate;
-pub mod incoming;
+pub mod ledger;
 pub mod load;
+pub mod locks;
 pub mod migrate;
 pub mod progress;
 pub mod prune;
-pub mod record;
 pub mod row;
 pub mod s3;
+pub mod s3_events;
 pub mod source;
 pub mod status;
 pub mod table;

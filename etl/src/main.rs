@@ -9,24 +9,23 @@ use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
 use etl::generate;
 use etl::load::{
-    self, DEFAULT_WORKERS, LoadError, LoadOptions, RejectLimit, RejectsPlace, Summary, WHOLE_FILES,
+    self, DEFAULT_WORKERS, LoadError, LoadOptions, OutputTarget, RejectLimit, Summary, WHOLE_FILES,
 };
 use etl::progress::Progress;
 use etl::prune::{self, PruneOptions};
-use etl::s3::{S3, Url, UrlError};
-use etl::source::{Dataset, Location};
+use etl::s3::{S3, S3Url, S3UrlError};
+use etl::source::{Dataset, DatasetLocation};
 use etl::{database, migrate, status};
 use shared::database::{ConnectOptions, DATABASE_AUTH, DATABASE_CA_FILE, DATABASE_URL};
 use shared::variables::{Reader, Variable, environment};
 
 /// Loads the Atelier catalog: CSV files in, a published catalog out.
 ///
-/// A dataset is a folder, or a prefix in S3, with product.csv, features.csv, styles.csv, photos.csv, skus.csv and
-/// related.csv, and cart.csv if there is one. Loading it changes nothing that is served until the last step, which
-/// swaps the whole catalog at once; the one before is kept for a rollback.
+/// A dataset is a folder or an S3 prefix with product.csv, features.csv, styles.csv, photos.csv, skus.csv and
+/// related.csv, and optionally cart.csv. A load does not change the served catalog until its last step, which replaces
+/// the whole catalog in one transaction. The previous catalog stays for a rollback.
 ///
-/// Exit codes: 0 done; 1 failed, and the catalog that was served is still served; 2 wrong arguments; 3 too many rows
-/// could not be loaded.
+/// Exit codes: 0 success; 1 failure, the current catalog stays; 2 wrong arguments; 3 too many rejected rows.
 #[derive(Parser)]
 #[command(name = "atelier-etl", version, max_term_width = 110)]
 struct Arguments {
@@ -34,9 +33,9 @@ struct Arguments {
     command: Command,
 }
 
-/// A database, for the commands that need one.
+/// The arguments of commands that connect to a database.
 #[derive(clap::Args)]
-struct Database {
+struct DatabaseArguments {
     #[arg(long, env = DATABASE_URL.name, hide_env_values = true, value_name = "URL")]
     #[arg(help = DATABASE_URL.summary, long_help = long_help(&DATABASE_URL))]
     database_url: String,
@@ -54,107 +53,108 @@ fn long_help(variable: &Variable) -> String {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write a synthetic dataset, with everything odd that the real files have
+    /// Write a synthetic dataset with all the irregularities of the real files
     Generate {
-        /// Share of the full size: 1 is a million products, 26 million rows, 2.2 GB
+        /// Size relative to the full set: 1 is a million products, 26 million rows, 2.2 GB
         #[arg(long, default_value_t = 0.01)]
         scale: f64,
-        /// Equal seeds make equal files
+        /// Seed of the random data: the same seed writes the same files
         #[arg(long, default_value_t = 1)]
         seed: u64,
         /// Write the files in the legacy format: BOM, CRLF, `$` before prices, spaces in header names
         #[arg(long, alias = "older-copy")]
         legacy_format: bool,
-        /// The folder to write to; made where it does not exist
+        /// The folder to write to; created if missing
         dir: PathBuf,
     },
     /// Load a dataset and publish it as the catalog
     ///
-    /// S3 is reached as the AWS SDK is told: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and so on.
+    /// For S3, the usual variables of the AWS SDK apply: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID
+    /// and so on.
     ///
-    /// A load that was stopped is taken up again by a load of the very same files. A manifest.json beside the files lists
-    /// what they must be: {"files":[{"name":"product.csv","size":123,"sha256":"…"},…]}
+    /// A load of the same files resumes an interrupted load. An optional manifest.json beside the files lists their
+    /// sizes and hashes: {"files":[{"name":"product.csv","size":123,"sha256":"…"},…]}
     Load {
         #[command(flatten)]
-        database: Database,
-        /// What the dataset is called in the record [default: the folder's name]
+        database: DatabaseArguments,
+        /// The name of the dataset [default: the name of the folder]
         #[arg(long, value_name = "NAME")]
         dataset: Option<String>,
-        /// How many rows of a file may be set aside: a number, or a percentage, which allows 100 in any case
+        /// The max number of rejected rows per file: a number, or a percentage, which always allows 100
         #[arg(long, value_name = "N|P%", default_value = "0.1%")]
         max_rejects: RejectLimit,
-        /// Where the rows that were set aside are written as CSV, and a summary beside it as JSON; in S3, as
-        /// NAME/GENERATION.csv below a prefix [default: ./rejects/NAME.csv]
+        /// The CSV file for the rejected rows, with a JSON summary beside it; in S3 a prefix for NAME/GENERATION.csv
+        /// [default: ./rejects/NAME.csv]
         #[arg(long, value_name = "FILE|s3://…")]
-        rejects: Option<Place>,
-        /// Stop before the last step; `atelier-etl publish` takes it, when it suits
+        rejects: Option<PathOrUrl>,
+        /// Build the catalog without publishing it; `atelier-etl publish` publishes it later
         #[arg(long)]
         no_publish: bool,
-        /// How many things are done at a time: as many as the database has cores to spare
+        /// Parallel tasks: the number of processors that the database can spare
         #[arg(long, value_name = "N", default_value_t = DEFAULT_WORKERS, value_parser = clap::value_parser!(u8).range(1..=64))]
         workers: u8,
-        /// Commit so many bytes of a file at a time: a crash costs no more, but the rows take longer to write [default:
-        /// a file at a time]
+        /// Commit after this many bytes of a file, which bounds the loss of a crash but slows the load [default: whole
+        /// files]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         commit_bytes: Option<u64>,
-        /// Read a file of more bytes in several ranges at a time, for a database with many cores [default: as one]
+        /// Read larger files in several ranges in parallel, for a database with many cores [default: whole files]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         range_bytes: Option<u64>,
         /// The folder with the files, or s3://bucket/prefix/
         #[arg(value_name = "DIR|s3://…")]
-        place: Place,
+        source: PathOrUrl,
     },
-    /// Bring the database's schema and roles up to date
+    /// Bring the schema and the roles of the database up to date
     Migrate {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArguments,
     },
-    /// Tell which catalog is served since when, and what became of the latest loads
+    /// Show the served catalog and the latest loads
     Status {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArguments,
     },
-    /// Serve the catalog of a load that was told --no-publish
+    /// Publish the catalog of a --no-publish load
     Publish {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArguments,
     },
-    /// Remove old carts and records, and what a load that came to nothing has left
+    /// Delete old carts, old records and the tables of failed loads
     ///
-    /// A load that was stopped and can be taken up again is left alone.
+    /// An interrupted load that can resume stays.
     Prune {
         #[command(flatten)]
-        database: Database,
-        /// Carts that nobody has touched for so many days, and records of loads that ended as long ago
+        database: DatabaseArguments,
+        /// Max age in days, of carts since their last use and of records since the end of their load
         #[arg(long, value_name = "N", default_value_t = 90)]
         days: u16,
-        /// The previous catalog too: nothing can be rolled back then until the next load
+        /// Also drop the previous catalog: no rollback is possible until the next load
         #[arg(long)]
         previous: bool,
     },
-    /// Serve the previous catalog again, at once; a second rollback takes back the first
+    /// Serve the previous catalog again, at once; a second rollback undoes the first
     Rollback {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArguments,
     },
 }
 
-/// A path, or a place in S3.
+/// A path or an S3 URL.
 #[derive(Clone, Debug)]
-enum Place {
+enum PathOrUrl {
     Disk(PathBuf),
-    S3(Url),
+    S3(S3Url),
 }
 
-impl FromStr for Place {
-    type Err = UrlError;
+impl FromStr for PathOrUrl {
+    type Err = S3UrlError;
 
-    fn from_str(text: &str) -> Result<Self, UrlError> {
+    fn from_str(text: &str) -> Result<Self, S3UrlError> {
         if text.starts_with("s3:") { text.parse().map(Self::S3) } else { Ok(Self::Disk(text.into())) }
     }
 }
 
-impl Database {
+impl DatabaseArguments {
     fn connect_options(&self) -> Result<ConnectOptions, shared::variables::Error> {
         let lookup = |name: &str| match name {
             "DATABASE_URL" => Some(self.database_url.clone()),
@@ -192,17 +192,17 @@ async fn run(command: Command) -> anyhow::Result<()> {
             workers,
             commit_bytes,
             range_bytes,
-            place,
+            source,
         } => {
-            let location = match place {
-                Place::Disk(dir) => Location::Folder(dir),
-                Place::S3(url) => Location::S3(S3::from_environment().await, url),
+            let location = match source {
+                PathOrUrl::Disk(dir) => DatasetLocation::Folder(dir),
+                PathOrUrl::S3(url) => DatasetLocation::S3(S3::from_environment().await, url),
             };
             let dataset = Dataset::open(&location, dataset.as_deref()).await?;
             let rejects = match rejects {
-                Some(Place::S3(url)) => RejectsPlace::S3(S3::from_environment().await, url),
-                Some(Place::Disk(path)) => RejectsPlace::File(path),
-                None => RejectsPlace::File(format!("rejects/{}.csv", dataset.name).into()),
+                Some(PathOrUrl::S3(url)) => OutputTarget::S3(S3::from_environment().await, url),
+                Some(PathOrUrl::Disk(path)) => OutputTarget::File(path),
+                None => OutputTarget::File(format!("rejects/{}.csv", dataset.name).into()),
             };
             let options = LoadOptions {
                 limit: max_rejects,
@@ -237,25 +237,25 @@ async fn run(command: Command) -> anyhow::Result<()> {
             print(&pruned.to_string())
         }
         Command::Rollback { database } => {
-            let waiting = || eprintln!("a catalog is being published: waiting for it");
-            let generation = load::rollback(&database.connect_options()?, waiting).await?;
+            let on_wait = || eprintln!("another session replaces the catalog: waiting for it to end");
+            let generation = load::rollback(&database.connect_options()?, on_wait).await?;
             print(&format!("serving generation {generation} again\n"))
         }
     }
 }
 
-/// Standard output may be a pipe that was closed; that is no reason to panic.
+/// Writes to standard output; a closed pipe is an error, not a panic.
 fn print(text: &str) -> anyhow::Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
 }
 
 fn generate_dataset(options: generate::Options, dir: &Path) -> anyhow::Result<()> {
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     let progress = Progress::for_stderr();
     let tasks = generate::FILES.map(|file| (file, progress.steps(file, 0)));
     let summary = generate::generate(&options, dir, |written| {
         if let Some((_, task)) = tasks.iter().find(|(file, _)| *file == written.file) {
-            task.reach(written.products_done, written.products);
+            task.set(written.products_done, written.products);
         }
     })?;
     for (_, task) in &tasks {
@@ -270,7 +270,7 @@ fn generate_dataset(options: generate::Options, dir: &Path) -> anyhow::Result<()
         "{} products, {:.1} MB in {:.1} s in {}\n",
         summary.products,
         megabytes(bytes),
-        begun.elapsed().as_secs_f64(),
+        started.elapsed().as_secs_f64(),
         dir.display()
     );
     print(&text)
@@ -279,7 +279,7 @@ fn generate_dataset(options: generate::Options, dir: &Path) -> anyhow::Result<()
 fn print_summary(summary: &Summary) -> anyhow::Result<()> {
     let mut text = format!(
         "\n{:<13}{:>12}{:>10}{:>11}{:>12}{:>9}{:>9}\n",
-        "file", "rows read", "repaired", "set aside", "loaded", "seconds", "MB/s"
+        "file", "rows read", "repaired", "rejected", "loaded", "seconds", "MB/s"
     );
     for file in &summary.files {
         let counts = &file.counts;
@@ -288,7 +288,7 @@ fn print_summary(summary: &Summary) -> anyhow::Result<()> {
             file.file,
             counts.read,
             counts.repaired,
-            counts.set_aside,
+            counts.rejected,
             counts.loaded,
             counts.seconds,
             megabytes(file.size) / counts.seconds.max(0.001)
@@ -299,14 +299,16 @@ fn print_summary(summary: &Summary) -> anyhow::Result<()> {
         text += &format!("{:<13}{seconds:>8.1} s\n", step.name());
     }
     if !summary.reasons.is_empty() {
-        text += &format!("\nset aside, in {}:\n", summary.rejects);
+        text += &format!("\nrejected rows, in {}:\n", summary.rejects);
         for (file, reason, rows) in &summary.reasons {
             text += &format!("{rows:>10}  {file}: {reason}\n");
         }
     }
     text += &match summary.published {
         true => format!("\ngeneration {} is being served\n", summary.generation),
-        false => format!("\ngeneration {} is built: atelier-etl publish serves it\n", summary.generation),
+        false => {
+            format!("\ngeneration {} is built: run atelier-etl publish to serve it\n", summary.generation)
+        }
     };
     if let Some(peak) = peak_memory() {
         text += &format!("peak memory of the loader: {:.0} MB\n", megabytes(peak));
@@ -314,14 +316,14 @@ fn print_summary(summary: &Summary) -> anyhow::Result<()> {
     print(&text)
 }
 
-/// The most memory this process had at any time, in bytes, where the system tells (Linux).
+/// Returns the peak memory of this process in bytes; none where the system does not report it (only Linux does).
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
-/// For people: a file of more than 9 PB may lose its last digits.
+/// Converts bytes for people. The precision is enough up to 9 PB.
 #[allow(clippy::cast_precision_loss)]
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6

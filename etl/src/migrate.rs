@@ -1,6 +1,6 @@
-//! Brings a database to the present schema: group roles, then every migration not yet applied.
+//! Brings a database to the current schema: group roles, then every pending migration.
 //!
-//! The SQL is in `migrations`. What a catalog consists of is not here: each load makes that anew.
+//! The SQL is in `migrations`. The tables of a catalog are no part of it: each load creates them.
 
 use shared::database::ConnectOptions;
 use tokio_postgres::Client;
@@ -9,22 +9,22 @@ mod embedded {
     refinery::embed_migrations!("../migrations");
 }
 
-/// Makes the group roles and gives them their rights on the database; it may be run again at any time.
+/// Creates the group roles and grants their rights on the database. Idempotent.
 pub const ROLES: &str = include_str!("../../migrations/roles.sql");
 
-/// Lets the loader see what is applied, so that a load can tell whether its schema is the present one.
+/// Lets the loader read the applied migrations, so that a load can detect pending ones.
 const SHOW_HISTORY: &str = "grant select on public.refinery_schema_history to atelier_loader";
 
-/// Serialises migrations of one database; any constant will do that nothing else in it locks.
+/// The advisory lock that serializes the migrations of one database. Nothing else uses this number.
 const MIGRATION_LOCK: i64 = 0x6174_656c_6965_7201;
 
-/// Why a database could not be migrated.
+/// An error that prevents a migration.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// The database refused a connection or a statement; it may not be up, or the login may not do this.
+    /// The database is unavailable or rejected a statement, for example because the login lacks a right.
     #[error("cannot migrate the database: {}", crate::database::describe(.0))]
     Database(tokio_postgres::Error),
-    /// A migration failed; those before it are applied.
+    /// A migration failed; the earlier ones are applied.
     #[error("a migration failed: {}", shared::database::error_chain(.0))]
     Migration(refinery::Error),
 }
@@ -35,21 +35,21 @@ impl From<refinery::Error> for MigrateError {
     }
 }
 
-// By hand, so that it is no `source`: the line above has all of it, and would be followed by it again.
+// Not `#[from]`: that makes it the `source`, and an error chain prints it twice.
 impl From<tokio_postgres::Error> for MigrateError {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Database(error)
     }
 }
 
-/// Applies what is missing, and answers with the names of the migrations it applied: none where there was nothing
-/// to do. Several may run this at once, on one database or on many of one cluster.
-pub async fn migrate(address: &ConnectOptions) -> Result<Vec<String>, MigrateError> {
-    let (mut client, connection) = crate::database::with_timeout(address).connect().await?;
+/// Applies the pending migrations and returns their names. Concurrent calls are safe, also on several databases of one
+/// cluster.
+pub async fn migrate(database: &ConnectOptions) -> Result<Vec<String>, MigrateError> {
+    let (mut client, connection) = crate::database::with_timeout(database).connect().await?;
     let connection = tokio::spawn(connection);
     let applied = migrate_with(&mut client).await;
     drop(client);
-    // Waited for, so that nothing is connected any more when this returns: a template database must be idle.
+    // Nothing may be connected when this returns: a template database must be idle.
     let _ = connection.await;
     applied
 }
@@ -62,9 +62,9 @@ async fn migrate_with(client: &mut Client) -> Result<Vec<String>, MigrateError> 
     Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
 }
 
-/// The migrations that this build knows and the database has not applied, by name.
-pub async fn pending(address: &ConnectOptions) -> Result<Vec<String>, MigrateError> {
-    let client = crate::database::connect_as_login(address).await?;
+/// Returns the names of this build's migrations that the database has not applied.
+pub async fn pending(database: &ConnectOptions) -> Result<Vec<String>, MigrateError> {
+    let client = crate::database::connect_as_login(database).await?;
     let exists = "select to_regclass('public.refinery_schema_history') is not null";
     let applied: Vec<i32> = if client.query_one(exists, &[]).await?.get(0) {
         let versions = client.query("select version from public.refinery_schema_history", &[]).await?;
@@ -77,7 +77,7 @@ pub async fn pending(address: &ConnectOptions) -> Result<Vec<String>, MigrateErr
     Ok(pending.map(ToString::to_string).collect())
 }
 
-/// Tells one state of the migrations from another: a hash of all their SQL.
+/// Returns a hash of the SQL of all migrations.
 pub fn fingerprint() -> u64 {
     let runner = embedded::migrations::runner();
     let sum = |sum: u64, migration: &refinery::Migration| sum.rotate_left(1) ^ migration.checksum();

@@ -1,4 +1,4 @@
-//! What a person sees while a load runs: bars on a terminal, a line at the end of each task elsewhere.
+//! Progress output of a load: bars on a terminal, otherwise a line at the end of each task.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// Where progress is shown.
+/// The target of progress output.
 #[derive(Clone, Debug)]
 pub enum Progress {
     /// Bars on standard error.
@@ -16,46 +16,46 @@ pub enum Progress {
     Lines,
     /// Lines in the log.
     Log,
-    /// Nowhere.
+    /// No output.
     Silent,
 }
 
 impl Progress {
-    /// Bars where standard error is a terminal, lines elsewhere.
+    /// Returns bars if standard error is a terminal, otherwise lines.
     pub fn for_stderr() -> Self {
         if std::io::stderr().is_terminal() { Self::Bars(MultiProgress::new()) } else { Self::Lines }
     }
 
-    /// Says something that is neither begun nor finished.
-    pub fn say(&self, line: &str) {
+    /// Shows a line that belongs to no task.
+    pub fn show(&self, line: &str) {
         match self {
-            // An error here is a terminal that went away.
+            // An error means that the terminal is closed.
             Self::Bars(bars) => drop(bars.println(line)),
             Self::Lines => eprintln!("{line}"),
-            Self::Log => tracing::info!("{line}"),
+            Self::Log => tracing::info!(detail = line, "load progress"),
             Self::Silent => {}
         }
     }
 
-    /// Begins a task of `total` bytes, which is done when each of its `parts` is.
+    /// Starts a task of `total` bytes. It is done when all its `parts` are.
     pub fn bytes(&self, name: impl Into<String>, total: u64, parts: usize) -> Task {
-        self.begin(
+        self.start(
             name.into(),
             (total, parts),
             "{msg:<22} {bar:32} {bytes:>10}/{total_bytes:<10} {bytes_per_sec:>12} {eta:>4}",
         )
     }
 
-    /// Begins a task of `total` steps.
+    /// Starts a task of `total` steps.
     pub fn steps(&self, name: impl Into<String>, total: u64) -> Task {
-        self.begin(
+        self.start(
             name.into(),
             (total, 1),
             "{msg:<22} {bar:32} {human_pos:>10}/{human_len:<10} {elapsed:>12}",
         )
     }
 
-    fn begin(&self, name: String, (total, parts): (u64, usize), template: &str) -> Task {
+    fn start(&self, name: String, (total, parts): (u64, usize), template: &str) -> Task {
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = match self {
             Self::Bars(bars) => bars.add(ProgressBar::new(total)),
@@ -67,45 +67,45 @@ impl Progress {
             Self::Bars(_) => Self::Silent,
             other => other.clone(),
         };
-        Task { name, bar, begun: Instant::now(), parts: Arc::new(AtomicUsize::new(parts)), progress }
+        Task { name, bar, started: Instant::now(), parts: Arc::new(AtomicUsize::new(parts)), progress }
     }
 }
 
-/// One thing that takes a while.
+/// A task with visible progress.
 #[derive(Clone, Debug)]
 pub struct Task {
     name: String,
     bar: ProgressBar,
-    begun: Instant,
-    /// How many parts are not done.
+    started: Instant,
+    /// The number of unfinished parts.
     parts: Arc<AtomicUsize>,
-    /// Where it is said that it is done, unless a bar shows that.
+    /// The target of the final line; none if a bar shows the end.
     progress: Progress,
 }
 
 impl Task {
-    /// So much more is done.
+    /// Adds `by` to the finished bytes or steps.
     pub fn advance(&self, by: u64) {
         self.bar.inc(by);
     }
 
-    /// So much of so much is done.
-    pub fn reach(&self, done: u64, of: u64) {
+    /// Sets the finished steps and the total.
+    pub fn set(&self, done: u64, of: u64) {
         self.bar.set_length(of);
         self.bar.set_position(done);
     }
 
-    /// It is over and need not be spoken of.
+    /// Ends the task without a final line.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
     }
 
-    /// All of it is done, or one of its parts.
+    /// Marks one part as done; the last one ends the task.
     pub fn finish(&self) {
         if self.parts.fetch_sub(1, Ordering::Relaxed) > 1 {
             return;
         }
         self.bar.finish();
-        self.progress.say(&format!("{} done in {:.1} s", self.name, self.begun.elapsed().as_secs_f64()));
+        self.progress.show(&format!("{} done in {:.1} s", self.name, self.started.elapsed().as_secs_f64()));
     }
 }

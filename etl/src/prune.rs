@@ -1,85 +1,89 @@
-//! Removing what nobody will ask for again: old carts, old records, what loads that came to nothing have left.
+//! Deletion of old carts, old load records and the tables of failed loads.
 
 use std::fmt;
 
 use shared::database::ConnectOptions;
 
 use crate::database;
+use crate::ledger;
 use crate::load::{drop_previous, schema_exists};
+use crate::locks;
 use crate::progress::Progress;
-use crate::record;
 
-/// What is to be removed.
+/// The scope of a prune.
 #[derive(Clone, Copy, Debug)]
 pub struct PruneOptions {
-    /// Carts that were not touched for so many days, and records of loads that ended as long ago.
+    /// The age limit in days, for carts since their last use and for records since the end of their load.
     pub days: u16,
-    /// The previous catalog too: there is no rollback then until the next load.
+    /// Whether to drop the previous catalog too. Without it, no rollback is possible until the next load.
     pub previous: bool,
 }
 
-/// What was removed.
+/// The result of a prune.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pruned {
-    /// Carts, with all their lines.
+    /// The number of deleted carts.
     pub carts: u64,
-    /// Records of loads that published nothing.
+    /// The number of deleted records of loads that published nothing.
     pub loads: u64,
-    /// Rows set aside by loads that are not served and not kept for a rollback.
+    /// The number of deleted records of rejected rows. Those of the served and the previous catalog stay.
     pub rejects: u64,
-    /// Whether there were tables of a load that failed or was given up.
+    /// Whether tables of a failed or abandoned load were dropped.
     pub unpublished: bool,
-    /// Whether there was a previous catalog, and it was to be removed.
+    /// Whether the previous catalog was dropped.
     pub previous: bool,
 }
 
-/// Why not all was removed.
+/// An error that ends a prune early.
 #[derive(Debug, thiserror::Error)]
 pub enum PruneError {
-    /// Somebody reads what is to go.
-    #[error("the previous catalog is still being read; find its reader in pg_stat_activity, and prune again")]
-    PreviousIsRead,
-    /// The database is away or refused a statement.
+    /// A session still reads the previous catalog.
+    #[error(
+        "cannot drop the previous catalog: a session still reads it; find it in pg_stat_activity, end it, and prune \
+         again"
+    )]
+    PreviousCatalogInUse,
+    /// The database is unavailable or rejected a statement.
     #[error("the database failed: {}", database::describe(.0))]
     Database(tokio_postgres::Error),
 }
 
-// By hand, so that it is no `source`: the line above has all of it, and would be followed by it again.
+// Not `#[from]`: that makes it the `source`, and an error chain prints it twice.
 impl From<tokio_postgres::Error> for PruneError {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Database(error)
     }
 }
 
-/// Removes it. A load that is running is waited for; one that was stopped and can be taken up again is left alone.
+/// Deletes old data. Waits for a running load; keeps an interrupted load that can resume.
 ///
 /// # Errors
-/// What keeps something from being removed; the rest may be gone by then.
+/// The first failure. Earlier deletions stay.
 pub async fn prune(
-    address: &ConnectOptions,
+    database: &ConnectOptions,
     options: PruneOptions,
     progress: &Progress,
 ) -> Result<Pruned, PruneError> {
-    let mut client = database::connect(address).await?;
-    record::lock_loader(&client, None, || progress.say("a load is running: waiting for it to end")).await?;
+    let mut client = database::connect(database).await?;
+    locks::lock_loader(&client, None, || progress.show("a load is running: waiting for it to end")).await?;
     let days = i32::from(options.days);
     let carts = client
         .execute("delete from cart.carts where touched_at < now() - make_interval(days => $1)", &[&days])
         .await?;
     let unpublished =
-        schema_exists(&client, "catalog_next").await? && !record::has_unfinished(&client).await?;
+        schema_exists(&client, "catalog_next").await? && !ledger::has_unfinished(&client).await?;
     if unpublished {
         client.batch_execute("drop schema catalog_next cascade").await?;
     }
     let mut previous = false;
     if options.previous {
-        record::lock_swap(&client, || progress.say("a rollback is under way: waiting for it to end")).await?;
+        locks::lock_swap(&client, || progress.show("a rollback is running: waiting for it to end")).await?;
         previous = schema_exists(&client, "catalog_prev").await?;
         if !drop_previous(progress, &mut client).await? {
-            return Err(PruneError::PreviousIsRead);
+            return Err(PruneError::PreviousCatalogInUse);
         }
     }
-    // What may be served again is the latest publications' doing; their loads and rejects stay.
+    // The latest two publications are the served and the previous catalog; their records stay.
     let rejects = client
         .execute(
             "delete from etl.reject using etl.load
@@ -95,7 +99,7 @@ pub async fn prune(
             &[&days],
         )
         .await?;
-    // With a load goes what it was of; what never came to a load goes when it is as old.
+    // The files of deleted loads, and files of the same age that never became part of a load.
     client
         .execute(
             "delete from etl.incoming_file where arrived_at < now() - make_interval(days => $1)
@@ -105,7 +109,7 @@ pub async fn prune(
             &[&days],
         )
         .await?;
-    // What arrives meanwhile waits: a file that is not committed yet would go with its dataset, and nobody would know.
+    // The lock makes new files wait: a file that is not committed yet would lose its dataset.
     let transaction = client.transaction().await?;
     transaction
         .batch_execute(
@@ -120,11 +124,11 @@ pub async fn prune(
 
 impl fmt::Display for Pruned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let there = |was| if was { "removed" } else { "none" };
+        let state = |was| if was { "removed" } else { "none" };
         writeln!(f, "carts                  {}", self.carts)?;
         writeln!(f, "records of loads       {}", self.loads)?;
         writeln!(f, "records of rejects     {}", self.rejects)?;
-        writeln!(f, "unpublished tables     {}", there(self.unpublished))?;
-        writeln!(f, "previous catalog       {}", if self.previous { "removed" } else { "kept, or none" })
+        writeln!(f, "unpublished tables     {}", state(self.unpublished))?;
+        writeln!(f, "previous catalog       {}", if self.previous { "removed" } else { "kept or none" })
     }
 }

@@ -1,27 +1,26 @@
-//! Checks the fields of a line against the columns of its table, mends what can be mended, and writes the row in
-//! the binary form of COPY.
+//! Validation, repair and encoding of rows: a line becomes a row in the binary format of COPY.
 
 use std::borrow::Cow;
 
 use memchr::memchr;
 
-use crate::csv::{self, Field, KEPT_OF_LINE, LONGEST_LINE, Line, Malformed};
-use crate::table::{Kind, Table};
+use crate::csv::{self, Field, Line, MAX_KEPT, MAX_LINE, Malformed};
+use crate::table::{ColumnType, Table};
 
-/// What a COPY in binary form begins with: the signature, no flags, no extension.
+/// The header of a binary COPY: the signature, no flags, no extension.
 pub const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-/// What it ends with.
+/// The trailer of a binary COPY.
 pub const COPY_TRAILER: &[u8] = &[0xff, 0xff];
 
-/// The most columns a file has.
-const MOST_COLUMNS: usize = 6;
+/// The max number of columns in a file.
+const MAX_COLUMNS: usize = 6;
 
-/// Why a row is set aside.
+/// The reason for rejecting a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The column at fault, as the header names it; none where the row as a whole is.
+    /// The name of the faulty column in the header; none if the whole row is wrong.
     pub column: Option<&'static str>,
-    /// What is wrong, in words that are the same for every row with this fault.
+    /// The reason, the same text for every row with this fault.
     pub reason: Cow<'static, str>,
 }
 
@@ -31,26 +30,26 @@ impl Fault {
     }
 }
 
-/// The fields of a row that an [`Encoder`] wrote, without what is in no column of its file: the number of fields, the
-/// position and the rank, all of which have a fixed length.
+/// Returns the file's fields of an encoded row: without the number of fields, the position and the rank, which have a
+/// fixed length.
 pub(crate) fn fields_of_file<'a>(row: &'a [u8], table: &Table) -> &'a [u8] {
     let before = 2 + (4 + 8) + if table.is_ranked() { 4 + 4 } else { 0 };
     row.get(before..).unwrap_or_default()
 }
 
-/// How rows came by the key of their table.
+/// The key order of some rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
     /// The key of the first row.
     pub first: Option<i32>,
     /// The key of the last row.
     pub last: Option<i32>,
-    /// Whether no key was lower than the one before it; where it is an id, whether each was higher.
+    /// Whether the keys ascend; ids must ascend strictly.
     pub ascends: bool,
 }
 
 impl Order {
-    /// Of no rows.
+    /// The order of no rows.
     pub const NONE: Self = Self { first: None, last: None, ascends: true };
 
     fn add(&mut self, key: i32, is_unique: bool) {
@@ -60,54 +59,54 @@ impl Order {
     }
 }
 
-/// Collects the rows of one table in the binary form of COPY.
+/// A buffer of encoded rows of one table.
 #[derive(Debug)]
 pub struct Encoder {
     table: &'static Table,
     rows: Vec<u8>,
     rank: i32,
     key_column: Option<usize>,
-    /// That of the last row.
+    /// The key of the last row.
     key: i32,
     order: Order,
 }
 
 impl Encoder {
-    /// For a table of which `loaded` rows are in already; `order` is that of the rows before.
+    /// Returns an encoder for a table that already has `loaded` rows in this `order`.
     pub fn new(table: &'static Table, loaded: u64, order: Order) -> Self {
-        // A file with more rows than ids has its rows set aside long before this number matters.
+        // A file with more rows than possible ids exceeds the limit of rejected rows long before this matters.
         let rank = i32::try_from(loaded).unwrap_or(i32::MAX);
         let key_column = table.columns.iter().position(|column| column.name == table.key());
         Self { table, rows: Vec::new(), rank, key_column, key: 0, order }
     }
 
-    /// The order of the rows so far, and of those before.
+    /// Returns the key order of all rows so far.
     pub fn order(&self) -> Order {
         self.order
     }
 
-    /// How many bytes are collected so far.
-    pub fn collected(&self) -> usize {
+    /// Returns the size of the buffer in bytes.
+    pub fn buffered(&self) -> usize {
         self.rows.len()
     }
 
-    /// What is collected so far.
+    /// Returns the buffered rows.
     pub fn rows(&self) -> &[u8] {
         &self.rows
     }
 
-    /// Forgets what was collected.
+    /// Clears the buffer.
     pub fn clear(&mut self) {
         self.rows.clear();
     }
 
-    /// Hands over what was collected.
+    /// Takes the buffered rows.
     pub fn take(&mut self) -> Vec<u8> {
-        let room = self.rows.capacity();
-        std::mem::replace(&mut self.rows, Vec::with_capacity(room))
+        let capacity = self.rows.capacity();
+        std::mem::replace(&mut self.rows, Vec::with_capacity(capacity))
     }
 
-    /// Adds the row of one line. Answers whether it had to be repaired; a fault leaves nothing of it behind.
+    /// Adds the row of one line and returns whether it was repaired. A fault leaves the buffer unchanged.
     pub fn push(&mut self, line: &Line<'_>) -> Result<bool, Fault> {
         let before = self.rows.len();
         let result = self.write(line);
@@ -125,7 +124,7 @@ impl Encoder {
     fn write(&mut self, line: &Line<'_>) -> Result<bool, Fault> {
         check_bytes(line)?;
         let columns = self.table.columns;
-        let mut all = [Field::default(); MOST_COLUMNS];
+        let mut all = [Field::default(); MAX_COLUMNS];
         let fields = &mut all[..columns.len()];
         let mut repaired = csv::split(line.bytes, fields).map_err(|m| malformed(self.table, m))?;
 
@@ -145,15 +144,15 @@ impl Encoder {
         Ok(repaired)
     }
 
-    fn put_field(&mut self, kind: Kind, field: &Field<'_>, is_key: bool) -> Result<bool, &'static str> {
+    fn put_field(&mut self, kind: ColumnType, field: &Field<'_>, is_key: bool) -> Result<bool, &'static str> {
         let is_null = !field.quoted && field.raw == b"null";
         match kind {
-            Kind::OptionalPrice | Kind::OptionalText if is_null => {
+            ColumnType::OptionalPrice | ColumnType::OptionalText if is_null => {
                 self.rows.extend_from_slice(&(-1_i32).to_be_bytes());
                 return Ok(false);
             }
             _ if is_null => return Err("null where a value must be"),
-            Kind::Text | Kind::OptionalText => {
+            ColumnType::Text | ColumnType::OptionalText => {
                 self.put_text(field);
                 return Ok(false);
             }
@@ -161,25 +160,25 @@ impl Encoder {
         }
         let (digits, mut repaired) = trim(field.raw);
         let digits = match digits {
-            [b'$', amount @ ..] if matches!(kind, Kind::Price | Kind::OptionalPrice) => {
+            [b'$', amount @ ..] if matches!(kind, ColumnType::Price | ColumnType::OptionalPrice) => {
                 repaired = true;
                 amount
             }
             _ => digits,
         };
-        let number = whole_number(digits);
+        let number = parse_u31(digits);
         match (kind, number) {
-            (Kind::Flag, Some(flag @ (0 | 1))) => self.put(&[u8::from(flag == 1)]),
-            (Kind::Flag, _) => return Err("not 0 or 1"),
-            (Kind::Id, None | Some(0)) => return Err("not a whole number from 1 to 2147483647"),
-            (Kind::Reference(to), Some(0)) => return Err(to.orphan),
+            (ColumnType::Flag, Some(flag @ (0 | 1))) => self.put(&[u8::from(flag == 1)]),
+            (ColumnType::Flag, _) => return Err("not 0 or 1"),
+            (ColumnType::Id, None | Some(0)) => return Err("not a whole number from 1 to 2147483647"),
+            (ColumnType::Reference(to), Some(0)) => return Err(to.orphan),
             (_, Some(number)) => {
                 if is_key {
                     self.key = number;
                 }
                 self.put(&number.to_be_bytes());
             }
-            (Kind::Reference(_), None) => return Err("not a whole number from 1 to 2147483647"),
+            (ColumnType::Reference(_), None) => return Err("not a whole number from 1 to 2147483647"),
             (_, None) => return Err("not a whole number from 0 to 2147483647"),
         }
         Ok(repaired)
@@ -201,17 +200,17 @@ impl Encoder {
     }
 
     fn put(&mut self, value: &[u8]) {
-        #[allow(clippy::cast_possible_truncation)] // a line is at most LONGEST_LINE bytes
+        #[allow(clippy::cast_possible_truncation)] // a line is at most MAX_LINE bytes
         self.rows.extend_from_slice(&(value.len() as u32).to_be_bytes());
         self.rows.extend_from_slice(value);
     }
 }
 
-/// What must hold for a line's bytes before they are looked at as fields.
+/// Checks the bytes of a line before it is split into fields.
 fn check_bytes(line: &Line<'_>) -> Result<(), Fault> {
     if line.length > line.bytes.len() as u64 {
         return Err(Fault::row(format!(
-            "longer than {LONGEST_LINE} bytes, of which the first {KEPT_OF_LINE} are kept"
+            "longer than {MAX_LINE} bytes, of which the first {MAX_KEPT} are kept"
         )));
     }
     if line.bytes.is_empty() {
@@ -241,14 +240,14 @@ fn malformed(table: &'static Table, what: Malformed) -> Fault {
     }
 }
 
-/// A number's digits without the spaces around them, and whether there were any.
+/// Removes the spaces around a number and returns whether there were any.
 fn trim(raw: &[u8]) -> (&[u8], bool) {
     let trimmed = raw.trim_ascii();
     (trimmed, trimmed.len() != raw.len())
 }
 
-/// A whole number that fits a Postgres `integer`: digits only, no sign.
-pub(crate) fn whole_number(digits: &[u8]) -> Option<i32> {
+/// Parses a whole number from 0 to 2147483647: digits only, no sign.
+pub(crate) fn parse_u31(digits: &[u8]) -> Option<i32> {
     if digits.is_empty() || digits.len() > 10 {
         return None;
     }

@@ -1,4 +1,4 @@
-//! What is served, and what became of the latest loads.
+//! The report of `atelier-etl status`: the served catalog, the latest loads, incomplete deliveries.
 
 use std::fmt;
 
@@ -6,86 +6,86 @@ use shared::database::ConnectOptions;
 use tokio_postgres::Client;
 
 use crate::database;
-use crate::record::unsigned;
+use crate::ledger::unsigned;
 use crate::table::{TABLES, Table};
 
-/// How many loads are told of.
-const LATEST_LOADS: i64 = 10;
+/// The number of loads in the report.
+const MAX_LOADS: i64 = 10;
 
-/// The state of a database's catalog and loads.
+/// The state of the catalog and the loads.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// The generation of the catalog that is served, and since when; none before the first publish.
+    /// The served catalog; none before the first publish.
     pub served: Option<Served>,
     /// The latest loads, newest first.
     pub loads: Vec<LoadStatus>,
-    /// The datasets in S3 of which something has arrived that is not loaded.
+    /// The datasets in S3 with files that are not loaded.
     pub incoming: Vec<Incoming>,
 }
 
-/// A dataset in S3 that is not loaded.
+/// A dataset in S3 with files that are not loaded.
 #[derive(Clone, Debug)]
 pub struct Incoming {
     /// Its prefix.
     pub source: String,
-    /// The files that have arrived, with why a file is refused.
+    /// The files that have arrived; for a refused one, the reason.
     pub arrived: Vec<(String, Option<String>)>,
     /// The files that are missing.
     pub missing: Vec<&'static str>,
-    /// Why it is not loaded although all have arrived.
+    /// The reason why a complete dataset is not loaded.
     pub reason: Option<String>,
 }
 
-/// The catalog that is served.
+/// The served catalog.
 #[derive(Clone, Debug)]
 pub struct Served {
     /// Its generation.
     pub generation: i32,
-    /// `publish` or `rollback`: how it came to be served.
+    /// `publish` or `rollback`.
     pub action: String,
-    /// When, in the database's time zone.
+    /// The time of the publish or rollback, in the database's time zone.
     pub since: String,
 }
 
 /// A load.
 #[derive(Clone, Debug)]
 pub struct LoadStatus {
-    /// Its number, and the generation of the catalog it made or would make.
+    /// Its number, which is also the generation of its catalog.
     pub generation: i32,
     /// The dataset's name.
     pub dataset: String,
-    /// The step it is at, or `published`, `failed`, `abandoned`.
+    /// The current step, or `published`, `failed`, `abandoned`.
     pub step: String,
-    /// Why it failed, was given up, or stopped.
+    /// The reason why it failed, was abandoned or was interrupted.
     pub reason: Option<String>,
-    /// When it began.
+    /// Its start time.
     pub started: String,
-    /// When it ended.
+    /// Its end time.
     pub ended: Option<String>,
-    /// Its rows loaded, and set aside.
+    /// Its loaded and its rejected rows.
     pub rows: (u64, u64),
-    /// Its files, in the order of their names.
+    /// Its files, by name.
     pub files: Vec<FileStatus>,
 }
 
-/// How far a file of a load is committed.
+/// The progress of one file of a load.
 #[derive(Clone, Debug)]
 pub struct FileStatus {
     /// Its name.
     pub file: String,
     /// Its size, in bytes.
     pub size: u64,
-    /// How far it is read, in bytes.
+    /// The committed bytes.
     pub byte_offset: u64,
-    /// Its rows loaded, and set aside.
+    /// Its loaded and its rejected rows.
     pub rows: (u64, u64),
-    /// How long that took, in seconds.
+    /// The load time in seconds.
     pub seconds: f64,
 }
 
-/// Reads the status. Before the first `migrate` there is nothing to read, and the error says so.
-pub async fn status(address: &ConnectOptions) -> Result<Status, tokio_postgres::Error> {
-    let client = database::connect(address).await?;
+/// Reads the status. Fails before the first `migrate`; the error says so.
+pub async fn status(database: &ConnectOptions) -> Result<Status, tokio_postgres::Error> {
+    let client = database::connect(database).await?;
     let served = client
         .query_opt(
             "select generation, action, to_char(at, 'YYYY-MM-DD HH24:MI:SS TZ')
@@ -100,7 +100,7 @@ pub async fn status(address: &ConnectOptions) -> Result<Status, tokio_postgres::
                     coalesce(sum(rows_loaded), 0)::bigint, coalesce(sum(rows_set_aside), 0)::bigint
              from etl.load left join etl.load_file using (generation)
              group by generation order by generation desc limit $1",
-            &[&LATEST_LOADS],
+            &[&MAX_LOADS],
         )
         .await?;
     let files = client
@@ -111,7 +111,7 @@ pub async fn status(address: &ConnectOptions) -> Result<Status, tokio_postgres::
              from etl.load_file join etl.load_part using (generation, file)
              where generation in (select generation from etl.load order by generation desc limit $1)
              group by load_file.generation, load_file.file order by file",
-            &[&LATEST_LOADS],
+            &[&MAX_LOADS],
         )
         .await?;
     let incoming = incoming(&client).await?;
@@ -145,7 +145,7 @@ pub async fn status(address: &ConnectOptions) -> Result<Status, tokio_postgres::
     })
 }
 
-/// What was published is left out, and so is what has failed: both are among the loads.
+/// Returns the datasets with new files. Published and failed ones are in the list of loads.
 async fn incoming(client: &Client) -> Result<Vec<Incoming>, tokio_postgres::Error> {
     let rows = client
         .query(
@@ -182,7 +182,7 @@ impl fmt::Display for Status {
             Some(Served { generation, action, since }) => {
                 writeln!(f, "serving: generation {generation}, since {since} ({action})")?;
             }
-            None => writeln!(f, "serving: nothing, no catalog has been published yet")?,
+            None => writeln!(f, "serving: nothing (no catalog has been published yet)")?,
         }
         if self.loads.is_empty() {
             writeln!(f, "loads:   none")?;
@@ -201,7 +201,7 @@ impl Status {
         writeln!(
             f,
             "\n{:>10}  {:<20} {:<10} {:>13} {:>10}  {:<24} ended",
-            "generation", "dataset", "step", "rows", "set aside", "started"
+            "generation", "dataset", "step", "rows", "rejected", "started"
         )?;
         for (nth, load) in self.loads.iter().enumerate() {
             writeln!(
@@ -218,7 +218,7 @@ impl Status {
             if let Some(reason) = &load.reason {
                 writeln!(f, "            {reason}")?;
             }
-            // The latest is the one that is asked about, and one that has not ended may be taken up again.
+            // Files only for the latest load and for those that can resume.
             if nth == 0 || load.ended.is_none() {
                 load.files.iter().try_for_each(|file| writeln!(f, "            {file}"))?;
             }
@@ -237,7 +237,7 @@ impl fmt::Display for Incoming {
             }
         }
         if !self.missing.is_empty() {
-            writeln!(f, "            to come: {}", self.missing.join(", "))?;
+            writeln!(f, "            missing: {}", self.missing.join(", "))?;
         }
         match &self.reason {
             Some(reason) => writeln!(f, "            not loaded: {reason}"),
@@ -249,12 +249,12 @@ impl fmt::Display for Incoming {
 impl fmt::Display for FileStatus {
     #[allow(clippy::cast_precision_loss)] // for people
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, size, byte_offset, rows: (loaded, set_aside), seconds } = self;
+        let Self { file, size, byte_offset, rows: (loaded, rejected), seconds } = self;
         let percent = 100.0 * *byte_offset as f64 / (*size).max(1) as f64;
         let (megabytes, rate) = (*size as f64 / 1e6, *byte_offset as f64 / 1e6 / seconds.max(0.001));
         write!(
             f,
-            "{file:<13}{percent:>4.0} % of {megabytes:>7.1} MB {loaded:>10} rows {set_aside:>6} set aside {rate:>6.1} MB/s"
+            "{file:<13}{percent:>4.0} % of {megabytes:>7.1} MB {loaded:>10} rows {rejected:>6} rejected {rate:>6.1} MB/s"
         )
     }
 }

@@ -1,13 +1,13 @@
 //! The seven tables of a catalog and the files they come from.
 
-/// What a column of a file may hold.
+/// The type of a column in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ColumnType {
     /// A whole number from 1 to 2,147,483,647, unique in its file.
     Id,
-    /// The id of a row of another file; 0 names no row there.
+    /// The id of a row in another file; 0 is never an id.
     Reference(&'static Reference),
-    /// A whole number from 0 to 2,147,483,647; a `$` before it is taken off.
+    /// A whole number from 0 to 2,147,483,647; the loader removes a leading `$`.
     Price,
     /// A price, or a bare `null`.
     OptionalPrice,
@@ -21,30 +21,30 @@ pub enum Kind {
     OptionalText,
 }
 
-/// Where a reference leads.
+/// The target of a reference.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reference {
-    /// The table that must have the row.
+    /// The referenced table.
     pub table: &'static str,
-    /// Why a row is set aside that refers to nothing.
+    /// The reason for rejecting a row whose reference does not exist.
     pub orphan: &'static str,
 }
 
 const PRODUCT: Reference = Reference { table: "products", orphan: "no such product" };
 const STYLE: Reference = Reference { table: "styles", orphan: "no such style" };
 
-/// A column: its name in the file's header, its name in the table, and what it may hold.
+/// A column of a file and of its table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Column {
-    /// As the header has it.
+    /// Its name in the file's header.
     pub header: &'static str,
-    /// As the table has it.
+    /// Its name in the table.
     pub name: &'static str,
-    /// What it may hold.
-    pub kind: Kind,
+    /// Its type.
+    pub kind: ColumnType,
 }
 
-const fn column(header: &'static str, name: &'static str, kind: Kind) -> Column {
+const fn column(header: &'static str, name: &'static str, kind: ColumnType) -> Column {
     Column { header, name, kind }
 }
 
@@ -59,38 +59,38 @@ pub struct Table {
     pub columns: &'static [Column],
     /// The column that names the parent row, whose index in file order serves lookups and assembly.
     pub parent: Option<&'static str>,
-    /// Whether a dataset is whole without it.
+    /// Whether a dataset is complete without it.
     pub optional: bool,
-    /// Its DDL in `catalog_next`, with `{generation}` where the number goes. Autovacuum keeps off it: what there is to
-    /// do the loader does, nothing changes it later, and a key would wait for the worker that looks at it.
+    /// Its DDL in `catalog_next`, with the placeholder `{generation}`. Autovacuum is off: the loader vacuums, nothing
+    /// changes the table later, and adding a key would wait for an autovacuum worker.
     pub ddl: &'static str,
 }
 
 impl Table {
-    /// Whether its rows carry a rank, their place in ascending order of id.
+    /// Returns whether its rows have a rank: their position in ascending order of id.
     pub fn is_ranked(&self) -> bool {
         self.name == PRODUCT.table
     }
 
-    /// The column by which its rows are found and put in order: the parent, or the id where there is none.
+    /// Returns the column for lookups and for the order of rows: the parent, or the id of a table without parent.
     pub fn key(&self) -> &'static str {
         self.parent.unwrap_or("id")
     }
 
-    /// The columns that refer to another table, with where they lead.
+    /// Returns the columns that refer to another table, with the target of each.
     pub fn references(&self) -> impl Iterator<Item = (&'static Column, &'static Reference)> + use<> {
         self.columns.iter().filter_map(|column| match column.kind {
-            Kind::Reference(to) => Some((column, to)),
+            ColumnType::Reference(to) => Some((column, to)),
             _ => None,
         })
     }
 
-    /// The header line a file of this table begins with.
+    /// Returns the header line of the file.
     pub fn header(&self) -> String {
         self.columns.iter().map(|column| column.header).collect::<Vec<_>>().join(",")
     }
 
-    /// The columns a COPY fills, in the order of [`crate::row::Encoder`].
+    /// Returns the columns that COPY fills, in the order of [`crate::row::Encoder`].
     pub fn copy_columns(&self) -> String {
         let rank = if self.is_ranked() { ", rank" } else { "" };
         let names: Vec<_> = self.columns.iter().map(|column| column.name).collect();
@@ -104,21 +104,21 @@ macro_rules! ddl {
     };
 }
 
-/// DDL of the read model, which no file is loaded into.
+/// DDL of the read model, which has no file of its own.
 pub const DOCUMENTS_DDL: &str = ddl!("documents");
 
-/// Every table that a file is loaded into, parents before their children.
+/// Every table that has a file, parents before their children.
 pub static TABLES: [Table; 7] = [
     Table {
         name: "products",
         file: "product.csv",
         columns: &[
-            column("id", "id", Kind::Id),
-            column("name", "name", Kind::Text),
-            column("slogan", "slogan", Kind::Text),
-            column("description", "description", Kind::Text),
-            column("category", "category", Kind::Text),
-            column("default_price", "default_price", Kind::Price),
+            column("id", "id", ColumnType::Id),
+            column("name", "name", ColumnType::Text),
+            column("slogan", "slogan", ColumnType::Text),
+            column("description", "description", ColumnType::Text),
+            column("category", "category", ColumnType::Text),
+            column("default_price", "default_price", ColumnType::Price),
         ],
         parent: None,
         optional: false,
@@ -128,10 +128,10 @@ pub static TABLES: [Table; 7] = [
         name: "features",
         file: "features.csv",
         columns: &[
-            column("id", "id", Kind::Id),
-            column("product_id", "product_id", Kind::Reference(&PRODUCT)),
-            column("feature", "feature", Kind::Text),
-            column("value", "value", Kind::OptionalText),
+            column("id", "id", ColumnType::Id),
+            column("product_id", "product_id", ColumnType::Reference(&PRODUCT)),
+            column("feature", "feature", ColumnType::Text),
+            column("value", "value", ColumnType::OptionalText),
         ],
         parent: Some("product_id"),
         optional: false,
@@ -141,12 +141,12 @@ pub static TABLES: [Table; 7] = [
         name: "styles",
         file: "styles.csv",
         columns: &[
-            column("id", "id", Kind::Id),
-            column("productId", "product_id", Kind::Reference(&PRODUCT)),
-            column("name", "name", Kind::Text),
-            column("sale_price", "sale_price", Kind::OptionalPrice),
-            column("original_price", "original_price", Kind::Price),
-            column("default_style", "is_default", Kind::Flag),
+            column("id", "id", ColumnType::Id),
+            column("productId", "product_id", ColumnType::Reference(&PRODUCT)),
+            column("name", "name", ColumnType::Text),
+            column("sale_price", "sale_price", ColumnType::OptionalPrice),
+            column("original_price", "original_price", ColumnType::Price),
+            column("default_style", "is_default", ColumnType::Flag),
         ],
         parent: Some("product_id"),
         optional: false,
@@ -156,10 +156,10 @@ pub static TABLES: [Table; 7] = [
         name: "photos",
         file: "photos.csv",
         columns: &[
-            column("id", "id", Kind::Id),
-            column("styleId", "style_id", Kind::Reference(&STYLE)),
-            column("url", "url", Kind::Text),
-            column("thumbnail_url", "thumbnail_url", Kind::Text),
+            column("id", "id", ColumnType::Id),
+            column("styleId", "style_id", ColumnType::Reference(&STYLE)),
+            column("url", "url", ColumnType::Text),
+            column("thumbnail_url", "thumbnail_url", ColumnType::Text),
         ],
         parent: Some("style_id"),
         optional: false,
@@ -169,10 +169,10 @@ pub static TABLES: [Table; 7] = [
         name: "skus",
         file: "skus.csv",
         columns: &[
-            column("id", "id", Kind::Id),
-            column("styleId", "style_id", Kind::Reference(&STYLE)),
-            column("size", "size", Kind::Text),
-            column("quantity", "quantity", Kind::Count),
+            column("id", "id", ColumnType::Id),
+            column("styleId", "style_id", ColumnType::Reference(&STYLE)),
+            column("size", "size", ColumnType::Text),
+            column("quantity", "quantity", ColumnType::Count),
         ],
         parent: Some("style_id"),
         optional: false,
@@ -182,9 +182,9 @@ pub static TABLES: [Table; 7] = [
         name: "related",
         file: "related.csv",
         columns: &[
-            column("id", "id", Kind::Id),
-            column("current_product_id", "product_id", Kind::Reference(&PRODUCT)),
-            column("related_product_id", "related_product_id", Kind::Reference(&PRODUCT)),
+            column("id", "id", ColumnType::Id),
+            column("current_product_id", "product_id", ColumnType::Reference(&PRODUCT)),
+            column("related_product_id", "related_product_id", ColumnType::Reference(&PRODUCT)),
         ],
         parent: Some("product_id"),
         optional: false,
@@ -194,10 +194,10 @@ pub static TABLES: [Table; 7] = [
         name: "cart",
         file: "cart.csv",
         columns: &[
-            column("id", "id", Kind::Id),
-            column("user_session", "user_session", Kind::Count),
-            column("product_id", "product_id", Kind::Reference(&PRODUCT)),
-            column("active", "active", Kind::Flag),
+            column("id", "id", ColumnType::Id),
+            column("user_session", "user_session", ColumnType::Count),
+            column("product_id", "product_id", ColumnType::Reference(&PRODUCT)),
+            column("active", "active", ColumnType::Flag),
         ],
         parent: None,
         optional: true,

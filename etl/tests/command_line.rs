@@ -1,9 +1,9 @@
-//! `atelier-etl` as a person meets it: the real program, a real Postgres.
+//! Tests of the command line of `atelier-etl` with a real Postgres.
 
-// clippy.toml lets tests unwrap, but not the functions beside them.
+// clippy.toml allows unwrap in tests, but not in their helper functions.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod stand;
+mod support;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -11,9 +11,9 @@ use std::process::Stdio;
 
 use etl::generate;
 use local::testing::Database;
-use stand::{atelier_etl, edit, error, number, run, stdout, workplace};
+use support::{atelier_etl, edit, error, number, run, stdout, work_dir};
 
-/// Everything the documents hold but their generation.
+/// Returns all documents without their generation.
 async fn documents(database: &Database) -> Vec<(i32, Vec<u8>, Vec<u8>, Vec<u8>)> {
     let client = database.connect().await.unwrap();
     let select = "select product_id, product, styles, related from catalog.documents order by product_id";
@@ -22,8 +22,8 @@ async fn documents(database: &Database) -> Vec<(i32, Vec<u8>, Vec<u8>, Vec<u8>)>
 }
 
 #[tokio::test]
-async fn a_load_tells_what_became_of_every_row_and_status_remembers_it() {
-    let (dir, database) = (workplace(), Database::create().await.unwrap());
+async fn the_summary_accounts_for_every_row_and_status_shows_it_later() {
+    let (dir, database) = (work_dir(), Database::create().await.unwrap());
     let before = stdout(&run(&dir, &database.url(), &["status"]));
     assert!(before.contains("no catalog has been published yet"), "{before}");
 
@@ -34,9 +34,9 @@ async fn a_load_tells_what_became_of_every_row_and_status_remembers_it() {
         let lines =
             std::fs::read_to_string(dir.path().join("set").join(file)).unwrap().lines().count() as u64;
         assert_eq!(counts[0], lines - 1, "{file}: every line below the header is read");
-        assert_eq!(counts[0], counts[2] + counts[3], "{file}: and set aside or loaded");
+        assert_eq!(counts[0], counts[2] + counts[3], "{file}: every row is loaded or rejected");
     }
-    assert!(summary.contains("set aside, in rejects/set.csv"), "{summary}");
+    assert!(summary.contains("rejected rows, in rejects/set.csv"), "{summary}");
     let status = stdout(&run(&dir, &database.url(), &["status"]));
     assert!(status.contains("serving: generation 1"), "{status}");
     assert!(status.lines().any(|line| line.contains(" set ") && line.contains("published")), "{status}");
@@ -51,35 +51,35 @@ async fn a_load_tells_what_became_of_every_row_and_status_remembers_it() {
 }
 
 #[tokio::test]
-async fn what_keeps_a_load_from_beginning_is_one_line_and_changes_nothing() {
+async fn a_load_that_cannot_begin_prints_one_line_and_changes_nothing() {
     let database = Database::create().await.unwrap();
     let url = database.url();
 
-    let dir = workplace();
+    let dir = work_dir();
     std::fs::remove_file(dir.path().join("set/skus.csv")).unwrap();
     std::fs::remove_file(dir.path().join("set/photos.csv")).unwrap();
     assert_eq!(
         error(&run(&dir, &url, &["load", "set"])),
-        "set is not a whole dataset: photos.csv, skus.csv missing"
+        "set is not a complete dataset: photos.csv, skus.csv missing"
     );
 
-    let dir = workplace();
+    let dir = work_dir();
     edit(&dir, "features.csv", |lines| lines[0] = "id,product,feature,value".to_owned());
     let line = error(&run(&dir, &url, &["load", "set"]));
     assert!(
-        line.contains("features.csv: line 1 should be the header \"id,product_id,feature,value\""),
+        line.contains("features.csv: line 1 is \"id,product,feature,value\": expected the header \"id,product_id,feature,value\""),
         "{line}"
     );
 
-    let dir = workplace();
+    let dir = work_dir();
     edit(&dir, "related.csv", |lines| lines.truncate(1));
     assert_eq!(error(&run(&dir, &url, &["load", "set"])), "set/related.csv has no rows");
 
-    let dir = workplace();
+    let dir = work_dir();
     assert!(error(&run(&dir, &url, &["load", "nowhere"])).starts_with("cannot read nowhere: "));
     for inside in ["set/rejects.csv", "set/further/down/rejects.csv", "./set/../set/rejects.csv"] {
         let line = error(&run(&dir, &url, &["load", "set", "--rejects", inside]));
-        assert!(line.contains("it is in the dataset's own folder"), "{line}");
+        assert!(line.contains("it is in the dataset's folder"), "{line}");
     }
     let linked = dir.path().join("linked");
     std::fs::create_dir(&linked).unwrap();
@@ -87,16 +87,16 @@ async fn what_keeps_a_load_from_beginning_is_one_line_and_changes_nothing() {
     let line = error(&run(&dir, &url, &["load", "set", "--rejects", "linked/rejects.csv"]));
     assert!(line.contains("it is a file of the dataset"), "{line}");
     let line = error(&run(&dir, &url, &["load", "set", "--rejects", "/proc/no/file.csv"]));
-    assert!(line.starts_with("cannot write the rows set aside to /proc/no/file.csv"), "{line}");
+    assert!(line.starts_with("cannot write the rejected rows to /proc/no/file.csv"), "{line}");
     let line = error(&run(&dir, &url, &["load", "set", "--dataset", "../x"]));
-    assert!(line.contains("can't be a dataset's name"), "{line}");
+    assert!(line.contains("invalid dataset name"), "{line}");
 
     assert_eq!(number(&database, "select count(*) from etl.load").await, 0);
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_or_not_named_is_said_without_its_password() {
-    let dir = workplace();
+async fn database_errors_do_not_show_the_password() {
+    let dir = work_dir();
     let line = error(&run(&dir, "postgres://someone:secret@127.0.0.1:1/atelier", &["load", "set"]));
     assert!(line.contains("error connecting to server"), "{line}");
     assert!(!line.contains("secret"), "{line}");
@@ -117,15 +117,15 @@ async fn a_database_that_is_away_or_not_named_is_said_without_its_password() {
 
 #[tokio::test]
 async fn cart_csv_may_be_missing() {
-    let (dir, database) = (workplace(), Database::create().await.unwrap());
+    let (dir, database) = (work_dir(), Database::create().await.unwrap());
     std::fs::remove_file(dir.path().join("set/cart.csv")).unwrap();
     stdout(&run(&dir, &database.url(), &["load", "set"]));
     assert_eq!(number(&database, "select count(*) from catalog.cart").await, 0);
 }
 
 #[tokio::test]
-async fn too_many_rejects_leave_the_old_catalog_in_place() {
-    let (dir, database) = (workplace(), Database::create().await.unwrap());
+async fn too_many_rejects_keep_the_current_catalog() {
+    let (dir, database) = (work_dir(), Database::create().await.unwrap());
     stdout(&run(&dir, &database.url(), &["load", "set"]));
     let served = documents(&database).await;
 
@@ -133,7 +133,7 @@ async fn too_many_rejects_leave_the_old_catalog_in_place() {
     let output = run(&dir, &database.url(), &["load", "set", "--max-rejects", "3"]);
     assert_eq!(output.status.code(), Some(3));
     let line = error(&output);
-    assert!(line.starts_with("skus.csv: 4 of ") && line.contains("at most 3 may be set aside"), "{line}");
+    assert!(line.starts_with("skus.csv: 4 of ") && line.contains("the limit is 3 "), "{line}");
     assert_eq!(documents(&database).await, served);
     let rejects = std::fs::read_to_string(dir.path().join("rejects/set.csv")).unwrap();
     assert_eq!(rejects.matches("4 fields expected, 5 found").count(), 4, "{rejects}");
@@ -145,8 +145,8 @@ async fn too_many_rejects_leave_the_old_catalog_in_place() {
 }
 
 #[tokio::test]
-async fn a_load_that_was_killed_before_its_failure_was_recorded_keeps_to_the_limit() {
-    let (dir, database) = (workplace(), Database::create().await.unwrap());
+async fn a_load_killed_before_its_failure_is_recorded_still_has_its_limit() {
+    let (dir, database) = (work_dir(), Database::create().await.unwrap());
     edit(&dir, "skus.csv", |lines| lines[100..104].iter_mut().for_each(|line| line.push_str(",more")));
     edit(&dir, "photos.csv", |lines| {
         lines.extend((1..=4).map(|n| format!("{},99999,\"u\",\"t\"", 900_000 + n)));
@@ -171,35 +171,35 @@ async fn a_load_that_was_killed_before_its_failure_was_recorded_keeps_to_the_lim
 }
 
 #[tokio::test]
-async fn a_limit_is_of_the_file_and_not_of_a_range_of_it() {
-    let (dir, database) = (workplace(), Database::create().await.unwrap());
+async fn the_limit_applies_to_the_file_and_not_to_a_range() {
+    let (dir, database) = (work_dir(), Database::create().await.unwrap());
     let bad = |number: usize| vec!["no,row".to_owned(); number];
     edit(&dir, "skus.csv", |lines| drop(lines.splice(1..1, bad(150))));
     let bytes = std::fs::metadata(dir.path().join("set/skus.csv")).unwrap().len() / 8;
     let in_ranges = ["load", "set", "--max-rejects", "5%", "--range-bytes", &bytes.to_string()];
     stdout(&run(&dir, &database.url(), &in_ranges));
-    // Of the last range too, whichever is done first.
+    // Also in the last range, whichever range ends first.
     edit(&dir, "skus.csv", |lines| lines.extend(bad(120)));
     stdout(&run(&dir, &database.url(), &in_ranges));
     edit(&dir, "skus.csv", |lines| lines.extend(bad(120)));
     let refused = error(&run(&dir, &database.url(), &in_ranges));
-    assert!(refused.starts_with("skus.csv: 390 of ") && refused.contains("at most 310 may"), "{refused}");
+    assert!(refused.starts_with("skus.csv: 390 of ") && refused.contains("the limit is 310 "), "{refused}");
     assert_eq!(number(&database, "select count(*) from etl.publication").await, 2);
 }
 
 #[tokio::test]
 async fn a_rollback_does_not_wait_for_a_load() {
-    let (dir, database) = (workplace(), Database::create().await.unwrap());
+    let (dir, database) = (work_dir(), Database::create().await.unwrap());
     stdout(&run(&dir, &database.url(), &["load", "set"]));
     stdout(&run(&dir, &database.url(), &["load", "set"]));
     let loading = database.connect().await.unwrap();
-    etl::record::lock_loader(&loading, None, || panic!("nobody else loads")).await.unwrap();
+    etl::locks::lock_loader(&loading, None, || panic!("no other loader runs")).await.unwrap();
     assert_eq!(stdout(&run(&dir, &database.url(), &["rollback"])), "serving generation 1 again\n");
 }
 
 #[tokio::test]
-async fn orphans_and_repeated_ids_are_set_aside_with_their_bytes_and_what_hangs_on_them_too() {
-    let (dir, database) = (workplace(), Database::create().await.unwrap());
+async fn orphans_and_duplicate_ids_are_rejected_with_their_bytes_and_their_children() {
+    let (dir, database) = (work_dir(), Database::create().await.unwrap());
     let mut repeated = String::new();
     edit(&dir, "product.csv", |lines| {
         repeated = lines[10].clone();
@@ -210,11 +210,11 @@ async fn orphans_and_repeated_ids_are_set_aside_with_their_bytes_and_what_hangs_
     let mut sku = String::new();
     edit(&dir, "skus.csv", |lines| {
         sku = lines[100].clone();
-        lines.insert(101, sku.clone()); // the file is still in order of its parents
+        lines.insert(101, sku.clone()); // the file is still sorted by parent
     });
     edit(&dir, "related.csv", |lines| {
         lines.insert(1, "900003,1,77777".to_owned());
-        // Nothing at either end, and more of them than are looked up at a time.
+        // Orphans in both columns, and more of them than one batch of originals.
         lines.extend((0..300).map(|n| format!("{},77777,88888", 910_000 + n)));
     });
     stdout(&run(&dir, &database.url(), &["load", "set", "--max-rejects", "400"]));
@@ -236,13 +236,13 @@ async fn orphans_and_repeated_ids_are_set_aside_with_their_bytes_and_what_hangs_
     assert!(rejects.lines().any(is_sku), "{rejects}");
     let ranks = "select count(*) filter (where rank = place)::bigint - count(*)
                  from (select rank, row_number() over (order by id) as place from catalog.products) as placed";
-    assert_eq!(number(&database, ranks).await, 0, "ranks have no gap where a row was taken out");
+    assert_eq!(number(&database, ranks).await, 0, "ranks have no gap after a rejected row");
 }
 
 #[tokio::test]
 async fn nothing_depends_on_the_order_of_products_and_styles_in_their_files() {
     let (dir, sorted, shuffled) =
-        (workplace(), Database::create().await.unwrap(), Database::create().await.unwrap());
+        (work_dir(), Database::create().await.unwrap(), Database::create().await.unwrap());
     stdout(&run(&dir, &sorted.url(), &["load", "set"]));
     for file in ["product.csv", "skus.csv"] {
         // Stable, so that rows of one parent keep their order: 17 is not a factor of any count here.
@@ -253,7 +253,7 @@ async fn nothing_depends_on_the_order_of_products_and_styles_in_their_files() {
             });
         });
     }
-    // Styles whose ids lie far apart, in every file that names them.
+    // Styles with distant ids, in every file that references them.
     let far = |id: &str| (id.parse::<u64>().unwrap() * 100_003 % 1_000_000_007).to_string();
     let renumber = |lines: &mut Vec<String>, column: usize| {
         for line in &mut lines[1..] {
@@ -291,9 +291,9 @@ async fn nothing_depends_on_the_order_of_products_and_styles_in_their_files() {
 }
 
 #[tokio::test]
-async fn a_load_that_was_killed_is_taken_up_and_ends_like_one_that_was_not() {
+async fn a_killed_load_resumes_and_ends_like_an_undisturbed_one() {
     let (dir, killed, undisturbed) =
-        (workplace(), Database::create().await.unwrap(), Database::create().await.unwrap());
+        (work_dir(), Database::create().await.unwrap(), Database::create().await.unwrap());
     stdout(&run(&dir, &undisturbed.url(), &["load", "set"]));
 
     for step in ["styles.csv done", "indexing done", "assembling done"] {
@@ -312,7 +312,7 @@ async fn a_load_that_was_killed_is_taken_up_and_ends_like_one_that_was_not() {
     stdout(&output);
     let lines = String::from_utf8(output.stderr).unwrap();
     assert!(
-        lines.contains("going on with load 1")
+        lines.contains("resuming load 1")
             || number(&killed, "select count(*) from etl.publication").await > 1
     );
     assert_eq!(documents(&killed).await, documents(&undisturbed).await);
@@ -321,8 +321,8 @@ async fn a_load_that_was_killed_is_taken_up_and_ends_like_one_that_was_not() {
 }
 
 #[tokio::test]
-async fn an_unfinished_load_of_files_that_changed_begins_afresh_and_says_so() {
-    let (dir, database) = (workplace(), Database::create().await.unwrap());
+async fn a_load_of_changed_files_starts_from_scratch_and_says_so() {
+    let (dir, database) = (work_dir(), Database::create().await.unwrap());
     let name = dir.path().join("set").canonicalize().unwrap();
     assert_eq!(name.file_name(), Some(Path::new("set").as_os_str()));
     database
@@ -337,19 +337,17 @@ async fn an_unfinished_load_of_files_that_changed_begins_afresh_and_says_so() {
         .unwrap();
     let output = run(&dir, &database.url(), &["load", "set"]);
     stdout(&output);
-    assert!(
-        String::from_utf8_lossy(&output.stderr).contains("an unfinished load of other files was given up")
-    );
+    assert!(String::from_utf8_lossy(&output.stderr).contains("abandoned an unfinished load of other files"));
     assert_eq!(number(&database, "select count(*) from etl.load where step = 'abandoned'").await, 1);
 }
 
-// Of two threads: this one waits for the program while another closes the connection that holds the lock.
+// Two threads: one waits for the program while the other closes the connection that holds the lock.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_load_waits_for_the_first_and_says_so() {
-    let (dir, database) = (workplace(), Database::create().await.unwrap());
+    let (dir, database) = (work_dir(), Database::create().await.unwrap());
     stdout(&run(&dir, &database.url(), &["migrate"]));
     let first = database.connect().await.unwrap();
-    etl::record::lock_loader(&first, None, || panic!("nobody else loads")).await.unwrap();
+    etl::locks::lock_loader(&first, None, || panic!("no other loader runs")).await.unwrap();
 
     let mut second =
         atelier_etl(&dir, &database.url(), &["load", "set"]).stderr(Stdio::piped()).spawn().unwrap();
@@ -365,7 +363,7 @@ async fn a_second_load_waits_for_the_first_and_says_so() {
 }
 
 #[tokio::test]
-async fn help_is_there_for_the_program_and_each_of_its_commands() {
+async fn the_program_and_each_command_have_help() {
     let dir = tempfile::tempdir().unwrap();
     for command in ["generate", "load", "migrate", "status", "publish", "prune", "rollback"] {
         let help = stdout(&run(&dir, "", &[command, "--help"]));

@@ -1,11 +1,11 @@
-//! What a load balancer asks: whether the process is alive, and whether to send it requests.
+//! Health checks for load balancers: whether the process runs, and whether it can serve requests.
 
 use shared::endpoint::{ALLOW_GET, Method};
 use shared::{App, Endpoint, Problem, Readiness, Request, Response};
 
-/// `GET /healthz`: 200 as long as the process answers at all, whatever becomes of the database.
-pub(crate) const LIVENESS: Endpoint = Endpoint {
-    name: "liveness",
+/// `GET /healthz`: 200 while the process can respond, whatever the state of the database.
+pub(crate) const HEALTHZ: Endpoint = Endpoint {
+    name: "healthz",
     method: Method::Get,
     path: "/healthz",
     query: &[],
@@ -13,18 +13,18 @@ pub(crate) const LIVENESS: Endpoint = Endpoint {
     handler: |_, _| Box::pin(std::future::ready(Ok(Response::private_json(r#"{"status":"alive"}"#)))),
 };
 
-/// `GET /readyz`: 200 if the database answers and a catalog is published, unless the process is draining;
-/// else 503.
-pub(crate) const READINESS: Endpoint = Endpoint {
-    name: "readiness",
+/// `GET /readyz`: 200 if the database responds and a catalog is published, unless the process is draining;
+/// otherwise 503.
+pub(crate) const READYZ: Endpoint = Endpoint {
+    name: "readyz",
     method: Method::Get,
     path: "/readyz",
     query: &[],
     allow: ALLOW_GET,
-    handler: |app, request| Box::pin(readiness(app, request)),
+    handler: |app, request| Box::pin(readyz(app, request)),
 };
 
-async fn readiness(app: &App, request: &Request) -> Result<Response, Problem> {
+async fn readyz(app: &App, request: &Request) -> Result<Response, Problem> {
     let readiness = request.timing.database(app.readiness()).await?;
     match readiness {
         Readiness::Ready { .. } => {

@@ -1,7 +1,7 @@
-//! The HTTP adapter: every endpoint in one process. The only crate that knows a socket.
+//! The HTTP server: all endpoints in one process. No other crate accepts connections from clients.
 //!
-//! What an answer says is decided in `shared`; here are the things that only a socket has: accepting, slow
-//! and oversized clients, draining, and the log of requests.
+//! `shared` decides what a response contains. This crate accepts connections, limits slow and oversized requests,
+//! drains connections on shutdown, and writes the access log.
 
 mod health;
 pub mod log;
@@ -30,9 +30,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 use log::AccessLog;
-use refusal::{Again, Exchange, Observed};
+use refusal::{Exchange, Observed, Reparse};
 
-/// Every endpoint that the host serves: those of the service, the most frequent first, and its own two.
+/// All endpoints of the host: those of the service, the most frequent first, and the two health checks.
 pub const ENDPOINTS: &[&Endpoint] = &[
     &get_styles::ENDPOINT,
     &get_product::ENDPOINT,
@@ -43,35 +43,34 @@ pub const ENDPOINTS: &[&Endpoint] = &[
     &add_to_cart::ENDPOINT,
     &clear_cart::ENDPOINT,
     &remove_from_cart::ENDPOINT,
-    &health::LIVENESS,
-    &health::READINESS,
+    &health::HEALTHZ,
+    &health::READYZ,
 ];
 
-/// A request's line and headers have to fit, which is four times what browsers are known to send.
+/// Max size of a request line and its headers together: four times the max of browsers.
 const MAX_HEADER_BYTES: usize = 32 * 1024;
 
-/// The most headers that hyper parses, for a request that has more than its default of 100. `shared` allows a client 100,
-/// and does not count those that proxies add.
+/// Max headers that hyper parses in a request that exceeds hyper's default of 100. `shared` allows 100 headers and does
+/// not count those that proxies add.
 const MAX_PARSED_HEADERS: usize = 128;
 
-/// How long to wait when no connection can be accepted, as when the process is out of file descriptors: some
-/// will have been closed by then.
+/// Pause after a failed accept. If the process is out of file descriptors, other connections close in the meantime.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a connection without a request may stay once all are to stop: what its client sent meanwhile is there by
-/// then.
-const LAST_WORD: Duration = Duration::from_millis(250);
+/// How long an idle connection stays open after shutdown begins. A request that its client has already sent arrives
+/// within this time.
+const IDLE_DRAIN: Duration = Duration::from_millis(250);
 
-/// How long, and for how many bytes, the host reads on from a connection that it closes with requests behind the last one:
-/// with bytes unread, closing would reset it, and the client might lose responses.
+/// Time and byte limits of the reads from a connection before the host closes it. If unread bytes remain, the close
+/// resets the connection, and the client may lose responses.
 const LINGER: Duration = Duration::from_secs(1);
 const MAX_LINGER_BYTES: u64 = 1024 * 1024;
 
-/// How long a client may leave an answer unread, or unacknowledged, before its connection is ended.
+/// How long a client may leave a response unread or unacknowledged before the system closes the connection.
 #[cfg(target_os = "linux")]
-const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What every connection needs.
+/// The state that all connections share.
 #[derive(Debug)]
 struct Host {
     app: Arc<App>,
@@ -79,10 +78,12 @@ struct Host {
     request_timeout: Duration,
 }
 
-/// Serves all endpoints on `listener` until `shutdown` is ready. Then each connection is closed after its next answer, and
-/// `/readyz` says that there should be none, for `SHUTDOWN_DELAY`: a balancer that keeps connections meets none that is
-/// closed just when it sends a request. After that it takes no more connections, lets the requests under way end
-/// (`SHUTDOWN_GRACE` at the longest) and returns how many connections had to be cut off.
+/// Serves all endpoints on `listener` until `shutdown` is ready, then shuts down gracefully. Returns the number of
+/// aborted connections.
+///
+/// 1. For `SHUTDOWN_DELAY` the host accepts connections, `/readyz` returns 503, and each response closes its
+///    connection. A load balancer that keeps connections therefore never sends a request just as the host closes one.
+/// 2. The host stops listening. Requests in flight get up to `SHUTDOWN_GRACE` to finish.
 pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,
@@ -97,18 +98,18 @@ pub async fn serve(
         .max_buf_size(MAX_HEADER_BYTES)
         .max_header_size(MAX_HEADER_BYTES);
     let stop = watch::Sender::new(()); // each connection holds a receiver
-    let places = Arc::new(Semaphore::new(config.http.max_connections));
-    let spawn = |stream, place: OwnedSemaphorePermit| {
+    let connection_permits = Arc::new(Semaphore::new(config.http.max_connections));
+    let spawn = |stream, permit: OwnedSemaphorePermit| {
         let (host, http, stop) = (Arc::clone(&host), http.clone(), stop.subscribe());
         tokio::spawn(async move {
-            let _place = place; // for as long as the connection is there
+            let _permit = permit; // held until the connection closes
             serve_connection(&host, &http, stream, stop).await;
         });
     };
     let serve_all = async {
-        // Fails only when the places are closed, which nobody does.
-        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-            spawn(accept(&listener).await, place);
+        // The semaphore is never closed, so this loop does not end.
+        while let Ok(permit) = Arc::clone(&connection_permits).acquire_owned().await {
+            spawn(accept(&listener).await, permit);
         }
     };
     tokio::select! {
@@ -119,18 +120,18 @@ pub async fn serve(
             tokio::time::sleep(config.http.shutdown_delay).await;
         } => {}
     }
-    // Those who have connected may have sent a request, which would be lost with the listener. Where there are as many
-    // connections as there may be, nobody is left to answer them.
-    for stream in last_connections(listener) {
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
-        spawn(stream, place);
+    // Clients in the backlog may have sent a request, which would be lost with the listener. The limit of connections
+    // still holds.
+    for stream in drain_backlog(listener) {
+        let Ok(permit) = Arc::clone(&connection_permits).try_acquire_owned() else { break };
+        spawn(stream, permit);
     }
-    let _ = stop.send(()); // fails only when there is no connection to tell
+    let _ = stop.send(()); // fails only when no connection is left
     let all_ended = timeout(config.http.shutdown_grace, stop.closed()).await;
     all_ended.map_or_else(|_| stop.receiver_count(), |()| 0)
 }
 
-/// Serves a connection until it ends: again and again where hyper could not read a request.
+/// Serves a connection until it closes. Restarts hyper on it after each request that hyper cannot parse.
 async fn serve_connection(
     host: &Arc<Host>,
     http: &http1::Builder,
@@ -143,14 +144,14 @@ async fn serve_connection(
         let service = service_fn(|request: Request<Incoming>| {
             let (host, exchange) = (Arc::clone(host), exchange.clone());
             let (parts, body) = request.into_parts();
-            let refusal = exchange.begin(&parts, body.size_hint().exact()); // now, before hyper reads of the body
-            async move { Ok::<_, Infallible>(host.respond(parts, body, refusal, &exchange).await) }
+            let rejection = exchange.begin(&parts, body.size_hint().exact()); // before hyper reads the body
+            async move { Ok::<_, Infallible>(host.respond(parts, body, rejection, &exchange).await) }
         });
         let mut connection = http.serve_connection(TokioIo::new(stream), service);
         let ended = tokio::select! {
             ended = &mut connection => ended,
-            // Once only: while a connection is served again it is not idle, and closes after its response.
-            _ = stopping.changed() => match timeout(LAST_WORD, &mut connection).await {
+            // Only once: after a restart of hyper the connection is not idle, and it closes after its response.
+            _ = stopping.changed() => match timeout(IDLE_DRAIN, &mut connection).await {
                 Ok(ended) => ended,
                 Err(_) => {
                     std::pin::Pin::new(&mut connection).graceful_shutdown();
@@ -162,15 +163,15 @@ async fn serve_connection(
         stream = io.into_inner();
         match ended {
             Ok(()) => break,
-            Err(error) if error.is_parse() => match stream.again(&read_buf) {
-                Some(Again::WithMoreHeaders) => {
+            Err(error) if error.is_parse() => match stream.reparse(&read_buf) {
+                Some(Reparse::WithMoreHeaders) => {
                     http.max_headers(MAX_PARSED_HEADERS);
                 }
-                Some(Again::Replaced) => {}
+                Some(Reparse::Replaced) => {}
                 None => break,
             },
             Err(error) => {
-                tracing::debug!(cause = %error, "a connection ended early"); // the client's doing
+                tracing::debug!(%error, "connection ended early");
                 break;
             }
         }
@@ -181,26 +182,27 @@ async fn serve_connection(
     }
 }
 
-/// Waits for the next connection, whatever becomes of those before it.
+/// Returns the next connection. Retries after errors.
 async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 if let Err(error) = set_options(&stream) {
-                    tracing::debug!(cause = %error, "a connection was gone before it was served");
+                    tracing::debug!(%error, "client closed the connection before it was served");
                 }
                 return stream;
             }
             Err(error) => {
-                tracing::warn!(cause = %error, "cannot accept a connection");
+                tracing::warn!(%error, cause = %error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// Connections that nobody has accepted yet, whether or not the runtime has heard of them. After the last, nobody listens.
-fn last_connections(listener: TcpListener) -> impl Iterator<Item = TcpStream> {
+/// Returns the connections in the listener's backlog, then closes the listener. It accepts without the runtime, which
+/// may not know of the latest ones yet.
+fn drain_backlog(listener: TcpListener) -> impl Iterator<Item = TcpStream> {
     let listener = listener.into_std();
     std::iter::from_fn(move || {
         let (stream, _) = listener.as_ref().ok()?.accept().ok()?;
@@ -210,11 +212,11 @@ fn last_connections(listener: TcpListener) -> impl Iterator<Item = TcpStream> {
 }
 
 fn set_options(stream: &TcpStream) -> std::io::Result<()> {
-    // Answers are written whole, so waiting to fill a packet only costs time.
+    // The host writes each response at once, so a delay to fill a packet only adds latency.
     stream.set_nodelay(true)?;
-    // Other systems have no such limit; there a client that never reads keeps its connection.
+    // Other systems have no such timeout: there a client that never reads keeps its connection.
     #[cfg(target_os = "linux")]
-    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT))?;
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT))?;
     Ok(())
 }
 
@@ -223,18 +225,18 @@ impl Host {
         &self,
         parts: Parts,
         body: Incoming,
-        refusal: Option<Problem>,
+        rejection: Option<Problem>,
         exchange: &Exchange,
     ) -> Response<Full<Bytes>> {
         let logged = self.access.as_ref().map(|access| (access, parts.method.clone(), Instant::now()));
-        let has_known_end = body.size_hint().exact().is_some();
-        let body = match refusal {
+        let has_known_length = body.size_hint().exact().is_some();
+        let body = match rejection {
             Some(problem) => Err(problem),
             None => self.read(body).await,
         };
-        // What comes after a body that was not read, or that has no length, is not certain to be a request.
-        let closes = body.is_err() || !has_known_end;
-        let answer = match body {
+        // After an unread body, or one of unknown length, the start of the next request is not certain.
+        let closes = body.is_err() || !has_known_length;
+        let outcome = match body {
             Ok(body) => {
                 let request = Request::from_parts(parts, body);
                 shared::respond(&self.app, ENDPOINTS, request, self.request_timeout).await
@@ -242,9 +244,9 @@ impl Host {
             Err(problem) => shared::reject(ENDPOINTS, parts, problem),
         };
         if let Some((access, method, started)) = logged {
-            access.write(&method, &answer, started.elapsed());
+            access.write(&method, &outcome, started.elapsed());
         }
-        let mut response = answer.response.map(Full::new);
+        let mut response = outcome.response.map(Full::new);
         if closes || self.app.is_draining() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -252,17 +254,17 @@ impl Host {
         response
     }
 
-    /// Reads a body, up to the byte that makes it too large.
+    /// Returns the body, of up to `MAX_BODY_BYTES`.
     async fn read(&self, body: Incoming) -> Result<Bytes, Problem> {
         if body.is_end_stream() {
             return Ok(Bytes::new());
         }
         if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
-            return Err(Problem::body_too_large()); // it was announced, so there is no need to wait for it
+            return Err(Problem::body_too_large()); // Content-Length already says so
         }
-        let whole = Limited::new(body, MAX_BODY_BYTES).collect();
-        match timeout(self.request_timeout, whole).await {
-            Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        let collected = Limited::new(body, MAX_BODY_BYTES).collect();
+        match timeout(self.request_timeout, collected).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
                 Err(Problem::body_too_large())
             }

@@ -1,7 +1,7 @@
-//! The log: lines of JSON on standard output, written by a thread of their own.
+//! The log: JSON lines on standard output, written by a separate thread.
 //!
-//! A request never waits for the log. Lines wait in a bounded queue, and when it is full they are dropped and
-//! counted; the count is itself logged.
+//! A request never waits for the log. Lines go into a bounded queue. When the queue is full, the host drops lines,
+//! counts them, and logs the count.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -13,20 +13,20 @@ use shared::log::LogLevel;
 use shared::log::{milliseconds, timestamp};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-/// Lines that may wait to be written: some 3 MB, and a tenth of a second of all a host can answer.
+/// Max lines in the queue: about 3 MB, or 0.1 s at a host's max throughput.
 const QUEUE_LINES: usize = 16_384;
 
 /// How often dropped lines are reported.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// Writes lines from a thread of its own. What still waits is written when it is dropped.
+/// A log with a writer thread. When dropped, it writes the lines that are still in the queue.
 pub struct Log {
     lines: NonBlocking,
     dropped: ErrorCounter,
     _guard: WorkerGuard,
 }
 
-/// Writes a line for each request.
+/// A log with one line per request.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
     lines: NonBlocking,
@@ -43,25 +43,25 @@ struct Line<'a> {
 }
 
 impl Log {
-    /// Starts the thread, which writes to `output`.
+    /// Starts the thread that writes to `output`.
     pub fn start(output: impl Write + Send + 'static) -> Self {
         let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE_LINES);
         let (lines, guard) = builder.thread_name("log").finish(output);
         Self { dropped: lines.error_counter(), lines, _guard: guard }
     }
 
-    /// Sends what the program says of itself here. Once a process.
+    /// Makes this the log of the program's own events. Call it once per process.
     pub fn init(&self, level: LogLevel) {
         shared::log::init(level, self.lines.clone());
     }
 
-    /// A log of requests that writes here.
+    /// Returns an access log that writes to the same output.
     #[must_use]
     pub fn access(&self) -> AccessLog {
         AccessLog { lines: self.lines.clone() }
     }
 
-    /// Says from time to time how many lines were dropped, if any were. Never ends.
+    /// Logs the number of dropped lines regularly, if it has grown. Never returns.
     pub async fn report_dropped(&self) {
         let mut reported = 0;
         loop {
@@ -70,19 +70,19 @@ impl Log {
         }
     }
 
-    /// Says how many lines were dropped in all, if that is more than `reported`, and returns it.
+    /// Returns the total of dropped lines, and logs it if it exceeds `reported`.
     pub fn report_dropped_since(&self, reported: usize) -> usize {
         let dropped = self.dropped.dropped_lines();
         if dropped > reported {
-            tracing::warn!(dropped, "log lines were dropped: they could not be written as fast as they came");
+            tracing::warn!(dropped, "log queue was full, dropped lines");
         }
         dropped
     }
 }
 
 impl AccessLog {
-    /// One line: who asked for what is not in it beyond the route. `elapsed` is from the header's arrival to
-    /// the answer's completion, without the writing of it.
+    /// Writes one line. Of the request's target, the line has only the route. `elapsed` runs from the arrival of the
+    /// headers until the response is complete, without the time to send it.
     pub(crate) fn write(&self, method: &Method, outcome: &Outcome, elapsed: Duration) {
         let line = Line {
             ts: &timestamp(),
@@ -93,7 +93,7 @@ impl AccessLog {
             ms: milliseconds(elapsed),
         };
         let mut text = Vec::with_capacity(192);
-        // The queue takes the line or counts it as dropped; neither fails.
+        // The queue accepts the line or counts it as dropped: neither is an error.
         let _ = serde_json::to_writer(&mut text, &line).map_err(io::Error::from).and_then(|()| {
             text.push(b'\n');
             self.lines.clone().write_all(&text)

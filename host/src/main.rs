@@ -9,21 +9,21 @@ use std::sync::Arc;
 use anyhow::Context;
 use atelier_host::log::Log;
 use clap::Command;
-use notify::Manager;
+use notify::ServiceManager;
 use shared::App;
 use shared::config::{HostConfig, host_variables, warn_of_former_names};
 use shared::variables;
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How many connections the system takes that were not accepted yet.
+/// Max connections that the system holds until the host accepts them.
 const BACKLOG: u32 = 1024;
 
 fn main() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}"); // one line, whatever RUST_BACKTRACE says
+            eprintln!("error: {error:#}"); // one line, without a backtrace even if RUST_BACKTRACE is set
             ExitCode::FAILURE
         }
     }
@@ -50,10 +50,10 @@ fn serve() -> anyhow::Result<()> {
     served
 }
 
-/// Takes the address, or says that another program listens there.
+/// Binds the address without listening yet. Fails if another program listens there.
 fn bind(listen: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?; // after a restart too
+    socket.set_reuseaddr(true)?; // so that a restart does not wait for connections in TIME_WAIT
     socket.bind(listen)?;
     Ok(socket)
 }
@@ -63,7 +63,7 @@ async fn run(config: &HostConfig, log: &Log) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let listen = config.http.listen;
     let cannot_listen = || format!("cannot listen on LISTEN={listen}");
-    // Whoever comes before it listens is refused, and can ask another host, where they would wait otherwise.
+    // Until the host listens, the system refuses connections. Clients then try another host at once and do not wait.
     let socket = bind(listen).with_context(cannot_listen)?;
     let app = Arc::new(App::start(&config.database, &config.requests));
     if !app.wait_until_connected(config.database.connect_timeout).await {
@@ -72,10 +72,10 @@ async fn run(config: &HostConfig, log: &Log) -> anyhow::Result<()> {
         );
     }
     let listener = socket.listen(BACKLOG).with_context(cannot_listen)?;
-    let address = listener.local_addr().context("cannot tell the address")?;
+    let address = listener.local_addr().context("cannot read the address that the host listens on")?;
     tracing::info!(%address, "serving");
-    let manager = Manager::from_environment();
-    manager.ready();
+    let service_manager = ServiceManager::from_environment();
+    service_manager.ready();
 
     let stop = async {
         tokio::select! {
@@ -83,12 +83,12 @@ async fn run(config: &HostConfig, log: &Log) -> anyhow::Result<()> {
             _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
             () = log.report_dropped() => {}
         }
-        manager.stopping();
+        service_manager.stopping();
     };
     let access = config.log.access.then(|| log.access());
-    let cut_off = atelier_host::serve(listener, app, config, access, stop).await;
-    if cut_off > 0 {
-        tracing::warn!(connections = cut_off, "the grace period ran out, connections were cut off");
+    let aborted = atelier_host::serve(listener, app, config, access, stop).await;
+    if aborted > 0 {
+        tracing::warn!(connections = aborted, "shutdown grace period exceeded, aborted connections");
     }
     tracing::info!("stopped");
     Ok(())

@@ -1,15 +1,14 @@
-//! Requests that hyper refuses by itself.
+//! Malformed requests, which hyper rejects before the host sees them.
 //!
-//! hyper sends a bare 400 or 431 to a request whose head it cannot read: no body, no CORS headers, no line in the log, and
-//! the handler is never called. It has no hook for that. So each connection's stream is wrapped in an [`Observed`], which
-//! keeps the bytes of the head that hyper is reading, and drops a response that no request of ours has caused. The
-//! connection is then served again from the kept bytes: repaired where that is enough (a `"` in a query is sent
-//! percent-encoded by other clients), else with a plain request in their place, to which the host responds with the
-//! problem.
+//! If hyper cannot parse the head of a request, it sends a bare 400 or 431: without a body, CORS headers or a line in
+//! the access log. It has no hook for that. So [`Observed`] wraps the stream of each connection. It keeps the bytes of
+//! the head that hyper is reading, and drops hyper's own response. The host then restarts hyper on the connection. If
+//! the head can be repaired, hyper reads the repaired head; for example, a `"` in a query becomes `%22`. Otherwise
+//! hyper reads a substitute, a plain request to which the host responds with the problem.
 //!
-//! Where a request begins must never be guessed: bytes of a body could be taken for the next request. The kept bytes are
-//! counted by the lengths of bodies, a connection ends after a request whose length is unknown, and nothing is repaired
-//! unless hyper's own position agrees ([`Observed::again`]).
+//! The host never guesses where a request begins, because it could take bytes of a body for the next request. It finds
+//! the next head through the lengths of the bodies, and closes the connection after a body of unknown length. It
+//! repairs a head only if hyper's own position confirms the result ([`Observed::reparse`]).
 
 mod head;
 
@@ -27,79 +26,79 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use head::{MAX_LINE_BYTES, UNREADABLE};
 
-/// Limit of the bytes kept before a request is handed over: more than the head that hyper takes.
+/// Max bytes kept until hyper hands a request over: more than the largest head that hyper accepts.
 const MAX_KEPT_BYTES: usize = 2 * super::MAX_HEADER_BYTES;
 
-/// A client's stream, watched while hyper reads and writes it.
+/// A client's stream that records what hyper reads and drops hyper's own responses.
 pub(crate) struct Observed<S> {
     stream: S,
-    /// Bytes to be read before those of the stream.
+    /// Bytes that hyper reads before those of the stream.
     replay: Bytes,
     exchange: Exchange,
 }
 
-/// What the stream and the service of one connection know of the request in progress.
+/// The state of the current request, shared by the stream and the service of one connection.
 #[derive(Clone, Default)]
 pub(crate) struct Exchange(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     phase: Phase,
-    /// What was read, from the head of the first request in `handed_over`, or else of the next one.
+    /// Bytes read since the start of the first request in `handed_over`, or of the next request if that is empty.
     kept: Vec<u8>,
-    /// The lengths of the bodies of requests whose heads are in `kept`.
+    /// Body lengths of the requests that hyper has handed over and whose heads are in `kept`.
     handed_over: Vec<u64>,
-    /// The status of hyper's own response, which was dropped.
+    /// The status of hyper's own response, which the stream dropped.
     dropped: Option<u16>,
-    /// Whether hyper has room for more headers than it has by default.
+    /// Whether hyper already parses more headers than its default.
     has_more_headers: bool,
-    /// Whether the target of the head that is read was encoded.
+    /// Whether the host has already percent-encoded the target of the current head.
     is_encoded: bool,
     /// Whether the connection closes after the response.
     is_closing: bool,
-    /// What to respond to the next request, which stands for one that cannot be read.
+    /// The problem for the next request, if that is a substitute for a malformed one.
     problem: Option<Problem>,
 }
 
 #[derive(Default, PartialEq, Eq)]
 enum Phase {
-    /// A head is read, or waited for.
+    /// hyper reads a head or waits for one.
     #[default]
     Reading,
     /// The host has the request.
     Handling,
-    /// Its response is being written.
+    /// hyper writes its response.
     Responding,
 }
 
-/// How to serve a connection again.
-pub(crate) enum Again {
-    /// From a head that hyper takes: the repaired one, or one to which the host responds with a problem.
+/// How hyper parses a connection again.
+pub(crate) enum Reparse {
+    /// With another head that hyper accepts: the repaired one or a substitute.
     Replaced,
-    /// From the same head, with room for more headers.
+    /// With the same head, and a higher limit of headers.
     WithMoreHeaders,
 }
 
 impl Exchange {
-    /// Notes that hyper hands a request over, before it reads of its body. Returns the problem with which the host has to
-    /// refuse it, if any: it stands for one that cannot be read, or NGINX would refuse it.
+    /// Records that hyper hands a request over, before it reads the body. Returns the problem if the host must reject
+    /// the request: it is a substitute for a malformed one, or NGINX would reject it.
     pub(crate) fn begin(&self, parts: &Parts, body_length: Option<u64>) -> Option<Problem> {
         let mut state = self.state();
         state.phase = Phase::Handling;
         state.is_encoded = false;
-        let problem = state.problem.take().or_else(|| state.refusal(parts, body_length != Some(0)));
-        state.handed_over.push(body_length.unwrap_or(0)); // of unknown length, it is the last one
+        let problem = state.problem.take().or_else(|| state.rejection(parts, body_length != Some(0)));
+        state.handed_over.push(body_length.unwrap_or(0)); // after a body of unknown length, the connection closes
         problem
     }
 
-    /// Notes that the host has the response, and whether the connection closes after it.
+    /// Records that the response is complete, and whether the connection closes after it.
     pub(crate) fn respond(&self, closes: bool) {
         let mut state = self.state();
         state.phase = Phase::Responding;
         state.is_closing = closes;
     }
 
-    /// Whether the host closes the connection after the last response.
+    /// Returns whether the host closes the connection after the current response.
     pub(crate) fn is_closing(&self) -> bool {
         self.state().is_closing
     }
@@ -112,21 +111,21 @@ impl Exchange {
 impl State {
     fn received(&mut self, bytes: &[u8]) {
         if self.phase == Phase::Reading && !self.handed_over.is_empty() {
-            // hyper reads on for a head when it has handed over all that are complete. Nearly always nothing is left.
+            // hyper reads the next head after it has handed over all complete requests. Usually no bytes are left.
             if self.kept.ends_with(b"\r\n\r\n") && self.handed_over.iter().all(|length| *length == 0) {
                 self.kept.clear();
                 self.handed_over.clear();
             }
-            self.forget_handed_over();
+            self.discard_handed_over();
         }
         if self.kept.len() + bytes.len() > MAX_KEPT_BYTES {
-            self.kept = Vec::new(); // hyper refuses such a head, and a body is never kept for long
+            self.kept = Vec::new(); // hyper rejects such a head, and bytes of a body are not needed
         }
         self.kept.extend_from_slice(bytes);
     }
 
-    /// Leaves the bytes that belong to no request handed over.
-    fn forget_handed_over(&mut self) {
+    /// Discards the bytes of requests that hyper has handed over.
+    fn discard_handed_over(&mut self) {
         for body_length in self.handed_over.drain(..) {
             let body_length = usize::try_from(body_length).unwrap_or(usize::MAX);
             match head::end(&self.kept).and_then(|end| end.checked_add(body_length)) {
@@ -135,19 +134,19 @@ impl State {
             }
         }
         if self.kept.is_empty() {
-            self.kept.shrink_to(MAX_LINE_BYTES); // a connection that stays open must not hold more
+            self.kept.shrink_to(MAX_LINE_BYTES); // so that an idle connection holds little memory
         }
     }
 
-    /// The problem of a request that hyper takes, and that NGINX does not: it is too long, or another server in between may
-    /// read it as a different one.
-    fn refusal(&mut self, parts: &Parts, has_body: bool) -> Option<Problem> {
+    /// Returns the problem of a request that hyper accepts and NGINX rejects: a line is too long, or another server on
+    /// the way could read a different request.
+    fn rejection(&mut self, parts: &Parts, has_body: bool) -> Option<Problem> {
         if self.kept.len() > MAX_LINE_BYTES
             && let Some(problem) = oversized(parts)
         {
             return Some(problem);
         }
-        let is_repeated = parts.headers.len() > parts.headers.keys_len() // rare, and cheaper to see than to count
+        let is_repeated = parts.headers.len() > parts.headers.keys_len() // rare, and cheaper than the count below
             && parts.headers.get_all(HOST).iter().nth(1).is_some();
         match parts.headers.get(HOST) {
             Some(host) if is_host(host.as_bytes()) && !is_repeated => {}
@@ -155,13 +154,14 @@ impl State {
             _ => return Some(Problem::bad_request("A request has one Host header, which names a host.")),
         }
         if !parts.uri.path().starts_with('/') {
-            return Some(UNREADABLE); // `GET products HTTP/1.1` names a server, and `*` nothing
+            return Some(UNREADABLE); // hyper takes the target of `GET products HTTP/1.1` for a server; `*` has no path
         }
         if !has_body {
             return None;
         }
-        // hyper drops a length beside a coding, and one of two equal lengths.
-        self.forget_handed_over();
+        // hyper removes a Content-Length beside Transfer-Encoding, and one of two equal ones. So count them in the kept
+        // bytes.
+        self.discard_handed_over();
         let head = self.kept.get(..head::end(&self.kept)?)?;
         let codings = head::header(head, TRANSFER_ENCODING.as_str()).count();
         let lengths = head::header(head, CONTENT_LENGTH.as_str()).count();
@@ -173,7 +173,7 @@ impl State {
     }
 }
 
-/// The problem of a request with a line that is too long.
+/// Returns the problem of a request whose request line or header is too long for NGINX.
 fn oversized(parts: &Parts) -> Option<Problem> {
     let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
     if parts.method.as_str().len() + target + "  HTTP/1.1\r\n".len() > MAX_LINE_BYTES {
@@ -185,7 +185,7 @@ fn oversized(parts: &Parts) -> Option<Problem> {
     parts.headers.iter().any(is_long).then(Problem::headers_too_large)
 }
 
-/// Whether NGINX takes a value for the name of a host.
+/// Returns whether NGINX accepts a value of the Host header.
 fn is_host(host: &[u8]) -> bool {
     let mut before = b'/';
     host.iter().all(|byte| {
@@ -208,41 +208,42 @@ impl<S> Observed<S> {
         self.stream
     }
 
-    /// Prepares for the connection to be served again, after hyper could not parse what it read; `unparsed` is what it has
-    /// read and not parsed. `None` if hyper's own response went out: together with the one before it, which the client was
-    /// slow to take.
-    pub(crate) fn again(&mut self, unparsed: &[u8]) -> Option<Again> {
+    /// Prepares the stream for a restart of hyper after a parse error. `unparsed` are the bytes that hyper has read and
+    /// not parsed. Returns `None` if hyper's own response was sent: this happens behind an earlier response that a slow
+    /// client had not read yet.
+    pub(crate) fn reparse(&mut self, unparsed: &[u8]) -> Option<Reparse> {
         let mut state = self.exchange.state();
         if state.phase != Phase::Reading {
             return None;
         }
-        state.forget_handed_over();
+        state.discard_handed_over();
         let kept = std::mem::take(&mut state.kept);
         let status = state.dropped.take().unwrap_or(400);
-        // hyper has parsed nothing of the head, or all of it but what its target means. It skips empty lines either way.
+        // hyper has parsed nothing of the head, or the whole head except the target. It skips empty lines in both
+        // cases.
         let end = head::end(&kept);
         let unparsed = head::without_empty_lines(unparsed);
-        let behind = end.and_then(|end| kept.get(end..)).map(head::without_empty_lines);
-        let is_certain = head::without_empty_lines(&kept) == unparsed || behind == Some(unparsed);
+        let after_head = end.and_then(|end| kept.get(end..)).map(head::without_empty_lines);
+        let is_certain = head::without_empty_lines(&kept) == unparsed || after_head == Some(unparsed);
         let repaired = match status {
             431 if is_certain && !state.has_more_headers => {
                 state.has_more_headers = true;
-                Some((kept.clone(), Again::WithMoreHeaders))
+                Some((kept.clone(), Reparse::WithMoreHeaders))
             }
             400 if is_certain && !state.is_encoded => {
                 state.is_encoded = true;
-                head::with_encoded_target(&kept).map(|head| (head, Again::Replaced))
+                head::with_encoded_target(&kept).map(|head| (head, Reparse::Replaced))
             }
             _ => None,
         };
-        if let Some((head, again)) = repaired {
-            // What hyper has read but not parsed comes again; so does what was to be read again and was not yet.
+        if let Some((head, reparse)) = repaired {
+            // hyper's new start also needs the bytes that it had not read from the previous replay.
             self.replay = [&head[..], &self.replay].concat().into();
-            return Some(again);
+            return Some(reparse);
         }
         state.problem = Some(head::problem(&kept, status));
         self.replay = head::substitute(&kept).into();
-        Some(Again::Replaced)
+        Some(Reparse::Replaced)
     }
 }
 
@@ -293,7 +294,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
         self.stream.is_write_vectored()
     }
 
-    /// hyper flushes once it has written all that it had to.
+    /// hyper flushes after it has written the whole response.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let mut state = this.exchange.state();
@@ -307,7 +308,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.exchange.state().dropped.is_some() {
-            return Poll::Ready(Ok(())); // there is more to come
+            return Poll::Ready(Ok(())); // the host still responds with the problem
         }
         Pin::new(&mut this.stream).poll_shutdown(context)
     }

@@ -1,131 +1,135 @@
-//! What the host keeps in memory: when that is answered, and when no longer.
+//! The host's cache: when it serves a response from memory, and when it reads the database again.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+// In helpers too: clippy does not treat them as tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod stand;
+mod support;
 
 use local::testing::Database;
 use local::{Cluster, Settings};
-use stand::{Served, ask, publish, until};
+use support::{TestHost, poll_status, publish, request};
 
-/// What comes after the head.
-fn body(answer: &str) -> &str {
-    answer.split_once("\r\n\r\n").unwrap().1
+/// Returns the body of a response.
+fn body(response: &str) -> &str {
+    response.split_once("\r\n\r\n").unwrap().1
 }
 
-/// Whether the host waited for no database.
-fn from_memory(answer: &str) -> bool {
-    !answer.contains("\r\nserver-timing: ")
+/// Returns whether a response needed no query.
+fn from_cache(response: &str) -> bool {
+    !response.contains("\r\nserver-timing: ")
 }
 
-/// Makes the name of all products of the catalog that is served something else, behind everybody's back: who answers
-/// the old one has not looked.
+/// Changes all products of the current catalog without a publish. A host that still serves the old value uses its
+/// cache.
 async fn overwrite(database: &Database, product: &str) {
     let statement = format!("update catalog.documents set product = '{product}'");
     database.connect().await.unwrap().batch_execute(&statement).await.unwrap();
 }
 
 #[tokio::test]
-async fn an_answer_that_was_read_is_answered_from_memory_and_one_that_does_not_exist_is_not() {
+async fn a_response_is_cached_after_its_first_read_and_a_404_is_not() {
     let database = Database::create().await.unwrap();
     publish(&database).await;
-    let host = Served::start(&database, &[]).await;
+    let host = TestHost::start(&database, &[]).await;
     for path in
         ["products/1", "products/1/styles", "products/1/related", "products/1/overview", "products?count=7"]
     {
         let get = format!("GET /{path} HTTP/1.1");
-        let (first, second) = (ask(host.address, &get).await, ask(host.address, &get).await);
+        let (first, second) = (request(host.address, &get).await, request(host.address, &get).await);
         assert!(first.contains("\r\nserver-timing: db;dur="), "{first}");
-        assert!(from_memory(&second), "{second}");
+        assert!(from_cache(&second), "{second}");
         assert_eq!(body(&first), body(&second));
         assert!(!second.contains("\r\nage: ") && !second.contains("\r\ncache-status: "), "{second}");
     }
     for path in ["products/999999", "products?page=99999"] {
         for _ in 0..2 {
-            assert!(!from_memory(&ask(host.address, &format!("GET /{path} HTTP/1.1")).await), "{path}");
+            assert!(!from_cache(&request(host.address, &format!("GET /{path} HTTP/1.1")).await), "{path}");
         }
     }
 }
 
-/// A head is bytes on the wire for every request: no header is in it that nobody reads.
+/// Each response carries these bytes, so it has no header that no client needs.
 #[tokio::test]
-async fn the_head_of_styles_has_at_most_370_bytes() {
+async fn the_response_head_of_styles_has_at_most_370_bytes() {
     let database = Database::create().await.unwrap();
     publish(&database).await;
-    let host = Served::start(&database, &[]).await;
+    let host = TestHost::start(&database, &[]).await;
     let get = |coding: &str| format!("GET /products/1/styles HTTP/1.1\r\nhost: x\r\n{coding}\r\n");
-    let mut stream = stand::begin(host.address, &get("")).await;
+    let mut stream = support::send(host.address, &get("")).await;
     for coding in ["", "accept-encoding: gzip\r\nconnection: close\r\n"] {
         tokio::io::AsyncWriteExt::write_all(&mut stream, get(coding).as_bytes()).await.unwrap();
     }
-    let mut answers = Vec::new();
-    tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answers).await.unwrap();
-    let answers = String::from_utf8_lossy(&answers);
-    // The first was read from the database, and says how long that took; the last says that it is the last.
-    let lengths: Vec<usize> = answers
+    let mut responses = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut responses).await.unwrap();
+    let responses = String::from_utf8_lossy(&responses);
+    // The first response comes from the database and has Server-Timing. The last one has `connection: close`.
+    let lengths: Vec<usize> = responses
         .split_inclusive("\r\n\r\n")
         .filter(|part| part.contains("HTTP/1.1 200 OK\r\n"))
         .map(|head| head[head.find("HTTP/1.1").unwrap()..].len())
         .collect();
-    let [_, plain, gzipped] = lengths[..] else { panic!("{answers}") };
-    assert!(plain <= 370 && gzipped - "connection: close\r\n".len() <= 370, "{lengths:?}: {answers}");
+    let [_, plain, gzipped] = lengths[..] else { panic!("{responses}") };
+    assert!(plain <= 370 && gzipped - "connection: close\r\n".len() <= 370, "{lengths:?}: {responses}");
 }
 
 #[tokio::test]
-async fn without_memory_every_answer_is_read() {
+async fn without_a_cache_every_response_is_read_from_the_database() {
     let database = Database::create().await.unwrap();
     publish(&database).await;
-    let host = Served::start(&database, &[("CACHE_BYTES", "0")]).await;
+    let host = TestHost::start(&database, &[("CACHE_BYTES", "0")]).await;
     for _ in 0..2 {
-        let answer = ask(host.address, "GET /products/1 HTTP/1.1").await;
-        assert!(answer.contains("\r\nserver-timing: db;dur="), "{answer}");
+        let response = request(host.address, "GET /products/1 HTTP/1.1").await;
+        assert!(response.contains("\r\nserver-timing: db;dur="), "{response}");
     }
 }
 
 #[tokio::test]
-async fn another_catalog_takes_the_place_of_what_is_in_memory_and_a_rollback_brings_that_back() {
+async fn a_publish_replaces_cached_responses_and_a_rollback_restores_them() {
     let database = Database::create().await.unwrap();
     publish(&database).await;
     overwrite(&database, "one").await;
-    let host = Served::start(&database, &[]).await;
+    let host = TestHost::start(&database, &[]).await;
     let get = "GET /products/1 HTTP/1.1";
-    assert_eq!(body(&ask(host.address, get).await), "one");
+    assert_eq!(body(&request(host.address, get).await), "one");
     publish(&database).await;
-    let second = stand::until_answer(host.address, get, |answer| body(answer) != "one").await;
+    let second = support::poll(host.address, get, |response| body(response) != "one").await;
     overwrite(&database, "another").await;
-    assert_eq!(body(&ask(host.address, get).await), body(&second), "it is in memory");
+    assert_eq!(body(&request(host.address, get).await), body(&second), "the response is cached");
     etl::load::rollback(&database.config(), || {}).await.unwrap();
-    let back = stand::until_answer(host.address, get, |answer| body(answer) == "one").await;
-    assert!(from_memory(&back), "{back}");
+    let restored = support::poll(host.address, get, |response| body(response) == "one").await;
+    assert!(from_cache(&restored), "{restored}");
 }
 
 #[tokio::test]
-async fn while_the_database_is_away_what_is_in_memory_is_answered_with_its_age_and_the_rest_503() {
-    // What was committed has to be there still after the kill.
+async fn while_the_database_is_unavailable_cached_responses_have_an_age_and_others_are_503() {
+    // Committed rows must survive the kill.
     let settings = Settings::disposable().and("synchronous_commit", "on");
     let mut cluster = Cluster::start_temporary(&settings).await.unwrap();
     let database = Database::create_in(&cluster).await.unwrap();
     publish(&database).await;
-    let host = Served::start(&database, &[]).await;
-    let (kept, other) = ("GET /products/1/styles HTTP/1.1", "GET /products/2/styles HTTP/1.1");
-    let fresh = ask(host.address, kept).await;
+    let host = TestHost::start(&database, &[]).await;
+    let (cached, uncached) = ("GET /products/1/styles HTTP/1.1", "GET /products/2/styles HTTP/1.1");
+    let fresh = request(host.address, cached).await;
     cluster.kill().await.unwrap();
 
-    until(host.address, "GET /readyz HTTP/1.1", " 503 ").await;
-    let refused = ask(host.address, other).await;
-    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("\r\nretry-after: 1\r\n"), "{refused}");
-    let at_once = ask(host.address, kept).await;
-    assert!(at_once.starts_with("HTTP/1.1 200 "), "{at_once}");
-    let old = stand::until_answer(host.address, kept, |answer| answer.contains("\r\nage: ")).await;
-    assert!(old.starts_with("HTTP/1.1 200 ") && from_memory(&old), "{old}");
-    assert!(old.contains("\r\ncache-status: atelier; hit; ttl=-"), "{old}");
-    assert_eq!(body(&old), body(&fresh));
+    poll_status(host.address, "GET /readyz HTTP/1.1", " 503 ").await;
+    let rejected = request(host.address, uncached).await;
+    assert!(
+        rejected.starts_with("HTTP/1.1 503 ") && rejected.contains("\r\nretry-after: 1\r\n"),
+        "{rejected}"
+    );
+    let cached_response = request(host.address, cached).await;
+    assert!(cached_response.starts_with("HTTP/1.1 200 "), "{cached_response}");
+    let stale = support::poll(host.address, cached, |response| response.contains("\r\nage: ")).await;
+    assert!(stale.starts_with("HTTP/1.1 200 ") && from_cache(&stale), "{stale}");
+    assert!(stale.contains("\r\ncache-status: atelier; hit; ttl=-"), "{stale}");
+    assert_eq!(body(&stale), body(&fresh));
 
     cluster.start_again().await.unwrap();
-    until(host.address, "GET /readyz HTTP/1.1", " 200 ").await;
-    assert!(ask(host.address, other).await.starts_with("HTTP/1.1 200 "));
-    let again = stand::until_answer(host.address, kept, |answer| !answer.contains("\r\nage: ")).await;
-    assert_eq!(body(&again), body(&fresh));
+    poll_status(host.address, "GET /readyz HTTP/1.1", " 200 ").await;
+    assert!(request(host.address, uncached).await.starts_with("HTTP/1.1 200 "));
+    let fresh_again = support::poll(host.address, cached, |response| !response.contains("\r\nage: ")).await;
+    assert_eq!(body(&fresh_again), body(&fresh));
     drop(host);
     cluster.stop().await.unwrap();
 }

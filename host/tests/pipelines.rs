@@ -1,20 +1,21 @@
-//! Random pipelines of requests, some of which hyper refuses: each gets its own response, in order, wherever the stream is
-//! cut. Bytes of a body are never taken for a request.
+//! Random pipelines of requests, some of which hyper rejects. Each request gets its own response, in order, at any
+//! split of the stream into reads. The host never parses bytes of a body as a request.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+// In helpers too: clippy does not treat them as tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod stand;
+mod support;
 
 use fastrand::Rng;
 use local::testing::Database;
-use stand::{Served, publish};
+use support::{TestHost, publish};
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 const PIPELINES: u64 = 300;
 
-/// A request, the status of its response, and whether the connection ends with that.
+/// A request, the status of its response, and whether the host then closes the connection.
 struct Sent {
     bytes: String,
     id: String,
@@ -54,7 +55,7 @@ fn request(rng: &mut Rng, number: usize) -> Sent {
                 body.len()
             ),
             415,
-            true, // as its body has no length
+            true, // because the body has no known length
         ),
         7 if rng.bool() => (format!("GET /a b HTTP/1.1\r\n{headers}\r\n"), 400, true),
         _ => (with_body(&format!("POST /cart{quote} HTTP/1.1")), 415, false),
@@ -62,7 +63,7 @@ fn request(rng: &mut Rng, number: usize) -> Sent {
     Sent { bytes, id, status, is_last }
 }
 
-/// The id and the status of each response.
+/// Returns the request id and the status of each response.
 fn responses(mut bytes: &[u8], sent: &[Sent]) -> Vec<(String, u16)> {
     let mut responses = Vec::new();
     while let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -78,10 +79,10 @@ fn responses(mut bytes: &[u8], sent: &[Sent]) -> Vec<(String, u16)> {
 }
 
 #[tokio::test]
-async fn each_request_of_a_pipeline_gets_its_own_response_wherever_the_stream_is_cut() {
+async fn each_request_of_a_pipeline_gets_its_own_response_at_any_split_of_the_stream() {
     let database = Database::create().await.unwrap();
     publish(&database).await;
-    let host = Served::start(&database, &[]).await;
+    let host = TestHost::start(&database, &[]).await;
     for seed in 0..PIPELINES {
         let mut rng = Rng::with_seed(seed);
         let mut sent: Vec<Sent> = Vec::new();
@@ -101,19 +102,19 @@ async fn each_request_of_a_pipeline_gets_its_own_response_wherever_the_stream_is
         let write = async {
             for piece in bytes.as_bytes().chunks(piece) {
                 if writing.write_all(piece).await.is_err() {
-                    break; // the host has closed it after the last request that it takes
+                    break; // the host closed the connection after the last request
                 }
-                tokio::time::sleep(pause).await; // so that the host meets the cut
+                tokio::time::sleep(pause).await; // so that the host reads the pieces separately
             }
         };
         let mut received = Vec::new();
         let read = async {
-            let _ = reading.read_to_end(&mut received).await; // reset where bytes are left unread
+            let _ = reading.read_to_end(&mut received).await; // an error if unread bytes reset the connection
         };
         tokio::join!(write, read);
         let mut responses = responses(&received, &sent);
         if let (Some((id, 400)), 400) = (responses.last_mut(), sent[last].status) {
-            id.clone_from(&sent[last].id); // it may have been refused before its id arrived
+            id.clone_from(&sent[last].id); // the host may reject it before its id arrives
         }
         assert_eq!(responses, expected, "seed {seed}, pieces of {piece}");
     }

@@ -1,166 +1,173 @@
-//! Several servers in `DATABASE_URL`: a primary and a standby, real ones.
+//! Several servers in `DATABASE_URL`: a real primary and a real replica.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+// In helpers too: clippy does not treat them as tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod stand;
+mod support;
 
 use local::testing::Database;
 use local::{Cluster, Settings};
-use stand::{Served, ask, begin, publish, rest, until};
+use support::{TestHost, poll_status, publish, read_all, request, send};
 
 const PRODUCT: &str = "GET /products/1 HTTP/1.1";
 
-/// Both, with a catalog that the standby has too; and a host that knows of both, and keeps nothing in memory.
+/// A primary and its replica with the same catalog, and a host without a cache that is connected to both.
 struct Pair {
     primary: Cluster,
-    standby: Cluster,
+    replica: Cluster,
     database: Database,
-    host: Served,
+    host: TestHost,
 }
 
 impl Pair {
     async fn start() -> Self {
-        let primary = Cluster::start_temporary(&Settings::disposable().followed()).await.unwrap();
+        let primary = Cluster::start_temporary(&Settings::disposable().with_replication()).await.unwrap();
         let database = Database::create_in(&primary).await.unwrap();
         publish(&database).await;
-        let standby = primary.start_standby().await.unwrap();
-        let url = database.host_url_of(&[&standby, &primary]);
-        let host = Served::start(&database, &[("DATABASE_URL", &url), ("CACHE_BYTES", "0")]).await;
-        Self { primary, standby, database, host }
+        let replica = primary.start_replica().await.unwrap();
+        let url = database.host_url_of(&[&replica, &primary]);
+        let host = TestHost::start(&database, &[("DATABASE_URL", &url), ("CACHE_BYTES", "0")]).await;
+        Self { primary, replica, database, host }
     }
 
-    /// Which generation of the catalog one of the two serves.
+    /// Returns the generation that a server has published.
     async fn generation(&self, cluster: &Cluster) -> i32 {
         let client = cluster.address().connect(self.database.name()).await.unwrap();
         let latest = "select generation from etl.publication order by id desc limit 1";
         client.query_one(latest, &[]).await.unwrap().get(0)
     }
 
-    /// Publishes a catalog that the standby does not get, and waits until the host has heard of it.
+    /// Publishes a catalog that the replica does not receive, and waits until the host serves it.
     async fn publish_new(&self) {
         publish(&self.database).await;
         let update = "update catalog.documents set product = 'new'";
         self.database.connect().await.unwrap().batch_execute(update).await.unwrap();
-        assert_eq!((self.generation(&self.primary).await, self.generation(&self.standby).await), (2, 1));
-        // As soon as one connection has heard of it, none answers of the catalog before.
-        let noticed = async {
+        assert_eq!((self.generation(&self.primary).await, self.generation(&self.replica).await), (2, 1));
+        // As soon as one connection reads the new publication, no connection serves the old catalog.
+        let is_new_served = async {
             let mut in_a_row = 0;
             while in_a_row < 20 {
-                let is_new = ask(self.host.address, PRODUCT).await.ends_with("new");
+                let is_new = request(self.host.address, PRODUCT).await.ends_with("new");
                 in_a_row = if is_new { in_a_row + 1 } else { 0 };
             }
         };
-        tokio::time::timeout(stand::PATIENCE, noticed).await.expect("the standby is read from still");
+        tokio::time::timeout(support::TEST_TIMEOUT, is_new_served)
+            .await
+            .expect("the host stops reads from the replica");
     }
 
     async fn stop(self) {
         drop(self.host);
-        self.standby.stop().await.unwrap();
+        self.replica.stop().await.unwrap();
         self.primary.stop().await.unwrap();
     }
 }
 
-async fn add_to_cart(host: &Served) -> String {
+async fn add_to_cart(host: &TestHost) -> String {
     let head = "POST /cart HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
                 authorization: me\r\ncontent-length: 12\r\n\r\n";
-    rest(begin(host.address, &format!("{head}{{\"sku_id\":1}}")).await).await
+    read_all(send(host.address, &format!("{head}{{\"sku_id\":1}}")).await).await
 }
 
 #[tokio::test]
-async fn carts_go_to_the_primary_wherever_in_the_list_it_is() {
+async fn carts_go_to_the_primary_at_any_position_in_the_list() {
     let pair = Pair::start().await;
     for _ in 0..8 {
-        let answer = add_to_cart(&pair.host).await;
-        assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
-        assert!(ask(pair.host.address, PRODUCT).await.starts_with("HTTP/1.1 200 "));
+        let response = add_to_cart(&pair.host).await;
+        assert!(response.starts_with("HTTP/1.1 201 "), "{response}");
+        assert!(request(pair.host.address, PRODUCT).await.starts_with("HTTP/1.1 200 "));
     }
     pair.stop().await;
 }
 
 #[tokio::test]
-async fn a_host_that_is_told_of_the_standby_alone_has_the_catalog_and_no_carts() {
+async fn a_host_with_only_a_replica_serves_the_catalog_and_no_carts() {
     let pair = Pair::start().await;
-    let url = pair.database.host_url_of(&[&pair.standby]);
+    let url = pair.database.host_url_of(&[&pair.replica]);
     let variables = [("DATABASE_URL", url.as_str()), ("CACHE_BYTES", "0")];
-    let (host, _) = Served::start_unconnected(&pair.database, &variables).await;
-    until(host.address, PRODUCT, "200 OK").await;
-    let refused = add_to_cart(&host).await;
-    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    let (host, _) = TestHost::start_unconnected(&pair.database, &variables).await;
+    poll_status(host.address, PRODUCT, "200 OK").await;
+    let rejected = add_to_cart(&host).await;
+    assert!(rejected.starts_with("HTTP/1.1 503 "), "{rejected}");
     drop(host);
     pair.stop().await;
 }
 
 #[tokio::test]
-async fn with_the_primary_lost_reads_go_on_and_carts_come_back_with_the_standby_s_promotion() {
+async fn without_the_primary_reads_continue_and_carts_work_after_the_replica_is_promoted() {
     let mut pair = Pair::start().await;
     pair.primary.kill().await.unwrap();
     for _ in 0..20 {
-        let answer = ask(pair.host.address, PRODUCT).await;
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let response = request(pair.host.address, PRODUCT).await;
+        assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
     }
-    let refused = add_to_cart(&pair.host).await;
-    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("\r\nretry-after: 1\r\n"), "{refused}");
-    let standby = pair.standby.address().connect("postgres").await.unwrap();
-    standby.batch_execute("select pg_promote()").await.unwrap();
+    let rejected = add_to_cart(&pair.host).await;
+    assert!(
+        rejected.starts_with("HTTP/1.1 503 ") && rejected.contains("\r\nretry-after: 1\r\n"),
+        "{rejected}"
+    );
+    let replica = pair.replica.address().connect("postgres").await.unwrap();
+    replica.batch_execute("select pg_promote()").await.unwrap();
     let adding = async {
         while !add_to_cart(&pair.host).await.starts_with("HTTP/1.1 201 ") {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(stand::PATIENCE, adding).await.expect("carts are back");
+    tokio::time::timeout(support::TEST_TIMEOUT, adding).await.expect("carts work again");
     drop(pair.host);
-    pair.standby.stop().await.unwrap();
+    pair.replica.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn with_the_primary_lost_a_standby_with_an_older_catalog_is_read_from_once_it_is_promoted_and_not_before()
- {
+async fn without_the_primary_a_lagging_replica_serves_no_reads_until_it_is_promoted() {
     let mut pair = Pair::start().await;
-    let standby = pair.standby.address().connect(pair.database.name()).await.unwrap();
-    standby.batch_execute("alter system set primary_conninfo = ''").await.unwrap();
-    standby.batch_execute("select pg_reload_conf()").await.unwrap();
-    let following = "select count(*) from pg_stat_wal_receiver";
-    let is_cut_off = async {
-        while standby.query_one(following, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+    let replica = pair.replica.address().connect(pair.database.name()).await.unwrap();
+    replica.batch_execute("alter system set primary_conninfo = ''").await.unwrap();
+    replica.batch_execute("select pg_reload_conf()").await.unwrap();
+    let receivers = "select count(*) from pg_stat_wal_receiver";
+    let is_disconnected = async {
+        while replica.query_one(receivers, &[]).await.unwrap().get::<_, i64>(0) > 0 {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(stand::PATIENCE, is_cut_off).await.expect("the standby follows no more");
+    tokio::time::timeout(support::TEST_TIMEOUT, is_disconnected)
+        .await
+        .expect("the replica disconnects from the primary");
     pair.publish_new().await;
     pair.primary.kill().await.unwrap();
     for _ in 0..20 {
-        let refused = ask(pair.host.address, PRODUCT).await;
-        assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+        let rejected = request(pair.host.address, PRODUCT).await;
+        assert!(rejected.starts_with("HTTP/1.1 503 "), "{rejected}");
     }
-    standby.batch_execute("select pg_promote()").await.unwrap();
-    until(pair.host.address, PRODUCT, " 200 ").await;
-    assert!(!ask(pair.host.address, PRODUCT).await.ends_with("new"));
+    replica.batch_execute("select pg_promote()").await.unwrap();
+    poll_status(pair.host.address, PRODUCT, " 200 ").await;
+    assert!(!request(pair.host.address, PRODUCT).await.ends_with("new"));
     drop(pair.host);
-    pair.standby.stop().await.unwrap();
+    pair.replica.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_standby_that_has_not_the_catalog_that_is_served_is_not_read_from_until_it_has() {
+async fn a_lagging_replica_serves_no_reads_until_it_has_the_current_catalog() {
     let pair = Pair::start().await;
-    let standby = pair.standby.address().connect("postgres").await.unwrap();
-    standby.batch_execute("select pg_wal_replay_pause()").await.unwrap();
+    let replica = pair.replica.address().connect("postgres").await.unwrap();
+    replica.batch_execute("select pg_wal_replay_pause()").await.unwrap();
     pair.publish_new().await;
     for _ in 0..20 {
-        assert!(ask(pair.host.address, PRODUCT).await.ends_with("new"));
+        assert!(request(pair.host.address, PRODUCT).await.ends_with("new"));
     }
-    standby.batch_execute("select pg_wal_replay_resume()").await.unwrap();
+    replica.batch_execute("select pg_wal_replay_resume()").await.unwrap();
     let mut primary = pair.primary;
     let caught_up = async {
-        let client = pair.standby.address().connect(pair.database.name()).await.unwrap();
+        let client = pair.replica.address().connect(pair.database.name()).await.unwrap();
         let latest = "select convert_from(product, 'UTF8') from catalog.documents where product_id = 1";
         while client.query_one(latest, &[]).await.unwrap().get::<_, String>(0) != "new" {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(stand::PATIENCE, caught_up).await.expect("the standby catches up");
+    tokio::time::timeout(support::TEST_TIMEOUT, caught_up).await.expect("the replica catches up");
     primary.kill().await.unwrap();
-    until(pair.host.address, PRODUCT, " 200 ").await;
-    assert!(ask(pair.host.address, PRODUCT).await.ends_with("new"));
+    poll_status(pair.host.address, PRODUCT, " 200 ").await;
+    assert!(request(pair.host.address, PRODUCT).await.ends_with("new"));
     drop(pair.host);
-    pair.standby.stop().await.unwrap();
+    pair.replica.stop().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! As whom the server runs, and where a cluster may therefore lie.
+//! The user that Postgres runs as, and the data directory that follows from it.
 //!
 //! Postgres refuses to run as root. Started by root, it runs as `postgres` where that user exists, else as `nobody`.
 
@@ -16,12 +16,12 @@ use crate::Error;
 pub struct Account {
     uid: u32,
     gid: u32,
-    /// Whether it is another than the one this process runs as.
+    /// Whether it differs from the user of this process.
     switched: bool,
 }
 
 impl Account {
-    /// The present user; for root, one without privileges.
+    /// Returns the current user; for root, a user without privileges.
     ///
     /// # Errors
     /// [`Error::NoAccount`] for root on a machine without `postgres` and `nobody`.
@@ -38,24 +38,24 @@ impl Account {
         Err(Error::NoAccount)
     }
 
-    /// Whether the server runs as another user than this process.
+    /// Returns whether the server runs as another user than this process.
     pub fn switched(self) -> bool {
         self.switched
     }
 
-    /// Its numbers, of the user and of the group.
+    /// Returns the ids of the user and of the group.
     pub(crate) fn ids(self) -> (u32, u32) {
         (self.uid, self.gid)
     }
 
-    /// Has `command` run as this account.
+    /// Makes `command` run as this account.
     pub fn apply(self, command: &mut Command) {
         if self.switched {
             command.uid(self.uid).gid(self.gid);
         }
     }
 
-    /// Makes a file or directory this account's.
+    /// Makes this account the owner of a file or directory.
     pub(crate) fn own(self, path: &Path) -> Result<(), Error> {
         if self.switched {
             chown(path, Some(self.uid), Some(self.gid)).map_err(Error::io("change the owner of", path))?;
@@ -63,7 +63,7 @@ impl Account {
         Ok(())
     }
 
-    /// Writes a file that nobody else can read.
+    /// Writes a file that only this account can read.
     pub(crate) fn private_file(self, path: &Path, content: &str) -> Result<(), Error> {
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
@@ -72,35 +72,35 @@ impl Account {
         self.own(path)
     }
 
-    /// Makes sure that `path` is a directory nobody else can enter. In folders where everybody may write, somebody
-    /// else may have been first with that name.
+    /// Ensures that `path` is a directory that only this account can enter. In a shared folder, another user may have
+    /// created it first.
     pub(crate) fn private_directory(self, path: &Path) -> Result<(), Error> {
         match DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => self.own(path),
-            Err(refusal) if refusal.kind() == ErrorKind::AlreadyExists => {
-                let found = symlink_metadata(path).map_err(Error::io("look at", path))?;
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let found = symlink_metadata(path).map_err(Error::io("read the attributes of", path))?;
                 let private = found.is_dir() && found.uid() == self.uid && found.mode() & 0o077 == 0;
                 if private { Ok(()) } else { Err(Error::NotOurs(path.to_owned())) }
             }
-            Err(refusal) => Err(Error::io("create the directory", path)(refusal)),
+            Err(error) => Err(Error::io("create the directory", path)(error)),
         }
     }
 }
 
-/// Asks `id`, which knows every source of users that the machine has.
+/// Runs `id`, which knows all sources of users on the machine.
 fn id(what: &str, user: Option<&str>) -> Result<u32, Error> {
     let path = Path::new("id");
     let output = Command::new(path).arg(what).args(user).output().map_err(Error::io("run", path))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    said.trim().parse().map_err(|_| Error::Program {
+    let id = String::from_utf8_lossy(&output.stdout);
+    id.trim().parse().map_err(|_| Error::Program {
         program: format!("id {what} {}", user.unwrap_or_default()),
         status: output.status,
-        said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
     })
 }
 
-/// Where the cluster of the project in `project` lies: its `.local`; for root below `/var/tmp`, because the account
-/// that the server then runs as often cannot reach the project (in `/root`, say).
+/// Returns the directory of a project's cluster: `.local` in the project. For root it is below `/var/tmp`, because the
+/// server's account often cannot reach the project (in `/root`, for example).
 pub fn project_directory(project: &Path, account: Account) -> PathBuf {
     if account.switched {
         let hash = xxhash_rust::xxh3::xxh3_64(project.as_os_str().as_encoded_bytes());

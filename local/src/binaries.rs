@@ -1,4 +1,4 @@
-//! Finds the programs of a Postgres server on this machine, and those of this workspace.
+//! Paths of the installed Postgres programs and of this workspace's programs.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-/// A program of this workspace, built into the same folder as the one that is running; for a test, the folder above.
+/// Returns the path of a program of this workspace. It is in the folder of the running program; for a test, in the
+/// folder above.
 ///
 /// # Errors
 /// [`Error::NotBuilt`] if it is not there.
@@ -18,24 +19,24 @@ pub fn program(name: &str) -> Result<PathBuf, Error> {
     if found.is_file() { Ok(found) } else { Err(Error::NotBuilt(found)) }
 }
 
-/// The folder with `postgres`, `initdb` and their like, all of one version.
+/// A folder with `postgres`, `initdb` and the other programs of one Postgres version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binaries {
     directory: PathBuf,
 }
 
 impl Binaries {
-    /// Looks in `PG_BIN` and nowhere else where that is set; else along `PATH`, then where Debian and Homebrew put
-    /// servers, the newest version first.
+    /// Finds a Postgres server. If `PG_BIN` is set, it searches only there. Otherwise it searches `PATH`, and then the
+    /// folders of Debian and Homebrew, the newest version first.
     ///
     /// # Errors
-    /// [`Error::NotFound`] or [`Error::PgBin`], which say what was searched.
+    /// [`Error::NotFound`] or [`Error::PgBin`], which name the searched folders.
     pub fn find() -> Result<Self, Error> {
-        Self::find_among(env::var_os("PG_BIN"), env::var_os("PATH").as_deref(), Path::new("/"))
+        Self::find_in(env::var_os("PG_BIN"), env::var_os("PATH").as_deref(), Path::new("/"))
     }
 
-    /// As [`Binaries::find`], of a machine described by its arguments.
-    fn find_among(pg_bin: Option<OsString>, path: Option<&OsStr>, root: &Path) -> Result<Self, Error> {
+    /// Works as [`Binaries::find`], with the environment and the root folder as arguments.
+    fn find_in(pg_bin: Option<OsString>, path: Option<&OsStr>, root: &Path) -> Result<Self, Error> {
         if let Some(directory) = pg_bin.filter(|value| !value.is_empty()).map(PathBuf::from) {
             return Self::at(&directory).ok_or(Error::PgBin(directory));
         }
@@ -54,21 +55,22 @@ impl Binaries {
         )
     }
 
-    /// The server whose `postgres` is in `directory` or is linked to from there. A folder of links may lead to
-    /// several versions: `initdb` must lie beside the real `postgres`.
+    /// Returns the server whose `postgres` is in `directory`, directly or as a symbolic link. Links may point to
+    /// several versions, so `initdb` must be in the folder of the real `postgres`.
     fn at(directory: &Path) -> Option<Self> {
         let postgres = directory.join("postgres").canonicalize().ok()?;
         let directory = postgres.parent()?.to_owned();
         (postgres.is_file() && directory.join("initdb").is_file()).then_some(Self { directory })
     }
 
-    /// The path of one program: `postgres`, `initdb`, `psql`.
+    /// Returns the path of a program: `postgres`, `initdb`, `psql`.
     pub fn program(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 }
 
-/// The folders `parent/<prefix>*/<inner>`, the highest version first; one without a number is taken for the newest.
+/// Returns the folders `parent/<prefix>*/<inner>`, the highest version first. A name without a number counts as the
+/// newest.
 fn versions(parent: &Path, prefix: &str, inner: &str) -> Vec<PathBuf> {
     let Ok(entries) = parent.read_dir() else { return Vec::new() };
     let mut found: Vec<(u32, PathBuf)> = entries
@@ -100,16 +102,16 @@ mod tests {
     }
 
     #[test]
-    fn pg_bin_wins_over_the_path_and_the_path_over_what_is_installed() {
+    fn pg_bin_takes_precedence_over_path_and_path_over_installed_servers() {
         let machine = tempfile::tempdir().unwrap();
         let root = machine.path();
         let chosen = server(root, "chosen");
         let on_path = server(root, "path");
         let installed = server(root, "usr/lib/postgresql/15/bin");
-        let found = |pg_bin, path| Binaries::find_among(pg_bin, path, root).unwrap().directory;
+        let found = |pg_bin, path| Binaries::find_in(pg_bin, path, root).unwrap().directory;
         assert_eq!(found(Some(chosen.clone().into()), Some(on_path.as_os_str())), chosen);
         assert_eq!(found(None, Some(on_path.as_os_str())), on_path);
-        assert_eq!(found(Some("".into()), None), installed, "an empty PG_BIN is none");
+        assert_eq!(found(Some("".into()), None), installed, "an empty PG_BIN counts as unset");
     }
 
     #[test]
@@ -118,7 +120,7 @@ mod tests {
         for version in ["9.6", "15", "16"] {
             server(machine.path(), &format!("usr/lib/postgresql/{version}/bin"));
         }
-        let found = Binaries::find_among(None, None, machine.path()).unwrap();
+        let found = Binaries::find_in(None, None, machine.path()).unwrap();
         assert!(found.directory.ends_with("16/bin"), "{found:?}");
     }
 
@@ -126,27 +128,26 @@ mod tests {
     fn a_homebrew_server_is_found() {
         let machine = tempfile::tempdir().unwrap();
         let expected = server(machine.path(), "opt/homebrew/opt/postgresql@17/bin");
-        assert_eq!(Binaries::find_among(None, None, machine.path()).unwrap().directory, expected);
+        assert_eq!(Binaries::find_in(None, None, machine.path()).unwrap().directory, expected);
     }
 
     #[test]
-    fn links_are_followed_to_the_folder_that_has_initdb_too() {
+    fn symbolic_links_are_followed_to_the_folder_that_has_initdb() {
         let machine = tempfile::tempdir().unwrap();
         let real = server(machine.path(), "real");
         let links = machine.path().join("links");
         fs::create_dir(&links).unwrap();
         symlink(real.join("postgres"), links.join("postgres")).unwrap();
-        let found = Binaries::find_among(None, Some(links.as_os_str()), machine.path()).unwrap();
+        let found = Binaries::find_in(None, Some(links.as_os_str()), machine.path()).unwrap();
         assert_eq!(found.program("initdb"), real.join("initdb"));
     }
 
     #[test]
-    fn what_was_searched_is_said_when_nothing_is_found() {
+    fn the_error_names_the_searched_folders() {
         let machine = tempfile::tempdir().unwrap();
-        let none = Binaries::find_among(None, None, machine.path()).unwrap_err().to_string();
+        let none = Binaries::find_in(None, None, machine.path()).unwrap_err().to_string();
         assert!(none.contains("/usr/lib/postgresql/*/bin") && none.contains("apt-get install"), "{none}");
-        let wrong =
-            Binaries::find_among(Some("/no/such".into()), None, machine.path()).unwrap_err().to_string();
-        assert!(wrong.contains("PG_BIN is /no/such"), "{wrong}");
+        let wrong = Binaries::find_in(Some("/no/such".into()), None, machine.path()).unwrap_err().to_string();
+        assert!(wrong.contains("invalid PG_BIN /no/such"), "{wrong}");
     }
 }

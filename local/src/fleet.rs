@@ -1,8 +1,8 @@
-//! Several hosts on this machine behind a [`Balancer`], each of which can be killed, stopped and started again.
+//! A fleet on this machine: hosts behind a [`LoadBalancer`]. Each host can be killed, stopped and restarted.
 //!
 //! ```text
-//! <directory>/host-1.log, host-1.pid    a host's output, and its process
-//! <directory>/nginx.conf, error.log     the balancer's
+//! <directory>/host-1.log, host-1.pid    a host's output and process id
+//! <directory>/nginx.conf, error.log     the load balancer's files
 //! ```
 
 use std::fs::{self, OpenOptions};
@@ -12,57 +12,58 @@ use std::process::{Command, ExitStatus};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-use crate::guardian::append;
 use crate::process::{read_pid, signal};
-use crate::{Balancer, BalancerSettings, Error, Guarded, Watch, is_answered};
+use crate::supervisor::append;
+use crate::{Error, LoadBalancer, LoadBalancerSettings, SupervisedChild, Supervision, responds};
 
-/// How long a host may take until it is ready, on a machine that does much else.
-const START_PATIENCE: Duration = Duration::from_mins(1);
+/// The timeout until a host is ready, long enough for a busy machine.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Notes its process id in a file, and then becomes the server, which keeps the id.
+/// Writes the shell's process id to a file and replaces the shell with the server, which keeps the id.
 const WITH_PID: &str = r#"echo $$ >"$0" && exec "$@""#;
 
-/// What may differ from one fleet to another.
+/// Settings of a fleet.
 #[derive(Clone, Debug)]
 pub struct FleetSettings {
-    /// How many hosts there are.
+    /// The number of hosts.
     pub hosts: usize,
-    /// Whether they log each request.
+    /// Whether hosts log each request.
     pub log_access: bool,
-    /// The balancer's.
-    pub balancer: BalancerSettings,
+    /// Settings of the load balancer.
+    pub load_balancer: LoadBalancerSettings,
 }
 
 impl Default for FleetSettings {
-    /// Three, as in a deployment, that log no requests.
+    /// Returns settings for three hosts, as in a deployment, without logs of requests.
     fn default() -> Self {
-        Self { hosts: 3, log_access: false, balancer: BalancerSettings::default() }
+        Self { hosts: 3, log_access: false, load_balancer: LoadBalancerSettings::default() }
     }
 }
 
-/// Hosts and their balancer. All stop when this is dropped or its process ends, however that comes about.
+/// Hosts and their load balancer. All stop when this value is dropped or its process ends, even if the process is
+/// killed.
 #[derive(Debug)]
 pub struct Fleet {
     hosts: Vec<Host>,
-    balancer: Balancer,
+    load_balancer: LoadBalancer,
 }
 
-/// A host at an address that it keeps, running or not.
+/// A host with a fixed address, running or not.
 #[derive(Debug)]
 pub struct Host {
     address: SocketAddr,
     command: Command,
     log: PathBuf,
     pid_file: PathBuf,
-    running: Option<(Guarded, u32)>,
+    running: Option<(SupervisedChild, u32)>,
 }
 
 impl Fleet {
-    /// Starts `server` as often as `settings` say, each with another address in `LISTEN`, waits until each answers
-    /// `/readyz` with 200, and serves `listen` from them. `directory` is made if it is not there.
+    /// Starts the hosts with the command `server` and different `LISTEN` addresses, and waits until all are ready.
+    /// Then it starts the load balancer on `listen`. It creates `directory` if necessary.
     ///
     /// # Errors
-    /// What keeps one of them from starting.
+    /// The reason why a host or the load balancer does not start.
     pub async fn start(
         directory: &Path,
         listen: SocketAddr,
@@ -73,43 +74,44 @@ impl Fleet {
         let mut hosts = Vec::new();
         for number in 1..=settings.hosts {
             let mut host = Host::new(directory, number, server, settings)?;
-            host.begin().await?;
+            host.spawn().await?;
             hosts.push(host);
         }
         for host in &mut hosts {
             host.wait_until_ready().await?;
         }
         let addresses: Vec<SocketAddr> = hosts.iter().map(Host::address).collect();
-        let balancer = Balancer::start(directory, listen, &addresses, &settings.balancer).await?;
-        Ok(Self { hosts, balancer })
+        let load_balancer =
+            LoadBalancer::start(directory, listen, &addresses, &settings.load_balancer).await?;
+        Ok(Self { hosts, load_balancer })
     }
 
-    /// Where the fleet answers.
+    /// Returns the address of the load balancer.
     pub fn address(&self) -> SocketAddr {
-        self.balancer.address()
+        self.load_balancer.address()
     }
 
-    /// The hosts, in an order that stays.
+    /// Returns the hosts in a stable order.
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
     }
 
-    /// The same, to be killed, stopped and started.
+    /// Returns the hosts, to kill, stop and start them.
     pub fn hosts_mut(&mut self) -> &mut [Host] {
         &mut self.hosts
     }
 
-    /// What is in front of them.
-    pub fn balancer(&mut self) -> &mut Balancer {
-        &mut self.balancer
+    /// Returns the load balancer.
+    pub fn load_balancer(&mut self) -> &mut LoadBalancer {
+        &mut self.load_balancer
     }
 
-    /// Stops the balancer and then the hosts, each after the requests under way.
+    /// Stops the load balancer and then the hosts. Each drains its requests in flight.
     ///
     /// # Errors
-    /// [`Error::Stop`] if one takes longer than a minute.
+    /// [`Error::Stop`] if one of them does not stop within one minute.
     pub async fn stop(self) -> Result<(), Error> {
-        self.balancer.stop().await?;
+        self.load_balancer.stop().await?;
         for mut host in self.hosts {
             host.stop().await?;
         }
@@ -130,7 +132,7 @@ impl Host {
         let address = free_address()?;
         let mut command = Command::new("/bin/sh");
         command.args(["-c", WITH_PID]).arg(&pid_file);
-        // They share the processors with each other, the balancer and Postgres: more threads would only take turns.
+        // Hosts, load balancer and Postgres share the processors, so more threads would not run in parallel.
         let threads = available_parallelism().map_or(1, |all| (all.get() / settings.hosts).max(1));
         command.env("WORKER_THREADS", threads.to_string());
         command.env("LOG_ACCESS", if settings.log_access { "on" } else { "off" });
@@ -139,42 +141,42 @@ impl Host {
         Ok(Self { address, command, log, pid_file, running: None })
     }
 
-    /// Where it listens when it runs.
+    /// Returns the address that the host listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its process id while it runs.
+    /// Returns the process id while the host runs.
     pub fn pid(&self) -> Option<u32> {
         self.running.as_ref().map(|(_, pid)| *pid)
     }
 
-    /// The file with what it writes.
+    /// Returns the path of its output.
     pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// Starts it at its address, and waits until it is ready.
+    /// Starts the host and waits until it is ready.
     ///
     /// # Errors
-    /// What keeps it from starting.
+    /// The reason why it does not start.
     pub async fn start(&mut self) -> Result<(), Error> {
-        self.begin().await?;
+        self.spawn().await?;
         self.wait_until_ready().await
     }
 
-    /// Starts it at its address, ready or not.
+    /// Starts the process of the host without waiting until it is ready.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Host`] if it has no process soon.
-    pub async fn begin(&mut self) -> Result<(), Error> {
-        let _ = fs::remove_file(&self.pid_file); // of the process before; there may be none
+    /// [`Error::Io`], or [`Error::Host`] if the process does not start in time.
+    pub async fn spawn(&mut self) -> Result<(), Error> {
+        let _ = fs::remove_file(&self.pid_file); // of the previous process; it may not exist
         let output =
             OpenOptions::new().append(true).open(&self.log).map_err(Error::io("write to", &self.log))?;
-        let watch = Watch { stop_with: "TERM", remove: None, account: None };
-        let mut server = Guarded::spawn(&self.command, watch, Some(output))?;
+        let supervision = Supervision { stop_with: "TERM", remove: None, account: None };
+        let mut server = SupervisedChild::spawn(&self.command, supervision, Some(output))?;
         let since = Instant::now();
-        while since.elapsed() < START_PATIENCE {
+        while since.elapsed() < START_TIMEOUT {
             if let Some(pid) = read_pid(&self.pid_file) {
                 self.running = Some((server, pid));
                 return Ok(());
@@ -184,13 +186,13 @@ impl Host {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Err(self.not_started("it has no process".to_owned()))
+        Err(self.not_started("its process did not start in time".to_owned()))
     }
 
     async fn wait_until_ready(&mut self) -> Result<(), Error> {
         let since = Instant::now();
-        while since.elapsed() < START_PATIENCE {
-            if is_answered(self.address, "/readyz").await {
+        while since.elapsed() < START_TIMEOUT {
+            if responds(self.address, "/readyz").await {
                 return Ok(());
             }
             if let Some(status) = self.ended()? {
@@ -198,35 +200,34 @@ impl Host {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        Err(self.not_started("it is not ready".to_owned()))
+        Err(self.not_started("it was not ready in time".to_owned()))
     }
 
     fn not_started(&self, why: String) -> Error {
         Error::Host { address: self.address, why, log: self.log.clone() }
     }
 
-    /// Sends it a signal, such as `STOP`, after which it hangs, and `CONT`, after which it goes on. One that was stopped
-    /// takes none.
+    /// Sends the host a signal: `STOP` makes it hang, `CONT` resumes it. Does nothing if the host was stopped.
     ///
     /// # Errors
-    /// [`Error::Signal`] if it has ended by itself.
+    /// [`Error::Signal`] if the host ended unexpectedly.
     pub fn signal(&self, name: &str) -> Result<(), Error> {
         self.pid().map_or(Ok(()), |pid| signal(pid, name))
     }
 
-    /// Kills it (SIGKILL), and waits until it is gone.
+    /// Kills the host (SIGKILL) and waits until it has ended.
     ///
     /// # Errors
-    /// [`Error::Signal`] if it has ended by itself, [`Error::Stop`] if it takes longer than a minute.
+    /// [`Error::Signal`] if the host ended unexpectedly, [`Error::Stop`] after one minute.
     pub async fn kill(&mut self) -> Result<(), Error> {
         self.signal("KILL")?;
         self.stop().await
     }
 
-    /// Stops it (SIGTERM), and waits until the requests under way are done and it is gone.
+    /// Stops the host gracefully (SIGTERM) and waits until it has ended.
     ///
     /// # Errors
-    /// [`Error::Stop`] if it takes longer than a minute.
+    /// [`Error::Stop`] after one minute.
     pub async fn stop(&mut self) -> Result<(), Error> {
         match self.running.take() {
             Some((server, _)) => server.stop().await.map(drop),
@@ -234,10 +235,10 @@ impl Host {
         }
     }
 
-    /// How it ended, if it has by itself. It does not run then.
+    /// Returns the exit status if the host ended unexpectedly. The host then counts as stopped.
     ///
     /// # Errors
-    /// [`Error::Io`] if the operating system cannot say.
+    /// [`Error::Io`] if the operating system cannot tell.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
         let Some((server, _)) = &mut self.running else { return Ok(None) };
         let ended = server.ended()?;
@@ -248,23 +249,23 @@ impl Host {
     }
 }
 
-/// A loopback address that nothing listens on.
+/// Returns a loopback address that nothing listens on.
 ///
-/// It is none of those that systems hand out by themselves, to outgoing connections and to who listens on port 0: a
-/// host that is started again finds its own still free.
+/// Its port is outside the range that systems assign to outgoing connections and to listeners on port 0. So it is still
+/// free when a host restarts.
 ///
 /// # Errors
-/// [`Error::Io`] if all that were tried are taken.
+/// [`Error::Io`] if all tried ports are taken.
 pub fn free_address() -> Result<SocketAddr, Error> {
-    let mut refused = None;
+    let mut last_error = None;
     for _ in 0..100 {
         match TcpListener::bind((Ipv4Addr::LOCALHOST, fastrand::u16(10_000..32_000)))
             .and_then(|l| l.local_addr())
         {
             Ok(address) => return Ok(address),
-            Err(error) => refused = Some(error),
+            Err(error) => last_error = Some(error),
         }
     }
-    let refused = refused.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into());
-    Err(Error::io("find a free port on", Path::new("127.0.0.1"))(refused))
+    let error = last_error.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into());
+    Err(Error::io("find a free port on", Path::new("127.0.0.1"))(error))
 }

@@ -1,8 +1,8 @@
-//! `atelier-local`: the service on a laptop, by one host or by a fleet, and a Postgres for the tests.
+//! `atelier-local`: the service on one machine, with one host or a fleet, and a Postgres for tests.
 
+mod dev_env;
 mod run;
 mod serve_fleet;
-mod stage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,10 +12,10 @@ use clap::{Parser, Subcommand};
 use local::testing::CLUSTER_VARIABLE;
 use local::{Account, Address, Cluster, SUPERUSER, Settings, project_directory};
 
-/// The Atelier service on one machine: a private Postgres, a sample catalog, and the host, or several behind NGINX.
+/// Run Atelier on one machine: a private Postgres, a sample catalog, and one host, or several behind NGINX.
 ///
-/// The Postgres is the machine's own (PATH, Debian's or Homebrew's folders; PG_BIN overrides), in a directory of its
-/// own, and reachable by a unix socket only. It stops with the command that started it.
+/// It uses the installed Postgres (PATH, the folders of Debian and Homebrew, or PG_BIN) with a separate data directory
+/// and a unix socket. Postgres stops with the command that started it.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -25,49 +25,50 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Serve the catalog: start Postgres and the host, with a generated catalog if there is none. Ctrl-C stops both
+    /// Serve a catalog with Postgres and one host, until Ctrl-C. Generates a catalog if none is published
     Run(run::Options),
-    /// Serve the catalog from several hosts behind NGINX, on the database of `run`. Ctrl-C stops all of it
+    /// Serve the catalog of `run` with several hosts behind NGINX, until Ctrl-C
     Fleet(serve_fleet::Options),
-    /// Run a command, such as `cargo test`, beside an empty Postgres that is removed afterwards
+    /// Run a command, such as `cargo test`, with a temporary Postgres
     ///
-    /// The command finds the directory of its socket in ATELIER_TEST_CLUSTER.
+    /// ATELIER_TEST_CLUSTER tells the command the directory of the socket.
     Exec {
         /// The command and its arguments
         #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
         command: Vec<String>,
     },
-    /// Print the DATABASE_URL with which `atelier-etl` and `psql` reach the database of `run` and `fleet`
+    /// Print the DATABASE_URL of the database of `run` and `fleet`, for `atelier-etl` and `psql`
     Url {
         #[command(flatten)]
-        place: Place,
+        data: DataDir,
     },
 }
 
-/// What is served.
+/// Options of the catalog that is served.
 #[derive(Clone, Debug, clap::Args)]
-struct Catalog {
-    /// Size of the catalog that is generated when there is none: 1 is a million products
+struct CatalogOptions {
+    /// Size of the generated catalog, if none is published: 1 is a million products
     #[arg(long, default_value = "0.01", value_name = "FRACTION")]
     scale: String,
     #[command(flatten)]
-    place: Place,
+    data: DataDir,
 }
 
-/// Where the data of `run` and `fleet` is kept.
+/// The data directory of `run` and `fleet`.
 #[derive(Clone, Debug, clap::Args)]
-struct Place {
-    /// Directory of the data [default: .local here; for root /var/tmp/atelier-HASH, as Postgres never runs as root]
+struct DataDir {
+    /// Data directory [default: .local in the current directory; for root /var/tmp/atelier-HASH, because Postgres does
+    /// not run as root]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
 
-impl Place {
+impl DataDir {
     fn directory(&self) -> anyhow::Result<PathBuf> {
         if let Some(directory) = &self.dir {
             return std::path::absolute(directory).with_context(|| format!("--dir {}", directory.display()));
         }
-        let project = std::env::current_dir().context("cannot tell the current directory")?;
+        let project = std::env::current_dir().context("cannot find the current directory")?;
         Ok(project_directory(&project, Account::unprivileged()?))
     }
 }
@@ -78,8 +79,8 @@ async fn main() -> ExitCode {
         Verb::Run(options) => run::run(&options).await.map(|()| ExitCode::SUCCESS),
         Verb::Fleet(options) => serve_fleet::serve_fleet(&options).await.map(|()| ExitCode::SUCCESS),
         Verb::Exec { command } => exec(&command).await,
-        Verb::Url { place } => place.directory().map(|root| {
-            println!("{}", Address::of_root(&root).url(SUPERUSER, stage::DATABASE));
+        Verb::Url { data } => data.directory().map(|root| {
+            println!("{}", Address::of_root(&root).url(SUPERUSER, dev_env::DATABASE));
             ExitCode::SUCCESS
         }),
     };

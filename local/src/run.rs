@@ -1,17 +1,17 @@
-//! What `make run` does, from nothing to answers.
+//! `make run`: one host on a private Postgres.
 //!
-//! In order: the port is looked at, Postgres starts, `atelier-etl` migrates, generates and loads (where no catalog is
-//! published yet), `atelier-host` serves. Each is the real program, found beside this one, and each stops with it.
+//! It checks the port, starts Postgres, migrates, generates and loads a catalog if none is published, and starts
+//! `atelier-host`. It runs the real programs from its own folder and stops them when it ends.
 
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use local::{Cluster, Guarded, Watch, is_answered, program};
+use local::{Cluster, SupervisedChild, Supervision, program, responds};
 use tokio::time::sleep;
 
-use crate::{Catalog, stage};
+use crate::{CatalogOptions, dev_env};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -19,48 +19,47 @@ pub(crate) struct Options {
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:3000", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
     #[command(flatten)]
-    catalog: Catalog,
+    catalog: CatalogOptions,
 }
 
-/// Runs until a signal or until one of the servers ends, which is an error.
+/// Serves until a signal arrives. It is an error if a server ends first.
 pub(crate) async fn run(options: &Options) -> Result<()> {
-    let serve = async |cluster: &mut Cluster, url: &str, slot: &mut Option<Guarded>| {
+    let serve = async |cluster: &mut Cluster, url: &str, slot: &mut Option<SupervisedChild>| {
         serve(options.listen, cluster, url, slot).await
     };
-    let stop = async |host: Guarded| host.stop().await.map(drop);
-    stage::beside_postgres(options.listen, &options.catalog, serve, stop).await
+    let stop = async |host: SupervisedChild| host.stop().await.map(drop);
+    dev_env::with_postgres(options.listen, &options.catalog, serve, stop).await
 }
 
 async fn serve(
     listen: SocketAddr,
     cluster: &mut Cluster,
     url: &str,
-    slot: &mut Option<Guarded>,
+    slot: &mut Option<SupervisedChild>,
 ) -> Result<()> {
     let mut command = Command::new(program("atelier-host")?);
     command.env("DATABASE_URL", url).env("LISTEN", listen.to_string());
-    let host = slot.insert(Guarded::spawn(
+    let host = slot.insert(SupervisedChild::spawn(
         &command,
-        Watch { stop_with: "TERM", remove: None, account: None },
+        Supervision { stop_with: "TERM", remove: None, account: None },
         None,
     )?);
-    let origin = stage::reachable(listen);
-    while !is_answered(origin, "/readyz").await {
-        check(cluster, host)?;
+    let origin = dev_env::loopback_for(listen);
+    while !responds(origin, "/readyz").await {
+        ensure_all_run(cluster, host)?;
         sleep(Duration::from_millis(20)).await;
     }
-    stage::welcome(origin, cluster);
+    dev_env::print_instructions(origin, cluster);
     loop {
         sleep(Duration::from_millis(100)).await;
-        check(cluster, host)?;
+        ensure_all_run(cluster, host)?;
     }
 }
 
-/// An error once one of the servers has ended: nobody told it to.
-fn check(cluster: &mut Cluster, host: &mut Guarded) -> Result<()> {
-    stage::check(cluster)?;
+fn ensure_all_run(cluster: &mut Cluster, host: &mut SupervisedChild) -> Result<()> {
+    dev_env::ensure_postgres_runs(cluster)?;
     if let Some(status) = host.ended()? {
-        bail!("atelier-host has ended by itself ({status})");
+        bail!("atelier-host ended unexpectedly ({status})");
     }
     Ok(())
 }

@@ -1,24 +1,23 @@
-//! A small filesystem for a server alone, where a test wants its disk full.
+//! A small filesystem for one server, for tests of full disks.
 //!
-//! It is a tmpfs in a mount namespace of the server's own. The kernel takes the namespace away with the last process in
-//! it, and the filesystem with that, so nothing has to be unmounted, whatever ends the server. Root may make one; others
-//! may in a user namespace, where the machine lets them have that.
+//! It is a tmpfs in the server's mount namespace. The kernel removes the namespace and the filesystem with the last
+//! process in it, so nothing must be unmounted. Root may create one; other users need a user namespace.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::Account;
-use crate::guardian::append;
+use crate::supervisor::append;
 
-/// What is said of a server that could not be started with one.
+/// The requirements, for the error text of a server that did not start.
 pub(crate) const NEEDS: &str =
-    "; for a disk of its own it needs `unshare` and `mount` of Linux, and root or a user namespace";
+    "; a small disk needs `unshare` and `mount` of Linux, and root or a user namespace";
 
-/// $1: the directory. $2: options of a tmpfs. The rest: what to run, when it is there.
+/// $1: the directory. $2: options of the tmpfs. The rest: the command to run once it is mounted.
 const SCRIPT: &str = r#"mount -t tmpfs -o "$2" tmpfs "$1" && shift 2 && exec "$@""#;
 
-/// The command of a server, to be run as the present user, that becomes `account` when it has its disk. It stays one
-/// process, as each program on the way gives way to the next.
+/// Returns a command that mounts the disk as the current user, and then runs `server` as `account`. It stays one
+/// process, because each program replaces itself with the next.
 pub(crate) fn with(server: &Command, account: Account, directory: &Path, bytes: u64) -> Command {
     let (uid, gid) = account.ids();
     let mut command = Command::new("unshare");

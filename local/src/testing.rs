@@ -1,9 +1,8 @@
-//! A real database for every test: `let database = Database::create().await?;`
+//! A real database for each test: `let database = Database::create().await?;`
 //!
-//! Under `make test` one cluster serves the whole run: `atelier-local exec` starts it and names it in
-//! [`CLUSTER_VARIABLE`]. Without that variable each test process starts one of its own at first use. In either, a
-//! template is migrated once, by whoever comes first, and every test gets a copy of it. The copies are dropped with
-//! the cluster, which leaves nothing behind when its owner ends.
+//! `make test` uses one cluster for the whole run: `atelier-local exec` starts it and names it in [`CLUSTER_VARIABLE`].
+//! Without that variable, each test process starts its own cluster at first use. The first test migrates a template
+//! database, and each test gets a copy. The cluster and its databases are removed when their owner ends.
 
 use std::path::{Path, PathBuf};
 
@@ -14,26 +13,26 @@ use tokio_postgres::Client;
 
 use crate::{Address, Cluster, Error, HOST_LOGIN, SUPERUSER, Settings, create_host_login};
 
-/// The directory of the socket of the cluster that tests are to use.
+/// The variable with the socket directory of the cluster for tests.
 pub const CLUSTER_VARIABLE: &str = "ATELIER_TEST_CLUSTER";
 
-/// Held in the database postgres while the template is made; nothing else there locks it.
+/// The advisory lock in the database `postgres` while the template is created.
 const TEMPLATE_LOCK: i64 = 0x6174_656c_6965_7203;
 
-/// Held there while functions' logins are made.
+/// The advisory lock there while the functions' logins are created.
 const LOGINS_LOCK: i64 = 0x6174_656c_6965_7207;
 
-/// Where this process's tests have their databases.
-struct Home {
+/// The cluster with the databases of this process's tests.
+struct TestCluster {
     address: Address,
     template: String,
-    /// Present where this process started it. Nothing drops a static: the end of the process stops the server.
+    /// Set if this process started it. Statics are never dropped: the end of the process stops the server.
     _cluster: Option<Cluster>,
 }
 
-static HOME: OnceCell<Home> = OnceCell::const_new();
+static TEST_CLUSTER: OnceCell<TestCluster> = OnceCell::const_new();
 
-/// A migrated database without a catalog, for one test alone.
+/// A migrated database without a catalog, for one test.
 #[derive(Clone, Debug)]
 pub struct Database {
     address: Address,
@@ -41,29 +40,28 @@ pub struct Database {
 }
 
 impl Database {
-    /// Makes one. Any number may be made at once, by many threads and processes.
+    /// Creates a database. Threads and processes may create databases at the same time.
     ///
     /// # Errors
-    /// No Postgres on this machine, or what keeps it from starting.
+    /// [`Error::NotFound`] without a Postgres on this machine, or the reason why it does not start.
     pub async fn create() -> Result<Self, Error> {
-        let home = HOME.get_or_try_init(open_home).await?;
-        Self::copy_of(&home.template, &home.address).await
+        let cluster = TEST_CLUSTER.get_or_try_init(open_cluster).await?;
+        Self::copy_of(&cluster.template, &cluster.address).await
     }
 
-    /// Makes one in a cluster of the test's own, which it can kill, or give a disk that is soon full.
+    /// Creates a database in a separate cluster, which the test can kill or give a small disk.
     ///
     /// # Errors
-    /// What the server says.
+    /// The error of the server.
     pub async fn create_in(cluster: &Cluster) -> Result<Self, Error> {
         let template = make_template(cluster.address()).await?;
         Self::copy_of(&template, cluster.address()).await
     }
 
-    /// Makes one of what `pg_dump` wrote, in a cluster of the test's own, which may have none of its roles. It is not
-    /// migrated.
+    /// Restores a dump of `pg_dump` in a separate cluster without any of its roles. It does not migrate the database.
     ///
     /// # Errors
-    /// What the server says.
+    /// The error of the server.
     pub async fn restore_in(cluster: &Cluster, dump: &str) -> Result<Self, Error> {
         let database = Self { address: cluster.address().clone(), name: "restored".to_owned() };
         let server = database.address.connect("postgres").await?;
@@ -78,33 +76,33 @@ impl Database {
         let server = address.connect("postgres").await?;
         server.batch_execute(&format!("create database {name} template {template}")).await?;
         let database = Self { address: address.clone(), name };
-        // Rights on a database are not copied with a template.
+        // A copy of a template lacks the rights on the database.
         database.connect().await?.batch_execute(migrate::ROLES).await?;
         Ok(database)
     }
 
-    /// As `DATABASE_URL` for the loader: the cluster's superuser.
+    /// Returns the `DATABASE_URL` of the loader, with the cluster's superuser.
     pub fn url(&self) -> String {
         self.address.url(SUPERUSER, &self.name)
     }
 
-    /// As `DATABASE_URL` for the host: a login that may read the catalog and write carts, and nothing else.
+    /// Returns the `DATABASE_URL` of the host. Its login can only read the catalog and write carts.
     pub fn host_url(&self) -> String {
         self.address.url(HOST_LOGIN, &self.name)
     }
 
-    /// The same for a host that is told of several servers: the cluster that it is in, and those that follow it.
+    /// Returns the `DATABASE_URL` of a host with several servers: the primary and its replicas.
     pub fn host_url_of(&self, servers: &[&Cluster]) -> String {
         let sockets = servers.iter().map(|server| server.address().sockets().display().to_string());
         format!("host={} user={HOST_LOGIN} dbname={}", sockets.collect::<Vec<_>>().join(","), self.name)
     }
 
-    /// As `DATABASE_URL` for a function: the login that `functions/logins.sql` makes for it.
+    /// Returns the `DATABASE_URL` of a function, with its login from `functions/logins.sql`.
     ///
     /// # Errors
-    /// What the server says.
+    /// The error of the server.
     pub async fn function_url(&self, function: &str) -> Result<String, tokio_postgres::Error> {
-        // Roles belong to the cluster: two databases that grant them at the same time would trip over each other.
+        // Roles belong to the cluster, so concurrent grants from two databases would fail.
         let server = self.address.connect("postgres").await?;
         server.execute("select pg_advisory_lock($1)", &[&LOGINS_LOCK]).await?;
         self.connect().await?.batch_execute(include_str!("../../functions/logins.sql")).await?;
@@ -112,20 +110,20 @@ impl Database {
         Ok(self.address.url(&function.replace('-', "_"), &self.name))
     }
 
-    /// For the loader's library: the superuser.
+    /// Returns the connection options of the superuser, for the loader's library.
     pub fn config(&self) -> database::ConnectOptions {
         database::ConnectOptions::without_tls(self.address.config(SUPERUSER, &self.name))
     }
 
-    /// The socket of the server it is in, to be reached in a roundabout way.
+    /// Returns the path of the server's socket, for proxies.
     pub fn socket(&self) -> PathBuf {
         self.address.socket()
     }
 
-    /// Has the tables and indexes lie in this directory that are made from the next connection on, by whomever.
+    /// Makes all later connections create tables and indexes in this directory.
     ///
     /// # Errors
-    /// What the server says; the directory must be its own, and empty.
+    /// The error of the server, which must own the directory. The directory must be empty.
     pub async fn keep_tables_in(&self, directory: &Path) -> Result<(), Error> {
         let client = self.connect().await?;
         let (name, location) = (&self.name, directory.display().to_string().replace('\'', "''"));
@@ -135,38 +133,39 @@ impl Database {
         Ok(())
     }
 
-    /// What it is called on its server.
+    /// Returns the name of the database.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// A connection as the superuser, to look or to meddle.
+    /// Connects as the superuser.
     ///
     /// # Errors
-    /// What the server says.
+    /// The error of the connection attempt.
     pub async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
         self.address.connect(&self.name).await
     }
 }
 
-async fn open_home() -> Result<Home, Error> {
+async fn open_cluster() -> Result<TestCluster, Error> {
     let cluster = match std::env::var_os(CLUSTER_VARIABLE) {
         Some(sockets) => Err(Address::of(sockets)),
         None => Ok(Cluster::start_temporary(&Settings::disposable()).await?),
     };
     let address = cluster.as_ref().map_or_else(Clone::clone, |cluster| cluster.address().clone());
     let template = make_template(&address).await?;
-    Ok(Home { address, template, _cluster: cluster.ok() })
+    Ok(TestCluster { address, template, _cluster: cluster.ok() })
 }
 
-/// Answers with the name of the template, which is there and complete: it gets this name last. The name tells the
-/// migrations, so that a cluster that outlives a change of them gets a new template.
+/// Creates the template if necessary and returns its name. It gets this name last, so a template is always complete.
+/// The name contains a hash of the migrations, so a change of them creates a new template in a running cluster.
 async fn make_template(address: &Address) -> Result<String, Error> {
     let template = format!("template_{:016x}", migrate::fingerprint());
     let server = address.connect("postgres").await?;
     server.execute("select pg_advisory_lock($1)", &[&TEMPLATE_LOCK]).await?;
-    let made = server.query_opt("select from pg_database where datname = $1", &[&template]).await?.is_some();
-    if !made {
+    let exists =
+        server.query_opt("select from pg_database where datname = $1", &[&template]).await?.is_some();
+    if !exists {
         server.batch_execute("drop database if exists unfinished").await?;
         server.batch_execute("create database unfinished").await?;
         let unfinished = database::ConnectOptions::without_tls(address.config(SUPERUSER, "unfinished"));

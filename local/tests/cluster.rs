@@ -1,4 +1,4 @@
-//! Private clusters and the databases of tests, on the real Postgres of this machine.
+//! Private clusters and test databases, on the installed Postgres.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
@@ -31,7 +31,7 @@ async fn databases_made_in_parallel_are_isolated_and_migrated() {
 }
 
 #[tokio::test]
-async fn the_host_may_read_publications_and_not_load() {
+async fn the_host_can_read_publications_and_cannot_load() {
     let database = Database::create().await.unwrap();
     let host: tokio_postgres::Config = database.host_url().parse().unwrap();
     let host = connect(&host).await.unwrap();
@@ -42,16 +42,16 @@ async fn the_host_may_read_publications_and_not_load() {
 }
 
 #[tokio::test]
-async fn a_loader_that_is_no_superuser_may_make_schemas_in_a_copy_of_the_template() {
+async fn a_loader_without_superuser_rights_can_create_schemas_in_a_copy_of_the_template() {
     let database = Database::create().await.unwrap();
     let client = database.connect().await.unwrap();
     let may = "select has_database_privilege('atelier_loader', current_database(), 'create')";
     let may: bool = client.query_one(may, &[]).await.unwrap().get(0);
-    assert!(may, "rights on a database are not copied with a template");
+    assert!(may, "a copy of a template lacks the rights on the database");
 }
 
 #[tokio::test]
-async fn what_is_stored_is_there_when_the_cluster_starts_again() {
+async fn data_is_kept_when_a_cluster_restarts() {
     let parent = reachable_directory();
     let root = parent.path().join("cluster");
     let first = Cluster::start(&root, &Settings::durable()).await.unwrap();
@@ -65,17 +65,17 @@ async fn what_is_stored_is_there_when_the_cluster_starts_again() {
 }
 
 #[tokio::test]
-async fn a_second_owner_is_told_of_the_first() {
+async fn a_second_owner_fails_while_the_first_runs() {
     let parent = reachable_directory();
     let root = parent.path().join("cluster");
     let first = Cluster::start(&root, &Settings::durable()).await.unwrap();
-    let refusal = Cluster::start(&root, &Settings::durable()).await.unwrap_err();
-    assert!(matches!(refusal, Error::AlreadyRunning { .. }), "{refusal}");
+    let error = Cluster::start(&root, &Settings::durable()).await.unwrap_err();
+    assert!(matches!(error, Error::AlreadyRunning { .. }), "{error}");
     first.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_cluster_starts_over_the_lock_file_of_a_server_that_is_dead() {
+async fn a_cluster_starts_despite_the_lock_file_of_a_dead_server() {
     let parent = reachable_directory();
     let root = parent.path().join("cluster");
     let cluster = Cluster::start(&root, &Settings::disposable()).await.unwrap();
@@ -87,14 +87,14 @@ async fn a_cluster_starts_over_the_lock_file_of_a_server_that_is_dead() {
 }
 
 #[tokio::test]
-async fn why_a_temporary_cluster_does_not_start_is_read_from_its_log() {
+async fn the_error_for_a_failed_start_contains_the_log() {
     let settings = Settings::disposable().and("shared_buffers", "much");
-    let refusal = Cluster::start_temporary(&settings).await.unwrap_err().to_string();
-    assert!(refusal.contains("invalid value for parameter \"shared_buffers\": \"much\""), "{refusal}");
+    let error = Cluster::start_temporary(&settings).await.unwrap_err().to_string();
+    assert!(error.contains("invalid value for parameter \"shared_buffers\": \"much\""), "{error}");
 }
 
 #[tokio::test]
-async fn a_killed_cluster_recovers_what_was_committed_and_nothing_else() {
+async fn a_killed_cluster_recovers_only_committed_data() {
     let mut cluster = Cluster::start_temporary(&Settings::durable()).await.unwrap();
     let root = cluster.directory("beside").unwrap().parent().unwrap().to_owned();
     let database = Database::create_in(&cluster).await.unwrap();
@@ -124,11 +124,11 @@ async fn a_killed_cluster_recovers_what_was_committed_and_nothing_else() {
         assert_eq!(numbers, (1..=killed).collect::<Vec<_>>());
     }
     cluster.stop().await.unwrap();
-    assert!(!root.exists(), "the new guardian removes it");
+    assert!(!root.exists(), "the new supervisor removes it");
 }
 
 #[tokio::test]
-async fn a_cluster_that_was_shut_down_starts_again_with_what_was_committed_and_has_nothing_to_recover() {
+async fn a_cluster_restarts_after_a_shutdown_without_recovery() {
     let mut cluster = Cluster::start_temporary(&Settings::disposable()).await.unwrap();
     let root = cluster.directory("beside").unwrap().parent().unwrap().to_owned();
     let client = cluster.address().connect("postgres").await.unwrap();
@@ -143,11 +143,11 @@ async fn a_cluster_that_was_shut_down_starts_again_with_what_was_committed_and_h
     let client = cluster.address().connect("postgres").await.unwrap();
     assert_eq!(client.query_one("select number from t", &[]).await.unwrap().get::<_, i32>(0), 7);
     cluster.stop().await.unwrap();
-    assert!(!root.exists(), "the new guardian removes it");
+    assert!(!root.exists(), "the new supervisor removes it");
 }
 
 #[tokio::test]
-async fn a_kept_cluster_can_be_killed_too() {
+async fn a_cluster_that_is_not_temporary_can_be_killed_and_restarted() {
     let parent = reachable_directory();
     let root = parent.path().join("cluster");
     let mut cluster = Cluster::start(&root, &Settings::disposable()).await.unwrap();
@@ -159,7 +159,7 @@ async fn a_kept_cluster_can_be_killed_too() {
 }
 
 #[tokio::test]
-async fn a_temporary_cluster_that_is_dropped_dead_leaves_nothing_behind() {
+async fn a_killed_temporary_cluster_removes_its_files_when_dropped() {
     let mut cluster = Cluster::start_temporary(&Settings::disposable()).await.unwrap();
     let root = cluster.directory("beside").unwrap().parent().unwrap().to_owned();
     cluster.kill().await.unwrap();
@@ -169,16 +169,16 @@ async fn a_temporary_cluster_that_is_dropped_dead_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_running_cluster_is_not_started_again() {
+async fn start_again_fails_while_the_cluster_runs() {
     let mut cluster = Cluster::start_temporary(&Settings::disposable()).await.unwrap();
-    let refusal = cluster.start_again().await.unwrap_err();
-    assert!(matches!(refusal, Error::AlreadyRunning { .. }), "{refusal}");
+    let error = cluster.start_again().await.unwrap_err();
+    assert!(matches!(error, Error::AlreadyRunning { .. }), "{error}");
     cluster.address().connect("postgres").await.unwrap();
     cluster.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_small_disk_fills_up_and_the_rest_of_the_cluster_goes_on() {
+async fn a_full_small_disk_affects_only_the_tables_on_it() {
     use tokio_postgres::error::SqlState;
     let settings = Settings::disposable().and_disk("small", 8 << 20);
     let mut cluster = Cluster::start_temporary(&settings).await.unwrap();
@@ -187,7 +187,7 @@ async fn a_small_disk_fills_up_and_the_rest_of_the_cluster_goes_on() {
     let small = cluster.directory("small").unwrap();
     database.keep_tables_in(&small).await.unwrap();
     let client = database.connect().await.unwrap();
-    let fill = "insert into t select repeat('x', 1000) from generate_series(1, 16000)"; // twice its size
+    let fill = "insert into t select repeat('x', 1000) from generate_series(1, 16000)"; // twice the size of the disk
     client.batch_execute("create table t (text text)").await.unwrap();
     let full = client.batch_execute(fill).await.unwrap_err();
     assert_eq!(full.code(), Some(&SqlState::DISK_FULL), "{full:?}");
@@ -197,9 +197,9 @@ async fn a_small_disk_fills_up_and_the_rest_of_the_cluster_goes_on() {
     other.batch_execute("create table t (text text)").await.unwrap();
     other.batch_execute(fill).await.unwrap();
     client.batch_execute("drop table t").await.unwrap();
-    client.batch_execute("checkpoint").await.unwrap(); // which removes its files
+    client.batch_execute("checkpoint").await.unwrap(); // removes the files of the dropped table
     client.batch_execute("create table t as select 'there is space again'").await.unwrap();
-    assert_eq!(small.read_dir().unwrap().count(), 0, "only the server sees what is on it");
+    assert_eq!(small.read_dir().unwrap().count(), 0, "only the server sees the files");
     assert!(cluster.ended().unwrap().is_none());
     let root = small.parent().unwrap().to_owned();
     cluster.stop().await.unwrap();
@@ -215,7 +215,7 @@ fn make_unprivileged(path: &Path) {
 }
 
 #[tokio::test]
-async fn a_socket_path_that_would_be_too_long_is_kept_short() {
+async fn a_long_path_gets_a_short_socket_path() {
     let parent = reachable_directory();
     let root = parent.path().join("a-rather-long-name-for-a-directory".repeat(4));
     let cluster = Cluster::start(&root, &Settings::disposable()).await.unwrap();
@@ -226,7 +226,7 @@ async fn a_socket_path_that_would_be_too_long_is_kept_short() {
     std::fs::remove_dir_all(sockets).unwrap();
 }
 
-/// `atelier-local exec` around a shell that prints the cluster's directory and waits.
+/// Starts `atelier-local exec` with a shell that prints the cluster's directory and waits.
 fn exec_and_wait() -> (Child, PathBuf) {
     use std::io::{BufRead, BufReader};
     let script = format!("echo \"${CLUSTER_VARIABLE}\"; read -r _");
@@ -242,20 +242,20 @@ fn exec_and_wait() -> (Child, PathBuf) {
 }
 
 #[tokio::test]
-async fn a_killed_owner_leaves_no_server_and_no_directory_behind() {
+async fn a_killed_owner_leaves_no_server_and_no_directory() {
     let (mut owner, directory) = exec_and_wait();
     let server = server_of(&directory);
     assert!(is_alive(&server));
-    owner.kill().unwrap(); // SIGKILL: nothing of the owner's own can tidy up
+    owner.kill().unwrap(); // SIGKILL: the owner cannot clean up
     owner.wait().unwrap();
-    until("the directory is gone", || !directory.exists()).await;
+    until("the directory is removed", || !directory.exists()).await;
     assert!(!is_alive(&server));
 }
 
 #[tokio::test]
-async fn exec_passes_the_commands_exit_code_on_and_removes_its_cluster() {
+async fn exec_returns_the_exit_code_of_the_command_and_removes_its_cluster() {
     let (mut owner, directory) = exec_and_wait();
-    drop(owner.stdin.take()); // `read` fails at the end of its input, with code 1
+    drop(owner.stdin.take()); // `read` exits with 1 at the end of its input
     assert_eq!(owner.wait().unwrap().code(), Some(1));
     assert!(!directory.exists());
 }

@@ -1,4 +1,4 @@
-//! The balancer's configuration as `deploy/nginx/render` writes it, before an NGINX runs with it.
+//! The configuration of the load balancer that `deploy/nginx/render` writes.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 use local::{RENDER, nginx};
 use shared::config::HostConfig;
 
-/// Renders with these variables, and no others that it could read.
+/// Runs the script with only these variables.
 fn render(variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(RENDER);
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -24,7 +24,7 @@ fn rendered(variables: &[(&str, &str)]) -> String {
 const HOSTS: (&str, &str) = ("HOSTS", "10.0.1.10:3000 10.0.1.11:3000 10.0.1.12:3000");
 
 #[test]
-fn a_wrong_value_is_named_with_its_variable_and_what_was_expected() {
+fn the_error_for_an_invalid_value_names_the_variable_and_the_expected_format() {
     let certificate = ("TLS_CERTIFICATE", "/c.pem");
     for (given, others) in [
         (("HOSTS", ""), vec![]),
@@ -52,31 +52,31 @@ fn a_wrong_value_is_named_with_its_variable_and_what_was_expected() {
         (("RUN_AS", "www-data adm"), vec![HOSTS]),
     ] {
         let output = render(&[&others[..], &[given]].concat());
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{given:?}: {said}");
-        assert!(said.contains(&format!("{}={}: expected ", given.0, given.1)), "{given:?}: {said}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{given:?}: {error}");
+        assert!(error.contains(&format!("{}={}: expected ", given.0, given.1)), "{given:?}: {error}");
         assert!(output.stdout.is_empty(), "{given:?}");
     }
 }
 
 #[test]
-fn nginx_takes_what_is_rendered_with_every_variable_and_with_none() {
+fn nginx_accepts_the_configuration_with_all_variables_and_with_defaults() {
     let directory = tempfile::Builder::new().prefix("a folder with spaces ").tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = directory.path().join(name);
         std::fs::write(&path, text).unwrap();
         path.into_os_string().into_string().unwrap()
     };
-    let made = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
+    let signed = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
     let (certificate, key) =
-        (file("c.pem", &made.cert.pem()), file("k.pem", &made.signing_key.serialize_pem()));
+        (file("c.pem", &signed.cert.pem()), file("k.pem", &signed.signing_key.serialize_pem()));
     let (pid, log) = (file("pid", ""), file("error.log", ""));
-    let least =
+    let required =
         [HOSTS, ("PID_FILE", &pid), ("ERROR_LOG", &log), ("TEMPORARY", directory.path().to_str().unwrap())];
     let off = ["ACCESS_LOG", "RATE_LIMIT", "CONNECTION_LIMIT", "STATUS_LISTEN"].map(|name| (name, "off"));
     let access_log = ("ACCESS_LOG", file("access.log", ""));
     let usual = [("ACCESS_LOG", access_log.1.as_str()), ("LISTEN", "127.0.0.1:8080")];
-    let most = [
+    let all = [
         ("ACCESS_LOG", access_log.1.as_str()),
         ("TLS_CERTIFICATE", &certificate),
         ("TLS_KEY", &key),
@@ -87,21 +87,21 @@ fn nginx_takes_what_is_rendered_with_every_variable_and_with_none() {
         ("WORKERS", "2"),
     ];
     for variables in
-        [[&least[..], &off].concat(), [&least[..], &usual].concat(), [&least[..], &most].concat()]
+        [[&required[..], &off].concat(), [&required[..], &usual].concat(), [&required[..], &all].concat()]
     {
         let text = rendered(&variables);
         let after = text.split('@').skip(1);
         let names = after.filter(|rest| rest.starts_with(|letter: char| letter.is_ascii_uppercase()));
-        assert_eq!(names.count(), 0, "each @NAME@ has become its value: {text}");
+        assert_eq!(names.count(), 0, "each @NAME@ is replaced: {text}");
         let mut command = Command::new(nginx().unwrap());
         command.arg("-t").args(["-e", &log, "-c", &file("nginx.conf", &text)]);
-        let said = command.output().unwrap();
-        assert!(said.status.success(), "{}\n{text}", String::from_utf8_lossy(&said.stderr));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
 #[test]
-fn time_limits_lie_inside_those_of_the_hosts_and_of_each_other() {
+fn timeouts_of_nginx_and_hosts_increase_from_the_inside_out() {
     let text = rendered(&[HOSTS]);
     let limits = |name: &str| -> Vec<Duration> {
         let values = text.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix(' '));
@@ -117,14 +117,17 @@ fn time_limits_lie_inside_those_of_the_hosts_and_of_each_other() {
     .unwrap();
     assert!(limit("proxy_connect_timeout") < limit("proxy_send_timeout"));
     assert!(limit("proxy_send_timeout") < host.requests.timeout);
+    assert!(host.requests.timeout < limit("proxy_read_timeout"), "a host responds before NGINX times out");
     assert!(
-        host.requests.timeout < limit("proxy_read_timeout"),
-        "a host that answers at all answers before that"
+        limit("proxy_read_timeout") < limit("proxy_next_upstream_timeout"),
+        "otherwise NGINX would try no other host"
     );
-    assert!(limit("proxy_read_timeout") < limit("proxy_next_upstream_timeout"), "or no other would be asked");
     let idle = limits("keepalive_timeout");
-    assert_eq!(idle.len(), 2, "one to the hosts, and one to the clients");
-    assert!(idle[0] < host.http.header_read_timeout, "or it would be the host that ends a connection");
+    assert_eq!(idle.len(), 2, "one for the hosts and one for the clients");
+    assert!(
+        idle[0] < host.http.header_read_timeout,
+        "NGINX must close an idle connection before the host does"
+    );
 }
 
 fn duration(text: &str) -> Duration {

@@ -1,4 +1,4 @@
--- The rows of cart.csv, for reporting. No request can reach them: carts of the service live in the schema cart.
+-- The rows of cart.csv, for reports. No request reads them: the carts of the service are in the schema cart.
 create table catalog_next.cart (
     position bigint not null,
     id integer not null check (id > 0),

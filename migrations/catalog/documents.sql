@@ -1,6 +1,6 @@
--- The read model: the finished answers of each product, derived from the other tables. A response is one row of it.
--- Plain bytea because text costs a check of its encoding; external because what is in it is compressed already or
--- too short to be worth it; rows of up to 8,160 bytes stay in line, so that a read is one page.
+-- The read model: the precomputed documents of each product, derived from the other tables. A response is one row. The
+-- type is bytea because Postgres would verify the encoding of text. The storage is external because the contents are
+-- compressed already or too short to compress. Rows of up to 8,160 bytes stay in line, so a read touches one page.
 create table catalog_next.documents (
     product_tag bigint not null, -- XXH3 of the plain body
     styles_tag bigint not null,

@@ -1,7 +1,7 @@
 create table catalog_next.products (
-    position bigint not null, -- byte offset of the row in its file: the file's order
+    position bigint not null, -- byte offset of the row in its file, which keeps the order of the file
     id integer not null check (id > 0),
-    rank integer not null check (rank > 0), -- 1 for the lowest id; what a page of the list is read by
+    rank integer not null check (rank > 0), -- 1 for the lowest id; pages of the list are ranges of ranks
     default_price integer not null check (default_price >= 0),
     generation integer not null default {generation},
     name text not null,

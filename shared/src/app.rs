@@ -1,4 +1,4 @@
-//! What every handler is given.
+//! Shared application state.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,27 +14,27 @@ use crate::database::{Error, Kind, Pool, Routing, SERVER_STATUS, ServerStatus, S
 /// The state that all requests share.
 #[derive(Debug)]
 pub struct App {
-    /// What is for sale.
+    /// The catalog.
     pub catalog: Catalog,
-    /// Who has put what aside.
+    /// Shopping carts.
     pub cart: Cart,
     database: Arc<Pool>,
     carts: Arc<Pool>,
     draining: AtomicBool,
 }
 
-/// Whether requests should be sent here, and why not.
+/// Whether a load balancer should send requests to this process, and why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Readiness {
-    /// Yes: the database answers and serves this generation of the catalog.
+    /// Yes: the database responds and has this catalog.
     Ready {
-        /// Which load it came of.
+        /// The generation of the catalog.
         generation: i32,
     },
     /// No: nothing has been published yet.
     NoCatalog,
-    /// No: the process is about to end.
+    /// No: the process is shutting down.
     Draining,
 }
 
@@ -42,15 +42,15 @@ impl App {
     /// Starts connecting to the database. Needs a running tokio runtime.
     #[must_use]
     pub fn start(config: &Settings, requests: &RequestConfig) -> Self {
-        let start = |need, connections| Arc::new(Pool::start(config, need, connections));
+        let start = |routing, connections| Arc::new(Pool::start(config, routing, connections));
         let (database, carts) = match config.cart_connections {
-            // A function has one connection, for the one thing that it is there for.
+            // A function serves one endpoint over one connection.
             None => {
-                let one = start(Routing::AnyServer, config.connections);
-                (Arc::clone(&one), one)
+                let pool = start(Routing::AnyServer, config.connections);
+                (Arc::clone(&pool), pool)
             }
-            // Who adds to a cart that somebody else adds to waits for them, and all behind them on the connection: so
-            // that no product is among those, carts have connections of their own.
+            // Concurrent writes to one cart wait for each other, and they block later statements on their connection.
+            // So carts have their own connections, and such a wait delays no read of the catalog.
             Some(cart_connections) => {
                 (start(Routing::UpToDate, config.connections), start(Routing::Primary, cart_connections))
             }
@@ -64,43 +64,43 @@ impl App {
         }
     }
 
-    /// Waits until everything that is asked of the database has a connection, `most` at the longest, and says whether
-    /// it has.
+    /// Waits up to `limit` until the catalog and the carts have a connection, and returns whether they have.
     pub async fn wait_until_connected(&self, limit: Duration) -> bool {
         let (catalog, carts) =
             tokio::join!(self.database.wait_until_connected(limit), self.carts.wait_until_connected(limit));
         catalog && carts
     }
 
-    /// Closes the connections to the database in good order, which takes 300 ms at the longest. Requests are answered
-    /// 503 from now on.
+    /// Closes the connections to the database gracefully, within 300 ms. Later requests that need them get 503.
     pub async fn close(&self) {
         tokio::join!(self.database.close(), self.carts.close());
     }
 
-    /// From now on [`App::readiness`] is `Draining`.
+    /// Makes [`App::readiness`] return `Draining` from now on.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the process is about to end.
+    /// Returns whether the process is shutting down.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Whether requests should be sent here.
+    /// Queries whether a load balancer should send requests to this process.
     ///
     /// # Errors
-    /// When the database gives no answer.
+    /// The query fails.
     pub async fn readiness(&self) -> Result<Readiness, Error> {
         if self.is_draining() {
             return Ok(Readiness::Draining);
         }
         match self.database.read(&SERVER_STATUS, &[]).await {
-            Ok(rows) => Ok(ServerStatus::of(&rows)?.publication.map_or(Readiness::NoCatalog, |published| {
-                Readiness::Ready { generation: published.generation }
-            })),
+            Ok(rows) => {
+                Ok(ServerStatus::from_rows(&rows)?.publication.map_or(Readiness::NoCatalog, |publication| {
+                    Readiness::Ready { generation: publication.generation }
+                }))
+            }
             Err(error) if error.kind() == Kind::NoCatalog => Ok(Readiness::NoCatalog),
             Err(error) => Err(error),
         }
@@ -121,12 +121,12 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_names_one_table_of_the_catalog_at_most() {
+    fn a_statement_names_at_most_one_table_of_the_catalog() {
         for sql in statements() {
             assert!(sql.text.matches("catalog.").count() <= 1, "{}", sql.text);
             assert!(!sql.text.contains(';'), "{}", sql.text);
         }
-        // What stands behind `from`, and is no query in parentheses.
+        // Each name after `from`, without subqueries.
         for sql in crate::catalog::STATEMENTS {
             let tables: Vec<&str> =
                 sql.text.split(" from ").skip(1).filter(|rest| !rest.starts_with('(')).collect();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn every_statement_has_a_slot_of_its_own() {
+    fn each_statement_has_its_own_slot() {
         let mut slots: Vec<usize> = statements().iter().map(|sql| sql.slot).collect();
         slots.sort_unstable();
         assert_eq!(slots, (0..SLOTS).collect::<Vec<_>>());

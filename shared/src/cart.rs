@@ -1,4 +1,4 @@
-//! Carts: whose a cart is, what is in it, adding to it and removing from it.
+//! Shopping carts: the statements that read and change them, and their owners.
 
 mod owner;
 
@@ -9,45 +9,45 @@ use serde::Serialize;
 use crate::database::{Error, Pool, Sql};
 pub use owner::{Owner, Session};
 
-/// By the unique index on `cart.carts.owner`, then by the primary key of `cart.lines`.
+/// Uses the unique index on `cart.carts.owner`, then the primary key of `cart.lines`.
 const LINES: Sql = Sql {
     slot: 5,
     text: "select lines.sku_id, lines.count from cart.carts join cart.lines on lines.cart_id = carts.id \
            where carts.owner = $1 order by lines.added_id",
 };
 
-/// By the primary key of `catalog.skus`; no row is an unknown sku.
+/// Uses the primary key of `catalog.skus`. It returns no row for an unknown sku.
 const ADD: Sql = Sql { slot: 6, text: "select cart.add($1, $2, $3) from catalog.skus where id = $2" };
 
 const REMOVE: Sql = Sql { slot: 8, text: "select cart.remove($1, $2)" };
 
 const CLEAR: Sql = Sql { slot: 9, text: "select cart.clear($1)" };
 
-/// All carts.
+/// Shopping carts.
 #[derive(Debug)]
 pub struct Cart {
     database: Arc<Pool>,
 }
 
-/// How many of a sku are in a cart.
+/// A line of a cart.
 #[derive(Debug, Serialize, PartialEq, Eq)]
 pub struct Line {
-    /// The sku, which may be gone from the catalog since.
+    /// The sku. A later catalog may lack it.
     pub sku_id: i32,
-    /// 1 to 9,999.
+    /// The number of pieces, 1 to 9,999.
     pub count: i32,
 }
 
-/// How adding to a cart went. Unless it was `Added`, nothing changed.
+/// The result of an addition to a cart. Only `Added` changes the cart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Addition {
-    /// The cart holds that many more of the sku.
+    /// The pieces were added.
     Added,
     /// The catalog has no such sku.
     UnknownSku,
-    /// The cart holds 1,000 other skus already.
+    /// The cart holds 1,000 other skus, which is the limit.
     TooManyLines,
-    /// It would be more than 9,999 of the sku.
+    /// The cart would hold more than 9,999 pieces of the sku.
     TooManyOfSku,
 }
 
@@ -56,19 +56,19 @@ impl Cart {
         Self { database }
     }
 
-    /// What is in the owner's cart, in the order of first adding; nothing if there is no such cart.
+    /// Returns the lines of the owner's cart in the order of their first addition; none if there is no cart.
     ///
     /// # Errors
-    /// When the database gives no answer.
+    /// The query fails.
     pub async fn lines(&self, owner: &Owner) -> Result<Vec<Line>, Error> {
         let rows = self.database.read(&LINES, &[&owner.as_bytes()]).await?;
         rows.iter().map(|row| Ok(Line { sku_id: row.try_get(0)?, count: row.try_get(1)? })).collect()
     }
 
-    /// Puts `count` more (1 to 99) of a sku into the owner's cart, which is made if there is none.
+    /// Adds `count` pieces (1 to 99) of a sku to the owner's cart, and creates the cart if there is none.
     ///
     /// # Errors
-    /// When the database gives no answer. If it was lost meanwhile, the addition may have been carried out.
+    /// The statement fails. If the connection was lost, the addition may have been carried out.
     pub async fn add(&self, owner: &Owner, sku_id: i32, count: i32) -> Result<Addition, Error> {
         let rows = self.database.write(&ADD, &[&owner.as_bytes(), &sku_id, &count]).await?;
         let Some(row) = rows.first() else { return Ok(Addition::UnknownSku) };
@@ -76,14 +76,14 @@ impl Cart {
             "added" => Ok(Addition::Added),
             "too_many_lines" => Ok(Addition::TooManyLines),
             "too_many_of_sku" => Ok(Addition::TooManyOfSku),
-            other => Err(Error::internal(format!("cart.add said {other:?}"))),
+            other => Err(Error::internal(format!("unexpected result of cart.add: {other:?}"))),
         }
     }
 
-    /// Removes a sku from the owner's cart; nothing changes if it is not there.
+    /// Removes a sku from the owner's cart. A sku that is not in the cart changes nothing.
     ///
     /// # Errors
-    /// When the database gives no answer. If it was lost meanwhile, the removal may have been carried out.
+    /// The statement fails. If the connection was lost, the removal may have been carried out.
     pub async fn remove(&self, owner: &Owner, sku_id: i32) -> Result<(), Error> {
         self.database.write(&REMOVE, &[&owner.as_bytes(), &sku_id]).await.map(drop)
     }

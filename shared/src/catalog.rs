@@ -1,6 +1,6 @@
-//! What is read of the catalog. Each answer comes from one statement that names one table of it: names are
-//! resolved one by one and outside a transaction's snapshot, so a statement that named two could read two
-//! catalogs while one takes over from the other.
+//! Reads of the catalog, and their cache. Each response comes from one statement that names one table of the catalog.
+//! Postgres resolves names one by one and outside a transaction's snapshot, so with two names a statement could read
+//! two catalogs during a publish.
 
 mod cache;
 mod lists;
@@ -13,12 +13,12 @@ use serde::{Serialize, Serializer};
 use tokio_postgres::Row;
 
 use crate::database::{BatchLoader, Error, Pool, Sql};
-use crate::http::document::GZIP_FROM_BYTES;
+use crate::http::document::GZIP_ABOVE_BYTES;
 use crate::http::{Content, Document, Timing, encoding};
 use cache::{Cache, Key};
 use lists::Lists;
 
-/// By the primary key of `catalog.documents`, as are the next three.
+/// Uses the primary key of `catalog.documents`; so do the next three.
 const PRODUCT: Sql = Sql {
     slot: 0,
     text: "select product_id, generation, product, product_tag from catalog.documents \
@@ -38,11 +38,11 @@ const OVERVIEW: Sql = Sql {
     text: "select product_id, generation, product, styles, related from catalog.documents \
            where product_id = any($1)",
 };
-/// By the unique index `products_rank`. The ranks are bigint because the last page's last rank is beyond an
+/// Uses the unique index `products_rank`. The ranks are bigint, because the last rank of the last page exceeds an
 /// integer.
 ///
-/// A catalog that the release before this one made has no column `total`, unless `migrate` has added it. There the name
-/// means that of `unknown`: names are looked for in the inner query first.
+/// A catalog of the previous release lacks the column `total` unless `migrate` has added it. Without the column, the
+/// name refers to `unknown.total`, because Postgres resolves names in the inner query first.
 const LIST: Sql = Sql {
     slot: 4,
     text: "select id, name, slogan, description, category, default_price, generation, page.total \
@@ -52,10 +52,10 @@ const LIST: Sql = Sql {
            order by rank",
 };
 
-/// The catalog that is served, whichever that is at the time.
+/// The current catalog.
 #[derive(Debug)]
 pub struct Catalog {
-    memory: Memory,
+    cache: DocumentCache,
     products: BatchLoader<Document>,
     styles: BatchLoader<Document>,
     related: BatchLoader<Document>,
@@ -64,98 +64,100 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// It keeps so many bytes of answers in memory, and waits so long for one.
+    /// Creates a catalog whose cache holds `cache_bytes`, and whose reads have this timeout.
     pub(crate) fn new(database: &Arc<Pool>, cache_bytes: u64, timeout: Duration) -> Self {
-        let memory =
-            Memory { database: Arc::clone(database), cache: Cache::holding(cache_bytes).map(Arc::new) };
-        let gather = |sql, key: fn(i32) -> Key, read: fn(&Row) -> Result<Document, Error>| {
-            let memory = memory.clone();
+        let cache = DocumentCache {
+            database: Arc::clone(database),
+            cache: Cache::with_capacity(cache_bytes).map(Arc::new),
+        };
+        let loader = |sql, key: fn(i32) -> Key, decode: fn(&Row) -> Result<Document, Error>| {
+            let cache = cache.clone();
             BatchLoader::new(database, sql, timeout, move |product_id, row| {
-                let document = read(row)?;
-                memory.keep(key(product_id), &document);
+                let document = decode(row)?;
+                cache.insert(key(product_id), &document);
                 Ok(document)
             })
         };
         Self {
-            products: gather(&PRODUCT, Key::Product, plain),
-            styles: gather(&STYLES, Key::Styles, gzipped),
-            related: gather(&RELATED, Key::Related, plain),
-            overviews: gather(&OVERVIEW, Key::Overview, overview),
-            lists: Lists::new(database, memory.clone(), timeout),
-            memory,
+            products: loader(&PRODUCT, Key::Product, plain),
+            styles: loader(&STYLES, Key::Styles, gzipped),
+            related: loader(&RELATED, Key::Related, plain),
+            overviews: loader(&OVERVIEW, Key::Overview, overview),
+            lists: Lists::new(database, cache.clone(), timeout),
+            cache,
         }
     }
 
-    /// A product with its features; `None` if there is no such product.
+    /// Returns a product with its features; `None` if there is no such product.
     ///
     /// # Errors
-    /// When the database gives no answer; so do the others.
+    /// The document is not cached, and the database does not return it. The other reads fail in the same case.
     pub async fn product(&self, product_id: i32, timing: &Timing) -> Result<Option<Document>, Error> {
-        self.one(Key::Product(product_id), timing, self.products.one(product_id)).await
+        self.load(Key::Product(product_id), timing, self.products.load(product_id)).await
     }
 
-    /// A product's styles; `None` if there is no such product.
+    /// Returns a product's styles; `None` if there is no such product.
     pub async fn styles(&self, product_id: i32, timing: &Timing) -> Result<Option<Document>, Error> {
-        self.one(Key::Styles(product_id), timing, self.styles.one(product_id)).await
+        self.load(Key::Styles(product_id), timing, self.styles.load(product_id)).await
     }
 
-    /// The ids of related products; `None` if there is no such product.
+    /// Returns the ids of related products; `None` if there is no such product.
     pub async fn related(&self, product_id: i32, timing: &Timing) -> Result<Option<Document>, Error> {
-        self.one(Key::Related(product_id), timing, self.related.one(product_id)).await
+        self.load(Key::Related(product_id), timing, self.related.load(product_id)).await
     }
 
-    /// All three of a product joined in one object; `None` if there is no such product.
+    /// Returns all three of a product in one object; `None` if there is no such product.
     pub async fn overview(&self, product_id: i32, timing: &Timing) -> Result<Option<Document>, Error> {
-        self.one(Key::Overview(product_id), timing, self.overviews.one(product_id)).await
+        self.load(Key::Overview(product_id), timing, self.overviews.load(product_id)).await
     }
 
-    /// The products ranked `first` to `last` by id, both included, without their features.
+    /// Returns the products with the ranks `first` to `last` by id, without their features.
     pub async fn list(&self, first: i64, last: i64, timing: &Timing) -> Result<Document, Error> {
         let key = Key::List { first, last };
-        match self.memory.answer(key) {
-            Some(kept) => Ok(kept),
-            None => timing.database(self.lists.one(first, last)).await,
+        match self.cache.get(key) {
+            Some(cached) => Ok(cached),
+            None => timing.database(self.lists.load(first, last)).await,
         }
     }
 
-    /// The answer that is kept, or else the one that is read.
-    async fn one(
+    /// Returns the cached document, or else reads it.
+    async fn load(
         &self,
         key: Key,
         timing: &Timing,
         read: impl Future<Output = Result<Option<Document>, Error>>,
     ) -> Result<Option<Document>, Error> {
-        match self.memory.answer(key) {
-            Some(kept) => Ok(Some(kept)),
+        match self.cache.get(key) {
+            Some(cached) => Ok(Some(cached)),
             None => timing.database(read).await,
         }
     }
 }
 
-/// What was read, kept if there is room, and what the database says of which catalog is served.
+/// The cache of documents, with the pool that knows which catalog is current.
 #[derive(Debug, Clone)]
-struct Memory {
+struct DocumentCache {
     database: Arc<Pool>,
     cache: Option<Arc<Cache>>,
 }
 
-impl Memory {
-    /// An answer of the catalog that is served, as last heard.
-    fn answer(&self, key: Key) -> Option<Document> {
-        let kept = self.cache.as_ref()?.get(self.database.edition()?, key)?;
-        Some(Document { stale_for: self.database.staleness(), ..kept })
+impl DocumentCache {
+    /// Returns a cached document of the current catalog.
+    fn get(&self, key: Key) -> Option<Document> {
+        let cached = self.cache.as_ref()?.get(self.database.edition()?, key)?;
+        Some(Document { stale_for: self.database.staleness(), ..cached })
     }
 
-    /// Keeps an answer that was just read, if it came of a row.
-    fn keep(&self, key: Key, document: &Document) {
+    /// Caches a document that was just read, if it comes from a row.
+    fn insert(&self, key: Key, document: &Document) {
         if let (Some(cache), Some(generation)) = (&self.cache, document.generation) {
-            cache.keep(self.database.edition_of(generation), key, document);
+            cache.insert(self.database.edition_of(generation), key, document);
         }
     }
 }
 
 fn plain(row: &Row) -> Result<Document, Error> {
-    Ok(Document::new(Content::packed(row.try_get(2)?, GZIP_FROM_BYTES), tag(row)?, generation(row, 1)?))
+    Ok(Document::new(Content::compress(row.try_get(2)?, GZIP_ABOVE_BYTES), tag(row)?, generation(row, 1)?))
 }
 
 fn gzipped(row: &Row) -> Result<Document, Error> {
@@ -163,21 +165,22 @@ fn gzipped(row: &Row) -> Result<Document, Error> {
     Ok(Document::new(Content::Gzipped(gzipped), tag(row)?, generation(row, 1)?))
 }
 
-/// Gzip members cannot be joined, since browsers stop after the first: it is joined plain, and packed again.
+/// Joins the parts as plain JSON and gzips the result. Gzip members cannot be joined, because browsers stop after the
+/// first.
 fn overview(row: &Row) -> Result<Document, Error> {
     let part = |column| row.try_get::<_, &[u8]>(column);
     let styles = encoding::gunzip(part(3)?).map_err(Error::internal)?;
     let parts: [&[u8]; 7] =
         [br#"{"product":"#, part(2)?, br#","styles":"#, &styles, br#","related":"#, part(4)?, b"}"];
-    Ok(Document::of_plain(&parts.concat(), generation(row, 1)?, 0))
+    Ok(Document::from_plain(&parts.concat(), generation(row, 1)?, 0))
 }
 
 fn list(rows: &[Row]) -> Result<Document, Error> {
-    let listed = rows.iter().map(Listed::from_row).collect::<Result<Vec<_>, _>>()?;
+    let listed = rows.iter().map(ListedProduct::from_row).collect::<Result<Vec<_>, _>>()?;
     let generation = rows.first().map(|row| row.try_get(6)).transpose()?;
     let total = rows.first().and_then(|row| row.try_get(7).transpose()).transpose()?;
     let plain = serde_json::to_vec(&listed).map_err(Error::internal)?;
-    Ok(Document { total, ..Document::of_plain(&plain, generation, GZIP_FROM_BYTES) })
+    Ok(Document { total, ..Document::from_plain(&plain, generation, GZIP_ABOVE_BYTES) })
 }
 
 fn tag(row: &Row) -> Result<u64, Error> {
@@ -188,9 +191,9 @@ fn generation(row: &Row, column: usize) -> Result<Option<i32>, Error> {
     Ok(Some(row.try_get(column)?))
 }
 
-/// A product of the list, its fields in the contract's order.
+/// A product of the list, with its fields in the order of the HTTP contract.
 #[derive(Serialize)]
-struct Listed<'a> {
+struct ListedProduct<'a> {
     id: i32,
     name: &'a str,
     slogan: &'a str,
@@ -200,7 +203,7 @@ struct Listed<'a> {
     default_price: i32,
 }
 
-impl<'a> Listed<'a> {
+impl<'a> ListedProduct<'a> {
     fn from_row(row: &'a Row) -> Result<Self, Error> {
         Ok(Self {
             id: row.try_get(0)?,
@@ -213,7 +216,7 @@ impl<'a> Listed<'a> {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn as_text<S: Serializer>(price: &i32, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(price)
 }
@@ -226,8 +229,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listed_product_has_the_fields_of_the_contract_in_their_order() {
-        let listed = [Listed {
+    fn a_listed_product_has_the_fields_of_the_contract_in_order() {
+        let listed = [ListedProduct {
             id: 1,
             name: "Moss \"Field\" Jacket",
             slogan: "Täglich",

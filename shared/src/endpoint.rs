@@ -1,4 +1,4 @@
-//! What an endpoint is, and which one a path belongs to.
+//! Endpoints, and the routing of a request to one of them.
 
 use std::fmt;
 use std::future::Future;
@@ -10,41 +10,38 @@ use crate::http::problem::Problem;
 use crate::http::request::Request;
 use crate::http::response::Response;
 
-/// The `Allow` of a path that can only be read.
+/// The `Allow` header of a read-only path.
 pub const ALLOW_GET: &str = "GET, HEAD, OPTIONS";
 
-/// The `Allow` of `/cart`, which three endpoints share.
+/// The `Allow` header of `/cart`, which three endpoints share.
 pub const ALLOW_CART: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
-/// The `Allow` of `/cart/{sku_id}`.
+/// The `Allow` header of `/cart/{sku_id}`.
 pub const ALLOW_CART_LINE: &str = "DELETE, OPTIONS";
 
-/// The `Access-Control-Allow-Methods` of every path: what the service as a whole takes.
-pub const CORS_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
-
-/// One of the things this service can be asked. Each function crate exports one.
+/// An endpoint: a method, a path template and a handler. Each function crate exports one.
 #[derive(Clone, Copy)]
 pub struct Endpoint {
     /// The name of its function: `get-styles`.
     pub name: &'static str,
-    /// Which method it matches.
+    /// The method.
     pub method: Method,
-    /// Its path, in which a name in braces is a parameter, one whole segment: `/products/{product_id}/styles`. One
-    /// parameter at most.
+    /// The path template. A name in braces stands for one whole segment, the parameter:
+    /// `/products/{product_id}/styles`. A path has at most one parameter.
     pub path: &'static str,
-    /// The query parameters that it reads. Caches in front of the service tell requests apart by these and no others.
+    /// The query parameters that the handler reads. Caches in front of the service use only these in their key.
     pub query: &'static [&'static str],
-    /// Every method of its path, for 405: those of other endpoints with the same path too, because a function
-    /// that knows only itself matches as the host does.
+    /// Every method of the path, for a 405. It includes those of other endpoints with the same path, so that a
+    /// function, which knows only its own endpoint, responds as the host does.
     pub allow: &'static str,
-    /// What matches it.
+    /// The handler.
     pub handler: Handler,
 }
 
-/// A method that an endpoint matches.
+/// The method of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// `GET`, and `HEAD` with it.
+    /// `GET` and `HEAD`.
     Get,
     /// `POST`.
     Post,
@@ -52,10 +49,10 @@ pub enum Method {
     Delete,
 }
 
-/// An async function from the shared state and a request to a response or a problem.
+/// An async function that turns the shared state and a request into a response or a problem.
 pub type Handler = for<'a> fn(&'a App, &'a Request) -> HandlerFuture<'a>;
 
-/// A handler at work.
+/// The future of a handler.
 pub type HandlerFuture<'a> = Pin<Box<dyn Future<Output = Result<Response, Problem>> + Send + 'a>>;
 
 impl fmt::Debug for Endpoint {
@@ -65,13 +62,13 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
-    /// The name of the path's parameter, if it has one: `product_id`.
+    /// Returns the name of the path's parameter, if it has one: `product_id`.
     #[must_use]
     pub fn parameter(&self) -> Option<&'static str> {
         split_at_parameter(self.path).map(|(_, name, _)| name)
     }
 
-    /// The path with `value`, encoded as it stands in a path, in place of its parameter.
+    /// Returns the path with `value` in place of the parameter. The caller has encoded `value` for a path.
     #[must_use]
     pub fn path_with(&self, value: &str) -> String {
         match split_at_parameter(self.path) {
@@ -91,43 +88,44 @@ impl Method {
     }
 }
 
-/// What a method and a path lead to.
+/// The result of routing a request.
 #[derive(Debug)]
 pub(crate) enum Route {
-    /// An endpoint, and where in the path its parameter is (an empty range if it has none).
+    /// The endpoint, and the range of its parameter in the path (empty if it has none).
     Endpoint(Endpoint, Range<usize>),
     /// The path has an endpoint, but not for this method.
-    OtherMethod(Endpoint),
-    Nothing,
+    MethodNotAllowed(Endpoint),
+    /// No endpoint has this path.
+    NotFound,
 }
 
 impl Route {
-    /// The path template, if the path has an endpoint.
+    /// Returns the path template, if the path has an endpoint.
     pub(crate) fn path(&self) -> Option<&'static str> {
         match self {
-            Self::Endpoint(endpoint, _) | Self::OtherMethod(endpoint) => Some(endpoint.path),
-            Self::Nothing => None,
+            Self::Endpoint(endpoint, _) | Self::MethodNotAllowed(endpoint) => Some(endpoint.path),
+            Self::NotFound => None,
         }
     }
 }
 
-/// Finds the endpoint. Paths are compared as they were sent, byte for byte; one slash at the end makes no
-/// difference.
+/// Finds the endpoint of a request. Paths are compared byte for byte as the client sent them, except for one slash at
+/// the end.
 pub(crate) fn route(endpoints: &[&Endpoint], method: &http::Method, path: &str) -> Route {
-    let mut found = Route::Nothing;
+    let mut found = Route::NotFound;
     for endpoint in endpoints {
-        if let Some(parameter) = matched(endpoint.path, path) {
+        if let Some(parameter) = match_template(endpoint.path, path) {
             if endpoint.method.matches(method) {
                 return Route::Endpoint(**endpoint, parameter);
             }
-            found = Route::OtherMethod(**endpoint);
+            found = Route::MethodNotAllowed(**endpoint);
         }
     }
     found
 }
 
-/// Where in `path` the template's parameter is, if the path fits the template.
-fn matched(template: &str, path: &str) -> Option<Range<usize>> {
+/// Returns the range of the template's parameter in `path`, if the path matches the template.
+fn match_template(template: &str, path: &str) -> Option<Range<usize>> {
     let path = path.strip_suffix('/').unwrap_or(path);
     let Some((before, _, after)) = split_at_parameter(template) else {
         return (path == template).then_some(0..0);
@@ -137,9 +135,9 @@ fn matched(template: &str, path: &str) -> Option<Range<usize>> {
     (!parameter.is_empty() && !parameter.contains('/')).then_some(start..start + parameter.len())
 }
 
-/// What stands before the parameter of a template, its name, and what stands behind it.
+/// Splits a template into the text before its parameter, the parameter's name, and the text after it.
 fn split_at_parameter(template: &str) -> Option<(&str, &str, &str)> {
-    // Byte by byte: what `str` has for searching prepares itself first, which costs more than all the rest.
+    // Search for one byte: `str::find` builds a searcher first, which costs more than the match itself.
     let open = template.bytes().position(|byte| byte == b'{')?;
     let (before, rest) = (template.get(..open)?, template.get(open + 1..)?);
     let close = rest.bytes().position(|byte| byte == b'}')?;
@@ -151,17 +149,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_fits_its_template_with_and_without_a_slash_at_the_end() {
+    fn a_path_matches_its_template_with_or_without_a_slash_at_the_end() {
         let styles = "/products/{product_id}/styles";
-        assert_eq!(matched(styles, "/products/71/styles"), Some(10..12));
-        assert_eq!(matched(styles, "/products/71/styles/"), Some(10..12));
-        assert_eq!(matched("/products", "/products/"), Some(0..0));
-        assert_eq!(matched("/products/{product_id}", "/products/abc"), Some(10..13));
-        assert_eq!(matched("/cart/{sku_id}", "/cart/33/"), Some(6..8));
+        assert_eq!(match_template(styles, "/products/71/styles"), Some(10..12));
+        assert_eq!(match_template(styles, "/products/71/styles/"), Some(10..12));
+        assert_eq!(match_template("/products", "/products/"), Some(0..0));
+        assert_eq!(match_template("/products/{product_id}", "/products/abc"), Some(10..13));
+        assert_eq!(match_template("/cart/{sku_id}", "/cart/33/"), Some(6..8));
     }
 
     #[test]
-    fn a_path_that_is_only_like_its_template_does_not_fit() {
+    fn a_path_that_only_resembles_its_template_does_not_match() {
         let styles = "/products/{product_id}/styles";
         for path in [
             "/products/styles",
@@ -175,9 +173,9 @@ mod tests {
             "",
             "/",
         ] {
-            assert_eq!(matched(styles, path), None, "{path}");
+            assert_eq!(match_template(styles, path), None, "{path}");
         }
-        assert_eq!(matched("/products/{product_id}", "/products/"), None);
-        assert_eq!(matched("/products/{product_id}", "/products//"), None);
+        assert_eq!(match_template("/products/{product_id}", "/products/"), None);
+        assert_eq!(match_template("/products/{product_id}", "/products//"), None);
     }
 }

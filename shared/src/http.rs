@@ -1,4 +1,4 @@
-//! HTTP without a transport: requests, responses and problems, as handlers see them.
+//! HTTP without a transport: the requests, responses and problems that handlers use.
 
 pub mod document;
 pub mod encoding;

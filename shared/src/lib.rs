@@ -2,10 +2,10 @@
 //!
 //! A function crate exports an [`Endpoint`], whose handler reads a [`Request`], queries the [`App`] and returns a
 //! [`Response`] or a [`Problem`]. A transport calls [`respond`] with the endpoints it serves. The response is the same,
-//! byte for byte, on every transport. Nothing here knows a socket or a Lambda.
+//! byte for byte, on every transport. This crate accepts no connections and knows no Lambda.
 //!
-//! Modules import each other in one direction only: variables and log, database, http, catalog and cart, app, endpoint,
-//! respond. `config` composes the settings of all.
+//! A module imports only modules to its left: variables and log, database, http, catalog and cart, config, app,
+//! endpoint, respond.
 
 mod app;
 pub mod cart;

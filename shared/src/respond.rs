@@ -1,5 +1,5 @@
-//! Everything around a handler, the same on every transport: which endpoint, its time limit, a panic in it,
-//! and what every answer carries.
+//! Everything around a handler, the same on every transport: routing, the timeout, panics, and the headers of every
+//! response.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -14,63 +14,61 @@ use crate::app::App;
 use crate::database::error_chain;
 use crate::endpoint::{Endpoint, Route, route};
 use crate::http::problem::Problem;
-use crate::http::request::{MAX_BODY_BYTES, MAX_HEADERS, Request, RequestId, is_malformed, is_of_proxies};
+use crate::http::request::{MAX_BODY_BYTES, MAX_HEADERS, Request, RequestId, is_malformed, is_proxy_header};
 use crate::http::response::{self, Response};
 
-/// A finished response, and what the log says about it.
+/// A complete response, and what the log needs to know about it.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The response; a body it has is complete.
+    /// The response with its whole body.
     pub response: http::Response<Bytes>,
-    /// The path template of the endpoint; `None` for a path that has none.
+    /// The path template of the endpoint; `None` if no endpoint has the path.
     pub route: Option<&'static str>,
-    /// What the request is known by.
+    /// The id of the request.
     pub request_id: RequestId,
-    /// How long the database was waited for.
+    /// How long the request waited for the database.
     pub database: Duration,
 }
 
-/// Answers a request with one of `endpoints`, whose handler may take `within`. It always answers: what goes
-/// wrong is a problem, a panic included.
+/// Responds to a request with one of `endpoints`, whose handler has this timeout. Every failure becomes a problem, even
+/// a panic.
 ///
-/// A transport need not read more than one byte over [`MAX_BODY_BYTES`] of a body: that is enough for it
-/// to be refused.
+/// A transport need not read more of a body than one byte over [`MAX_BODY_BYTES`]: that is enough to reject it.
 pub async fn respond(
     app: &App,
     endpoints: &[&Endpoint],
     request: http::Request<Bytes>,
-    within: Duration,
+    timeout: Duration,
 ) -> Outcome {
     let (parts, body) = request.into_parts();
     let mut request = Request::new(parts, body);
     let found = route(endpoints, &request.method, request.uri.path());
     let path = found.path();
-    let response = match respond_regardless_of_path(&request, &found) {
+    let response = match respond_before_handler(&request, &found) {
         Some(response) => response,
         None => match found {
             Route::Endpoint(endpoint, parameter) => {
                 request.parameter = parameter;
-                let answered = handle(app, &endpoint, &request, within).await;
-                answered.and_then(|response| response.into_http(&request))
+                let response = handle(app, &endpoint, &request, timeout).await;
+                response.and_then(|response| response.into_http(&request))
             }
-            Route::OtherMethod(endpoint) => Err(Problem::method_not_allowed(endpoint.allow)),
-            Route::Nothing => Err(no_such_path()),
+            Route::MethodNotAllowed(endpoint) => Err(Problem::method_not_allowed(endpoint.allow)),
+            Route::NotFound => Err(no_such_path()),
         },
     };
     finish(response, request, path)
 }
 
-/// Answers a request that none of the endpoints is for, as [`respond`] does for such a path.
+/// Responds to a request whose path no endpoint has, as [`respond`] does.
 #[must_use]
 pub fn respond_not_found(request: http::Request<Bytes>) -> Outcome {
     let (parts, body) = request.into_parts();
     let request = Request::new(parts, body);
-    let response =
-        respond_regardless_of_path(&request, &Route::Nothing).unwrap_or_else(|| Err(no_such_path()));
+    let response = respond_before_handler(&request, &Route::NotFound).unwrap_or_else(|| Err(no_such_path()));
     finish(response, request, None)
 }
 
-/// Answers a request that its transport could not hand over whole.
+/// Responds with a problem to a request that its transport could not read completely.
 #[must_use]
 pub fn reject(endpoints: &[&Endpoint], parts: http::request::Parts, problem: Problem) -> Outcome {
     let request = Request::new(parts, Bytes::new());
@@ -78,8 +76,8 @@ pub fn reject(endpoints: &[&Endpoint], parts: http::request::Parts, problem: Pro
     finish(Err(problem), request, path)
 }
 
-/// What is answered before an endpoint is asked.
-fn respond_regardless_of_path(
+/// Returns the response of a request that no handler needs to see: to `OPTIONS`, or a problem of the request itself.
+fn respond_before_handler(
     request: &Request,
     found: &Route,
 ) -> Option<Result<http::Response<Bytes>, Problem>> {
@@ -89,7 +87,8 @@ fn respond_regardless_of_path(
     if has_too_many_headers(&request.headers) {
         return Some(Err(Problem::headers_too_large()));
     }
-    // An endpoint reads its parameter strictly, and the rest of its path has nothing to be wrong.
+    // The path of an endpoint cannot be malformed: its template matches literally, and its parameter is parsed
+    // strictly.
     if !matches!(found, Route::Endpoint(..)) && is_malformed(request.uri.path()) {
         return Some(Err(Problem::bad_request("The path of the request is malformed.")));
     }
@@ -98,7 +97,7 @@ fn respond_regardless_of_path(
 
 fn has_too_many_headers(headers: &HeaderMap) -> bool {
     headers.len() > MAX_HEADERS
-        && headers.iter().filter(|(name, _)| !is_of_proxies(name)).count() > MAX_HEADERS
+        && headers.iter().filter(|(name, _)| !is_proxy_header(name)).count() > MAX_HEADERS
 }
 
 fn no_such_path() -> Problem {
@@ -109,19 +108,18 @@ async fn handle(
     app: &App,
     endpoint: &Endpoint,
     request: &Request,
-    within: Duration,
+    timeout: Duration,
 ) -> Result<Response, Problem> {
-    // Handlers change nothing in `app` that a panic could leave half done.
-    let mut answering =
-        pin!(AssertUnwindSafe(async { (endpoint.handler)(app, request).await }).catch_unwind());
-    // From memory the response is there at once, which spares the clock.
-    let answered = match poll!(&mut answering) {
-        Poll::Ready(answered) => Ok(answered),
-        Poll::Pending => tokio::time::timeout(within, answering).await,
+    // A panic leaves nothing in `app` half changed.
+    let mut handler = pin!(AssertUnwindSafe(async { (endpoint.handler)(app, request).await }).catch_unwind());
+    // A cached response is ready at once and needs no timer.
+    let result = match poll!(&mut handler) {
+        Poll::Ready(result) => Ok(result),
+        Poll::Pending => tokio::time::timeout(timeout, handler).await,
     };
-    match answered {
-        Ok(Ok(answered)) => answered,
-        Ok(Err(_)) => Err(Problem::panic()), // the panic hook has logged where it was
+    match result {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => Err(Problem::panic()), // the panic hook has logged it
         Err(_) => Err(Problem::unavailable("The answer was not ready in time.")),
     }
 }
@@ -133,16 +131,18 @@ fn finish(
 ) -> Outcome {
     let response = response.unwrap_or_else(|problem| {
         if let Some(cause) = &problem.cause {
+            let cause = error_chain(&**cause);
             tracing::error!(
                 request_id = request.id.as_str(),
                 route,
-                cause = error_chain(&**cause),
-                "cannot answer"
+                error = cause,
+                cause, // the field's name in the previous release
+                "request failed"
             );
         }
         problem.to_http(&request)
     });
-    let database = request.timing.of_database();
+    let database = request.timing.database_time();
     Outcome { response: response::complete(response, &request), route, request_id: request.id, database }
 }
 
@@ -153,10 +153,10 @@ mod tests {
 
     use super::*;
     use crate::config::HostConfig;
-    use crate::endpoint::{ALLOW_CART, ALLOW_GET, Method as Answers};
+    use crate::endpoint::{ALLOW_CART, ALLOW_GET, Method as EndpointMethod};
 
     const fn reading(path: &'static str, handler: crate::endpoint::Handler) -> Endpoint {
-        Endpoint { name: "tested", method: Answers::Get, path, query: &[], allow: ALLOW_GET, handler }
+        Endpoint { name: "tested", method: EndpointMethod::Get, path, query: &[], allow: ALLOW_GET, handler }
     }
 
     const PRODUCT: Endpoint = reading("/products/{product_id}", |app, request| {
@@ -167,11 +167,11 @@ mod tests {
     });
     const FIXED: Endpoint =
         reading("/fixed", |_, _| Box::pin(async { Ok(Response::private_json(r#"{"fixed":true}"#)) }));
-    const FAULTY: Endpoint = reading("/faulty", |_, _| Box::pin(async { panic!("out of order") }));
+    const FAULTY: Endpoint = reading("/faulty", |_, _| Box::pin(async { panic!("s3cret") }));
     const ENDLESS: Endpoint = reading("/endless", |_, _| Box::pin(std::future::pending()));
     const CART: Endpoint = Endpoint { path: "/cart", allow: ALLOW_CART, ..FIXED };
 
-    /// An app whose database is not there.
+    /// An app without a reachable database.
     fn app() -> App {
         let config = HostConfig::from_lookup(&|name| match name {
             "DATABASE_URL" => Some("host=/nowhere user=nobody".to_owned()),
@@ -181,50 +181,50 @@ mod tests {
         App::start(&config.database, &config.requests)
     }
 
-    async fn ask(method: &str, path: &str) -> http::Response<Bytes> {
+    async fn send(method: &str, path: &str) -> http::Response<Bytes> {
         let request = http::Request::builder().method(method).uri(path).body(Bytes::new()).unwrap();
         let endpoints = [&PRODUCT, &FIXED, &FAULTY, &ENDLESS, &CART];
-        let answer = respond(&app(), &endpoints, request, Duration::from_millis(50)).await;
-        assert_eq!(answer.response.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
-        assert_eq!(answer.response.headers()["x-request-id"], answer.request_id.as_str());
-        answer.response
+        let outcome = respond(&app(), &endpoints, request, Duration::from_millis(50)).await;
+        assert_eq!(outcome.response.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        assert_eq!(outcome.response.headers()["x-request-id"], outcome.request_id.as_str());
+        outcome.response
     }
 
     #[tokio::test]
-    async fn without_a_database_the_answer_is_503_at_once() {
-        let response = ask("GET", "/products/1").await;
+    async fn without_a_database_the_response_is_503_at_once() {
+        let response = send("GET", "/products/1").await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[RETRY_AFTER], "1");
         assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
     }
 
     #[tokio::test]
-    async fn a_handler_that_takes_too_long_is_answered_503() {
-        let response = ask("GET", "/endless").await;
+    async fn a_handler_that_takes_too_long_causes_503() {
+        let response = send("GET", "/endless").await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[RETRY_AFTER], "1");
     }
 
     #[tokio::test]
-    async fn a_panic_is_answered_500_without_what_it_said() {
-        let response = ask("GET", "/faulty").await;
+    async fn a_panic_causes_500_without_its_message() {
+        let response = send("GET", "/faulty").await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert!(!String::from_utf8_lossy(response.body()).contains("order"));
+        assert!(!String::from_utf8_lossy(response.body()).contains("s3cret"));
     }
 
     #[tokio::test]
-    async fn a_path_and_a_method_that_do_not_exist_are_told_apart() {
-        assert_eq!(ask("GET", "/").await.status(), StatusCode::NOT_FOUND);
-        assert_eq!(ask("PUT", "/elsewhere").await.status(), StatusCode::NOT_FOUND);
+    async fn an_unknown_path_is_404_and_an_unknown_method_is_405() {
+        assert_eq!(send("GET", "/").await.status(), StatusCode::NOT_FOUND);
+        assert_eq!(send("PUT", "/elsewhere").await.status(), StatusCode::NOT_FOUND);
         for (path, allow) in [("/fixed/", "GET, HEAD, OPTIONS"), ("/cart", ALLOW_CART)] {
-            let response = ask("PUT", path).await;
+            let response = send("PUT", path).await;
             assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
             assert_eq!(response.headers()[ALLOW], allow);
         }
     }
 
     #[tokio::test]
-    async fn without_an_endpoint_the_answers_are_those_of_a_path_that_has_none() {
+    async fn respond_not_found_equals_the_response_to_a_path_without_an_endpoint() {
         for method in ["GET", "HEAD", "POST", "OPTIONS"] {
             for body in ["", &"x".repeat(1025)] {
                 let request = || {
@@ -239,19 +239,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn options_is_answered_204_on_any_path() {
+    async fn options_returns_204_on_any_path() {
         for path in ["/fixed", "/elsewhere"] {
-            let response = ask("OPTIONS", path).await;
+            let response = send("OPTIONS", path).await;
             assert_eq!(response.status(), StatusCode::NO_CONTENT);
             assert_eq!(response.headers()["access-control-max-age"], "86400");
         }
     }
 
     #[tokio::test]
-    async fn head_is_get_without_the_body() {
-        let response = ask("HEAD", "/fixed").await;
+    async fn head_returns_the_headers_of_get_without_the_body() {
+        let response = send("HEAD", "/fixed").await;
         assert_eq!((response.status(), response.body().len()), (StatusCode::OK, 0));
         assert_eq!(response.headers()[CONTENT_LENGTH], "14");
-        assert_eq!(ask("GET", "/fixed").await.body().len(), 14);
+        assert_eq!(send("GET", "/fixed").await.body().len(), 14);
     }
 }

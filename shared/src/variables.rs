@@ -196,7 +196,7 @@ impl<'a> Reader<'a> {
     /// Parses a [`Kind::Number`].
     ///
     /// # Errors
-    /// As [`Self::parsed`]; so do the others.
+    /// As [`Self::parsed`]. The other parsers fail in the same cases.
     pub fn number(&self, variable: &'static Variable) -> Result<usize, Error> {
         self.parsed(variable, |value| variable.kind.number(value))
     }

@@ -1,8 +1,8 @@
-//! Connections that die while nobody looks, as they do while a function is frozen, and ones that are closed.
+//! Connections that die unnoticed, as they do while a function is frozen, and graceful shutdown.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+#![allow(clippy::unwrap_used, clippy::panic)] // clippy does not count helpers as tests
 
-mod stand;
+mod support;
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use local::testing::Database;
 use shared::cart::{Addition, Line, Owner};
 use shared::database::Kind;
 use shared::{App, Readiness};
-use stand::{PATIENCE, Way, app, function, until};
+use support::{Proxy, TEST_TIMEOUT, app, function, until};
 
-/// What a client sends to ask for a sign of life, and nothing else.
+/// The message of a probe.
 const SYNC: &[u8] = b"S\0\0\0\x04";
 
-/// What a client sends to take leave.
+/// The message that closes a connection gracefully.
 const TERMINATE: &[u8] = b"X\0\0\0\x04";
 
 const BACKENDS: &str =
@@ -41,41 +41,41 @@ async fn database_with_a_sku() -> Database {
     database
 }
 
-/// Lets connections become idle_time for longer than the 10 ms after which tests have them in doubt.
-async fn idle_time() {
+/// Lets connections be idle for longer than 10 ms, after which the tests have them probed.
+async fn let_idle() {
     tokio::time::sleep(Duration::from_millis(11)).await;
 }
 
-/// Has a connection up, then everything that is said over it unheard, and it idle_time.
-async fn lose(way: &Way, app: &App) {
+/// Connects, then makes the connection a black hole and lets it be idle.
+async fn lose_connection(proxy: &Proxy, app: &App) {
     assert_eq!(app.readiness().await.unwrap(), Readiness::NoCatalog);
-    way.fall_silent();
-    idle_time().await;
+    proxy.black_hole();
+    let_idle().await;
 }
 
 #[tokio::test]
-async fn a_request_that_comes_before_the_first_connection_waits_for_it() {
+async fn a_request_before_the_first_connection_waits_for_it() {
     let database = Database::create().await.unwrap();
     let app = app(&[("DATABASE_URL", &database.host_url())]);
     assert_eq!(app.readiness().await.unwrap(), Readiness::NoCatalog);
 }
 
 #[tokio::test]
-async fn a_request_that_nobody_will_answer_is_told_so() {
+async fn without_a_database_a_request_fails_as_unreachable() {
     let nowhere = tempfile::tempdir().unwrap();
     let url = format!("host={} user=nobody", nowhere.path().display());
     let mut function = function(&[("DATABASE_URL", &url)]);
-    // A function waits until an attempt has failed, however long it might wait; the host does not wait at all.
+    // A function stops waiting when an attempt fails, even before its limit. The host does not wait.
     for wait in [Duration::from_secs(86_400), Duration::ZERO] {
         function.database.connect_wait = wait;
         let app = App::start(&function.database, &function.requests);
-        let statuses = tokio::time::timeout(PATIENCE, app.readiness()).await.unwrap();
-        assert_eq!(statuses.unwrap_err().kind(), Kind::Unreachable);
+        let readiness = tokio::time::timeout(TEST_TIMEOUT, app.readiness()).await.unwrap();
+        assert_eq!(readiness.unwrap_err().kind(), Kind::Unreachable);
     }
 }
 
 #[tokio::test]
-async fn a_read_after_the_backend_was_ended_is_answered() {
+async fn a_read_after_the_end_of_the_backend_succeeds() {
     let database = Database::create().await.unwrap();
     let app = app(&[("DATABASE_URL", &database.host_url())]);
     let client = database.connect().await.unwrap();
@@ -88,49 +88,49 @@ async fn a_read_after_the_backend_was_ended_is_answered() {
 }
 
 #[tokio::test]
-async fn reads_over_a_connection_that_has_fallen_silent_share_one_probe_and_are_answered_by_another() {
+async fn reads_on_a_dead_connection_share_one_probe_and_succeed_on_another_connection() {
     let database = Database::create().await.unwrap();
-    let way = Way::to(&database).await;
-    let app = app(&[("DATABASE_URL", &way.url()), ("DATABASE_PROBE_AFTER", "10ms")]);
-    lose(&way, &app).await;
-    for answer in join_all((0..8).map(|_| app.readiness())).await {
-        assert_eq!(answer.unwrap(), Readiness::NoCatalog);
+    let proxy = Proxy::to(&database).await;
+    let app = app(&[("DATABASE_URL", &proxy.url()), ("DATABASE_IDLE_CHECK_AFTER", "10ms")]);
+    lose_connection(&proxy, &app).await;
+    for readiness in join_all((0..8).map(|_| app.readiness())).await {
+        assert_eq!(readiness.unwrap(), Readiness::NoCatalog);
     }
-    assert_eq!(way.said(|said| said.unheard.clone()), SYNC);
-    assert_eq!(way.said(|said| said.connections), 2);
+    assert_eq!(proxy.traffic(|traffic| traffic.dropped.clone()), SYNC);
+    assert_eq!(proxy.traffic(|traffic| traffic.connections), 2);
 }
 
 #[tokio::test]
-async fn a_write_is_not_sent_over_a_connection_that_has_fallen_silent_and_is_carried_out_once() {
+async fn a_write_is_not_sent_on_a_dead_connection_and_is_carried_out_once() {
     let database = database_with_a_sku().await;
-    let way = Way::to(&database).await;
-    let app = app(&[("DATABASE_URL", &way.url()), ("DATABASE_PROBE_AFTER", "10ms")]);
-    assert_eq!(app.cart.add(&owner(), 1, 1).await.unwrap(), Addition::Added); // so that it is prepared
-    lose(&way, &app).await;
+    let proxy = Proxy::to(&database).await;
+    let app = app(&[("DATABASE_URL", &proxy.url()), ("DATABASE_IDLE_CHECK_AFTER", "10ms")]);
+    assert_eq!(app.cart.add(&owner(), 1, 1).await.unwrap(), Addition::Added); // prepares the statement
+    lose_connection(&proxy, &app).await;
     assert_eq!(app.cart.add(&owner(), 1, 2).await.unwrap(), Addition::Added);
     assert_eq!(app.cart.lines(&owner()).await.unwrap(), [Line { sku_id: 1, count: 3 }]);
-    assert_eq!(way.said(|said| said.unheard.clone()), SYNC);
+    assert_eq!(proxy.traffic(|traffic| traffic.dropped.clone()), SYNC);
 }
 
 #[tokio::test]
-async fn a_write_that_meets_silence_before_it_was_sent_is_sent_over_another_connection() {
+async fn a_write_whose_preparation_times_out_is_sent_on_another_connection() {
     let database = database_with_a_sku().await;
-    let way = Way::to(&database).await;
-    // Never in doubt, so what goes unheard is the statement's preparation.
-    let variables = [("DATABASE_PROBE_AFTER", "600s"), ("DATABASE_STATEMENT_TIMEOUT", "100ms")];
-    let app = app(&[&variables[..], &[("DATABASE_URL", &way.url())]].concat());
-    lose(&way, &app).await;
+    let proxy = Proxy::to(&database).await;
+    // No probe is due, so the preparation of the statement is lost.
+    let variables = [("DATABASE_IDLE_CHECK_AFTER", "600s"), ("DATABASE_STATEMENT_TIMEOUT", "100ms")];
+    let app = app(&[&variables[..], &[("DATABASE_URL", &proxy.url())]].concat());
+    lose_connection(&proxy, &app).await;
     assert_eq!(app.cart.add(&owner(), 1, 1).await.unwrap(), Addition::Added);
     assert_eq!(app.cart.lines(&owner()).await.unwrap(), [Line { sku_id: 1, count: 1 }]);
-    assert!(way.said(|said| String::from_utf8_lossy(&said.unheard).contains("select cart.add")));
+    assert!(proxy.traffic(|traffic| String::from_utf8_lossy(&traffic.dropped).contains("select cart.add")));
 }
 
 #[tokio::test]
-async fn a_connection_that_works_on_a_statement_is_not_taken_for_dead() {
+async fn a_connection_with_a_slow_statement_is_not_marked_dead() {
     let database = Database::create().await.unwrap();
-    let way = Way::to(&database).await;
-    let variables = [("DATABASE_PROBE_AFTER", "10ms"), ("DATABASE_STATEMENT_TIMEOUT", "30s")];
-    let app = app(&[&variables[..], &[("DATABASE_URL", &way.url())]].concat());
+    let proxy = Proxy::to(&database).await;
+    let variables = [("DATABASE_IDLE_CHECK_AFTER", "10ms"), ("DATABASE_STATEMENT_TIMEOUT", "30s")];
+    let app = app(&[&variables[..], &[("DATABASE_URL", &proxy.url())]].concat());
     app.readiness().await.unwrap();
     let (mut locking, client) = (database.connect().await.unwrap(), database.connect().await.unwrap());
     let lock = locking.transaction().await.unwrap();
@@ -142,10 +142,12 @@ async fn a_connection_that_works_on_a_statement_is_not_taken_for_dead() {
             count(&client, &format!("{BACKENDS} and wait_event_type = 'Lock'")).await == 1
         })
         .await;
-        idle_time().await;
+        let_idle().await;
         let unlock = async {
-            until("another was sent after it", async || {
-                way.said(|said| String::from_utf8_lossy(&said.passed_on).contains("from cart.carts"))
+            until("a second statement is sent", async || {
+                proxy.traffic(|traffic| {
+                    String::from_utf8_lossy(&traffic.forwarded).contains("from cart.carts")
+                })
             })
             .await;
             lock.rollback().await.unwrap();
@@ -155,35 +157,38 @@ async fn a_connection_that_works_on_a_statement_is_not_taken_for_dead() {
     let (slow, behind_it) = tokio::join!(slow, behind_it);
     assert_eq!(slow.unwrap(), Readiness::NoCatalog);
     assert_eq!(behind_it.unwrap(), []);
-    assert_eq!(way.said(|said| said.connections), 1);
+    assert_eq!(proxy.traffic(|traffic| traffic.connections), 1);
 }
 
 #[tokio::test]
-async fn closing_takes_leave_of_postgres_and_leaves_no_backend() {
+async fn close_terminates_the_connection_gracefully_and_leaves_no_backend() {
     let database = Database::create().await.unwrap();
-    let way = Way::to(&database).await;
-    let app = app(&[("DATABASE_URL", &way.url())]);
+    let proxy = Proxy::to(&database).await;
+    let app = app(&[("DATABASE_URL", &proxy.url())]);
     app.readiness().await.unwrap();
     app.close().await;
-    until("Postgres was statuses", async || way.said(|said| said.passed_on.ends_with(TERMINATE))).await;
+    until("the connection is closed gracefully", async || {
+        proxy.traffic(|traffic| traffic.forwarded.ends_with(TERMINATE))
+    })
+    .await;
     let client = database.connect().await.unwrap();
     until("the backend is gone", async || count(&client, BACKENDS).await == 0).await;
     assert_eq!(app.readiness().await.unwrap_err().kind(), Kind::Unreachable);
-    assert_eq!(way.said(|said| said.connections), 1);
+    assert_eq!(proxy.traffic(|traffic| traffic.connections), 1);
 }
 
 #[tokio::test]
-async fn closing_does_not_wait_for_a_server_that_is_silent_and_answers_who_waits_for_one() {
+async fn close_does_not_wait_for_a_server_that_stopped_responding_and_fails_waiting_requests() {
     let database = Database::create().await.unwrap();
-    let way = Way::to(&database).await;
-    let app = app(&[("DATABASE_URL", &way.url()), ("DATABASE_STATEMENT_TIMEOUT", "30s")]);
+    let proxy = Proxy::to(&database).await;
+    let app = app(&[("DATABASE_URL", &proxy.url()), ("DATABASE_STATEMENT_TIMEOUT", "30s")]);
     app.readiness().await.unwrap();
-    way.fall_silent();
+    proxy.black_hole();
     let closing = async {
-        until("a read is unheard", async || way.said(|said| !said.unheard.is_empty())).await;
+        until("a read is dropped", async || proxy.traffic(|traffic| !traffic.dropped.is_empty())).await;
         app.close().await;
     };
     let both = async { tokio::join!(app.readiness(), closing).0 };
-    let unanswered = tokio::time::timeout(PATIENCE / 3, both).await.unwrap();
-    assert_eq!(unanswered.unwrap_err().kind(), Kind::Unreachable);
+    let readiness = tokio::time::timeout(TEST_TIMEOUT / 3, both).await.unwrap();
+    assert_eq!(readiness.unwrap_err().kind(), Kind::Unreachable);
 }

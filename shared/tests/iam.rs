@@ -1,28 +1,28 @@
-//! `DATABASE_AUTH=iam`, up to where AWS would be asked: Postgres itself cannot check a token, so here a server that
-//! speaks as much of its protocol as it takes to be statuses a password.
+//! `DATABASE_AUTH=iam`, without AWS. Postgres cannot verify a token, so these tests use a server that implements the
+//! protocol up to the password.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+#![allow(clippy::unwrap_used, clippy::panic)] // clippy does not count helpers as tests
 
-mod stand;
+mod support;
 
 use std::io::Write;
 use std::sync::Arc;
 
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, crypto::ring};
-use stand::{PATIENCE, app};
+use support::{TEST_TIMEOUT, app};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// What asks Postgres for TLS.
+/// The request for TLS.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
-/// What Postgres asks for a password with.
-const PASSWORD_PLEASE: &[u8] = b"R\0\0\0\x08\0\0\0\x03";
+/// The request for a password.
+const PASSWORD_REQUEST: &[u8] = b"R\0\0\0\x08\0\0\0\x03";
 
-/// The rest of a message that begins with its length.
+/// Reads a message that begins with its length, and returns the rest.
 async fn message(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let length = stream.read_u32().await.unwrap();
     let mut rest = vec![0; usize::try_from(length).unwrap() - 4];
@@ -30,32 +30,32 @@ async fn message(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     rest
 }
 
-/// Reads on until the password, and hangs up.
+/// Reads up to the password, and closes the connection.
 async fn password(mut stream: TcpStream, tls: &TlsAcceptor) -> String {
-    let mut asked = [0; 8];
-    stream.read_exact(&mut asked).await.unwrap();
-    assert_eq!(asked, SSL_REQUEST);
+    let mut request = [0; 8];
+    stream.read_exact(&mut request).await.unwrap();
+    assert_eq!(request, SSL_REQUEST);
     stream.write_all(b"S").await.unwrap();
     let mut stream = tls.accept(stream).await.unwrap();
     let startup = message(&mut stream).await;
     assert!(String::from_utf8_lossy(&startup).contains("user\0we&b\0"));
-    stream.write_all(PASSWORD_PLEASE).await.unwrap();
+    stream.write_all(PASSWORD_REQUEST).await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), b'p');
     let password = message(&mut stream).await;
     String::from_utf8(password).unwrap().trim_end_matches('\0').to_owned()
 }
 
 #[tokio::test]
-async fn each_connection_is_opened_with_a_token_of_its_own() {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+async fn each_connection_uses_its_own_token() {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let mut file = NamedTempFile::new().unwrap();
-    file.write_all(made.cert.pem().as_bytes()).unwrap();
-    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    file.write_all(certified.cert.pem().as_bytes()).unwrap();
+    let key = PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into());
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
+        .with_single_cert(vec![certified.cert.der().clone()], key)
         .unwrap();
     config.alpn_protocols = vec![b"postgresql".to_vec()];
     let tls = TlsAcceptor::from(Arc::new(config));
@@ -74,7 +74,7 @@ async fn each_connection_is_opened_with_a_token_of_its_own() {
     ]);
     let tokens = async {
         let mut tokens = Vec::new();
-        // Signed to the second: with a token of its own, there is a second one sooner or later.
+        // A signature changes every second. If each attempt signs a token, two different tokens arrive.
         while tokens.len() < 2 {
             let (stream, _) = listener.accept().await.unwrap();
             tokens.push(password(stream, &tls).await);
@@ -82,7 +82,7 @@ async fn each_connection_is_opened_with_a_token_of_its_own() {
         }
         tokens
     };
-    for token in tokio::time::timeout(PATIENCE, tokens).await.unwrap() {
+    for token in tokio::time::timeout(TEST_TIMEOUT, tokens).await.unwrap() {
         let start =
             format!("localhost:{port}/?Action=connect&DBUser=we%26b&X-Amz-Algorithm=AWS4-HMAC-SHA256&");
         assert!(token.starts_with(&start), "{token}");

@@ -1,8 +1,8 @@
-//! Many who read at once: one read for all who want the same, and a limit to how many may wait.
+//! Concurrent reads: coalescing, batches, the queue limit, and the retry on another server.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+#![allow(clippy::unwrap_used, clippy::panic)] // clippy does not count helpers as tests
 
-mod stand;
+mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use shared::cart::{Addition, Owner};
 use shared::config::HostConfig;
 use shared::database::Kind;
 use shared::http::Timing;
-use stand::{PATIENCE, Way, until};
+use support::{Proxy, TEST_TIMEOUT, until};
 use tokio_postgres::Client;
 
 /// A database whose catalog has the products 1 to 9 and sku 1, and a connection to it.
@@ -34,46 +34,47 @@ async fn database() -> (Database, Client) {
     (database, client)
 }
 
-/// A host's state over this way to the database.
-async fn app(way: &Way, variables: &[(&str, &str)]) -> Arc<App> {
+/// Starts the state of a host that connects through this proxy.
+async fn app(proxy: &Proxy, variables: &[(&str, &str)]) -> Arc<App> {
     let config = HostConfig::from_lookup(&|name| match name {
-        "DATABASE_URL" => Some(way.url()),
+        "DATABASE_URL" => Some(proxy.url()),
         _ => variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned()),
     });
     let config = config.unwrap();
     let app = Arc::new(App::start(&config.database, &config.requests));
-    assert!(app.wait_until_connected(PATIENCE).await);
+    assert!(app.wait_until_connected(TEST_TIMEOUT).await);
     app
 }
 
-/// What a statement's parameter looks like that is an array of this one id.
+/// Returns the bytes of a parameter that is an array of this one id.
 fn array_of(id: i32) -> Vec<u8> {
     let dimensions_flags_type_length_bound_bytes = [1, 0, 23, 1, 1, 4, id];
     dimensions_flags_type_length_bound_bytes.into_iter().flat_map(i32::to_be_bytes).collect()
 }
 
-fn count(said: &[u8], part: &[u8]) -> usize {
-    said.windows(part.len()).filter(|window| *window == part).count()
+fn count(bytes: &[u8], part: &[u8]) -> usize {
+    bytes.windows(part.len()).filter(|window| *window == part).count()
 }
 
-/// How many statements wait for a lock.
+/// Returns how many statements wait for a lock.
 async fn waiting_for_locks(client: &Client) -> i64 {
     let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
                    and datname = current_database()";
     client.query_one(waiting, &[]).await.unwrap().get(0)
 }
 
-const SLOW_AFTER: [(&str, &str); 2] = [("DATABASE_STATEMENT_TIMEOUT", "50s"), ("REQUEST_TIMEOUT", "50s")];
+/// Timeouts above the duration of a test.
+const LONG_TIMEOUTS: [(&str, &str); 2] = [("DATABASE_STATEMENT_TIMEOUT", "50s"), ("REQUEST_TIMEOUT", "50s")];
 
 #[tokio::test]
-async fn all_who_want_the_same_product_share_one_read_of_it() {
+async fn concurrent_requests_for_a_product_share_one_read() {
     let (database, mut client) = database().await;
-    let way = Way::to(&database).await;
-    let app = app(&way, &[&SLOW_AFTER[..], &[("CACHE_BYTES", "0")]].concat()).await;
-    let looking = database.connect().await.unwrap();
+    let proxy = Proxy::to(&database).await;
+    let app = app(&proxy, &[&LONG_TIMEOUTS[..], &[("CACHE_BYTES", "0")]].concat()).await;
+    let observer = database.connect().await.unwrap();
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("lock table catalog.documents, catalog.products").await.unwrap();
-    let asking: Vec<_> = (0..100)
+    let reads: Vec<_> = (0..100)
         .map(|_| {
             let app = Arc::clone(&app);
             tokio::spawn(async move {
@@ -84,21 +85,21 @@ async fn all_who_want_the_same_product_share_one_read_of_it() {
             })
         })
         .collect();
-    until("it is asked for", async || waiting_for_locks(&looking).await == 1).await;
+    until("the read waits for the lock", async || waiting_for_locks(&observer).await == 1).await;
     lock.commit().await.unwrap();
-    for answer in join_all(asking).await {
-        let (product, list) = answer.unwrap();
+    for read in join_all(reads).await {
+        let (product, list) = read.unwrap();
         assert_eq!((product.generation, list.generation), (Some(1), Some(1)));
     }
-    assert_eq!(way.said(|said| count(&said.passed_on, &array_of(7))), 1);
+    assert_eq!(proxy.traffic(|traffic| count(&traffic.forwarded, &array_of(7))), 1);
 }
 
 #[tokio::test]
-async fn what_a_silent_server_was_asked_is_asked_of_another_server() {
+async fn reads_from_a_server_that_stops_responding_are_retried_on_another_server() {
     let (database, _client) = database().await;
-    let (silent, other) = (Way::to(&database).await, Way::to(&database).await);
+    let (dead, other) = (Proxy::to(&database).await, Proxy::to(&database).await);
     let config = HostConfig::from_lookup(&|name| match name {
-        "DATABASE_URL" => Some(Way::url_of_both(&silent, &other)),
+        "DATABASE_URL" => Some(Proxy::url_of_both(&dead, &other)),
         "DATABASE_STATEMENT_TIMEOUT" => Some("300ms".to_owned()),
         "CACHE_BYTES" => Some("0".to_owned()),
         _ => None,
@@ -106,11 +107,11 @@ async fn what_a_silent_server_was_asked_is_asked_of_another_server() {
     let config = config.unwrap();
     let app = App::start(&config.database, &config.requests);
     until("all are connected", async || {
-        [&silent, &other].iter().all(|way| way.said(|said| said.connections == 6))
+        [&dead, &other].iter().all(|proxy| proxy.traffic(|traffic| traffic.connections == 6))
     })
     .await;
-    assert!(app.wait_until_connected(PATIENCE).await);
-    silent.fall_silent();
+    assert!(app.wait_until_connected(TEST_TIMEOUT).await);
+    dead.black_hole();
     for round in 0..10 {
         // Several statements at a time, over several connections.
         let reads = (1..=9).map(async |product_id| {
@@ -128,9 +129,9 @@ async fn what_a_silent_server_was_asked_is_asked_of_another_server() {
 }
 
 #[tokio::test]
-async fn a_slow_read_holds_up_none_of_those_that_come_after_it() {
+async fn a_slow_read_does_not_delay_later_reads() {
     let (database, mut client) = database().await;
-    // To read product 1 takes until nobody has the lock any more.
+    // A read of product 1 takes until the lock is released.
     let statement = "alter table catalog.documents rename to real_documents;
         create function catalog.slow(id integer) returns bytea language plpgsql as $$ begin
             if id = 1 then perform pg_advisory_xact_lock_shared(42); end if;
@@ -141,34 +142,34 @@ async fn a_slow_read_holds_up_none_of_those_that_come_after_it() {
             from catalog.real_documents;
         grant select on catalog.documents to atelier_reader";
     client.batch_execute(statement).await.unwrap();
-    let way = Way::to(&database).await;
-    let app = app(&way, &SLOW_AFTER).await;
+    let proxy = Proxy::to(&database).await;
+    let app = app(&proxy, &LONG_TIMEOUTS).await;
     let product = async |id| app.catalog.product(id, &Timing::default()).await.unwrap().unwrap();
-    let looking = database.connect().await.unwrap();
+    let observer = database.connect().await.unwrap();
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("select pg_advisory_xact_lock(42)").await.unwrap();
     let meanwhile = async {
-        until("the slow one waits", async || waiting_for_locks(&looking).await == 1).await;
+        until("the slow read waits", async || waiting_for_locks(&observer).await == 1).await;
         join_all((2..=9).map(product)).await;
-        assert_eq!(waiting_for_locks(&looking).await, 1);
+        assert_eq!(waiting_for_locks(&observer).await, 1);
         lock.commit().await.unwrap();
     };
-    tokio::time::timeout(PATIENCE, async { tokio::join!(product(1), meanwhile) }).await.unwrap();
+    tokio::time::timeout(TEST_TIMEOUT, async { tokio::join!(product(1), meanwhile) }).await.unwrap();
 }
 
 #[tokio::test]
-async fn more_than_may_wait_are_turned_away_at_once_and_those_who_wait_are_answered() {
+async fn requests_beyond_the_queue_limit_fail_at_once_and_waiting_requests_succeed() {
     let (database, mut client) = database().await;
-    let way = Way::to(&database).await;
-    let app = app(&way, &[&SLOW_AFTER[..], &[("DATABASE_QUEUE", "3")]].concat()).await;
+    let proxy = Proxy::to(&database).await;
+    let app = app(&proxy, &[&LONG_TIMEOUTS[..], &[("DATABASE_MAX_WAITING", "3")]].concat()).await;
     let product = async |id| app.catalog.product(id, &Timing::default()).await;
-    assert!(product(9).await.unwrap().is_some()); // so that it is in memory
-    let looking = database.connect().await.unwrap();
+    assert!(product(9).await.unwrap().is_some()); // caches it
+    let observer = database.connect().await.unwrap();
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("lock table catalog.documents").await.unwrap();
     let waiting = join_all((1..=3).map(product));
     let meanwhile = async {
-        until("they are asked for", async || waiting_for_locks(&looking).await > 0).await;
+        until("the reads wait for the lock", async || waiting_for_locks(&observer).await > 0).await;
         for _ in 0..5 {
             assert_eq!(product(4).await.unwrap_err().kind(), Kind::Overloaded);
             assert_eq!(
@@ -178,26 +179,27 @@ async fn more_than_may_wait_are_turned_away_at_once_and_those_who_wait_are_answe
         }
         lock.commit().await.unwrap();
     };
-    let (waited, ()) = tokio::join!(waiting, meanwhile);
-    assert!(waited.into_iter().all(|product| product.unwrap().is_some()));
-    assert!(product(4).await.unwrap().is_some(), "there is room again");
+    let (products, ()) = tokio::join!(waiting, meanwhile);
+    assert!(products.into_iter().all(|product| product.unwrap().is_some()));
+    assert!(product(4).await.unwrap().is_some(), "the queue has room again");
 }
 
 #[tokio::test]
-async fn who_waits_for_a_cart_holds_up_no_product() {
+async fn a_request_that_waits_for_a_cart_does_not_delay_a_product() {
     let (database, mut client) = database().await;
-    let way = Way::to(&database).await;
+    let proxy = Proxy::to(&database).await;
     let app =
-        app(&way, &[&SLOW_AFTER[..], &[("CACHE_BYTES", "0"), ("DATABASE_CONNECTIONS", "1")]].concat()).await;
+        app(&proxy, &[&LONG_TIMEOUTS[..], &[("CACHE_BYTES", "0"), ("DATABASE_CONNECTIONS", "1")]].concat())
+            .await;
     let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, "Bearer one".parse().unwrap())]);
     let owner = Owner::from_headers(&headers).unwrap();
     assert_eq!(app.cart.add(&owner, 1, 1).await.unwrap(), Addition::Added);
-    let looking = database.connect().await.unwrap();
+    let observer = database.connect().await.unwrap();
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("select from cart.carts for update").await.unwrap();
     let adding = async { join_all((0..4).map(|_| app.cart.add(&owner, 1, 1))).await };
     let meanwhile = async {
-        until("additions wait", async || waiting_for_locks(&looking).await > 0).await;
+        until("additions wait", async || waiting_for_locks(&observer).await > 0).await;
         for id in 1..=9 {
             assert!(app.catalog.product(id, &Timing::default()).await.unwrap().is_some());
         }

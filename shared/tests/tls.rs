@@ -1,8 +1,9 @@
-//! TLS to a real Postgres with a real chain of certificates: what is accepted, and what is refused in which words.
+//! TLS to a real Postgres with a real chain of certificates: the servers that are accepted and rejected, and the
+//! errors.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // in helpers too, which clippy does not take for tests
+#![allow(clippy::unwrap_used, clippy::panic)] // clippy does not count helpers as tests
 
-mod stand;
+mod support;
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -12,17 +13,17 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use shared::database::{ConnectOptions, error_chain};
 use shared::variables::{Error, Reader};
 use shared::{App, Readiness};
-use stand::{PATIENCE, function, until};
+use support::{TEST_TIMEOUT, function, until};
 use tempfile::NamedTempFile;
 
-/// An authority that vouches for another, which vouches for servers: as those of RDS do.
+/// A root authority with an intermediate authority that signs certificates of servers, like those of RDS.
 struct Authority {
     file: NamedTempFile,
     intermediate: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn called(name: &str) -> Self {
+    fn new(name: &str) -> Self {
         let root = CertifiedIssuer::self_signed(authority(name), KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
         let intermediate = CertifiedIssuer::signed_by(authority("an intermediate"), key, &root).unwrap();
@@ -35,14 +36,14 @@ impl Authority {
         self.file.path().to_str().unwrap()
     }
 
-    /// Settings of a server that shows a certificate for `localhost`, which was good until that year.
-    fn vouching(&self, until: i32) -> Settings {
+    /// Returns settings of a server with a certificate for `localhost` that is valid until that year.
+    fn server(&self, until: i32) -> Settings {
         let mut parameters = CertificateParams::new(["localhost".to_owned()]).unwrap();
         parameters.not_before = date_time_ymd(2000, 1, 1);
         parameters.not_after = date_time_ymd(until, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = parameters.signed_by(&key, &self.intermediate).unwrap();
-        reachable()
+        tcp_server()
             .and("ssl", "on")
             .and_file("ssl_cert_file", certificate.pem() + &self.intermediate.pem())
             .and_file("ssl_key_file", key.serialize_pem())
@@ -56,8 +57,8 @@ fn authority(name: &str) -> CertificateParams {
     parameters
 }
 
-/// Settings of a server that is reached by TCP, with a password.
-fn reachable() -> Settings {
+/// Returns settings of a server that accepts TCP connections with a password.
+fn tcp_server() -> Settings {
     let port = free_address().unwrap().port();
     Settings::disposable()
         .and("listen_addresses", "127.0.0.1")
@@ -65,7 +66,7 @@ fn reachable() -> Settings {
         .and_file("hba_file", "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
 }
 
-/// A server with the login `web`, and its address for it up to the host.
+/// Starts a server with the login `web`, and returns its address, which the caller completes with a host.
 async fn start(settings: &Settings) -> (Cluster, String) {
     let cluster = Cluster::start_temporary(settings).await.unwrap();
     let client = cluster.address().connect("postgres").await.unwrap();
@@ -83,8 +84,8 @@ fn connect_options(url: &str, ca_file: Option<&str>) -> Result<ConnectOptions, E
     ConnectOptions::read(&Reader::new(&lookup))
 }
 
-/// Why a connection does not come about, in one line.
-async fn refusal(address: &str, authority: &Authority) -> String {
+/// Returns the one-line error of a connection that must fail.
+async fn connect_error(address: &str, authority: &Authority) -> String {
     let Err(error) = connect_options(address, Some(authority.file())).unwrap().connect().await else {
         panic!("{address} was accepted")
     };
@@ -94,42 +95,42 @@ async fn refusal(address: &str, authority: &Authority) -> String {
 }
 
 #[tokio::test]
-async fn a_server_that_proves_who_it_is_is_spoken_to_encrypted_and_any_other_is_refused() {
-    let authority = Authority::called("a root");
-    let (cluster, address) = start(&authority.vouching(2999)).await;
-    for asked in ["sslmode=require", "sslmode=verify-full channel_binding=require"] {
+async fn a_server_with_a_valid_certificate_is_accepted_and_any_other_is_rejected() {
+    let authority = Authority::new("a root");
+    let (cluster, address) = start(&authority.server(2999)).await;
+    for ssl_mode in ["sslmode=require", "sslmode=verify-full channel_binding=require"] {
         let address =
-            connect_options(&format!("{address}localhost {asked}"), Some(authority.file())).unwrap();
+            connect_options(&format!("{address}localhost {ssl_mode}"), Some(authority.file())).unwrap();
         let (client, connection) = address.connect().await.unwrap();
         tokio::spawn(connection);
         let encrypted = "select ssl, version from pg_stat_ssl where pid = pg_backend_pid()";
         let row = client.query_one(encrypted, &[]).await.unwrap();
         assert_eq!((row.get(0), row.get(1)), (true, "TLSv1.3"));
-        etl::migrate::migrate(&address).await.unwrap(); // the loader goes the same way
+        etl::migrate::migrate(&address).await.unwrap(); // the loader connects in the same way
     }
     let url = format!("{address}localhost sslmode=verify-ca");
     let function = function(&[("DATABASE_URL", &url), ("DATABASE_CA_FILE", authority.file())]);
     let app = App::start(&function.database, &function.requests);
     assert_eq!(app.readiness().await.unwrap(), Readiness::NoCatalog);
 
-    let wrong_name = refusal(&format!("{address}db.example.com"), &authority).await;
+    let wrong_name = connect_error(&format!("{address}db.example.com"), &authority).await;
     let expected = "error performing TLS handshake: invalid peer certificate: certificate not valid for name \
                     \"db.example.com\"";
     assert!(wrong_name.starts_with(expected), "{wrong_name}");
     let unknown =
-        refusal(&format!("{address}localhost sslmode=require"), &Authority::called("another root")).await;
+        connect_error(&format!("{address}localhost sslmode=require"), &Authority::new("another root")).await;
     assert_eq!(unknown, "error performing TLS handshake: invalid peer certificate: UnknownIssuer");
     let wrong_password = address.replace("s3cret", "guessed");
-    let refused = refusal(&format!("{wrong_password}localhost sslmode=require"), &authority).await;
+    let refused = connect_error(&format!("{wrong_password}localhost sslmode=require"), &authority).await;
     assert!(refused.contains("password authentication failed for user \"web\""), "{refused}");
     cluster.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_server_with_a_certificate_that_has_expired_is_refused_and_the_log_says_which_and_why() {
-    let authority = Authority::called("a root");
-    let (cluster, address) = start(&authority.vouching(2001)).await;
-    let expired = refusal(&format!("{address}localhost sslmode=require"), &authority).await;
+async fn a_server_with_an_expired_certificate_is_rejected_and_the_log_names_the_host_and_the_reason() {
+    let authority = Authority::new("a root");
+    let (cluster, address) = start(&authority.server(2001)).await;
+    let expired = connect_error(&format!("{address}localhost sslmode=require"), &authority).await;
     let expected = "error performing TLS handshake: invalid peer certificate: certificate expired";
     assert!(expired.starts_with(expected), "{expired}");
 
@@ -140,7 +141,7 @@ async fn a_server_with_a_certificate_that_has_expired_is_refused_and_the_log_say
     let url = format!("{address}localhost sslmode=verify-full");
     let function = function(&[("DATABASE_URL", &url), ("DATABASE_CA_FILE", authority.file())]);
     let app = App::start(&function.database, &function.requests);
-    until("it is logged", async || log.text().contains("cannot connect to the database")).await;
+    until("the error is logged", async || log.text().contains("cannot connect to the database")).await;
     app.close().await;
     let text = log.text();
     let line = text.lines().find(|line| line.contains("cannot connect")).unwrap();
@@ -153,19 +154,19 @@ async fn a_server_with_a_certificate_that_has_expired_is_refused_and_the_log_say
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_refused_before_it_is_told_anything() {
-    let authority = Authority::called("a root");
-    let (cluster, address) = start(&reachable()).await;
+async fn a_server_without_tls_is_rejected_before_the_login() {
+    let authority = Authority::new("a root");
+    let (cluster, address) = start(&tcp_server()).await;
     for host in ["localhost sslmode=require", "db.example.com", "db.example.com sslmode=prefer"] {
-        let refused = refusal(&format!("{address}{host}"), &authority).await;
+        let refused = connect_error(&format!("{address}{host}"), &authority).await;
         assert_eq!(refused, "error performing TLS handshake: server does not support TLS");
     }
     let plain = connect_options(&format!("{address}localhost"), None).unwrap();
-    assert!(tokio::time::timeout(PATIENCE, plain.connect()).await.unwrap().is_ok());
+    assert!(tokio::time::timeout(TEST_TIMEOUT, plain.connect()).await.unwrap().is_ok());
     cluster.stop().await.unwrap();
 }
 
-/// What was logged.
+/// The log.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 

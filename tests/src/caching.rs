@@ -1,11 +1,11 @@
-//! Tags, what caches are told, and gzip.
+//! Checks of entity tags, `Cache-Control` and gzip.
 
 use std::collections::HashSet;
 
 use bytes::Bytes;
 use http::Request;
 
-use crate::{Answer, SMALL_IDS, Transport, ask, get, get_with, golden};
+use crate::{CheckedResponse, SMALL_IDS, Transport, get, get_with, golden, send};
 
 const CACHE_CONTROL: &str = "public, max-age=60, stale-while-revalidate=600, stale-if-error=86400";
 
@@ -13,25 +13,25 @@ const CACHE_CONTROL: &str = "public, max-age=60, stale-while-revalidate=600, sta
 pub(crate) const PATHS: [&str; 5] =
     ["/products?count=3", "/products/1", "/products/1/styles", "/products/1/related", "/products/1/overview"];
 
-/// With a weak tag of sixteen digits, for how long, and by what it varies; and how long it waited for the database, if it
-/// did.
-pub async fn every_catalog_answer_may_be_cached(service: &impl Transport) {
+/// The response has a weak tag of 16 hexadecimal digits, `Cache-Control` and `Vary`. If it waited for the database,
+/// `Server-Timing` has the time.
+pub async fn every_catalog_response_is_cacheable(service: &impl Transport) {
     for path in PATHS {
-        let answer = get(service, path).await;
-        assert_eq!(answer.header("cache-control"), CACHE_CONTROL, "{path}");
-        assert!(answer.header("vary").to_lowercase().contains("accept-encoding"), "{path}");
-        let timing = answer.header("server-timing");
+        let response = get(service, path).await;
+        assert_eq!(response.header("cache-control"), CACHE_CONTROL, "{path}");
+        assert!(response.header("vary").to_lowercase().contains("accept-encoding"), "{path}");
+        let timing = response.header("server-timing");
         let waited =
             timing.strip_prefix("db;dur=").is_some_and(|ms| ms.parse::<f64>().is_ok_and(|ms| ms > 0.0));
         assert!(waited || timing.is_empty(), "{path}: {timing}");
-        let tag = answer.header("etag");
+        let tag = response.header("etag");
         let digits = tag.strip_prefix("W/\"").and_then(|t| t.strip_suffix('"')).unwrap_or_default();
         let is_hex = digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         assert!(is_hex, "{path}: {tag}");
     }
 }
 
-/// Different contents have different tags; equal ones the same, in any coding.
+/// Equal contents have the same tag in every coding, and different contents have different tags.
 pub async fn a_tag_stands_for_one_content(service: &impl Transport) {
     let mut contents = HashSet::new();
     let mut tags = HashSet::new();
@@ -48,7 +48,7 @@ pub async fn a_tag_stands_for_one_content(service: &impl Transport) {
     assert_eq!(tags.len(), contents.len());
 }
 
-/// Alone, in a list, in the strong form, as `*`; with GET and with HEAD.
+/// A tag matches alone, in a list, in its strong form and as `*`, with GET and with HEAD.
 pub async fn a_known_tag_gets_304<T: Transport>(service: &T) {
     for path in PATHS {
         let first = get(service, path).await;
@@ -59,11 +59,11 @@ pub async fn a_known_tag_gets_304<T: Transport>(service: &T) {
         for known in [tag, strong, &list, &tight_list, "*", " * "] {
             for method in ["GET", "HEAD"] {
                 let request = Request::builder().method(method).uri(path).header("if-none-match", known);
-                let answer = ask(service, request.body(Bytes::new()).unwrap()).await;
-                assert_eq!(answer.status, 304, "{method} {path} {known}");
-                assert_eq!(answer.header("etag"), tag, "{path}");
-                assert_eq!(answer.header("cache-control"), CACHE_CONTROL, "{path}");
-                assert!(answer.header("vary").to_lowercase().contains("accept-encoding"), "{path}");
+                let response = send(service, request.body(Bytes::new()).unwrap()).await;
+                assert_eq!(response.status, 304, "{method} {path} {known}");
+                assert_eq!(response.header("etag"), tag, "{path}");
+                assert_eq!(response.header("cache-control"), CACHE_CONTROL, "{path}");
+                assert!(response.header("vary").to_lowercase().contains("accept-encoding"), "{path}");
             }
         }
         let two_lines = [("if-none-match", "\"0\""), ("if-none-match", tag)];
@@ -74,8 +74,8 @@ pub async fn a_known_tag_gets_304<T: Transport>(service: &T) {
     }
 }
 
-/// Another tag, or what is no tag at all; and a tag makes nothing of what is not there.
-pub async fn an_unknown_tag_gets_the_answer(service: &impl Transport) {
+/// The header has another tag or an invalid one. A matching tag does not turn a 404 into a 304.
+pub async fn an_unknown_tag_gets_the_full_response(service: &impl Transport) {
     for path in PATHS {
         let digits: String =
             get(service, path).await.header("etag").chars().filter(char::is_ascii_hexdigit).collect();
@@ -83,24 +83,24 @@ pub async fn an_unknown_tag_gets_the_answer(service: &impl Transport) {
         for unknown in
             ["W/\"0123456789abcdef\"", "\"\"", "", ",", "W/", "\"", &digits, &upper, "W/\"*\"", "\"*\""]
         {
-            let answer = get_with(service, path, &[("if-none-match", unknown)]).await;
-            assert_eq!(answer.status, 200, "{path} {unknown:?}");
-            assert!(!answer.body.is_empty(), "{path}");
+            let response = get_with(service, path, &[("if-none-match", unknown)]).await;
+            assert_eq!(response.status, 200, "{path} {unknown:?}");
+            assert!(!response.body.is_empty(), "{path}");
         }
     }
     assert_eq!(get_with(service, "/products/3", &[("if-none-match", "*")]).await.status, 404);
 }
 
-async fn coded(service: &impl Transport, accept: &str) -> Answer {
+async fn coded(service: &impl Transport, accept: &str) -> CheckedResponse {
     let path = "/products/1/styles";
-    let answer = get_with(service, path, &[("accept-encoding", accept)]).await;
-    assert_eq!(answer.status, 200, "{accept}");
-    assert_eq!(answer.text(), golden(path), "{accept}");
-    answer
+    let response = get_with(service, path, &[("accept-encoding", accept)]).await;
+    assert_eq!(response.status, 200, "{accept}");
+    assert_eq!(response.text(), golden(path), "{accept}");
+    response
 }
 
-/// A weight of 0 refuses it, any other admits it.
-pub async fn gzip_is_honoured_with_its_q_values(service: &impl Transport) {
+/// A weight of 0 excludes gzip; any other weight permits it.
+pub async fn accept_encoding_weights_are_honoured(service: &impl Transport) {
     let wanted = [
         "gzip",
         "GZIP",
@@ -120,7 +120,7 @@ pub async fn gzip_is_honoured_with_its_q_values(service: &impl Transport) {
     for accept in refused {
         assert_eq!(coded(service, accept).await.header("content-encoding"), "", "{accept}");
     }
-    // Either coding will do for these; that the body is right was looked at.
+    // The service may choose either coding for these headers. `coded` has compared the body.
     for accept in ["*", "identity, gzip;q=0.5", "gzip;q=2", "gzip;q=x", ";;,,", "gzip;q"] {
         coded(service, accept).await;
     }
@@ -128,14 +128,14 @@ pub async fn gzip_is_honoured_with_its_q_values(service: &impl Transport) {
     assert_eq!(plain.header("content-encoding"), "");
 }
 
-/// What is shorter may come as it is.
-pub async fn gzip_is_for_styles_and_overviews_and_what_is_over_a_kibibyte(service: &impl Transport) {
+/// Shorter bodies may be sent uncompressed.
+pub async fn styles_overviews_and_bodies_over_a_kibibyte_are_gzipped(service: &impl Transport) {
     assert!(golden("/products").len() > 1024);
     let always = ["/products/4/styles", "/products/1/styles", "/products/4/overview", "/products?count=1000"];
     for path in always {
-        let answer = get_with(service, path, &[("accept-encoding", "gzip")]).await;
-        assert_eq!(answer.header("content-encoding"), "gzip", "{path}");
-        assert_eq!(answer.plain(), get(service, path).await.plain(), "{path}");
-        assert_eq!(answer.header("content-type"), "application/json", "{path}");
+        let response = get_with(service, path, &[("accept-encoding", "gzip")]).await;
+        assert_eq!(response.header("content-encoding"), "gzip", "{path}");
+        assert_eq!(response.plain(), get(service, path).await.plain(), "{path}");
+        assert_eq!(response.header("content-type"), "application/json", "{path}");
     }
 }

@@ -1,11 +1,11 @@
-//! What the catalog answers.
+//! Checks of the catalog's responses.
 
 use bytes::Bytes;
 use http::Request;
 
-use crate::{SMALL_IDS, Transport, ask, get, golden};
+use crate::{SMALL_IDS, Transport, get, golden, send};
 
-/// The objects of a list, as they stand in it.
+/// Returns the objects with these ids as a page lists them.
 fn listed(ids: &[u32]) -> String {
     let object = |id: &u32| {
         let whole = golden(&format!("/products/{id}"));
@@ -15,63 +15,63 @@ fn listed(ids: &[u32]) -> String {
     format!("[{}]", ids.iter().map(object).collect::<Vec<_>>().join(","))
 }
 
-async fn assert_answers(service: &impl Transport, path: &str, body: &str) {
-    let answer = get(service, path).await;
-    assert_eq!(answer.status, 200, "{path}");
-    assert_eq!(answer.header("content-type"), "application/json", "{path}");
-    assert_eq!(answer.text(), body, "{path}");
+async fn assert_body(service: &impl Transport, path: &str, body: &str) {
+    let response = get(service, path).await;
+    assert_eq!(response.status, 200, "{path}");
+    assert_eq!(response.header("content-type"), "application/json", "{path}");
+    assert_eq!(response.text(), body, "{path}");
 }
 
-/// All of them, without features, whatever their order in the file.
+/// The page has all products, without features, regardless of their order in the file.
 pub async fn a_page_lists_products_in_ascending_id(service: &impl Transport) {
     assert_eq!(listed(&SMALL_IDS), golden("/products"));
-    assert_answers(service, "/products?count=1000", &golden("/products")).await;
+    assert_body(service, "/products?count=1000", &golden("/products")).await;
 }
 
 /// Seven products make pages of three, three and one, whatever their ids.
-pub async fn pages_go_by_rank_so_that_gaps_in_ids_make_no_short_page(service: &impl Transport) {
-    assert_answers(service, "/products?page=1&count=3", &listed(&[1, 2, 4])).await;
-    assert_answers(service, "/products?page=2&count=3", &listed(&[7, 9, 12])).await;
-    assert_answers(service, "/products?count=3&page=3", &listed(&[20])).await;
-    assert_answers(service, "/products?count=1&page=7", &listed(&[20])).await;
+pub async fn gaps_in_ids_make_no_short_page(service: &impl Transport) {
+    assert_body(service, "/products?page=1&count=3", &listed(&[1, 2, 4])).await;
+    assert_body(service, "/products?page=2&count=3", &listed(&[7, 9, 12])).await;
+    assert_body(service, "/products?count=3&page=3", &listed(&[20])).await;
+    assert_body(service, "/products?count=1&page=7", &listed(&[20])).await;
 }
 
-/// However far past, the last ranks of it beyond what an integer holds.
+/// This holds for any page number, even where the rank exceeds the range of an integer.
 pub async fn a_page_past_the_end_is_empty(service: &impl Transport) {
     for page in ["4", "5", "200000", "2147483647"] {
-        assert_answers(service, &format!("/products?count=3&page={page}"), "[]").await;
+        assert_body(service, &format!("/products?count=3&page={page}"), "[]").await;
     }
-    assert_answers(service, "/products?count=1000&page=2147483647", "[]").await;
+    assert_body(service, "/products?count=1000&page=2147483647", "[]").await;
 }
 
-/// However much above, a page holds a thousand: front ends ask for 5000 to get everything.
+/// A page has at most 1000 products. Front ends request 5000 to get all of them.
 pub async fn a_count_above_a_thousand_is_a_thousand(service: &impl Transport) {
     let digits = "9".repeat(1000);
     for count in ["1001", "1011", "5000", "2147483647", "2147483648", "99999999999999999999", &digits] {
-        let answer = get(service, &format!("/products?count={count}")).await;
-        assert_eq!((answer.status.as_u16(), answer.text()), (200, golden("/products")), "{count}");
+        let response = get(service, &format!("/products?count={count}")).await;
+        assert_eq!((response.status.as_u16(), response.text()), (200, golden("/products")), "{count}");
         assert!(
-            answer.header("link").starts_with("<?page=1&count=1000>; rel=\"first\""),
-            "{count}: {answer:?}"
+            response.header("link").starts_with("<?page=1&count=1000>; rel=\"first\""),
+            "{count}: {response:?}"
         );
     }
 }
 
-/// As if it was not there. Of two that differ the first counts, whatever the second says.
-pub async fn an_empty_parameter_is_none_and_of_a_repeated_one_the_first_counts(service: &impl Transport) {
+/// An empty parameter counts as missing. If a parameter occurs twice, the service reads only the first.
+pub async fn an_empty_parameter_is_ignored_and_the_first_of_a_repeated_one_counts(service: &impl Transport) {
     for query in
         ["page=", "count=", "page", "count", "page=&count=", "page=&page=2", "page=1&page=2", "page=1&page=x"]
     {
-        assert_answers(service, &format!("/products?{query}"), &listed(&[1, 2, 4, 7, 9])).await;
+        assert_body(service, &format!("/products?{query}"), &listed(&[1, 2, 4, 7, 9])).await;
     }
     for query in ["page=2&count=3&page=1&count=1", "count=3&page=2&page=", "page=2&count=3&count=0&page=0"] {
-        assert_answers(service, &format!("/products?{query}"), &listed(&[7, 9, 12])).await;
+        assert_body(service, &format!("/products?{query}"), &listed(&[7, 9, 12])).await;
     }
 }
 
-/// The number of products, and references to the pages that there are, with the count that was used; on a 304 and with
-/// HEAD too, and not past the end.
-pub async fn a_page_says_how_many_products_there_are_and_links_to_other_pages(service: &impl Transport) {
+/// The headers have the number of products, and links to the existing pages with the effective count. They are also on
+/// a 304 and on HEAD, but not past the end.
+pub async fn a_page_has_the_total_count_and_links_to_other_pages(service: &impl Transport) {
     let link =
         |page: u32, count: u32, relation: &str| format!("<?page={page}&count={count}>; rel=\"{relation}\"");
     for (query, links) in [
@@ -91,9 +91,9 @@ pub async fn a_page_says_how_many_products_there_are_and_links_to_other_pages(se
         assert_eq!((page.header("x-total-count"), page.header("link").to_owned()), expected, "{path}");
         for (method, known, status) in [("GET", "*", 304), ("HEAD", "", 200), ("HEAD", "*", 304)] {
             let request = Request::builder().method(method).uri(&path).header("if-none-match", known);
-            let answer = ask(service, request.body(Bytes::new()).unwrap()).await;
-            assert_eq!(answer.status, status, "{method} {path}");
-            let headers = (answer.header("x-total-count"), answer.header("link").to_owned());
+            let response = send(service, request.body(Bytes::new()).unwrap()).await;
+            assert_eq!(response.status, status, "{method} {path}");
+            let headers = (response.header("x-total-count"), response.header("link").to_owned());
             assert_eq!(headers, expected, "{method} {path} {known}");
         }
     }
@@ -101,48 +101,48 @@ pub async fn a_page_says_how_many_products_there_are_and_links_to_other_pages(se
     for path in
         others.iter().map(String::as_str).chain(["/products?page=4&count=3", "/products?page=0", "/cart"])
     {
-        let answer = get(service, path).await;
-        assert_eq!((answer.header("x-total-count"), answer.header("link")), ("", ""), "{path}");
+        let response = get(service, path).await;
+        assert_eq!((response.header("x-total-count"), response.header("link")), ("", ""), "{path}");
     }
 }
 
-/// The first page, five to a page.
+/// The default is the first page, with five products.
 pub async fn page_and_count_have_defaults_and_unknown_parameters_are_ignored(service: &impl Transport) {
     for query in
         ["", "?", "?page=1", "?count=5", "?sort=price", "?sort=&sort=&Page=9&COUNT=1", "?&&", "?=", "?x"]
     {
-        assert_answers(service, &format!("/products{query}"), &listed(&[1, 2, 4, 7, 9])).await;
+        assert_body(service, &format!("/products{query}"), &listed(&[1, 2, 4, 7, 9])).await;
     }
-    assert_answers(service, "/products?page=2", &listed(&[12, 20])).await;
+    assert_body(service, "/products?page=2", &listed(&[12, 20])).await;
 }
 
-/// Null where the file says null, text where it says "null".
+/// A value is null where the file has null, and text where it has "null".
 pub async fn a_product_has_its_features_in_file_order(service: &impl Transport) {
     for id in SMALL_IDS {
         let path = format!("/products/{id}");
-        assert_answers(service, &path, &golden(&path)).await;
+        assert_body(service, &path, &golden(&path)).await;
     }
 }
 
-/// The placeholders are what front ends rely on.
+/// Front ends rely on the placeholders.
 pub async fn styles_have_photos_and_skus_in_file_order_and_placeholders_where_there_are_none(
     service: &impl Transport,
 ) {
     for id in SMALL_IDS {
         let path = format!("/products/{id}/styles");
-        assert_answers(service, &path, &golden(&path)).await;
+        assert_body(service, &path, &golden(&path)).await;
     }
 }
 
-/// Without those that do not exist.
+/// Related products that do not exist are omitted.
 pub async fn related_products_are_in_file_order_with_duplicates(service: &impl Transport) {
     for id in SMALL_IDS {
         let path = format!("/products/{id}/related");
-        assert_answers(service, &path, &golden(&path)).await;
+        assert_body(service, &path, &golden(&path)).await;
     }
 }
 
-/// Compared both with the parts' own endpoints and with what was written by hand.
+/// The overview equals the parts' own endpoints, and the expected files that were written by hand.
 pub async fn an_overview_is_its_parts_byte_for_byte(service: &impl Transport) {
     for id in SMALL_IDS {
         let mut parts = Vec::new();
@@ -151,12 +151,12 @@ pub async fn an_overview_is_its_parts_byte_for_byte(service: &impl Transport) {
         }
         let path = format!("/products/{id}/overview");
         let whole = format!(r#"{{"product":{},"styles":{},"related":{}}}"#, parts[0], parts[1], parts[2]);
-        assert_answers(service, &path, &whole).await;
+        assert_body(service, &path, &whole).await;
         assert_eq!(whole, golden(&path));
     }
 }
 
-/// One, and one only: two are another path.
+/// Exactly one slash: a path with two is another path.
 pub async fn a_trailing_slash_is_the_same_resource(service: &impl Transport) {
     for path in
         ["/products", "/products/1", "/products/1/styles", "/products/1/related", "/products/1/overview"]
@@ -166,6 +166,6 @@ pub async fn a_trailing_slash_is_the_same_resource(service: &impl Transport) {
         assert_eq!(with.header("etag"), without.header("etag"), "{path}");
         assert_eq!(get(service, &format!("{path}//")).await.status, 404, "{path}");
     }
-    assert_answers(service, "/products/?count=2", &listed(&[1, 2])).await;
-    assert_answers(service, "/cart/", "[]").await;
+    assert_body(service, "/products/?count=2", &listed(&[1, 2])).await;
+    assert_body(service, "/cart/", "[]").await;
 }

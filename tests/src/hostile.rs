@@ -1,4 +1,4 @@
-//! Requests that nobody means well with. That none gets a 500 is looked at whenever anything is asked.
+//! Malicious requests. Each request of these checks asserts that the status is below 500.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
@@ -6,21 +6,22 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
-use crate::{Answer, Transport, get, golden};
+use crate::{CheckedResponse, Transport, get, golden};
 
-/// How many random requests are made; some of them cannot be sent.
+/// The number of random requests that are generated. Some of them cannot be sent.
 const RANDOM_REQUESTS: usize = 512;
 
-/// None may pass for a failure of the database either.
-async fn ask(service: &impl Transport, request: Request<Bytes>) -> Answer {
+/// Sends a request, and asserts that it gets no status of 500 or above: not even 503, which would count as a database
+/// failure.
+async fn send(service: &impl Transport, request: Request<Bytes>) -> CheckedResponse {
     let what = format!("{} {} {:?}", request.method(), request.uri(), request.headers());
-    let answer = crate::ask(service, request).await;
-    assert!(!answer.status.is_server_error(), "{what}: {}", answer.status);
-    answer
+    let response = crate::send(service, request).await;
+    assert!(!response.status.is_server_error(), "{what}: {}", response.status);
+    response
 }
 
-/// Made by hand, each for a parser that gets it wrong.
-pub async fn nasty_requests_get_no_500(service: &impl Transport) {
+/// Each request targets a parser that handles it wrongly.
+pub async fn malicious_requests_get_no_500(service: &impl Transport) {
     let long = "9".repeat(4000);
     for path in [
         "/products/1'",
@@ -45,7 +46,7 @@ pub async fn nasty_requests_get_no_500(service: &impl Transport) {
         "/cart?%ff",
     ] {
         if let Ok(uri) = Uri::try_from(path) {
-            ask(service, Request::get(uri).body(Bytes::new()).unwrap()).await;
+            send(service, Request::get(uri).body(Bytes::new()).unwrap()).await;
         }
     }
     for path in [
@@ -80,31 +81,31 @@ pub async fn nasty_requests_get_no_500(service: &impl Transport) {
             }
             for (method, path) in [("GET", "/products/1/styles"), ("GET", "/cart"), ("POST", "/cart")] {
                 let request = Request::builder().method(method).uri(path).header(name, bytes(value));
-                ask(service, request.body(Bytes::new()).unwrap()).await;
+                send(service, request.body(Bytes::new()).unwrap()).await;
             }
         }
     }
     let many = (0..60).fold(Request::get("/cart"), |request, n| request.header("cookie", format!("c{n}=1")));
-    ask(service, many.body(Bytes::new()).unwrap()).await;
+    send(service, many.body(Bytes::new()).unwrap()).await;
     assert_eq!(get(service, "/products/1").await.text(), golden("/products/1"));
 }
 
-/// From pieces that a parser may stumble over.
+/// The requests combine fragments that parsers often handle wrongly.
 pub async fn random_requests_get_no_500(service: &impl Transport) {
     for request in random_requests() {
-        ask(service, request).await;
+        send(service, request).await;
     }
     assert_eq!(get(service, "/products/1").await.text(), golden("/products/1"));
 }
 
-/// Random requests, the same ones each time.
+/// Returns random requests, the same ones each time.
 pub fn random_requests() -> Vec<Request<Bytes>> {
     let runner = &mut TestRunner::deterministic();
     let strategy = request();
     (0..RANDOM_REQUESTS).filter_map(|_| strategy.new_tree(runner).unwrap().current()).collect()
 }
 
-/// Requests as far as HTTP knows them; what a URI or a header may not hold gives none.
+/// Generates requests; `None` if a fragment is invalid in a URI or in a header.
 fn request() -> impl Strategy<Value = Option<Request<Bytes>>> {
     let piece = prop_oneof![
         Just("products".to_owned()),

@@ -1,20 +1,12 @@
-//! One suite for every transport: what the HTTP contract promises, as named checks.
-//!
-//! A check asks a [`Transport`], which is anything that answers an HTTP request, and fails by panicking. [`suite!`]
-//! makes a test of each. The service behind the transport must serve the dataset in `data/small` as its catalog;
-//! its answers are in `data/small/expected`, written by hand. And its database must have the carts of
-//! [`cart::NEARLY_FULL_CARTS`].
-//!
-//! What is promised of every answer (an id, CORS headers, the form of a problem, never a 500) is looked at each time
-//! a check asks anything: [`ask`].
+//! A conformance suite for every transport: the guarantees of the HTTP contract, as named checks.
 
 // A failed check is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod answer;
 pub mod caching;
 pub mod cart;
 pub mod catalog;
+mod client;
 pub mod hostile;
 pub mod lambda;
 pub mod methods;
@@ -27,24 +19,25 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use http::{Request, Response};
 
-pub use answer::{Answer, ask, get, get_with, gunzip};
+pub use client::{CheckedResponse, get, get_with, gunzip, send};
 pub use refusals::RawTarget;
 
-/// Something that answers an HTTP request.
+/// A way to send an HTTP request to the service.
 pub trait Transport: Sync {
-    /// Whether an id's `%31` has become 1 before the service sees it, which it then cannot refuse.
+    /// Whether the transport decodes an id's `%31` to 1 before the service sees it, so that the service cannot reject
+    /// it.
     const DECODES_PATHS: bool = false;
 
-    /// Whether something before the service refuses with 400 a method that is not in capitals, and a header in two
-    /// lines that is sent in one as a rule.
+    /// Whether a proxy in front of the service returns 400 for a method in lower case, and for a repeated header that
+    /// is usually sent once.
     const IS_STRICT: bool = false;
 
-    /// Answers one request. A transport that cannot get an answer panics. If the request has a [`RawTarget`] among its
-    /// extensions, that is what is sent in place of its URI.
+    /// Sends one request, and returns its response. Panics if there is none. If the request has a [`RawTarget`] among
+    /// its extensions, the transport sends that instead of the URI.
     fn call(&self, request: Request<Bytes>) -> impl Future<Output = Response<Bytes>> + Send;
 }
 
-/// The folder of the dataset that the suite is about.
+/// Returns the folder of the dataset that the suite expects.
 pub fn small_dataset() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/data/small"))
 }
@@ -52,7 +45,7 @@ pub fn small_dataset() -> PathBuf {
 /// The ids of the products of that dataset, in ascending order.
 pub const SMALL_IDS: [u32; 7] = [1, 2, 4, 7, 9, 12, 20];
 
-/// The body that `path` must have in that dataset.
+/// Returns the expected body of `path` for that dataset.
 pub fn golden(path: &str) -> String {
     let file = small_dataset().join("expected").join(format!("{}.json", path.trim_start_matches('/')));
     std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
@@ -65,12 +58,12 @@ macro_rules! suite {
         $crate::suite! { @tests $service;
             catalog {
                 a_page_lists_products_in_ascending_id,
-                pages_go_by_rank_so_that_gaps_in_ids_make_no_short_page,
+                gaps_in_ids_make_no_short_page,
                 a_page_past_the_end_is_empty,
                 page_and_count_have_defaults_and_unknown_parameters_are_ignored,
                 a_count_above_a_thousand_is_a_thousand,
-                an_empty_parameter_is_none_and_of_a_repeated_one_the_first_counts,
-                a_page_says_how_many_products_there_are_and_links_to_other_pages,
+                an_empty_parameter_is_ignored_and_the_first_of_a_repeated_one_counts,
+                a_page_has_the_total_count_and_links_to_other_pages,
                 a_product_has_its_features_in_file_order,
                 styles_have_photos_and_skus_in_file_order_and_placeholders_where_there_are_none,
                 related_products_are_in_file_order_with_duplicates,
@@ -78,51 +71,51 @@ macro_rules! suite {
                 a_trailing_slash_is_the_same_resource,
             }
             caching {
-                every_catalog_answer_may_be_cached,
+                every_catalog_response_is_cacheable,
                 a_tag_stands_for_one_content,
                 a_known_tag_gets_304,
-                an_unknown_tag_gets_the_answer,
-                gzip_is_honoured_with_its_q_values,
-                gzip_is_for_styles_and_overviews_and_what_is_over_a_kibibyte,
+                an_unknown_tag_gets_the_full_response,
+                accept_encoding_weights_are_honoured,
+                styles_overviews_and_bodies_over_a_kibibyte_are_gzipped,
             }
             cart {
                 a_cart_without_an_identity_is_empty,
-                the_first_post_issues_a_cookie_and_the_cart_is_its_bearer_s,
-                authorization_goes_before_the_cookie,
+                the_first_post_issues_a_cookie_that_identifies_the_cart,
+                authorization_takes_precedence_over_the_cookie,
                 a_cart_lists_skus_in_order_of_first_adding_and_adds_up,
                 concurrent_posts_lose_nothing,
-                at_most_9_999_of_a_sku,
+                a_line_holds_at_most_9_999_of_a_sku,
                 a_cart_has_at_most_1000_lines,
                 numbers_may_be_strings_and_a_count_of_null_is_one,
                 deleting_a_line_leaves_the_others,
-                deleting_a_cart_empties_it_and_no_other,
+                deleting_a_cart_empties_only_that_cart,
                 without_an_identity_there_is_nothing_to_delete,
-                a_guessed_session_number_opens_nothing,
-                a_body_that_says_no_sku_is_400,
+                a_guessed_session_number_opens_no_cart,
+                a_body_without_a_valid_sku_is_400,
                 a_sku_that_does_not_exist_is_422,
                 a_body_of_another_type_is_415,
                 a_body_over_a_kibibyte_is_413,
-                cart_answers_are_not_stored,
+                cart_responses_are_not_cacheable,
             }
             methods {
-                head_answers_as_get_without_the_body,
-                options_is_answered_for_browsers,
-                another_method_is_405_with_what_is_allowed,
-                a_request_id_is_taken_or_made,
+                head_responds_like_get_without_the_body,
+                options_permits_cross_origin_requests,
+                an_unsupported_method_is_405_with_the_allowed_ones,
+                a_valid_request_id_is_kept_and_an_invalid_one_replaced,
             }
             problems {
                 ids_that_are_not_whole_numbers_in_range_are_400,
-                pages_and_counts_that_are_no_whole_numbers_in_range_are_400,
+                pages_and_counts_that_are_not_whole_numbers_in_range_are_400,
                 unknown_products_are_404,
                 unknown_paths_are_404,
             }
             refusals {
-                a_query_with_characters_that_no_uri_has_is_read,
-                a_path_with_characters_that_no_uri_has_is_none_of_ours,
+                a_query_with_characters_invalid_in_a_uri_is_accepted,
+                a_path_with_characters_invalid_in_a_uri_is_400_or_404,
                 more_than_100_headers_are_431,
             }
             hostile {
-                nasty_requests_get_no_500,
+                malicious_requests_get_no_500,
                 random_requests_get_no_500,
             }
         }

@@ -1,19 +1,19 @@
-//! HEAD, OPTIONS, methods that are not allowed, and request ids.
+//! Checks of HEAD, OPTIONS, methods that are not allowed, and request ids.
 
 use std::collections::HashSet;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 
-use crate::answer::is_request_id;
 use crate::caching::PATHS;
-use crate::{Transport, ask, get, get_with};
+use crate::client::is_request_id;
+use crate::{Transport, get, get_with, send};
 
-async fn request(service: &impl Transport, method: &str, path: &str) -> crate::Answer {
-    ask(service, Request::builder().method(method).uri(path).body(Bytes::new()).unwrap()).await
+async fn request(service: &impl Transport, method: &str, path: &str) -> crate::CheckedResponse {
+    send(service, Request::builder().method(method).uri(path).body(Bytes::new()).unwrap()).await
 }
 
-/// What must be the same in both: everything but what differs from one request to the next.
+/// Returns the headers without those that differ between any two requests.
 fn lasting(headers: &HeaderMap) -> HeaderMap {
     let mut headers = headers.clone();
     for passing in ["x-request-id", "server-timing", "date"] {
@@ -22,8 +22,8 @@ fn lasting(headers: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// The length of the body included, and for what is refused as well.
-pub async fn head_answers_as_get_without_the_body(service: &impl Transport) {
+/// The headers include the length of the body. Errors are compared too.
+pub async fn head_responds_like_get_without_the_body(service: &impl Transport) {
     let others = ["/cart", "/products/", "/products/3", "/products/abc", "/products?page=0", "/nothing"];
     for path in PATHS.iter().chain(&others) {
         let (head, get) = (request(service, "HEAD", path).await, get(service, path).await);
@@ -35,21 +35,21 @@ pub async fn head_answers_as_get_without_the_body(service: &impl Transport) {
     }
 }
 
-/// For every path, with what a page of another origin may send.
-pub async fn options_is_answered_for_browsers(service: &impl Transport) {
+/// Every path permits the headers and methods that a page of another origin may send.
+pub async fn options_permits_cross_origin_requests(service: &impl Transport) {
     let ours = PATHS.iter().chain(&["/products", "/products/", "/cart", "/cart/1", "/products/1/"]);
     for path in ours {
-        let answer = request(service, "OPTIONS", path).await;
-        assert_eq!(answer.status, 204, "{path}");
-        assert_eq!(answer.header("access-control-allow-headers"), "authorization, *", "{path}");
-        assert_eq!(answer.header("access-control-max-age"), "86400", "{path}");
-        let methods = answer.header("access-control-allow-methods");
+        let response = request(service, "OPTIONS", path).await;
+        assert_eq!(response.status, 204, "{path}");
+        assert_eq!(response.header("access-control-allow-headers"), "authorization, *", "{path}");
+        assert_eq!(response.header("access-control-max-age"), "86400", "{path}");
+        let methods = response.header("access-control-allow-methods");
         assert_eq!(methods, "GET, HEAD, POST, PUT, DELETE, OPTIONS", "{path}");
     }
 }
 
-/// Whatever its name.
-pub async fn another_method_is_405_with_what_is_allowed<T: Transport>(service: &T) {
+/// The name of the method does not matter.
+pub async fn an_unsupported_method_is_405_with_the_allowed_ones<T: Transport>(service: &T) {
     for path in PATHS.iter().chain(&["/cart", "/cart/", "/cart/1", "/cart/1/", "/cart/abc"]) {
         let expected: &[&str] = match path.trim_end_matches('/') {
             "/cart" => &["GET", "HEAD", "POST", "DELETE", "OPTIONS"],
@@ -58,31 +58,31 @@ pub async fn another_method_is_405_with_what_is_allowed<T: Transport>(service: &
         };
         let all = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE", "FETCH", "get"];
         for method in all.into_iter().filter(|method| !expected.contains(method)) {
-            let answer = request(service, method, path).await;
+            let response = request(service, method, path).await;
             if T::IS_STRICT && method == "get" {
-                assert_eq!(answer.status, 400, "{method} {path}");
+                assert_eq!(response.status, 400, "{method} {path}");
                 continue;
             }
-            assert_eq!(answer.status, 405, "{method} {path}");
-            let allow = answer.header("allow");
+            assert_eq!(response.status, 405, "{method} {path}");
+            let allow = response.header("allow");
             assert_eq!(allow.split(", ").collect::<Vec<_>>(), expected, "{method} {path}");
         }
     }
 }
 
-/// The client's where it will do, else a new one each time.
-pub async fn a_request_id_is_taken_or_made(service: &impl Transport) {
+/// A valid id from the client is kept. Otherwise each request gets a new one.
+pub async fn a_valid_request_id_is_kept_and_an_invalid_one_replaced(service: &impl Transport) {
     let longest = "a".repeat(64);
     for path in ["/products/1", "/products/3", "/nothing", "/cart"] {
         for id in ["1", "A-b_c.9", "...", &longest] {
-            let answer = get_with(service, path, &[("x-request-id", id)]).await;
-            assert_eq!(answer.header("x-request-id"), id, "{path}");
+            let response = get_with(service, path, &[("x-request-id", id)]).await;
+            assert_eq!(response.header("x-request-id"), id, "{path}");
         }
         let too_long = "a".repeat(65);
         let mut made = HashSet::new();
         for id in ["", &too_long, "a b", "a/b", "a\"b", "{}", "a;b", "a,b", "a\tb"] {
-            let answer = get_with(service, path, &[("x-request-id", id)]).await;
-            let given = answer.header("x-request-id").to_owned();
+            let response = get_with(service, path, &[("x-request-id", id)]).await;
+            let given = response.header("x-request-id").to_owned();
             assert!(given != id && is_request_id(&given), "{path} {id:?}: {given}");
             assert!(made.insert(given), "{path}: the same id twice");
         }

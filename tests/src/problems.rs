@@ -1,11 +1,11 @@
-//! What is refused, and as what.
+//! Checks of the statuses of invalid requests.
 
 use bytes::Bytes;
 use http::Request;
 
-use crate::{Transport, ask, get};
+use crate::{Transport, get, send};
 
-/// What is no whole number from 1 to 2147483647, or is not written as one.
+/// Texts that are not an integer from 1 to 2147483647 in its canonical form.
 const WRONG_NUMBERS: [&str; 20] = [
     "abc",
     "5.55",
@@ -29,7 +29,7 @@ const WRONG_NUMBERS: [&str; 20] = [
     "%D9%A1",
 ];
 
-/// On every path with an id.
+/// Every path with an id rejects them.
 pub async fn ids_that_are_not_whole_numbers_in_range_are_400<T: Transport>(service: &T) {
     for id in WRONG_NUMBERS.into_iter().filter(|id| !(T::DECODES_PATHS && *id == "%31")) {
         for endpoint in ["", "/", "/styles", "/related", "/overview", "/overview/"] {
@@ -38,13 +38,13 @@ pub async fn ids_that_are_not_whole_numbers_in_range_are_400<T: Transport>(servi
         }
         for path in [format!("/cart/{id}"), format!("/cart/{id}/")] {
             let request = Request::delete(&path).header("authorization", "x").body(Bytes::new()).unwrap();
-            assert_eq!(ask(service, request).await.status, 400, "{path}");
+            assert_eq!(send(service, request).await.status, 400, "{path}");
         }
     }
 }
 
-/// A `count` that is too large is none of them.
-pub async fn pages_and_counts_that_are_no_whole_numbers_in_range_are_400(service: &impl Transport) {
+/// A `count` that is too large is valid.
+pub async fn pages_and_counts_that_are_not_whole_numbers_in_range_are_400(service: &impl Transport) {
     // A query is decoded, so `%31` is 1 there.
     for wrong in WRONG_NUMBERS.iter().filter(|number| **number != "%31") {
         let is_large = wrong.len() > 9 && wrong.bytes().all(|byte| byte.is_ascii_digit());
@@ -69,7 +69,7 @@ pub async fn pages_and_counts_that_are_no_whole_numbers_in_range_are_400(service
     }
 }
 
-/// In the gaps, and past the last.
+/// The ids are in the gaps and past the last product.
 pub async fn unknown_products_are_404(service: &impl Transport) {
     for id in ["3", "8", "21", "22", "98", "2147483647"] {
         for endpoint in ["", "/", "/styles", "/related", "/overview"] {
@@ -79,7 +79,7 @@ pub async fn unknown_products_are_404(service: &impl Transport) {
     }
 }
 
-/// A path is what is sent, letter by letter: nothing is decoded or resolved on the way.
+/// Paths are compared byte by byte; the service neither decodes nor resolves them.
 pub async fn unknown_paths_are_404(service: &impl Transport) {
     for path in [
         "/",

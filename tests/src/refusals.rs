@@ -1,19 +1,19 @@
-//! Requests that HTTP libraries refuse by themselves: every transport gives the same status, and a problem with what is
-//! promised of every response.
+//! Requests that HTTP libraries reject by themselves. Every transport returns the same status, and a problem with the
+//! guarantees for every response.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::Request;
 
-use crate::{Answer, Transport, ask};
+use crate::{CheckedResponse, Transport, send};
 
-/// The target of a request, byte for byte, where [`http::Uri`] would not take it.
+/// The target of a request as bytes that [`http::Uri`] would reject.
 #[derive(Debug, Clone)]
 pub struct RawTarget(pub Bytes);
 
 impl RawTarget {
-    /// Path and query of a request, as they are to be sent.
+    /// Returns the path and the query of a request, as the transport must send them.
     pub fn of(request: &Request<Bytes>) -> (Cow<'_, str>, Cow<'_, str>) {
         let Some(Self(target)) = request.extensions().get() else {
             return (request.uri().path().into(), request.uri().query().unwrap_or_default().into());
@@ -24,14 +24,14 @@ impl RawTarget {
     }
 }
 
-async fn get_raw(service: &impl Transport, target: &[u8]) -> Answer {
+async fn get_raw(service: &impl Transport, target: &[u8]) -> CheckedResponse {
     let mut request = Request::new(Bytes::new());
     request.extensions_mut().insert(RawTarget(Bytes::copy_from_slice(target)));
-    ask(service, request).await
+    send(service, request).await
 }
 
-/// Encoded by other clients, and ignored like every unknown parameter.
-pub async fn a_query_with_characters_that_no_uri_has_is_read(service: &impl Transport) {
+/// Other clients encode such characters. Unknown parameters are ignored.
+pub async fn a_query_with_characters_invalid_in_a_uri_is_accepted(service: &impl Transport) {
     for query in [
         &b"count=1&q=\"a\""[..],
         b"q=<&count=1",
@@ -42,17 +42,17 @@ pub async fn a_query_with_characters_that_no_uri_has_is_read(service: &impl Tran
         b"\"&count=1&\"",
     ] {
         let target = [b"/products?", query].concat();
-        let answer = get_raw(service, &target).await;
+        let response = get_raw(service, &target).await;
         let what = String::from_utf8_lossy(&target).into_owned();
-        assert_eq!((answer.status.as_u16(), answer.header("x-total-count")), (200, "7"), "{what}");
-        assert!(answer.text().starts_with(r#"[{"id":1,"#), "{what}: {}", answer.text());
+        assert_eq!((response.status.as_u16(), response.header("x-total-count")), (200, "7"), "{what}");
+        assert!(response.text().starts_with(r#"[{"id":1,"#), "{what}: {}", response.text());
     }
     assert_eq!(get_raw(service, b"/products?count=\"1\"").await.status, 400);
     assert_eq!(get_raw(service, b"/products?page=<1>").await.status, 400);
 }
 
-/// What stands where an id should is no id, and another path is another path.
-pub async fn a_path_with_characters_that_no_uri_has_is_none_of_ours(service: &impl Transport) {
+/// Such characters are invalid in an id, and elsewhere they make an unknown path.
+pub async fn a_path_with_characters_invalid_in_a_uri_is_400_or_404(service: &impl Transport) {
     for path in [
         &b"/products/1`"[..],
         b"/products/\"1\"",
@@ -67,7 +67,8 @@ pub async fn a_path_with_characters_that_no_uri_has_is_none_of_ours(service: &im
     }
 }
 
-/// Beside those that are added, changed or removed on the way, and whatever else hyper would refuse.
+/// The limit excludes headers that proxies add, change or remove. A further character that hyper rejects does not
+/// change the status.
 pub async fn more_than_100_headers_are_431(service: &impl Transport) {
     for (headers, expected) in [(97, 200), (100, 200), (101, 431), (150, 431)] {
         let mut request = (0..headers).fold(Request::new(Bytes::new()), |mut request, n| {
@@ -76,12 +77,12 @@ pub async fn more_than_100_headers_are_431(service: &impl Transport) {
             request
         });
         request.extensions_mut().insert(RawTarget(Bytes::from_static(b"/products?count=1&q=\"a\"")));
-        assert_eq!(ask(service, request).await.status, expected, "{headers} headers and a quote");
+        assert_eq!(send(service, request).await.status, expected, "{headers} headers and a quote");
         for path in ["/products/1", "/products?count=1"] {
             let request =
                 (0..headers).fold(Request::get(path), |request, n| request.header(format!("x-{n}"), "1"));
-            let answer = ask(service, request.body(Bytes::new()).unwrap()).await;
-            assert_eq!(answer.status, expected, "{headers} {path}");
+            let response = send(service, request.body(Bytes::new()).unwrap()).await;
+            assert_eq!(response.status, expected, "{headers} {path}");
         }
     }
 }

@@ -97,8 +97,8 @@ class Ministack(AbstractContextManager):
             "GATEWAY_PORT": str(self.port), "AWS_ENDPOINT_URL": self.url, "MINISTACK_REGION": REGION,
             "LAMBDA_EXECUTOR": "local", "AUTH": "true", "SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0",
         }
-        guardian = ["sh", ROOT / "local/src/guardian.sh", "TERM", self.folder]
-        self.process = subprocess.Popen([*guardian, sys.executable, "-m", "ministack"], env=variables, cwd=self.folder,
+        supervisor = ["sh", ROOT / "local/src/supervisor.sh", "TERM", self.folder]
+        self.process = subprocess.Popen([*supervisor, sys.executable, "-m", "ministack"], env=variables, cwd=self.folder,
                                         stdin=subprocess.PIPE, stdout=self.log, stderr=self.log, start_new_session=True)
 
     def __exit__(self, _, error, __):

@@ -1,80 +1,80 @@
-//! The balancer in front of hosts: the suite through NGINX, and what NGINX says itself.
+//! The load balancer in front of hosts: the suite through NGINX, and NGINX's own responses.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use conformance::{Transport as _, ask};
+use conformance::{Transport as _, send};
 use http::{HeaderName, HeaderValue, Request, Response};
-use local::{Balancer, BalancerSettings, free_address};
+use local::{LoadBalancer, LoadBalancerSettings, free_address};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use stand::loader::until;
-use stand::scripted::{Act, ScriptedHost, header_of};
-use stand::serving::{Balanced, Socket, small_fleet};
+use support::loader::until;
+use support::scripted::{Reaction, ScriptedHost, header_of};
+use support::serving::{Balanced, Socket, small_fleet};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 conformance::suite!(small_fleet);
 
-async fn balance(hosts: &[SocketAddr]) -> (Balancer, Balanced) {
-    balance_with(hosts, &BalancerSettings::default()).await
+async fn balance(hosts: &[SocketAddr]) -> (LoadBalancer, Balanced) {
+    balance_with(hosts, &LoadBalancerSettings::default()).await
 }
 
-async fn balance_with(hosts: &[SocketAddr], settings: &BalancerSettings) -> (Balancer, Balanced) {
-    let balancer = Balancer::start_temporary(hosts, settings).await.unwrap();
+async fn balance_with(hosts: &[SocketAddr], settings: &LoadBalancerSettings) -> (LoadBalancer, Balanced) {
+    let balancer = LoadBalancer::start_temporary(hosts, settings).await.unwrap();
     let service = Balanced(Socket(balancer.address()));
     (balancer, service)
 }
 
-/// Sends these bytes, which need not be HTTP, and reads until the connection ends.
+/// Sends these bytes, which need not be HTTP, and reads until the connection is closed.
 async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    response
 }
 
-/// Sees to it that this is a problem in the form of the hosts', though NGINX made it.
-fn assert_is_problem(answer: &Response<Bytes>, status: u16) {
-    assert_eq!(answer.status(), status);
-    let header = |name| answer.headers().get(name).map_or("", |value| value.to_str().unwrap());
+/// Asserts that NGINX's response is a problem in the same form as the hosts' problems.
+fn assert_is_problem(response: &Response<Bytes>, status: u16) {
+    assert_eq!(response.status(), status);
+    let header = |name| response.headers().get(name).map_or("", |value| value.to_str().unwrap());
     assert_eq!(header("content-type"), "application/problem+json");
     assert_eq!(header("access-control-allow-origin"), "*");
     assert_eq!(header("cache-control"), "no-store");
-    let problem: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+    let problem: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
     assert_eq!(problem["status"], status);
     assert_eq!(problem["request_id"], header("x-request-id"));
     assert_eq!(problem.as_object().unwrap().len(), 5, "{problem}");
 }
 
 #[tokio::test]
-async fn without_a_host_that_answers_a_request_gets_a_problem_that_says_when_to_come_back() {
+async fn without_a_working_host_nginx_returns_a_problem_with_retry_after() {
     let (_balancer, service) = balance(&[free_address().unwrap(), free_address().unwrap()]).await;
     for method in ["GET", "POST"] {
         let request = Request::builder().method(method).uri("/cart").header("x-request-id", "mine");
-        let answer = service.call(request.body(Bytes::new()).unwrap()).await;
-        assert_is_problem(&answer, 502);
-        assert_eq!(answer.headers()["retry-after"], "1");
-        assert_eq!(answer.headers()["x-request-id"], "mine");
+        let response = service.call(request.body(Bytes::new()).unwrap()).await;
+        assert_is_problem(&response, 502);
+        assert_eq!(response.headers()["retry-after"], "1");
+        assert_eq!(response.headers()["x-request-id"], "mine");
     }
-    assert_eq!(exchange_status(service.0.0, "/healthz").await, "200", "the balancer itself is alive");
+    assert_eq!(exchange_status(service.0.0, "/healthz").await, "200", "the load balancer itself is alive");
 }
 
 async fn exchange_status(address: SocketAddr, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-    let answer = exchange(address, request.as_bytes()).await;
-    answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    let response = exchange(address, request.as_bytes()).await;
+    response.split(' ').nth(1).unwrap_or_default().to_owned()
 }
 
 #[tokio::test]
-async fn what_nginx_refuses_by_itself_is_a_problem_too() {
-    let host = ScriptedHost::start("host", Act::Answer(200)).await;
+async fn nginx_rejects_invalid_requests_with_a_problem() {
+    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
     let (_balancer, service) = balance(&[host.address]).await;
     let long = "a".repeat(9000);
     let with = |name: &'static str, value: &str| {
@@ -92,19 +92,22 @@ async fn what_nginx_refuses_by_itself_is_a_problem_too() {
         (to("GET", &format!("/{long}"), ""), 414),
         (with("cookie", &long), 431),
     ] {
-        let answer = ask(&service, request).await;
-        assert_eq!(answer.status, status);
-        assert_eq!(answer.headers.contains_key("allow"), status == 405);
-        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        let response = send(&service, request).await;
+        assert_eq!(response.status, status);
+        assert_eq!(response.headers.contains_key("allow"), status == 405);
+        assert_eq!(response.header("x-content-type-options"), "nosniff");
     }
-    let answer = exchange(service.0.0, b"what is this?\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("application/problem+json"), "{answer}");
+    let response = exchange(service.0.0, b"what is this?\r\n\r\n").await;
+    assert!(
+        response.starts_with("HTTP/1.1 400 ") && response.contains("application/problem+json"),
+        "{response}"
+    );
     assert_eq!(host.requests(), Vec::<String>::new(), "none of them reached the host");
 }
 
 #[tokio::test]
-async fn what_a_client_says_of_its_address_and_a_malformed_id_are_not_passed_on() {
-    let host = ScriptedHost::start("host", Act::Answer(200)).await;
+async fn nginx_overwrites_forwarding_headers_and_malformed_request_ids() {
+    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
     let (_balancer, service) = balance(&[host.address]).await;
     for id in ["a well-formed one it is not", "well-formed_1.2", &"a".repeat(65)] {
         let request = Request::get("/cart?a=%2F&b=/../")
@@ -133,27 +136,27 @@ async fn what_a_client_says_of_its_address_and_a_malformed_id_are_not_passed_on(
 }
 
 #[tokio::test]
-async fn who_sends_too_many_requests_is_told_to_come_back_later() {
-    let host = ScriptedHost::start("host", Act::Answer(200)).await;
-    let settings = BalancerSettings { rate_limit: Some(1), ..BalancerSettings::default() };
+async fn requests_above_the_rate_limit_return_429_with_retry_after() {
+    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
+    let settings = LoadBalancerSettings { rate_limit: Some(1), ..LoadBalancerSettings::default() };
     let (_balancer, service) = balance_with(&[host.address], &settings).await;
     let mut refused = None;
     for _ in 0..100 {
-        let answer = service.call(Request::get("/products/1").body(Bytes::new()).unwrap()).await;
-        if answer.status() != 200 {
-            refused = Some(answer);
+        let response = service.call(Request::get("/products/1").body(Bytes::new()).unwrap()).await;
+        if response.status() != 200 {
+            refused = Some(response);
             break;
         }
     }
-    let refused = refused.expect("a hundred in a row are more than one a second");
+    let refused = refused.expect("100 requests in a row exceed 1 per second");
     assert_is_problem(&refused, 429);
     assert_eq!(refused.headers()["retry-after"], "1");
 }
 
 #[tokio::test]
-async fn the_access_log_tells_of_a_request_what_is_nobody_s_secret() {
-    let host = ScriptedHost::start("host", Act::Answer(200)).await;
-    let settings = BalancerSettings { access_log: true, ..BalancerSettings::default() };
+async fn the_access_log_has_no_secrets_of_a_request() {
+    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
+    let settings = LoadBalancerSettings { access_log: true, ..LoadBalancerSettings::default() };
     let (balancer, service) = balance_with(&[host.address], &settings).await;
     let request = Request::post("/cart?secret=1")
         .header("x-request-id", "the-id")
@@ -179,14 +182,14 @@ async fn the_access_log_tells_of_a_request_what_is_nobody_s_secret() {
 }
 
 #[tokio::test]
-async fn a_reload_costs_no_request() {
-    let host = ScriptedHost::start("host", Act::Answer(200)).await;
+async fn a_reload_fails_no_request() {
+    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
     let (balancer, service) = balance(&[host.address]).await;
     for _ in 0..5 {
         balancer.reload().unwrap();
         for _ in 0..40 {
-            let answer = service.call(Request::get("/products/1").body(Bytes::new()).unwrap()).await;
-            assert_eq!(answer.status(), 200);
+            let response = service.call(Request::get("/products/1").body(Bytes::new()).unwrap()).await;
+            assert_eq!(response.status(), 200);
         }
     }
 }
@@ -200,7 +203,7 @@ fn client_of(authority: rustls::pki_types::CertificateDer<'static>) -> ClientCon
 }
 
 #[tokio::test]
-async fn with_a_certificate_the_balancer_speaks_tls_and_http_2_and_insists_on_it() {
+async fn with_a_certificate_the_load_balancer_accepts_only_tls_and_offers_http_2() {
     let made = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, text: String| {
@@ -209,8 +212,8 @@ async fn with_a_certificate_the_balancer_speaks_tls_and_http_2_and_insists_on_it
         path
     };
     let tls = (file("certificate.pem", made.cert.pem()), file("key.pem", made.signing_key.serialize_pem()));
-    let host = ScriptedHost::start("host", Act::Answer(200)).await;
-    let settings = BalancerSettings { tls: Some(tls), ..BalancerSettings::default() };
+    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
+    let settings = LoadBalancerSettings { tls: Some(tls), ..LoadBalancerSettings::default() };
     let (balancer, _service) = balance_with(&[host.address], &settings).await;
 
     let mut client = client_of(made.cert.der().clone());
@@ -224,10 +227,10 @@ async fn with_a_certificate_the_balancer_speaks_tls_and_http_2_and_insists_on_it
         if protocol == "http/1.1" {
             let request = b"GET /cart HTTP/1.1\r\nhost: shop.example\r\nconnection: close\r\n\r\n";
             stream.write_all(request).await.unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-            assert!(answer.contains("\r\nStrict-Transport-Security: max-age="), "{answer}");
+            let mut response = String::new();
+            stream.read_to_string(&mut response).await.unwrap();
+            assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+            assert!(response.contains("\r\nStrict-Transport-Security: max-age="), "{response}");
         }
     }
     assert_eq!(header_of(&host.requests()[0], "x-forwarded-proto"), Some("https"));

@@ -1,9 +1,9 @@
-//! What a developer does by hand: `cargo lambda watch`, requests to it, and `cargo lambda invoke` with each file in
-//! `events/`; and README's commands as they are written there.
+//! The commands that developers run: `cargo lambda watch`, requests to it, `cargo lambda invoke` with each file in
+//! `events/`, and the commands in README.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,18 +17,18 @@ use conformance::lambda::{Matched, Outcome, Source};
 use conformance::s3::Bucket;
 use conformance::{Transport as _, golden, small_dataset};
 use http::Request;
-use local::{Guarded, Watch, free_address};
+use local::{SupervisedChild, Supervision, free_address};
 use serde_json::Value;
-use stand::functions::names;
-use stand::incoming::files;
-use stand::serving::Socket;
-use stand::{root, small};
+use support::functions::names;
+use support::incoming::files;
+use support::serving::Socket;
+use support::{root, small};
 use tokio::net::TcpStream;
 
-/// `watch` compiles what it runs, if that was not done before.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// `watch` compiles the functions, unless they are built already.
+const START_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// What each file in `events/` is answered, and whether by what `golden` has for the path behind it.
+/// The status of the response to each file in `events/`, and the path whose golden body it has, if any.
 const ANSWERS: &[(&str, u16, Option<&str>)] = &[
     ("add-to-cart-anonymous", 201, None),
     ("add-to-cart-base64", 201, None),
@@ -88,11 +88,11 @@ const ANSWERS: &[(&str, u16, Option<&str>)] = &[
     ("remove-from-cart", 204, None),
 ];
 
-/// The events that tell of a whole dataset: straight from S3, and by way of a queue, as of a later time.
+/// The events for a whole dataset: directly from S3, and through a queue with a later time.
 const WHOLE: [&str; 2] = ["etl", "etl-sqs-load"];
 
-/// What the function etl answers to each of its events: its reply, or the beginning of its error. But for those in
-/// `WHOLE`, they tell of objects that are others by now, or of nothing.
+/// The response of the function etl to each of its events: its reply, or the beginning of its error. Except for those
+/// in `WHOLE`, the events are about replaced objects, or about none.
 const LOADS: [(&str, &str); 13] = [
     ("etl", "{}"),
     ("etl-sqs-load", r#"{"batchItemFailures":[]}"#),
@@ -109,17 +109,17 @@ const LOADS: [(&str, &str); 13] = [
     ("etl-hostile-other-source", "an event of \"aws:dynamodb\": expected aws:s3, or aws:sqs"),
 ];
 
-/// A command of cargo-lambda, which `make tools` installs into `.venv`.
+/// Returns a command of cargo-lambda, which `make tools` installs into `.venv`.
 fn cargo_lambda(arguments: &[&str]) -> Command {
     let mut command = Command::new("cargo-lambda");
     command.arg("lambda").args(arguments).current_dir(root());
     command
 }
 
-/// `cargo lambda watch` at work over the hand-made dataset.
+/// A running `cargo lambda watch` over the hand-made dataset.
 struct Watching {
     address: SocketAddr,
-    emulator: Guarded,
+    emulator: SupervisedChild,
 }
 
 impl Watching {
@@ -130,20 +130,20 @@ impl Watching {
         command.env("DATABASE_URL", small().await.database.url());
         command.envs(bucket.variables()).env("REJECTS_URL", bucket.url("rejects/"));
         let log = tempfile::tempfile().unwrap();
-        let watch = Watch { stop_with: "TERM", remove: None, account: None };
-        let mut emulator = Guarded::spawn(&command, watch, Some(log)).unwrap();
+        let watch = Supervision { stop_with: "TERM", remove: None, account: None };
+        let mut emulator = SupervisedChild::spawn(&command, watch, Some(log)).unwrap();
         let listening = async {
             while TcpStream::connect(address).await.is_err() {
                 let ended = emulator.ended().unwrap();
-                assert_eq!(ended, None, "cargo lambda watch has ended; `make tools` installs cargo-lambda");
+                assert_eq!(ended, None, "cargo lambda watch exited; install cargo-lambda with `make tools`");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, listening).await.expect("cargo lambda watch does not listen");
+        tokio::time::timeout(START_TIMEOUT, listening).await.expect("cargo lambda watch does not listen");
         Self { address, emulator }
     }
 
-    /// What `cargo lambda invoke` prints.
+    /// Returns the output of `cargo lambda invoke`.
     async fn invoke(&self, function: &str, event: &str) -> Outcome {
         let output = self.run(function, event).await;
         assert!(output.status.success(), "{event}: {}", String::from_utf8_lossy(&output.stderr));
@@ -158,13 +158,13 @@ impl Watching {
     }
 }
 
-/// The function that an event is named after; the hostile ones name none.
+/// Returns the function that an event's name starts with. The hostile events name none.
 fn function_of(event: &str) -> &str {
     let function = names().filter(|name| event.starts_with(name)).max_by_key(|name| name.len());
     function.unwrap_or(if event == "hostile-body-not-base64" { "add-to-cart" } else { "get-product" })
 }
 
-/// The service whose event it is, which its name says.
+/// Returns the service that an event's name ends with.
 fn source_of(event: &str) -> Source {
     let in_format_1 = ["-rest", "-format-1", "-console"].iter().any(|family| event.contains(family));
     match event {
@@ -176,7 +176,7 @@ fn source_of(event: &str) -> Source {
 }
 
 #[tokio::test]
-async fn every_file_in_events_can_be_invoked_and_every_path_be_asked_for() {
+async fn every_event_file_can_be_invoked_and_every_path_requested() {
     let bucket = Bucket::named("atelier-datasets").await;
     for (file, content) in files(&small_dataset()) {
         bucket.put(&format!("incoming/spring/{file}"), content).await;
@@ -202,7 +202,7 @@ async fn every_file_in_events_can_be_invoked_and_every_path_be_asked_for() {
             assert_eq!(String::from_utf8(body).unwrap(), golden(path), "{event}");
         }
     }
-    assert!(expected.is_empty(), "there is no event for {expected:?}");
+    assert!(expected.is_empty(), "no event for {expected:?}");
     every_path_has_its_function(Socket(watching.address)).await;
     watching.emulator.stop().await.unwrap();
 }
@@ -223,7 +223,7 @@ async fn every_event_for_the_load_can_be_invoked(watching: &Watching) {
         }
         assert_eq!(published().await - before, i64::from(WHOLE.contains(&event)), "{event}");
     }
-    // Of what the queue has told, all is used up by the load that came of it.
+    // The load consumes everything that the queue has reported.
     let used_up = "select count(*) from etl.incoming_file join etl.publication using (generation)
                    where sequencer like '0055AED6DCD90281F_'
                        and publication.id = (select max(id) from etl.publication)";
@@ -235,7 +235,7 @@ async fn every_path_has_its_function(watching: Socket) {
         ["/products", "/products/1", "/products/1/styles", "/products/1/related", "/products/1/overview"]
     {
         for slash in ["", "/"] {
-            let all = format!("{path}{slash}?count=1000"); // what is no list ignores it
+            let all = format!("{path}{slash}?count=1000"); // only lists read the query
             let answer = watching.call(Request::get(&all).body(Bytes::new()).unwrap()).await;
             assert_eq!((answer.status().as_u16(), answer.body()), (200, &golden(path).into()), "{all}");
         }
@@ -266,7 +266,7 @@ async fn every_path_has_its_function(watching: Socket) {
     }
 }
 
-/// Runs the first command, waits until port 9000 of the loopback interface listens, and runs the second.
+/// Runs the first command, waits until port 9000 of the loopback interface listens, and runs the second command.
 const AS_TYPED: &str = r#"
 ip link set lo up
 $1 >&2 &
@@ -279,9 +279,9 @@ done
 $2
 "#;
 
-/// In a network of their own, where the port that cargo-lambda takes by itself is free.
+/// The commands run in a separate network namespace, where cargo-lambda's default port is free.
 #[tokio::test]
-async fn the_commands_of_the_readme_work_as_they_are_typed() {
+async fn watch_and_invoke_work_as_the_readme_shows_them() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let typed = |beginning: &str| -> String {
         let line = readme.lines().find(|line| line.starts_with(beginning)).expect(beginning);
@@ -296,16 +296,19 @@ async fn the_commands_of_the_readme_work_as_they_are_typed() {
     if !rustix::process::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
     }
-    command.args(["--net", "bash", "-euc", AS_TYPED, "bash"]).args(commands).current_dir(root());
+    // `watch` exits with the test, however the test ends.
+    command.args(["--net", "--pid", "--fork", "--kill-child"]);
+    command.args(["bash", "-euc", AS_TYPED, "bash"]).args(commands).current_dir(root());
     command.env("DATABASE_URL", small().await.database.url());
     let output = tokio::process::Command::from(command).kill_on_drop(true).output();
-    let output = tokio::time::timeout(PATIENCE, output).await.expect("no answer came").unwrap();
+    let output = tokio::time::timeout(START_TIMEOUT, output).await.expect("no response");
+    let output = output.expect("this test needs `unshare` and `ip` of Linux, and root or a user namespace");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let answer = Source::Url.response(&Outcome::Reply(output.stdout.into()));
     assert_eq!(answer.body(), &golden("/products/1"));
 }
 
-/// What the load of datasets will be given.
+/// The example events for the etl function have the form that the AWS libraries expect.
 #[test]
 fn events_for_the_load_are_what_s3_and_sqs_send() {
     let read = |name: &str| std::fs::read(root().join(format!("events/{name}.json"))).unwrap();

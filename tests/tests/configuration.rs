@@ -1,4 +1,4 @@
-//! docs/configuration.md is what the code says of each variable. `make configuration` writes it anew from that.
+//! docs/configuration.md is generated from the code's descriptions of the variables, by `make configuration`.
 
 #![allow(clippy::unwrap_used)] // in helpers too, which clippy does not take for tests
 

@@ -1,17 +1,17 @@
-//! What becomes of a dataset: rows repaired, rows set aside, and the answers that are stored of the rest.
+//! Loads of a dataset: repaired rows, rejected rows, and the documents that are stored for the others.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use std::collections::HashMap;
 
 use conformance::{SMALL_IDS, golden, small_dataset};
-use stand::derivation::derived;
-use stand::{document, documents, generated, load, real_heads, small};
+use support::derivation::derived;
+use support::{document, documents, generated, load, real_heads, small};
 
 #[tokio::test]
-async fn every_answer_stored_is_the_one_written_by_hand() {
+async fn every_stored_document_equals_the_one_written_by_hand() {
     let client = small().await.database.connect().await.unwrap();
     let stored = documents(&client).await;
     assert_eq!(stored.iter().map(|d| d.product_id.unsigned_abs()).collect::<Vec<_>>(), SMALL_IDS);
@@ -23,13 +23,13 @@ async fn every_answer_stored_is_the_one_written_by_hand() {
     }
 }
 
-/// The overviews of the first ten products that `generate --scale 0.0001 --seed 1` makes, which are the odd ones; one
-/// a line, derived from the files by a program of another language. They change when the generator does, and must then be
-/// derived anew.
+/// The overviews of the first ten products that `generate --scale 0.0001 --seed 1` makes, one a line; these ten have
+/// the oddities. A program in another language has derived them from the files. If the generator changes them, derive
+/// them again.
 const GENERATED: &str = include_str!("../data/generated-0.0001-1.jsonl");
 
 #[tokio::test]
-async fn a_generated_set_has_the_answers_it_had_when_they_were_read() {
+async fn overviews_of_a_generated_dataset_equal_the_reviewed_ones() {
     let client = generated(0.000_1, 1, false).await.database.connect().await.unwrap();
     let stored = documents(&client).await;
     assert_eq!((stored.len(), GENERATED.lines().count()), (100, 10));
@@ -39,18 +39,18 @@ async fn a_generated_set_has_the_answers_it_had_when_they_were_read() {
 }
 
 #[tokio::test]
-async fn rows_that_cannot_be_loaded_are_set_aside_with_place_and_reason_and_original_bytes() {
+async fn invalid_rows_are_rejected_with_position_reason_and_original_bytes() {
     let expected = std::fs::read(small_dataset().join("expected/rejects.csv")).unwrap();
     let readable = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert_eq!(readable(&small().await.rejects), readable(&expected));
-    assert!(small().await.rejects == expected, "a byte that is no UTF-8 was not kept");
+    assert!(small().await.rejects == expected, "a byte that is not UTF-8 was not kept");
 }
 
 #[tokio::test]
-async fn every_line_is_loaded_or_set_aside_and_repairs_are_counted() {
+async fn every_row_is_loaded_or_rejected_and_repairs_are_counted() {
     let loaded = small().await;
     let client = loaded.database.connect().await.unwrap();
-    // File and table; lines, repaired, set aside.
+    // File, table, lines, repaired rows, rejected rows.
     let expected = [
         ("product.csv", "products", 12, 0, 5),
         ("features.csv", "features", 11, 1, 3),
@@ -60,10 +60,10 @@ async fn every_line_is_loaded_or_set_aside_and_repairs_are_counted() {
         ("related.csv", "related", 12, 0, 3),
         ("cart.csv", "cart", 3, 0, 1),
     ];
-    for (file, table, lines, repaired, set_aside) in expected {
+    for (file, table, lines, repaired, rejected) in expected {
         let counts = loaded.summary.files.iter().find(|f| f.file == file).unwrap().counts;
-        assert_eq!((counts.read, counts.repaired, counts.set_aside), (lines, repaired, set_aside), "{file}");
-        assert_eq!(counts.loaded, lines - set_aside, "{file}");
+        assert_eq!((counts.read, counts.repaired, counts.rejected), (lines, repaired, rejected), "{file}");
+        assert_eq!(counts.loaded, lines - rejected, "{file}");
         let rows: i64 =
             client.query_one(&format!("select count(*) from catalog.{table}"), &[]).await.unwrap().get(0);
         assert_eq!(rows.unsigned_abs(), counts.loaded, "{table}");
@@ -79,7 +79,7 @@ async fn ranks_follow_ids_and_not_the_order_of_the_file() {
 }
 
 #[tokio::test]
-async fn every_row_of_a_catalog_is_of_its_generation() {
+async fn every_row_of_a_catalog_has_its_generation() {
     let loaded = small().await;
     let client = loaded.database.connect().await.unwrap();
     for table in ["documents", "products"] {
@@ -92,7 +92,7 @@ async fn every_row_of_a_catalog_is_of_its_generation() {
 }
 
 #[tokio::test]
-async fn answers_agree_with_plain_sql_over_the_seven_tables() {
+async fn documents_equal_plain_sql_over_the_seven_tables() {
     let mut sets = vec![("small", None), ("generated", Some(generated(0.002, 3, false).await))];
     if let Some(dir) = real_heads() {
         sets.push(("real heads", Some(load(&dir).await)));
@@ -112,7 +112,7 @@ async fn answers_agree_with_plain_sql_over_the_seven_tables() {
 }
 
 #[tokio::test]
-async fn a_generated_set_is_loaded_to_the_last_line() {
+async fn every_row_of_a_generated_dataset_is_loaded_or_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let options = etl::generate::Options { scale: 0.001, seed: 5, legacy_format: false };
     let written = etl::generate::generate(&options, dir.path(), |_| {}).unwrap();
@@ -120,10 +120,10 @@ async fn a_generated_set_is_loaded_to_the_last_line() {
     for file in written.files {
         let counts = loaded.summary.files.iter().find(|f| f.file == file.file).unwrap().counts;
         assert_eq!(counts.read, file.rows, "{}", file.file);
-        assert_eq!(counts.loaded + counts.set_aside, file.rows, "{}", file.file);
+        assert_eq!(counts.loaded + counts.rejected, file.rows, "{}", file.file);
         let related = std::fs::read_to_string(dir.path().join("related.csv")).unwrap();
         let to_zero = related.lines().filter(|line| line.ends_with(",0")).count() as u64;
-        assert_eq!(counts.set_aside, if file.file == "related.csv" { to_zero } else { 0 }, "{}", file.file);
+        assert_eq!(counts.rejected, if file.file == "related.csv" { to_zero } else { 0 }, "{}", file.file);
     }
 }
 
@@ -141,15 +141,15 @@ async fn without_cart_csv_its_table_is_empty() {
     assert_eq!(document(&client, 1).await.product, golden("/products/1"));
 }
 
-/// What a query over the small set's tables gives, each row as one text.
+/// Returns the rows of a query over the small dataset, each with one text.
 async fn select(query: &str) -> Vec<String> {
     let client = small().await.database.connect().await.unwrap();
     let rows = client.query(query, &[]).await.unwrap();
     rows.iter().map(|row| row.get::<_, Option<String>>(0).unwrap_or_else(|| "NULL".to_owned())).collect()
 }
 
-/// An answer stored of the small set.
-async fn stored(product_id: i32) -> stand::Document {
+/// Returns a product's stored documents in the small dataset.
+async fn stored(product_id: i32) -> support::Document {
     document(&small().await.database.connect().await.unwrap(), product_id).await
 }
 
@@ -177,12 +177,12 @@ async fn oddity_02_a_sale_price_of_null_and_one_of_0_differ() {
 }
 
 #[tokio::test]
-async fn oddity_03_a_missing_closing_quote_is_mended_and_swallows_no_line() {
+async fn oddity_03_a_missing_closing_quote_is_repaired_and_merges_no_lines() {
     let thumbnails =
         select("select thumbnail_url from catalog.photos where id in (6, 7, 8, 15) order by id").await;
     assert_eq!(thumbnails, [6, 7, 8, 15].map(|id| format!("https://photos.example/{id}?w=300&q=80")));
 
-    // What a plain COPY makes of the same file, and says nothing.
+    // A plain COPY of the same file succeeds, but merges lines.
     let dir = tempfile::tempdir().unwrap();
     let options = etl::generate::Options { scale: 0.000_2, seed: 1, legacy_format: false };
     etl::generate::generate(&options, dir.path(), |_| {}).unwrap();
@@ -196,20 +196,20 @@ async fn oddity_03_a_missing_closing_quote_is_mended_and_swallows_no_line() {
     let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
     futures_util::SinkExt::send(&mut sink, bytes::Bytes::from(bytes)).await.unwrap();
     let copied = sink.as_mut().finish().await.unwrap();
-    assert!(copied < lines, "the set does not show what it is for");
+    assert!(copied < lines, "plain COPY merges no lines, so the dataset does not show the oddity");
 
     let counts = loaded.summary.files.iter().find(|f| f.file == "photos.csv").unwrap().counts;
-    assert_eq!((counts.loaded, counts.set_aside), (lines, 0));
+    assert_eq!((counts.loaded, counts.rejected), (lines, 0));
     assert!(counts.repaired >= 2);
 }
 
 #[tokio::test]
-async fn oddity_04_an_odd_scheme_is_served_as_it_is() {
+async fn oddity_04_an_invalid_url_scheme_is_served_unchanged() {
     assert!(stored(1).await.styles.contains(r#""thumbnail_url":"uhttps://photos.example/5?w=300&q=80""#));
 }
 
 #[tokio::test]
-async fn oddity_05_a_space_before_a_quantity_is_taken_off() {
+async fn oddity_05_a_space_before_a_quantity_is_removed() {
     assert!(stored(1).await.styles.contains(r#""2":{"quantity":16,"size":"S"}"#));
 }
 
@@ -222,7 +222,7 @@ async fn oddity_06_rows_come_in_file_order_and_not_by_id() {
     assert_eq!(select(&order("skus", "style_id", 2)).await, ["8", "7"]);
     assert_eq!(select(&order("features", "product_id", 2)).await, ["5", "4"]);
     assert_eq!(select(&order("styles", "product_id", 2)).await, ["6", "5"]);
-    // A parent's rows need not stand together either.
+    // The rows of a parent need not be adjacent either.
     assert_eq!(select(&order("styles", "product_id", 1)).await, ["1", "2", "3", "17"]);
     assert_eq!(select(&order("skus", "style_id", 1)).await, ["1", "2", "3", "4", "16"]);
     let styles = stored(1).await.styles;
@@ -231,13 +231,13 @@ async fn oddity_06_rows_come_in_file_order_and_not_by_id() {
 }
 
 #[tokio::test]
-async fn oddity_07_a_size_twice_is_two_skus() {
+async fn oddity_07_a_repeated_size_is_two_skus() {
     let styles = stored(1).await.styles;
     assert!(styles.contains(r#""3":{"quantity":15,"size":"XL"},"4":{"quantity":4,"size":"XL"}"#), "{styles}");
 }
 
 #[tokio::test]
-async fn oddity_08_related_keeps_duplicates_and_itself_and_sets_product_0_aside() {
+async fn oddity_08_related_keeps_duplicates_and_self_references_and_rejects_product_0() {
     assert_eq!(stored(1).await.related, "[2,7,7,1,20]");
     let zero = "select original from etl.reject where file = 'related.csv' and reason = 'no such product' \
                 order by byte_offset limit 1";
@@ -246,7 +246,7 @@ async fn oddity_08_related_keeps_duplicates_and_itself_and_sets_product_0_aside(
 }
 
 #[tokio::test]
-async fn oddity_09_what_a_product_or_style_has_none_of_is_empty_or_a_placeholder() {
+async fn oddity_09_missing_children_are_empty_or_a_placeholder() {
     let nothing = stored(12).await;
     assert!(nothing.product.ends_with(r#","features":[]}"#));
     assert_eq!(
@@ -262,7 +262,7 @@ async fn oddity_09_what_a_product_or_style_has_none_of_is_empty_or_a_placeholder
 }
 
 #[tokio::test]
-async fn oddity_10_prices_go_from_0_to_500_000_000_and_a_style_has_its_own() {
+async fn oddity_10_prices_range_from_0_to_500_000_000_and_a_style_has_its_own() {
     assert!(stored(4).await.product.contains(r#""default_price":"0""#));
     assert!(stored(7).await.product.contains(r#""default_price":"500000000""#));
     assert!(stored(1).await.product.contains(r#""default_price":"185""#));
@@ -270,7 +270,7 @@ async fn oddity_10_prices_go_from_0_to_500_000_000_and_a_style_has_its_own() {
 }
 
 #[tokio::test]
-async fn oddity_11_texts_come_through_to_the_letter() {
+async fn oddity_11_texts_are_kept_byte_for_byte() {
     assert_eq!(
         select("select size from catalog.skus where id in (7, 8) order by id").await,
         ["12.5", "One Size"]
@@ -291,7 +291,7 @@ async fn oddity_11_texts_come_through_to_the_letter() {
 }
 
 #[tokio::test]
-async fn oddity_12_ids_may_have_gaps_and_anything_may_come_late() {
+async fn oddity_12_ids_may_have_gaps_and_rows_may_be_in_any_order() {
     let client = small().await.database.connect().await.unwrap();
     let ids: Vec<i32> = documents(&client).await.iter().map(|d| d.product_id).collect();
     assert_eq!(ids, [1, 2, 4, 7, 9, 12, 20]);
@@ -300,7 +300,7 @@ async fn oddity_12_ids_may_have_gaps_and_anything_may_come_late() {
 }
 
 #[tokio::test]
-async fn oddity_13_older_copies_make_the_same_catalog() {
+async fn oddity_13_the_legacy_format_makes_the_same_catalog() {
     let (plain, older) = (generated(0.000_2, 1, false).await, generated(0.000_2, 1, true).await);
     let mut catalogs = HashMap::new();
     for (name, loaded) in [("plain", &plain), ("older", &older)] {
@@ -309,12 +309,12 @@ async fn oddity_13_older_copies_make_the_same_catalog() {
     assert_eq!(catalogs["plain"], catalogs["older"]);
     for (plain, older) in plain.summary.files.iter().zip(&older.summary.files) {
         assert_eq!(plain.counts.loaded, older.counts.loaded, "{}", plain.file);
-        assert_eq!(plain.counts.set_aside, older.counts.set_aside, "{}", plain.file);
+        assert_eq!(plain.counts.rejected, older.counts.rejected, "{}", plain.file);
     }
 }
 
 #[tokio::test]
-async fn the_real_heads_answer_as_the_contract_says() {
+async fn the_first_rows_of_the_real_dataset_match_the_contract() {
     let Some(dir) = real_heads() else { return };
     let loaded = load(&dir).await;
     for file in &loaded.summary.files {

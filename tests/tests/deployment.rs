@@ -1,10 +1,10 @@
-//! What is written down in several places must be the same in all: the endpoints' constants, template.yaml, the routes
-//! of `cargo lambda watch`, and what is built into a function. And what the load relies on AWS for is in template.yaml.
-//! Of an endpoint that is missing somewhere, `every_place_that_lists_endpoints_has_them_all` says where.
+//! The endpoints' constants, template.yaml, the routes of `cargo lambda watch` and the functions' dependencies agree, and
+//! template.yaml configures what the load relies on AWS for. `every_place_that_lists_endpoints_has_them_all` names each
+//! place that lacks an endpoint.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,14 +14,14 @@ use conformance::lambda::Route;
 use etl::function::INCOMING_PREFIX;
 use serde_json::Value;
 use shared::Endpoint;
-use shared::endpoint::Method;
-use stand::functions::{endpoints, names};
-use stand::root;
-use stand::template::{alarms, assert_alarms_are_counted, of_type, texts};
+use shared::endpoint::{ALLOW_GET, Method};
+use support::functions::{endpoints, names};
+use support::root;
+use support::template::{alarms, assert_alarms_are_counted, of_type, texts};
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// Every library that does not belong into a function, whatever brings it: the ETL's and the host's, a second stack of
-/// HTTP or cryptography, and what only programs for a terminal need.
+/// The libraries that no function may contain, directly or indirectly: those of the etl and of the host, a second HTTP
+/// or cryptography stack, and those of terminal programs.
 const NOT_IN_FUNCTIONS: [&str; 23] = [
     "etl",
     "local",
@@ -62,7 +62,7 @@ fn cargo(arguments: &[&str]) -> String {
 /// The methods that an HTTP API passes to a function.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// The method that an endpoint is for. One that is for GET is for HEAD too.
+/// Returns the method of an endpoint. An endpoint for GET is also for HEAD.
 fn method_of(endpoint: &Endpoint) -> &'static str {
     match endpoint.method {
         Method::Get => "GET",
@@ -71,8 +71,8 @@ fn method_of(endpoint: &Endpoint) -> &'static str {
     }
 }
 
-/// The routes to each function. An endpoint alone on its path takes any method. Of the endpoints that share a path, the
-/// one for GET takes every method that is not another's.
+/// Returns the routes to each function. An endpoint alone on its path has a route for any method. Where endpoints share
+/// a path, the one for GET has all methods that belong to no other.
 fn expected_routes() -> BTreeSet<(String, String)> {
     let endpoints: Vec<_> = endpoints().collect();
     let is_shared = |path| endpoints.iter().filter(|endpoint| endpoint.path == path).count() > 1;
@@ -87,8 +87,8 @@ fn expected_routes() -> BTreeSet<(String, String)> {
     routes
 }
 
-/// The same for `cargo lambda watch`: a path, a method, and the function. On a path with several functions it knows no
-/// word for any method, so each is listed.
+/// Returns the routes of `cargo lambda watch`: a path, a method, and the function. Where a path has several functions,
+/// each method is listed, because cargo-lambda has no wildcard for methods.
 fn expected_router() -> BTreeSet<(String, String, String)> {
     let routes = expected_routes();
     let mut router = BTreeSet::new();
@@ -119,11 +119,11 @@ fn expected_router() -> BTreeSet<(String, String, String)> {
 
 #[test]
 fn the_template_has_the_routes_of_the_endpoints() {
-    let routes = Route::all_of_the_template().into_iter().map(|route| (route.key, route.function));
+    let routes = Route::from_template().into_iter().map(|route| (route.key, route.function));
     assert_eq!(routes.collect::<BTreeSet<_>>(), expected_routes());
 }
 
-/// The router of `cargo lambda watch` in Cargo.toml: paths, methods and functions.
+/// Returns the router of `cargo lambda watch` in Cargo.toml: paths, methods and functions.
 fn router() -> BTreeSet<(String, String, String)> {
     let metadata = metadata();
     let router = metadata["metadata"]["lambda"]["watch"]["router"].as_object().unwrap();
@@ -175,7 +175,7 @@ fn every_endpoint_is_a_package_and_a_program_of_its_name() {
     }
 }
 
-/// The Makefile takes the folders of `functions/` that have a main.rs for the functions.
+/// The Makefile uses the folders of `functions/` with a main.rs as the functions.
 #[test]
 fn every_folder_with_a_program_is_a_function() {
     let folders = std::fs::read_dir(root().join("functions")).unwrap().map(|folder| folder.unwrap().path());
@@ -186,7 +186,7 @@ fn every_folder_with_a_program_is_a_function() {
 }
 
 #[test]
-fn functions_hold_nothing_of_the_loader_or_the_host() {
+fn functions_contain_no_library_of_the_loader_or_the_host() {
     for name in names() {
         let tree =
             cargo(&["tree", "--package", name, "--edges", "normal", "--prefix", "none", "--format", "{p}"]);
@@ -198,27 +198,27 @@ fn functions_hold_nothing_of_the_loader_or_the_host() {
     }
 }
 
-/// What follows an endpoint's name in the names of the resources that the template makes for it.
+/// The suffixes of the resources that the template makes for an endpoint.
 const OF_AN_ENDPOINT: [&str; 10] =
     ["", "Log", "Role", "Permission", "Integration", "Route", "SlashRoute", "Errors", "Throttles", "Latency"];
 
-/// The name of an endpoint's function in the template: `GetProduct`.
+/// Returns the name of an endpoint's function in the template: `GetProduct`.
 fn resource(endpoint: &Endpoint) -> String {
     endpoint.name.split('-').map(|word| word[..1].to_uppercase() + &word[1..]).collect()
 }
 
-/// The name of an endpoint's login at the database: `get_product`.
+/// Returns the name of an endpoint's database login: `get_product`.
 fn login(endpoint: &Endpoint) -> String {
     endpoint.name.replace('-', "_")
 }
 
-/// What the template makes for an endpoint, with a word in place of each name, path and method.
+/// Returns what the template makes for an endpoint, with a placeholder for each name, path and method.
 fn made_for(endpoint: &Endpoint, template: &Yaml) -> String {
     let name = resource(endpoint);
     let made = OF_AN_ENDPOINT.map(|part| {
         let part = format!("{name}{part}");
         let made = &template["Resources"][part.as_str()];
-        assert!(!made.is_badvalue(), "there is no {part} in template.yaml");
+        assert!(!made.is_badvalue(), "template.yaml has no {part}");
         format!("{made:?}")
     });
     let made = made.join("\n").replace(endpoint.name, "<name>").replace(&name, "<name>");
@@ -242,42 +242,56 @@ fn the_template_treats_all_endpoints_alike() {
     for endpoint in endpoints() {
         assert_eq!(made_for(endpoint, &template), first, "{}", endpoint.name);
     }
-    // SAM 1.170 looks for the loop's variable here, but not among the values of a `!Sub`: it would deploy the program of
-    // the first endpoint as that of all.
+    // SAM 1.170 looks for the loop's variable here, but not among the values of a `!Sub`. It would deploy the program
+    // of the first endpoint for all endpoints.
     let text = std::fs::read_to_string(root().join("template.yaml")).unwrap();
     assert!(text.contains(" CodeUri: !Join [/, [functions, !FindInMap [Functions, !Ref Endpoint, Name]]] "));
 }
 
-/// Whether a text has a word. `_` and `-` are parts of words.
+/// Returns whether a text has a word. `_` and `-` are parts of words.
 fn has_word(text: &str, word: &str) -> bool {
     text.split(|char: char| !char.is_alphanumeric() && !"_-".contains(char)).any(|found| found == word)
 }
 
-/// The statement of docs/deploy-lambda.md that begins like this.
+/// Returns the statement of docs/deploy-lambda.md with this beginning.
 fn statement<'a>(docs: &'a str, beginning: &str) -> &'a str {
     let (_, statement) =
         docs.split_once(beginning).unwrap_or_else(|| panic!("{beginning} in docs/deploy-lambda.md"));
     statement.split([';', '`']).next().unwrap()
 }
 
-/// Whether a check of the suite asks for an endpoint: a line that has an example of its path and, unless that is for GET,
-/// its method.
+/// Returns whether a check of the suite sends a request to an endpoint: whether a line has an example of its path in a
+/// string and, for methods other than GET, the method. A line with another method is not a GET request.
 fn is_in_suite(endpoint: &Endpoint, suite: &str) -> bool {
     let method = method_of(endpoint).to_lowercase();
-    let paths: Vec<String> = ["1", "2", "{id}"]
-        .iter()
-        .flat_map(|value| ["", "?"].map(|end| format!("\"{}{end}", endpoint.path_with(value))))
-        .collect();
-    let is_asked_for = |line: &str, path: &str| {
-        line.split(path).skip(1).any(|rest| path.ends_with('?') || rest.starts_with('"'))
+    let others = ["post", "delete", "put", "patch"];
+    let has_method = |line: &str| match endpoint.method {
+        Method::Get => !others.iter().any(|other| line.to_lowercase().contains(other)),
+        _ => line.contains(&method),
     };
-    suite.lines().any(|line| {
-        (endpoint.method == Method::Get || line.contains(&method))
-            && paths.iter().any(|path| is_asked_for(line, path))
-    })
+    let paths = ["1", "2", "{id}"].map(|value| format!("\"{}", endpoint.path_with(value)));
+    let has_path = |line: &str| {
+        paths.iter().any(|path| line.split(path).skip(1).any(|rest| rest.starts_with(['"', '?'])))
+    };
+    let code = suite.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+    code.into_iter().any(|line| has_method(line) && has_path(line))
 }
 
-/// Beside an endpoint's crate and its line in host/src/lib.rs, these places list endpoints.
+#[test]
+fn every_check_is_in_the_suite() {
+    let file = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let suite = file("tests/src/lib.rs");
+    for checks in ["caching", "cart", "catalog", "methods", "problems", "refusals"] {
+        for function in file(&format!("tests/src/{checks}.rs")).split("\npub async fn ").skip(1) {
+            let (name, rest) = function.split_once('(').unwrap();
+            let is_check = rest.starts_with("service: &impl Transport)");
+            assert!(!is_check || suite.contains(&format!(" {name},\n")), "{name} is not in `suite!`");
+        }
+    }
+}
+
+/// These places list endpoints, besides an endpoint's crate and its line in host/src/lib.rs. `make test-stack` sends a
+/// request on every route, and reports a route without one.
 #[test]
 fn every_place_that_lists_endpoints_has_them_all() {
     let file = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
@@ -288,10 +302,11 @@ fn every_place_that_lists_endpoints_has_them_all() {
         }
     };
 
-    // As it is written: without its entry, a loop would make nothing that other tests could read.
+    // The source text is checked: without the entry, a loop would make nothing that other tests could read.
     let template = YamlLoader::load_from_str(&file("template.yaml")).unwrap().remove(0);
     let docs = file("docs/deploy-lambda.md");
     let picture = docs.split("```").nth(1).unwrap();
+    let (nginx, routes) = (file("deploy/nginx/nginx.conf.template"), expected_routes());
     let suite = ["cart", "catalog"].map(|checks| file(&format!("tests/src/{checks}.rs"))).concat();
     let (revoked, dropped) = (statement(&docs, "`revoke rds_iam from "), statement(&docs, "\ndrop role "));
     for endpoint in endpoints() {
@@ -328,6 +343,17 @@ fn every_place_that_lists_endpoints_has_them_all() {
             "tests/src/catalog.rs or cart.rs, and the list in lib.rs",
             "a check of the suite",
         );
+        let of_nginx = format!("\"~^405:{}/?(", endpoint.path_with("[^/?]+"));
+        need(
+            endpoint.allow == ALLOW_GET || nginx.contains(&of_nginx),
+            "deploy/nginx/nginx.conf.template, the map of 405",
+            &format!("{of_nginx}…"),
+        );
+        for (key, function) in &routes {
+            let is_write = function == name && endpoint.method != Method::Get;
+            let stage = &template["Resources"]["ApiStage"]["Properties"]["RouteSettings"][key.as_str()];
+            need(!is_write || !stage.is_badvalue(), "template.yaml, ApiStage, RouteSettings", key);
+        }
         for event in [format!("events/{name}.json"), format!("events/{name}-url.json")] {
             need(root().join(&event).is_file(), &event, "this event");
         }
@@ -342,10 +368,10 @@ fn every_place_that_lists_endpoints_has_them_all() {
 }
 
 fn template() -> Yaml {
-    stand::template::read("template.yaml")
+    support::template::read("template.yaml")
 }
 
-/// The statements of a policy that allow something, or that deny it.
+/// Returns the statements of a policy with this effect: allow or deny.
 fn statements<'a>(policy: &'a Yaml, effect: &str) -> Vec<&'a Yaml> {
     let statements = policy["PolicyDocument"]["Statement"].as_vec().unwrap().iter();
     statements.filter(|statement| statement["Effect"].as_str() == Some(effect)).collect()
@@ -361,7 +387,7 @@ fn the_loader_is_a_program_of_its_package() {
 }
 
 #[test]
-fn the_loader_is_built_and_logs_in_as_the_endpoints_functions_are() {
+fn the_loader_is_built_and_logs_in_like_the_endpoints_functions() {
     let template = template();
     let function = &template["Resources"]["Etl"];
     assert_eq!(function["Metadata"]["BuildMethod"].as_str(), Some("rust-cargolambda"));
@@ -377,13 +403,13 @@ fn the_loader_is_built_and_logs_in_as_the_endpoints_functions_are() {
 }
 
 #[test]
-fn a_message_stays_away_for_as_long_as_an_invocation_may_take_and_is_given_up_after_20() {
+fn a_message_is_hidden_for_the_length_of_an_invocation_and_moved_to_the_dead_letters_after_20() {
     let template = template();
     let resources = &template["Resources"];
     let (function, queue) = (&resources["Etl"]["Properties"], &resources["LoadQueue"]["Properties"]);
     let timeout = function["Timeout"].as_i64().unwrap();
     let visibility = queue["VisibilityTimeout"].as_i64().unwrap();
-    assert_eq!(timeout, 900, "the most that Lambda allows");
+    assert_eq!(timeout, 900, "Lambda's maximum");
     assert_eq!(visibility, timeout + 60);
     assert_eq!(queue["RedrivePolicy"]["maxReceiveCount"].as_i64(), Some(20));
     assert_eq!(queue["RedrivePolicy"]["deadLetterTargetArn"].as_str(), Some("LoadDeadLetters.Arn"));
@@ -394,16 +420,16 @@ fn a_message_stays_away_for_as_long_as_an_invocation_may_take_and_is_given_up_af
     assert_eq!(source["BatchSize"].as_i64(), Some(1));
     assert_eq!(texts(&source["FunctionResponseTypes"]), BTreeSet::from(["ReportBatchItemFailures"]));
     assert_eq!(source["ScalingConfig"]["MaximumConcurrency"].as_i64(), Some(2));
-    // What it refuses would count as received.
+    // A message that a throttled function rejects would count as received.
     assert!(function["ReservedConcurrentExecutions"].is_badvalue());
 
-    // From its third time on a message is left out of its queue's age.
+    // From its third delivery on, a message does not count for its queue's age.
     let age = resources["LoadQueueAge"]["Properties"]["Threshold"].as_i64().unwrap();
     assert!((timeout..2 * visibility).contains(&age), "{age}");
 }
 
 #[test]
-fn what_arrives_below_the_prefix_becomes_a_message_and_nothing_else_does() {
+fn only_uploads_below_the_prefix_become_messages() {
     let template = template();
     let resources = &template["Resources"];
     let bucket = &resources["Incoming"]["Properties"];
@@ -417,10 +443,11 @@ fn what_arrives_below_the_prefix_becomes_a_message_and_nothing_else_does() {
     assert_eq!(rule, ("prefix", INCOMING_PREFIX));
     let variables = &resources["Etl"]["Properties"]["Environment"]["Variables"];
     assert_eq!(variables["INCOMING_PREFIX"].as_str(), Some(INCOMING_PREFIX));
-    // In that bucket they would be files that arrive.
+    // In the incoming bucket, rejects would count as uploads.
     assert_eq!(variables["REJECTS_URL"].as_str(), Some("s3://${Rejects}/"));
 
-    // S3 asks the queue before it takes the notification, so the policy has the bucket's name, and not the bucket.
+    // S3 verifies the queue's policy before it accepts the notification. So the policy has the bucket's name, not a
+    // reference to the bucket.
     assert_eq!(resources["Incoming"]["DependsOn"].as_str(), Some("LoadQueuePolicy"));
     let allowed = statements(&resources["LoadQueuePolicy"]["Properties"], "Allow");
     let [allowed] = allowed.as_slice() else { panic!("{allowed:?}") };
@@ -434,7 +461,7 @@ fn what_arrives_below_the_prefix_becomes_a_message_and_nothing_else_does() {
 }
 
 #[test]
-fn the_loader_may_do_what_is_named_here_and_no_more() {
+fn the_loader_has_only_the_permissions_listed_here() {
     let template = template();
     let role = &template["Resources"]["EtlRole"]["Properties"];
     let policies = role["Policies"].as_vec().unwrap();
@@ -467,7 +494,7 @@ fn the_loader_may_do_what_is_named_here_and_no_more() {
     assert_eq!(below, format!("{INCOMING_PREFIX}*"));
 }
 
-/// Where the rules of a security group lead, and to which port.
+/// Returns the peers and ports of a security group's rules.
 fn reached(group: &Yaml) -> BTreeSet<(&str, &Yaml)> {
     let rules = group["Properties"]["SecurityGroupEgress"].as_vec().unwrap().iter();
     let to = ["DestinationSecurityGroupId", "DestinationPrefixListId"];
@@ -477,7 +504,7 @@ fn reached(group: &Yaml) -> BTreeSet<(&str, &Yaml)> {
 }
 
 #[test]
-fn the_loader_reaches_the_database_and_s3_and_the_others_the_database_alone() {
+fn the_loader_reaches_the_database_and_s3_and_endpoints_only_the_database() {
     let template = template();
     let resources = &template["Resources"];
     let port = Yaml::String("DatabasePort".to_owned());
@@ -489,7 +516,7 @@ fn the_loader_reaches_the_database_and_s3_and_the_others_the_database_alone() {
         let network = &function["Properties"]["VpcConfig"];
         let group = match name {
             "Etl" => "LoadSecurityGroup",
-            "NotFound" if network.is_badvalue() => continue, // it uses no database
+            "NotFound" if network.is_badvalue() => continue, // the function uses no database
             _ => "FunctionSecurityGroup",
         };
         assert_eq!(texts(&network["SecurityGroupIds"]), BTreeSet::from([group]), "{name}");
@@ -497,7 +524,7 @@ fn the_loader_reaches_the_database_and_s3_and_the_others_the_database_alone() {
 }
 
 #[test]
-fn buckets_and_queues_are_encrypted_and_reached_by_tls_alone_and_files_outlive_the_stack() {
+fn buckets_and_queues_are_encrypted_and_require_tls_and_files_survive_the_stack() {
     let template = template();
     let buckets = of_type(&template, "AWS::S3::Bucket");
     assert_eq!(buckets.keys().copied().collect::<Vec<_>>(), ["Incoming", "Rejects"]);
@@ -541,7 +568,7 @@ fn buckets_and_queues_are_encrypted_and_reached_by_tls_alone_and_files_outlive_t
     assert_eq!(without_tls, expected);
 }
 
-/// What a policy lets nobody do anything to but by TLS.
+/// Returns the resources on which a policy denies an action without TLS.
 fn refused_without_tls(policy: &Yaml, action: &str) -> BTreeSet<String> {
     let denied = statements(&policy["Properties"], "Deny").into_iter().filter(|statement| {
         statement["Principal"].as_str() == Some("*")
@@ -552,14 +579,14 @@ fn refused_without_tls(policy: &Yaml, action: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn all_alarms_can_be_turned_off_tell_the_topic_and_are_counted() {
+fn all_alarms_are_optional_and_notify_the_topic() {
     let template = template();
     let alarms = alarms(&template);
     assert_eq!(alarms.len(), 3 * endpoints().count() + 8);
     assert_alarms_are_counted(&template, "three for an endpoint, and eight more");
-    assert!(!alarms.contains_key("NotFoundThrottles"), "to be throttled is what its limit is for");
+    assert!(!alarms.contains_key("NotFoundThrottles"), "its limit is meant to throttle it");
 
-    // A misspelt metric is one that never comes.
+    // A misspelt metric would never have data.
     let watched = |name: &str| {
         let alarm = &alarms[name]["Properties"];
         let dimension = &alarm["Dimensions"][0];

@@ -3,31 +3,31 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use std::collections::BTreeSet;
 
 use shared::Endpoint;
 use shared::endpoint::ALLOW_GET;
-use stand::functions::endpoints;
-use stand::root;
-use stand::template::{read, texts};
+use support::functions::endpoints;
+use support::root;
+use support::template::{read, texts};
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// The policies that AWS manages, by the ids that it documents.
+/// The ids of AWS managed policies, as AWS documents them.
 const CACHING_DISABLED: &str = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad";
 const ALL_VIEWER_EXCEPT_HOST_HEADER: &str = "b689b0a8-53d0-40ab-baf2-68738e2966ac";
 
-/// Every method that CloudFront can pass on.
+/// Every method that CloudFront can forward.
 const ALL_METHODS: [&str; 7] = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"];
 
-/// A list as a template has it.
+/// Returns a list as a template has it.
 fn list(text: &str) -> Yaml {
     YamlLoader::load_from_str(text).unwrap().remove(0)
 }
 
-/// A part of the template as CloudFormation makes it where these conditions hold and the others do not. The parser does
-/// not tell tags: a list of three that begins with the name of a condition is an `!If`.
+/// Returns a part of the template as CloudFormation resolves it if exactly these conditions hold. The parser discards
+/// tags: a list of three that starts with the name of a condition is an `!If`.
 fn made(template: &Yaml, part: &Yaml, conditions: &[&str]) -> Yaml {
     let made = |part| made(template, part, conditions);
     match part {
@@ -49,24 +49,24 @@ fn is_no_value(value: &Yaml) -> bool {
     value.as_str() == Some("AWS::NoValue")
 }
 
-/// The distribution where these conditions hold.
+/// Returns the distribution if exactly these conditions hold.
 fn distribution(conditions: &[&str]) -> Yaml {
     let template = read("template.yaml");
     let distribution = &template["Resources"]["Distribution"]["Properties"]["DistributionConfig"];
     made(&template, distribution, conditions)
 }
 
-/// Every form of the distribution.
+/// Returns every form of the distribution.
 fn distributions() -> [Yaml; 3] {
     [&[][..], &["HasBalancer"], &["HasBalancer", "CatalogFromBalancer"]].map(distribution)
 }
 
-/// The ids of origins, or of groups.
+/// Returns the ids of origins, or of groups.
 fn ids(items: &Yaml) -> Vec<&str> {
     items.as_vec().unwrap().iter().map(|item| item["Id"].as_str().unwrap()).collect()
 }
 
-/// Whether CloudFront applies a behaviour of this pattern to a path. `*` stands for anything, slashes too.
+/// Returns whether CloudFront applies a behaviour with this pattern to a path. `*` matches any text, also with slashes.
 fn matches(pattern: &str, path: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == path,
@@ -74,18 +74,18 @@ fn matches(pattern: &str, path: &str) -> bool {
     }
 }
 
-/// The behaviours other than the default one, in the order in which CloudFront tries them.
+/// Returns the behaviours except the default one, in the order in which CloudFront tries them.
 fn behaviours(distribution: &Yaml) -> &[Yaml] {
     distribution["CacheBehaviors"].as_vec().unwrap()
 }
 
-/// The behaviour that CloudFront applies to a path; none where it is the default one.
+/// Returns the behaviour that CloudFront applies to a path, or `None` for the default one.
 fn own_behaviour<'a>(distribution: &'a Yaml, path: &str) -> Option<&'a Yaml> {
     let mut all = behaviours(distribution).iter();
     all.find(|behaviour| matches(behaviour["PathPattern"].as_str().unwrap(), path))
 }
 
-/// Paths of an endpoint as clients send them.
+/// Returns paths of an endpoint as clients send them.
 fn paths(endpoint: &Endpoint) -> [String; 2] {
     ["", "/"].map(|slash| endpoint.path_with("33") + slash)
 }
@@ -95,7 +95,7 @@ fn is_of_carts(endpoint: &Endpoint) -> bool {
 }
 
 #[test]
-fn the_distribution_is_there_only_where_it_is_asked_for() {
+fn the_distribution_exists_only_if_cloudfront_is_on() {
     let template = read("template.yaml");
     assert_eq!(template["Resources"]["Distribution"]["Condition"].as_str(), Some("HasDistribution"));
     assert_eq!(template["Resources"]["CatalogCachePolicy"]["Condition"].as_str(), Some("HasDistribution"));
@@ -114,7 +114,7 @@ fn carts_are_never_cached_and_everything_the_client_sent_reaches_their_origin() 
                 let passed_on = behaviour["OriginRequestPolicyId"].as_str();
                 assert_eq!(passed_on, Some(ALL_VIEWER_EXCEPT_HOST_HEADER), "{path}");
                 assert_eq!(texts(&behaviour["AllowedMethods"]), BTreeSet::from(ALL_METHODS), "{path}");
-                // CloudFront takes no group where other methods than GET, HEAD and OPTIONS are allowed.
+                // CloudFront rejects a group if methods other than GET, HEAD and OPTIONS are allowed.
                 assert_eq!(behaviour["TargetOriginId"].as_str(), Some("CartOrigin"), "{path}");
             }
         }
@@ -126,7 +126,10 @@ fn the_catalog_has_the_default_behaviour_with_every_method_of_its_endpoints() {
     for distribution in distributions() {
         let default = &distribution["DefaultCacheBehavior"];
         assert_eq!(default["CachePolicyId"].as_str(), Some("CatalogCachePolicy"));
-        assert!(default["OriginRequestPolicyId"].is_badvalue(), "what is not in the cache key is passed on");
+        assert!(
+            default["OriginRequestPolicyId"].is_badvalue(),
+            "a value outside the cache key reaches the origin"
+        );
         let methods = texts(&default["AllowedMethods"]);
         for endpoint in endpoints().filter(|endpoint| !is_of_carts(endpoint)) {
             for path in paths(endpoint) {
@@ -140,11 +143,11 @@ fn the_catalog_has_the_default_behaviour_with_every_method_of_its_endpoints() {
 }
 
 #[test]
-fn cached_responses_differ_by_what_the_endpoints_read_and_last_as_long_as_they_say() {
+fn the_cache_key_and_the_ttl_follow_the_endpoints() {
     let template = read("template.yaml");
     let policy = &template["Resources"]["CatalogCachePolicy"]["Properties"]["CachePolicyConfig"];
-    assert_eq!(policy["MinTTL"].as_i64(), Some(0), "no-store holds");
-    assert_eq!(policy["DefaultTTL"].as_i64(), Some(0), "so does a response without Cache-Control");
+    assert_eq!(policy["MinTTL"].as_i64(), Some(0), "the policy overrides no-store");
+    assert_eq!(policy["DefaultTTL"].as_i64(), Some(0), "the policy caches responses without Cache-Control");
     let key = &policy["ParametersInCacheKeyAndForwardedToOrigin"];
     assert_eq!(key["EnableAcceptEncodingGzip"].as_bool(), Some(true));
     assert_eq!(key["CookiesConfig"]["CookieBehavior"].as_str(), Some("none"));
@@ -160,7 +163,7 @@ fn cached_responses_differ_by_what_the_endpoints_read_and_last_as_long_as_they_s
 }
 
 #[test]
-fn with_a_balancer_the_catalog_fails_over_in_the_order_that_is_asked_for() {
+fn with_a_load_balancer_the_catalog_fails_over_in_the_configured_order() {
     let template = read("template.yaml");
     assert_eq!(template["Conditions"]["HasBalancer"], list("[[BalancerDomain, '']]"));
     assert_eq!(template["Conditions"]["CatalogFromBalancer"], list("[CatalogFirst, balancer]"));
@@ -177,7 +180,7 @@ fn with_a_balancer_the_catalog_fails_over_in_the_order_that_is_asked_for() {
         let group = items.find(|group| group["Id"].as_str() == Some(target)).expect(target);
         let codes = group["FailoverCriteria"]["StatusCodes"]["Items"].as_vec().unwrap().iter();
         assert_eq!(codes.map(|code| code.as_i64().unwrap()).collect::<Vec<_>>(), [500, 502, 503, 504]);
-        // CloudFront asks the members in this order.
+        // CloudFront tries the members in this order.
         let members = group["Members"]["Items"].as_vec().unwrap().iter();
         let members: Vec<_> = members.map(|member| member["OriginId"].as_str().unwrap()).collect();
         assert_eq!(members, [first, second]);
@@ -185,7 +188,7 @@ fn with_a_balancer_the_catalog_fails_over_in_the_order_that_is_asked_for() {
 }
 
 #[test]
-fn without_a_balancer_the_http_api_is_the_only_origin() {
+fn without_a_load_balancer_the_http_api_is_the_only_origin() {
     for conditions in [&[][..], &["CatalogFromBalancer"]] {
         let distribution = distribution(conditions);
         assert_eq!(ids(&distribution["Origins"]), ["api"]);
@@ -202,7 +205,7 @@ fn without_a_balancer_the_http_api_is_the_only_origin() {
 }
 
 #[test]
-fn a_web_acl_filters_requests_only_where_there_is_one_and_needs_a_distribution() {
+fn a_web_acl_is_optional_and_requires_a_distribution() {
     assert_eq!(distribution(&["HasWebAcl"])["WebACLId"].as_str(), Some("WebAclArn"));
     assert!(distribution(&[])["WebACLId"].is_badvalue());
     assert_eq!(read("template.yaml")["Parameters"]["WebAclArn"]["Default"].as_str(), Some(""));
@@ -216,7 +219,7 @@ fn a_web_acl_filters_requests_only_where_there_is_one_and_needs_a_distribution()
 }
 
 #[test]
-fn a_balancer_that_is_asked_needs_a_domain() {
+fn a_load_balancer_origin_requires_a_domain() {
     let template = read("template.yaml");
     let rule = &template["Rules"]["BalancerHasDomain"];
     assert_eq!(rule["RuleCondition"], list("[CloudFront, 'on']"));
@@ -227,7 +230,7 @@ fn a_balancer_that_is_asked_needs_a_domain() {
         let expected = format!("{parameter}=balancer needs a BalancerDomain");
         assert_eq!(assertion["AssertDescription"].as_str(), Some(expected.as_str()));
     }
-    // The parser does not tell tags, on which all of this depends.
+    // The assertions depend on tags, which the parser discards.
     let text = std::fs::read_to_string(root().join("template.yaml")).unwrap();
     for parameter in ["CatalogFirst", "CartOrigin"] {
         let assertion = format!(
@@ -240,13 +243,13 @@ fn a_balancer_that_is_asked_needs_a_domain() {
     }
 }
 
-/// NGINX's configuration, as it is before `render`.
+/// Returns NGINX's configuration before `render`.
 fn balancer() -> String {
     std::fs::read_to_string(root().join("deploy/nginx/nginx.conf.template")).unwrap()
 }
 
 #[test]
-fn the_distribution_waits_for_the_balancer_longer_than_that_waits_for_its_hosts() {
+fn the_distribution_times_out_later_than_the_load_balancer() {
     let balancer = balancer();
     let milliseconds = |directive: &str| -> i64 {
         let set = balancer.lines().find_map(|line| line.trim().strip_prefix(directive)?.split(';').next());
@@ -256,7 +259,7 @@ fn the_distribution_waits_for_the_balancer_longer_than_that_waits_for_its_hosts(
             value.strip_suffix("ms").and_then(of).or_else(|| Some(1000 * of(value.strip_suffix('s')?)?));
         value.unwrap_or_else(|| panic!("{directive} is in another unit"))
     };
-    // The last host that it asks is asked just before the time for that is over.
+    // NGINX can try the last host just before its total time limit.
     let longest = ["proxy_next_upstream_timeout ", "proxy_connect_timeout ", "proxy_read_timeout "];
     let longest: i64 = longest.into_iter().map(milliseconds).sum();
     let distribution = distribution(&["HasBalancer"]);
@@ -266,32 +269,32 @@ fn the_distribution_waits_for_the_balancer_longer_than_that_waits_for_its_hosts(
     assert!(1000 * waits > longest, "{waits} s, {longest} ms");
 }
 
-/// The regular expression that NGINX's map of `Allow` has for a 405 at an endpoint's path: with and without a slash at
-/// the end and with or without a query, and any segment in place of the parameter.
+/// Returns the regular expression that NGINX's map of `Allow` has for a 405 at an endpoint's path. It matches with and
+/// without a trailing slash and a query, and with any segment for the parameter.
 fn not_allowed_at(endpoint: &Endpoint) -> String {
     assert!(endpoint.path.chars().all(|char| char.is_ascii_alphanumeric() || "/-_{}".contains(char)));
     format!(r"~^405:{}/?(\?|$)", endpoint.path_with("[^/?]+"))
 }
 
 #[test]
-fn the_balancer_tells_the_allow_of_each_path_that_takes_more_than_reading() {
+fn the_load_balancer_sends_allow_for_each_path_that_permits_more_than_reads() {
     let balancer = balancer();
     let (_, map) = balancer.split_once("map $status:$request_uri $problem_allow {").unwrap();
     let (map, _) = map.split_once("\n    }\n").unwrap();
-    // NGINX takes the first regular expression that matches.
+    // NGINX uses the first regular expression that matches.
     let lines: Vec<(&str, &str)> = map
         .lines()
         .filter_map(|line| line.trim().strip_prefix("\"~")?.strip_suffix("\";")?.split_once("\" \""))
         .collect();
     let (last, before) = lines.split_last().unwrap();
     assert_eq!(*last, ("^405:", ALLOW_GET));
-    let told: BTreeSet<(String, &str)> =
+    let output: BTreeSet<(String, &str)> =
         before.iter().map(|(pattern, allow)| (format!("~{pattern}"), *allow)).collect();
     let expected: BTreeSet<(String, &str)> = atelier_host::ENDPOINTS
         .iter()
         .filter(|endpoint| endpoint.allow != ALLOW_GET)
         .map(|endpoint| (not_allowed_at(endpoint), endpoint.allow))
         .collect();
-    assert_eq!(told, expected);
-    assert_eq!(before.len(), expected.len(), "a path is there twice");
+    assert_eq!(output, expected);
+    assert_eq!(before.len(), expected.len(), "the map has a path twice");
 }

@@ -1,19 +1,19 @@
-//! What the machines of a deployment rely on AWS and systemd for is in deploy/ec2.yaml and in the host's unit.
+//! The parts of deploy/ec2.yaml and of the host's unit that a deployment's machines rely on.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::config::HostConfig;
-use stand::root;
-use stand::template::{alarms, assert_alarms_are_counted, of_type, read, texts};
+use support::root;
+use support::template::{alarms, assert_alarms_are_counted, of_type, read, texts};
 use yaml_rust2::Yaml;
 
 const TIERS: [&str; 3] = ["Database", "Host", "Proxy"];
 
-/// The launch template of a tier. A loop makes those of all tiers alike.
+/// Returns the launch template of a tier. A loop makes those of all tiers alike.
 fn machine(template: &Yaml) -> &Yaml {
     let machines = of_type(template, "AWS::EC2::LaunchTemplate");
     let tiers = machines.keys().map(|name| name.strip_suffix("Machine").unwrap());
@@ -21,7 +21,7 @@ fn machine(template: &Yaml) -> &Yaml {
     &machines["HostMachine"]["Properties"]["LaunchTemplateData"]
 }
 
-/// The rules of a group in one direction: who is on the other side, and the port.
+/// Returns the rules of a security group in one direction: the peer, and the port.
 fn rules<'a>(group: &'a Yaml, direction: &str) -> BTreeSet<(&'a str, i64)> {
     let rules = group["Properties"][direction].as_vec().map_or(&[][..], Vec::as_slice).iter();
     rules
@@ -34,7 +34,7 @@ fn rules<'a>(group: &'a Yaml, direction: &str) -> BTreeSet<(&'a str, i64)> {
 }
 
 #[test]
-fn each_tier_reaches_the_next_and_is_reached_by_the_one_before_alone() {
+fn each_tier_connects_only_to_the_next_one() {
     let template = read("deploy/ec2.yaml");
     let groups = of_type(&template, "AWS::EC2::SecurityGroup");
     let names: BTreeSet<_> = groups.keys().copied().collect();
@@ -62,7 +62,7 @@ fn each_tier_reaches_the_next_and_is_reached_by_the_one_before_alone() {
 }
 
 #[test]
-fn no_role_may_do_more_than_it_names_but_for_sessions_the_files_of_datasets_and_ids_of_groups() {
+fn roles_name_their_resources_except_for_sessions_dataset_files_and_group_ids() {
     let template = read("deploy/ec2.yaml");
     let mut documents: Vec<&Yaml> = Vec::new();
     for kind in ["AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy"] {
@@ -104,7 +104,7 @@ fn no_role_may_do_more_than_it_names_but_for_sessions_the_files_of_datasets_and_
 }
 
 #[test]
-fn machines_ask_for_their_credentials_with_a_token_and_all_disks_are_encrypted() {
+fn machines_require_metadata_tokens_and_all_disks_are_encrypted() {
     let template = read("deploy/ec2.yaml");
     let machine = machine(&template);
     assert_eq!(machine["MetadataOptions"]["HttpTokens"].as_str(), Some("required"));
@@ -115,19 +115,19 @@ fn machines_ask_for_their_credentials_with_a_token_and_all_disks_are_encrypted()
     assert_eq!(data["Properties"]["Encrypted"].as_bool(), Some(true));
     assert_eq!(data["DeletionPolicy"].as_str(), Some("Snapshot"));
     assert_eq!(data["UpdateReplacePolicy"].as_str(), Some("Snapshot"));
-    // The machine waits for this volume and no other.
+    // The machine waits for exactly this volume.
     let named = &template["Resources"]["DataVolumeId"]["Properties"];
     assert_eq!(named["Value"].as_str(), Some("DataVolume"));
-    let told = machine["UserData"]["Fn::Base64"].as_str().unwrap();
-    let asks = format!("VOLUME_PARAMETER={}\n", named["Name"].as_str().unwrap());
-    assert!(told.contains(&asks), "{asks}: {told}");
-    // Else a new image or release would take the machine from under its data.
+    let output = machine["UserData"]["Fn::Base64"].as_str().unwrap();
+    let command = format!("VOLUME_PARAMETER={}\n", named["Name"].as_str().unwrap());
+    assert!(output.contains(&command), "{command}: {output}");
+    // Otherwise a new image or release would replace the machine and detach its data volume.
     let version = &template["Resources"]["Database"]["Properties"]["LaunchTemplate"]["Version"];
     assert_eq!(version.as_str(), Some("DatabaseMachineVersion"));
 }
 
 #[test]
-fn each_machine_tells_what_waits_for_it_and_the_next_one_begins_after_it() {
+fn each_machine_signals_its_resource_and_the_next_one_starts_after_it() {
     let template = read("deploy/ec2.yaml");
     let resources = &template["Resources"];
     let tags = |name: &str| -> BTreeMap<&str, &str> {
@@ -157,7 +157,7 @@ fn each_machine_tells_what_waits_for_it_and_the_next_one_begins_after_it() {
         let update = &resources[name.as_str()]["UpdatePolicy"]["AutoScalingRollingUpdate"];
         assert_eq!(update["WaitOnResourceSignals"].as_bool(), Some(true));
     }
-    // Hosts and proxy are replaced by another release, because that is another version of their launch template.
+    // A new release replaces hosts and proxy, because it is a new version of their launch template.
     let tagged = machine(&template)["TagSpecifications"][0]["Tags"].as_vec().unwrap();
     assert!(tagged.iter().any(|tag| tag["Value"].as_str() == Some("ReleaseSha256")), "{tagged:?}");
     for tier in TIERS {
@@ -166,13 +166,13 @@ fn each_machine_tells_what_waits_for_it_and_the_next_one_begins_after_it() {
     }
 }
 
-/// A text file of `deploy/ec2`.
+/// Returns a text file of `deploy/ec2`.
 fn script(name: &str) -> String {
     std::fs::read_to_string(root().join("deploy/ec2").join(name)).unwrap()
 }
 
 #[test]
-fn a_host_is_in_service_once_it_says_that_it_serves_and_is_given_up_before_cloudformation_gives_up() {
+fn a_host_enters_service_once_it_is_ready_and_is_abandoned_before_cloudformation_times_out() {
     let template = read("deploy/ec2.yaml");
     let setup = script("setup-host");
     for slot in ["1", "2", "3"] {
@@ -180,20 +180,27 @@ fn a_host_is_in_service_once_it_says_that_it_serves_and_is_given_up_before_cloud
         let update = &group["UpdatePolicy"]["AutoScalingRollingUpdate"];
         let group = &group["Properties"];
         let name = format!("${{AWS::StackName}}-host-{slot}");
-        assert_eq!(group["AutoScalingGroupName"].as_str(), Some(name.as_str()), "what its role names");
+        assert_eq!(
+            group["AutoScalingGroupName"].as_str(),
+            Some(name.as_str()),
+            "the group's name differs from the one in the role"
+        );
         let hooks = group["LifecycleHookSpecificationList"].as_vec().unwrap();
         assert_eq!(hooks.len(), 1);
         let text = |name: &str| hooks[0][name].as_str().unwrap();
         assert_eq!(text("LifecycleTransition"), "autoscaling:EC2_INSTANCE_LAUNCHING");
         assert_eq!(text("DefaultResult"), "ABANDON");
         let minutes = update["PauseTime"].as_str().unwrap().trim_matches(|c: char| !c.is_ascii_digit());
-        let given_up_after = hooks[0]["HeartbeatTimeout"].as_i64().unwrap();
-        assert!(given_up_after < 60 * minutes.parse::<i64>().unwrap(), "{given_up_after} s, {minutes} min");
+        let heartbeat_timeout = hooks[0]["HeartbeatTimeout"].as_i64().unwrap();
+        assert!(
+            heartbeat_timeout < 60 * minutes.parse::<i64>().unwrap(),
+            "{heartbeat_timeout} s, {minutes} min"
+        );
         let completes = format!("--lifecycle-hook-name {} ", text("LifecycleHookName"));
         assert!(setup.contains(&completes), "{completes}: {setup}");
     }
-    let told = machine(&template)["UserData"]["Fn::Base64"].as_str().unwrap();
-    assert!(told.contains("HOST_GROUPS=${AWS::StackName}-host-\n"), "{told}");
+    let output = machine(&template)["UserData"]["Fn::Base64"].as_str().unwrap();
+    assert!(output.contains("HOST_GROUPS=${AWS::StackName}-host-\n"), "{output}");
     let (registered, completed) =
         (setup.find("ssm put-parameter").unwrap(), setup.find("complete-lifecycle-action").unwrap());
     assert!(setup.find("wait_for 120 serves").unwrap() < registered && registered < completed);
@@ -201,7 +208,7 @@ fn a_host_is_in_service_once_it_says_that_it_serves_and_is_given_up_before_cloud
 }
 
 #[test]
-fn every_machine_has_an_alarm_which_can_be_turned_off_tells_the_topic_and_is_counted() {
+fn every_machine_has_an_optional_alarm_that_notifies_the_topic() {
     let template = read("deploy/ec2.yaml");
     assert_alarms_are_counted(&template, &format!("there are {},", alarms(&template).len()));
     let watched: BTreeSet<_> = alarms(&template)
@@ -223,23 +230,23 @@ fn every_machine_has_an_alarm_which_can_be_turned_off_tells_the_topic_and_is_cou
     assert_eq!(watched, BTreeSet::from(expected));
 }
 
-/// A setting of the host's unit, in its own unit of measure: seconds, or MiB.
+/// Returns a setting of the host's unit, in seconds or in MiB.
 fn setting(unit: &str, name: &str, measure: &str) -> u64 {
     let line = unit.lines().find_map(|line| line.strip_prefix(&format!("{name}="))).expect(name);
     line.strip_suffix(measure).unwrap_or_else(|| panic!("{name}={line}: in {measure}")).parse().unwrap()
 }
 
 #[test]
-fn the_unit_gives_the_host_time_to_stop_as_it_means_to() {
+fn the_unit_gives_the_host_enough_time_to_start_and_stop() {
     let unit = std::fs::read_to_string(root().join("deploy/systemd/atelier-host.service")).unwrap();
     let url = |name: &str| (name == "DATABASE_URL").then(|| "host=/nowhere user=web".to_owned());
     let defaults = HostConfig::from_lookup(&url).unwrap();
     let (grace, connecting) = (defaults.http.shutdown_grace, defaults.database.connect_timeout);
     assert!(setting(&unit, "TimeoutStopSec", "s") > grace.as_secs());
     assert!(setting(&unit, "TimeoutStartSec", "s") > connecting.as_secs());
-    assert!(unit.contains("\nStartLimitIntervalSec=0\n"), "it gives up");
-    assert!(!unit.contains("\nEnvironment="), "what is set there, everybody can read");
-    // deploy/ec2/setup-host raises the limit by what it raises the cache by.
+    assert!(unit.contains("\nStartLimitIntervalSec=0\n"), "systemd stops restarting the host");
+    assert!(!unit.contains("\nEnvironment="), "everybody can read variables that the unit sets");
+    // deploy/ec2/setup-host raises the limit by as much as the cache.
     let host = script("setup-host");
     let beside_the_cache = setting(&unit, "MemoryMax", "M") - 256;
     assert!(host.contains(&format!("MemoryMax=$((CACHE_MEGABYTES + {beside_the_cache}))M")), "{host}");

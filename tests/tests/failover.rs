@@ -1,8 +1,8 @@
-//! What the balancer does when hosts fail, and what it never does: send a POST twice.
+//! The load balancer when hosts fail. It never sends a POST twice.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use bytes::Bytes;
 use conformance::{Transport as _, golden};
 use http::{Request, Response};
-use local::{Balancer, BalancerSettings, Fleet, FleetSettings, free_address, program};
-use stand::loader::until;
-use stand::scripted::{Act, ScriptedHost};
-use stand::serving::Socket;
+use local::{Fleet, FleetSettings, LoadBalancer, LoadBalancerSettings, free_address, program};
+use support::loader::until;
+use support::scripted::{Reaction, ScriptedHost};
+use support::serving::Socket;
 
-async fn balance(hosts: &[&ScriptedHost]) -> Balancer {
+async fn balance(hosts: &[&ScriptedHost]) -> LoadBalancer {
     let addresses: Vec<SocketAddr> = hosts.iter().map(|host| host.address).collect();
-    Balancer::start_temporary(&addresses, &BalancerSettings::default()).await.unwrap()
+    LoadBalancer::start_temporary(&addresses, &LoadBalancerSettings::default()).await.unwrap()
 }
 
 async fn send(address: SocketAddr, method: &str) -> Response<Bytes> {
@@ -28,32 +28,33 @@ async fn send(address: SocketAddr, method: &str) -> Response<Bytes> {
 }
 
 #[tokio::test]
-async fn hosts_take_turns() {
+async fn requests_are_distributed_evenly() {
     let hosts = [
-        &ScriptedHost::start("first", Act::Answer(200)).await,
-        &ScriptedHost::start("second", Act::Answer(200)).await,
-        &ScriptedHost::start("third", Act::Answer(200)).await,
+        &ScriptedHost::start("first", Reaction::Respond(200)).await,
+        &ScriptedHost::start("second", Reaction::Respond(200)).await,
+        &ScriptedHost::start("third", Reaction::Respond(200)).await,
     ];
     let balancer = balance(&hosts).await;
-    let mut answers = HashMap::new();
+    let mut responses = HashMap::new();
     for _ in 0..30 {
-        *answers.entry(send(balancer.address(), "GET").await.into_body()).or_insert(0) += 1;
+        *responses.entry(send(balancer.address(), "GET").await.into_body()).or_insert(0) += 1;
     }
-    assert_eq!(answers.len(), 3);
-    assert!(answers.values().all(|&count| count == 10), "{answers:?}");
+    assert_eq!(responses.len(), 3);
+    assert!(responses.values().all(|&count| count == 10), "{responses:?}");
 }
 
-/// Both hosts would do so: after the first no other is asked, nor is it asked again.
+/// Both hosts fail alike, so any retry would be visible.
 #[tokio::test]
 async fn a_post_is_never_sent_twice() {
-    for (act, status) in [(Act::HangUp, 502), (Act::Hang, 504), (Act::Answer(503), 503)] {
-        let hosts = [&ScriptedHost::start("first", act).await, &ScriptedHost::start("second", act).await];
+    for (reaction, status) in [(Reaction::Close, 502), (Reaction::Hang, 504), (Reaction::Respond(503), 503)] {
+        let hosts =
+            [&ScriptedHost::start("first", reaction).await, &ScriptedHost::start("second", reaction).await];
         let balancer = balance(&hosts).await;
-        let answer = send(balancer.address(), "POST").await;
-        assert_eq!(answer.status(), status, "{act:?}");
-        assert_eq!(hosts[0].requests().len() + hosts[1].requests().len(), 1, "{act:?}");
+        let response = send(balancer.address(), "POST").await;
+        assert_eq!(response.status(), status, "{reaction:?}");
+        assert_eq!(hosts[0].requests().len() + hosts[1].requests().len(), 1, "{reaction:?}");
         if status != 503 {
-            let problem: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+            let problem: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
             assert_eq!(problem["status"], status);
             assert!(
                 problem["detail"].as_str().unwrap().contains("A change to a cart may have been carried out")
@@ -63,25 +64,25 @@ async fn a_post_is_never_sent_twice() {
 }
 
 #[tokio::test]
-async fn a_delete_goes_to_the_next_host_because_a_second_one_changes_nothing() {
-    for act in [Act::HangUp, Act::Hang, Act::Answer(503)] {
+async fn a_failed_delete_is_retried_because_it_is_idempotent() {
+    for reaction in [Reaction::Close, Reaction::Hang, Reaction::Respond(503)] {
         let hosts = [
-            &ScriptedHost::start("failing", act).await,
-            &ScriptedHost::start("good", Act::Answer(204)).await,
+            &ScriptedHost::start("failing", reaction).await,
+            &ScriptedHost::start("good", Reaction::Respond(204)).await,
         ];
         let balancer = balance(&hosts).await;
         for _ in 0..2 {
-            assert_eq!(send(balancer.address(), "DELETE").await.status(), 204, "{act:?}");
+            assert_eq!(send(balancer.address(), "DELETE").await.status(), 204, "{reaction:?}");
         }
-        assert_eq!(hosts[0].requests().len(), 1, "{act:?}");
+        assert_eq!(hosts[0].requests().len(), 1, "{reaction:?}");
     }
 }
 
 #[tokio::test]
-async fn a_post_that_a_host_cannot_have_seen_goes_to_the_next() {
-    let alive = ScriptedHost::start("alive", Act::Answer(201)).await;
+async fn a_post_that_no_host_has_received_is_retried() {
+    let alive = ScriptedHost::start("alive", Reaction::Respond(201)).await;
     let hosts = [free_address().unwrap(), alive.address];
-    let balancer = Balancer::start_temporary(&hosts, &BalancerSettings::default()).await.unwrap();
+    let balancer = LoadBalancer::start_temporary(&hosts, &LoadBalancerSettings::default()).await.unwrap();
     for sent in 1..=10 {
         assert_eq!(send(balancer.address(), "POST").await.status(), 201);
         assert_eq!(alive.requests().len(), sent);
@@ -89,28 +90,38 @@ async fn a_post_that_a_host_cannot_have_seen_goes_to_the_next() {
 }
 
 #[tokio::test]
-async fn a_get_that_fails_is_answered_by_the_next_host_and_the_one_that_failed_is_left_alone() {
-    for act in [Act::HangUp, Act::Hang, Act::Answer(502), Act::Answer(503), Act::Answer(504)] {
+async fn a_failed_get_is_retried_and_the_failed_host_is_avoided() {
+    for reaction in [
+        Reaction::Close,
+        Reaction::Hang,
+        Reaction::Respond(502),
+        Reaction::Respond(503),
+        Reaction::Respond(504),
+    ] {
         let hosts = [
-            &ScriptedHost::start("failing", act).await,
-            &ScriptedHost::start("good", Act::Answer(200)).await,
+            &ScriptedHost::start("failing", reaction).await,
+            &ScriptedHost::start("good", Reaction::Respond(200)).await,
         ];
         let balancer = balance(&hosts).await;
         for _ in 0..10 {
-            let answer = send(balancer.address(), "GET").await;
-            assert_eq!((answer.status().as_u16(), &answer.body()[..]), (200, &b"good"[..]), "{act:?}");
+            let response = send(balancer.address(), "GET").await;
+            assert_eq!(
+                (response.status().as_u16(), &response.body()[..]),
+                (200, &b"good"[..]),
+                "{reaction:?}"
+            );
         }
         let tried = hosts[0].requests().len();
-        assert!((1..10).contains(&tried), "{act:?}: the failing one was asked {tried} times of 10");
+        assert!((1..10).contains(&tried), "{reaction:?}: the failing host received {tried} of 10 requests");
     }
 }
 
-/// A fault that comes with the request would be the next host's too.
+/// A fault that the request causes would recur on the next host.
 #[tokio::test]
-async fn a_500_is_passed_on_and_no_other_host_is_asked() {
+async fn a_500_is_forwarded_without_a_retry() {
     let hosts = [
-        &ScriptedHost::start("first", Act::Answer(500)).await,
-        &ScriptedHost::start("second", Act::Answer(500)).await,
+        &ScriptedHost::start("first", Reaction::Respond(500)).await,
+        &ScriptedHost::start("second", Reaction::Respond(500)).await,
     ];
     let balancer = balance(&hosts).await;
     for sent in 1..=10 {
@@ -119,57 +130,63 @@ async fn a_500_is_passed_on_and_no_other_host_is_asked() {
     }
 }
 
-/// As when the database is away: nobody is taken out for long, since the hosts know best what they can still answer.
+/// This is the case when the database is unavailable. NGINX excludes no host for long, because each host knows best
+/// which responses it can still serve.
 #[tokio::test]
-async fn when_all_hosts_answer_503_clients_read_what_the_hosts_say() {
+async fn when_all_hosts_return_503_clients_get_a_host_s_response() {
     let hosts = [
-        &ScriptedHost::start("away", Act::Answer(503)).await,
-        &ScriptedHost::start("away", Act::Answer(503)).await,
-        &ScriptedHost::start("away", Act::Answer(503)).await,
+        &ScriptedHost::start("away", Reaction::Respond(503)).await,
+        &ScriptedHost::start("away", Reaction::Respond(503)).await,
+        &ScriptedHost::start("away", Reaction::Respond(503)).await,
     ];
     let balancer = balance(&hosts).await;
     for number in 0..30 {
-        let answer = send(balancer.address(), if number % 2 == 0 { "GET" } else { "POST" }).await;
-        assert_eq!((answer.status().as_u16(), &answer.body()[..]), (503, &b"away"[..]), "request {number}");
+        let response = send(balancer.address(), if number % 2 == 0 { "GET" } else { "POST" }).await;
+        assert_eq!(
+            (response.status().as_u16(), &response.body()[..]),
+            (503, &b"away"[..]),
+            "request {number}"
+        );
     }
 }
 
-/// Three real hosts over the hand-made dataset, whose files are in `directory`.
+/// Starts three real hosts over the hand-made dataset, with their files in `directory`.
 async fn fleet(directory: &tempfile::TempDir) -> Fleet {
     let mut server = Command::new(program("atelier-host").unwrap());
-    server.env("DATABASE_URL", stand::small().await.database.host_url());
+    server.env("DATABASE_URL", support::small().await.database.host_url());
     let settings = FleetSettings { log_access: true, ..FleetSettings::default() };
     Fleet::start(directory.path(), free_address().unwrap(), &server, &settings).await.unwrap()
 }
 
-/// Asks without a pause while `meanwhile` happens, and for twenty more requests; all must be answered well.
-async fn ask_during(address: SocketAddr, meanwhile: impl Future<Output = ()>) {
-    let (done, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let (done, asked, expected) = (&done, &asked, &golden("/products/1"));
-    let ask = async || {
+/// Sends requests continuously during `meanwhile`, and 20 more. All must succeed.
+async fn request_during(address: SocketAddr, meanwhile: impl Future<Output = ()>) {
+    let (done, sent_requests) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (done, sent_requests, expected) = (&done, &sent_requests, &golden("/products/1"));
+    let request = async || {
         let mut left = 20;
         while left > 0 {
-            let answer = Socket(address).call(Request::get("/products/1").body(Bytes::new()).unwrap()).await;
-            assert_eq!((answer.status().as_u16(), &answer.body()[..]), (200, expected.as_bytes()));
-            asked.fetch_add(1, Ordering::Relaxed);
+            let response =
+                Socket(address).call(Request::get("/products/1").body(Bytes::new()).unwrap()).await;
+            assert_eq!((response.status().as_u16(), &response.body()[..]), (200, expected.as_bytes()));
+            sent_requests.fetch_add(1, Ordering::Relaxed);
             left -= usize::from(done.load(Ordering::Relaxed));
         }
     };
     let meanwhile = async {
-        until("requests are under way", async || asked.load(Ordering::Relaxed) >= 20).await;
+        until("requests are in flight", async || sent_requests.load(Ordering::Relaxed) >= 20).await;
         meanwhile.await;
         done.store(true, Ordering::Relaxed);
     };
-    tokio::join!(ask(), ask(), ask(), ask(), meanwhile);
+    tokio::join!(request(), request(), request(), request(), meanwhile);
 }
 
 #[tokio::test]
-async fn a_host_that_is_killed_or_stopped_costs_no_get_and_serves_again_when_it_is_back() {
+async fn killing_or_stopping_a_host_fails_no_get_and_the_restarted_host_serves_again() {
     let directory = tempfile::tempdir().unwrap();
     let mut fleet = fleet(&directory).await;
     let address = fleet.address();
     let host = &mut fleet.hosts_mut()[0];
-    ask_during(address, async {
+    request_during(address, async {
         host.kill().await.unwrap();
         host.start().await.unwrap();
         host.stop().await.unwrap();
@@ -178,8 +195,8 @@ async fn a_host_that_is_killed_or_stopped_costs_no_get_and_serves_again_when_it_
     .await;
     let lines = || std::fs::read_to_string(host.log()).unwrap().matches("/products/{product_id}").count();
     let before = lines();
-    until("the host is asked again", async || {
-        ask_during(address, async {}).await;
+    until("the host receives requests again", async || {
+        request_during(address, async {}).await;
         lines() > before
     })
     .await;
@@ -187,10 +204,10 @@ async fn a_host_that_is_killed_or_stopped_costs_no_get_and_serves_again_when_it_
 }
 
 #[tokio::test]
-async fn a_host_that_hangs_costs_no_get() {
+async fn a_hanging_host_fails_no_get() {
     let directory = tempfile::tempdir().unwrap();
     let fleet = fleet(&directory).await;
     let host = &fleet.hosts()[1];
-    ask_during(fleet.address(), async { host.signal("STOP").unwrap() }).await;
+    request_during(fleet.address(), async { host.signal("STOP").unwrap() }).await;
     fleet.stop().await.unwrap();
 }

@@ -1,9 +1,9 @@
-//! The long form of `kills`: every place several times, and at random moments again and again. A seed is printed where
-//! chance has a part.
+//! The long runs of `kills`: every failpoint several times, and many kills at random moments. Tests with random choices
+//! print a seed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,44 +15,44 @@ use fastrand::Rng;
 use local::testing::Database;
 use local::{Cluster, Settings};
 use serde_json::Value;
-use stand::functions::etl_function;
-use stand::incoming::{Incoming, TIME, content, failed, message, undisturbed};
-use stand::load_into;
-use stand::loader::{Loader, SWAP_LOCK, generated, number, remove, served, serving, steps, take, until};
-use stand::marked::{Readers, write_marked};
-use stand::serving::serve;
+use support::functions::etl_function;
+use support::incoming::{Incoming, TIME, content, failed, message, undisturbed};
+use support::load_into;
+use support::loader::{Loader, SWAP_LOCK, generated, number, remove, served, serving, steps, take, until};
+use support::marked::{Readers, write_marked};
+use support::serving::serve;
 
-/// How often one load is killed.
+/// The number of kills of one load.
 const KILLS: u32 = 60;
-/// How often one has a connection of its own ended.
+/// The number of connections that are terminated during one load.
 const ENDED_CONNECTIONS: u32 = 30;
-/// How often a message is taken from a function by a kill.
+/// The number of kills of functions that process one message.
 const KILLED_FUNCTIONS: u32 = 30;
-/// How often Postgres is killed under one load.
+/// The number of kills of Postgres during one load.
 const KILLED_SERVERS: u32 = 12;
 
-/// Chance, by a seed that is printed.
+/// Returns a random generator, and prints its seed.
 fn chance() -> Rng {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     Rng::with_seed(seed)
 }
 
-/// How long a load that takes `whole` goes on this time. The first of `all` times are short, so that each step has some.
+/// Returns how long a load runs before it is hit. The first of `all` times are short, so that each step is hit.
 fn a_while(chance: &mut Rng, whole: Duration, nth: u32, all: u32) -> Duration {
     whole.mul_f64(chance.f64() * (0.03 + 0.4 * f64::from(nth) / f64::from(all)))
 }
 
-/// How often a load was hit in which step.
+/// The number of hits in each step.
 #[derive(Debug, Default)]
 struct Hits(BTreeMap<String, u32>);
 
 impl Hits {
-    /// The steps that take their time: a load that is hit often must have been hit in each.
+    /// The steps that take long enough to be hit: many hits must include each.
     const STEPS: [&str; 3] = ["load", "index", "assemble"];
 
-    /// Lets a load go on for a while of chance; but only for a moment in a step that was not hit yet, and towards the
-    /// end until it comes to such a step. So none is missed, however fast it is.
+    /// Lets a load run for a random time. In a step without hits the time is short. Towards the end, the load runs
+    /// until it reaches such a step. So no step is missed, however fast it is.
     async fn wait(&self, chance: &mut Rng, whole: Duration, (nth, all): (u32, u32), database: &Database) {
         let moment = whole.mul_f64(0.01 * chance.f64());
         let is_late = nth >= all - all / 4 && !self.are_in_all_steps();
@@ -61,11 +61,11 @@ impl Hits {
             until("it comes to another step", async || !self.0.contains_key(&step(database).await)).await;
             tokio::time::sleep(moment).await;
         };
-        // What is waited for may never come: most loads come to no new step.
+        // Most loads reach no new step, so the wait may time out.
         let _ = tokio::time::timeout(a_while, comes_to_another_step).await;
     }
 
-    /// Notes where the load is now.
+    /// Records the load's current step.
     async fn note(&mut self, database: &Database) {
         *self.0.entry(step(database).await).or_default() += 1;
     }
@@ -75,15 +75,15 @@ impl Hits {
     }
 }
 
-/// The step that the load after the one that is served is at; empty if there is none.
+/// Returns the step of the load after the one that is served; empty if there is none.
 async fn step(database: &Database) -> String {
     steps(database).await.get(1).cloned().unwrap_or_default()
 }
 
 #[tokio::test]
-async fn a_load_goes_on_after_a_kill_anywhere_however_often_it_was_there_before() {
+async fn a_load_resumes_after_a_kill_at_any_pass_of_any_failpoint() {
     let dataset = generated(0.001, 11);
-    // A row that hangs on nothing, so that there is something to be set aside in two tables.
+    // Rows without a parent, so that two tables have rejected rows.
     for (file, row) in
         [("skus.csv", "\n99999999,88888888,\"S\",1"), ("photos.csv", "\n99999999,88888888,\"u\",\"t\"")]
     {
@@ -103,7 +103,7 @@ async fn a_load_goes_on_after_a_kill_anywhere_however_often_it_was_there_before(
                 failpoint::BEFORE_COMMIT | failpoint::AFTER_COMMIT if further.is_empty() => &[1, 3, 7],
                 failpoint::BEFORE_COMMIT | failpoint::AFTER_COMMIT => &[1, 20, 80],
                 failpoint::BEFORE_INDEX | failpoint::AFTER_INDEX => &[1, 9, 18],
-                failpoint::SETTING_ASIDE => &[1, 2],
+                failpoint::REJECTING => &[1, 2],
                 _ => &[1],
             };
             for nth in several {
@@ -113,7 +113,7 @@ async fn a_load_goes_on_after_a_kill_anywhere_however_often_it_was_there_before(
                     true => Loader::of_bucket(&database, &bucket, further),
                     false => Loader::of_folder(&database, dataset.path(), further),
                 };
-                loader.is_killed_at(&format!("{name}:{nth}")).await;
+                loader.kill_at(&format!("{name}:{nth}")).await;
                 kills += 1;
                 let expected = if name == failpoint::AFTER_SWAP { &new } else { &old };
                 assert!(content(&database).await == *expected, "{name}:{nth} {further:?} in S3: {is_in_s3}");
@@ -127,7 +127,7 @@ async fn a_load_goes_on_after_a_kill_anywhere_however_often_it_was_there_before(
 }
 
 #[tokio::test]
-async fn one_load_outlives_kills_at_random_moments() {
+async fn one_load_survives_kills_at_random_moments() {
     let mut chance = chance();
     let dataset = generated(0.004, 12);
     let begun = Instant::now();
@@ -137,13 +137,13 @@ async fn one_load_outlives_kills_at_random_moments() {
     let old = content(&database).await;
     let pieces = ["--commit-bytes", "50000", "--range-bytes", "400000"];
     let loader = Loader::of_folder(&database, dataset.path(), &pieces);
-    // Nothing is published while another has this lock, so the load is never over too soon.
+    // No load publishes while the test holds this lock, so the load never finishes too early.
     let no_swap = take(&database, SWAP_LOCK).await;
     let mut hits = Hits::default();
     for nth in 0..KILLS {
         let running = loader.start();
         hits.wait(&mut chance, whole, (nth, KILLS), &database).await;
-        assert!(running.kill().await, "kill {nth} has hit nothing");
+        assert!(running.kill().await, "kill {nth} hit no running load");
         hits.note(&database).await;
         if nth % 10 == 0 {
             assert!(content(&database).await == old, "kill {nth}");
@@ -155,11 +155,11 @@ async fn one_load_outlives_kills_at_random_moments() {
     drop(no_swap);
     loader.succeeds().await;
     assert!(content(&database).await == new);
-    assert_eq!(steps(&database).await, ["published", "published"], "one load, taken up each time");
+    assert_eq!(steps(&database).await, ["published", "published"], "one load, resumed each time");
 }
 
 #[tokio::test]
-async fn one_load_outlives_connections_that_end_at_random_moments() {
+async fn one_load_survives_connections_lost_at_random_moments() {
     let mut chance = chance();
     let dataset = generated(0.004, 13);
     let begun = Instant::now();
@@ -188,17 +188,17 @@ async fn one_load_outlives_connections_that_end_at_random_moments() {
     println!("{ended} connections ended: {errors:#?}");
     assert!(content(&database).await == old);
     drop(no_swap);
-    let (status, said) = running.end().await;
-    assert!(status.success() || said.contains("the database failed: "), "{status}: {said}");
+    let (status, printed) = running.end().await;
+    assert!(status.success() || printed.contains("the database failed: "), "{status}: {printed}");
     if !status.success() {
         loader.succeeds().await;
     }
     assert!(content(&database).await == new);
-    assert_eq!(steps(&database).await, ["published", "published"], "one load, taken up each time");
+    assert_eq!(steps(&database).await, ["published", "published"], "one load, resumed each time");
 }
 
 #[tokio::test]
-async fn a_message_that_two_functions_have_outlives_kills_of_both() {
+async fn a_message_survives_kills_of_two_functions_that_process_it() {
     let mut chance = chance();
     let dataset = generated(0.003, 14);
     let begun = Instant::now();
@@ -226,7 +226,7 @@ async fn a_message_that_two_functions_have_outlives_kills_of_both() {
         }
         let [one, other] = twins;
         one.kill().await;
-        // The other has the message still, and perhaps the lock now.
+        // The other function still has the message, and possibly the lock now.
         tokio::time::sleep(second).await;
         other.kill().await;
     }
@@ -240,15 +240,15 @@ async fn a_message_that_two_functions_have_outlives_kills_of_both() {
         assert_eq!(failed(&serde_json::from_slice::<Value>(&reply).unwrap()), [""; 0]);
     }
     assert!(content(database).await == new);
-    assert_eq!(steps(database).await, ["published", "published"], "one load, taken up each time");
+    assert_eq!(steps(database).await, ["published", "published"], "one load, resumed each time");
 }
 
-/// What a loader's last line says of a database that went away: when it asked for the schema, or at any time later.
+/// The loader's error messages when the database became unavailable: during the check of the schema, and later.
 const OF_THE_DATABASE: [&str; 3] =
     ["error connecting to server", "cannot migrate the database: ", "the database failed: "];
 
 #[tokio::test]
-async fn one_load_outlives_kills_of_postgres_at_random_moments() {
+async fn one_load_survives_kills_of_postgres_at_random_moments() {
     let mut chance = chance();
     let dataset = generated(0.003, 15);
     let begun = Instant::now();
@@ -257,7 +257,8 @@ async fn one_load_outlives_kills_of_postgres_at_random_moments() {
     let mut cluster = Cluster::start_temporary(&Settings::durable()).await.unwrap();
     let database = serving(Database::create_in(&cluster).await.unwrap()).await;
     let old = content(&database).await;
-    // Some of the tables come about in one transaction with all their rows, which Postgres then need not log.
+    // With large pieces, some tables are created in the transaction that loads all their rows, so Postgres need not log
+    // them.
     let pieces = [&["--commit-bytes", "50000"][..], &[]];
     let mut hits = Hits::default();
     for nth in 0..KILLED_SERVERS {
@@ -277,11 +278,11 @@ async fn one_load_outlives_kills_of_postgres_at_random_moments() {
     assert!(hits.are_in_all_steps(), "{hits:?}");
     Loader::of_folder(&database, dataset.path(), &[]).succeeds().await;
     assert!(content(&database).await == new);
-    assert_eq!(steps(&database).await, ["published", "published"], "one load, taken up each time");
+    assert_eq!(steps(&database).await, ["published", "published"], "one load, resumed each time");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readers_fail_at_none_of_fifty_publishes_and_ten_rollbacks() {
+async fn fifty_publications_and_ten_rollbacks_fail_no_read() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     write_marked(dirs[0].path(), 1);
     write_marked(dirs[1].path(), 2);

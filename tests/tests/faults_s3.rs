@@ -1,30 +1,30 @@
-//! The long runs of what `load_from_s3` tries once: `make test-faults`.
+//! The long runs of `load_from_s3`, for `make test-faults`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use conformance::s3::{Fault, Proxy, Seen};
+use conformance::s3::{Fault, Proxy, S3Request};
 use conformance::small_dataset;
-use etl::load::{LoadOptions, RejectsPlace};
+use etl::load::{LoadOptions, OutputTarget};
 use etl::progress::Progress;
-use etl::s3::{Reading, S3};
-use etl::source::{Dataset, Location};
+use etl::s3::{ReadPolicy, S3};
+use etl::source::{Dataset, DatasetLocation};
 use fastrand::Rng;
 use http::Method;
 use local::testing::Database;
-use stand::events::{self, Arrived, key};
-use stand::incoming::{Incoming, content, files, undisturbed};
-use stand::s3::{
-    BRISK, Set, asked_for, assert_same, assert_served, check_requests, complaint, fails_until_it_is_over,
-    folder, generated, is_for_rows, load_by_command, rows, serving, summary,
+use support::events::{self, Arrived, key};
+use support::incoming::{Incoming, content, files, undisturbed};
+use support::s3::{
+    SHORT_TIMEOUTS, Set, assert_same, assert_served, check_requests, error_message, fails_until_turned_off,
+    folder, generated, is_for_rows, load_by_command, requested_range, rows, serving, summary,
 };
 
-/// What becomes of a request in a storm: of a quarter of them something.
-fn storm(seed: u64, seen: &Seen) -> Fault {
+/// Returns the fault for a request in a storm: a quarter of the requests have one.
+fn storm(seed: u64, seen: &S3Request) -> Fault {
     let mut hash = DefaultHasher::new();
     (seen.method.as_str(), &seen.key, seen.nth).hash(&mut hash);
     let mut random = Rng::with_seed(seed ^ hash.finish());
@@ -32,9 +32,9 @@ fn storm(seed: u64, seen: &Seen) -> Fault {
         0 => Fault::SLOW_DOWN,
         1 => Fault::INTERNAL_ERROR,
         2 => Fault::ACCESS_DENIED,
-        3 => Fault::Silence,
-        4 => Fault::Trickle { bytes: random.usize(100..4000), every: BRISK.silence * 100 },
-        5 => Fault::Trickle { bytes: 1000, every: BRISK.silence / 20 },
+        3 => Fault::Hang,
+        4 => Fault::Trickle { bytes: random.usize(100..4000), every: SHORT_TIMEOUTS.read_timeout * 100 },
+        5 => Fault::Trickle { bytes: 1000, every: SHORT_TIMEOUTS.read_timeout / 20 },
         6 => Fault::Close { after: random.usize(0..4096) },
         7 | 8 => Fault::Reset { after: random.usize(0..4096) },
         _ => Fault::None,
@@ -42,14 +42,16 @@ fn storm(seed: u64, seen: &Seen) -> Fault {
 }
 
 #[tokio::test]
-async fn a_storm_of_faults_ends_in_the_same_catalog() {
+async fn a_load_through_a_storm_of_faults_publishes_the_same_catalog() {
     let set = generated().await;
     for _ in 0..8 {
         let seed = fastrand::u64(..);
         let (incoming, served) = serving().await;
         let records = incoming.put_folder("spring", set.folder.path()).await;
         let proxy = Proxy::start(incoming.bucket.server(), async move |seen| storm(seed, seen));
-        let stormy = incoming.through(&proxy, Reading { silence: BRISK.silence / 2, ..BRISK }).await;
+        let stormy = incoming
+            .through(&proxy, ReadPolicy { read_timeout: SHORT_TIMEOUTS.read_timeout / 2, ..SHORT_TIMEOUTS })
+            .await;
         for record in &records {
             let mut times = 1;
             while !stormy.is_done(record).await {
@@ -66,28 +68,28 @@ async fn a_storm_of_faults_ends_in_the_same_catalog() {
 }
 
 #[tokio::test]
-async fn every_range_may_break_off_at_every_offset() {
+async fn every_range_resumes_from_every_offset() {
     let set = generated().await;
     for after in [0, 1, 2048, 4094, 4095] {
         for is_reset in [true, false] {
             let (incoming, _) = serving().await;
             let records = incoming.put_folder("spring", set.folder.path()).await;
-            let fault = move |seen: &Seen| {
+            let fault = move |seen: &S3Request| {
                 let fault = if is_reset { Fault::Reset { after } } else { Fault::Close { after } };
                 (is_whole(seen) && seen.nth.is_multiple_of(2)).then_some(fault)
             };
-            let script = async move |seen: &Seen| fault(seen).unwrap_or(Fault::None);
+            let script = async move |seen: &S3Request| fault(seen).unwrap_or(Fault::None);
             let proxy = Proxy::start(incoming.bucket.server(), script);
-            let incoming = incoming.through(&proxy, BRISK).await;
-            stand::s3::handle_all(&incoming, &records).await.unwrap();
+            let incoming = incoming.through(&proxy, SHORT_TIMEOUTS).await;
+            support::s3::handle_all(&incoming, &records).await.unwrap();
             assert_same(&content(&incoming.database).await, &set.expected, &format!("{after} {is_reset}"));
-            let seen = proxy.seen();
+            let seen = proxy.requests();
             let broken: Vec<_> = seen.iter().filter(|seen| fault(seen).is_some()).collect();
             assert!(broken.len() > 10);
             for broken in broken {
-                let (from, to) = asked_for(broken);
+                let (from, to) = requested_range(broken);
                 let rest = (from + after as u64, to);
-                let is_rest = |seen: &&Seen| seen.key == broken.key && asked_for(seen) == rest;
+                let is_rest = |seen: &&S3Request| seen.key == broken.key && requested_range(seen) == rest;
                 let gets = seen.iter().filter(|seen| seen.method == Method::GET);
                 assert!(gets.filter(is_rest).count() > usize::from(after == 0), "{rest:?}");
             }
@@ -95,65 +97,65 @@ async fn every_range_may_break_off_at_every_offset() {
     }
 }
 
-/// Whether this is for a whole range of rows.
-fn is_whole(seen: &Seen) -> bool {
-    rows(seen) && asked_for(seen).1 - asked_for(seen).0 + 1 == BRISK.range
+/// Returns whether this is a request for a whole range of rows.
+fn is_whole(seen: &S3Request) -> bool {
+    rows(seen) && requested_range(seen).1 - requested_range(seen).0 + 1 == SHORT_TIMEOUTS.range
 }
 
 #[tokio::test]
-async fn an_s3_that_is_silent_without_end_makes_the_message_come_again() {
-    let hasty = Reading { silence: Duration::from_millis(200), attempts: 2, ..BRISK };
-    fails_until_it_is_over(hasty, Fault::Silence, rows, &["timeout"]).await;
+async fn an_s3_that_never_responds_returns_the_message() {
+    let hasty = ReadPolicy { read_timeout: Duration::from_millis(200), attempts: 2, ..SHORT_TIMEOUTS };
+    fails_until_turned_off(hasty, Fault::Hang, rows, &["timeout"]).await;
 }
 
 #[tokio::test]
-async fn a_body_that_stops_without_end_makes_the_message_come_again() {
-    let hasty = Reading { silence: Duration::from_secs(1), attempts: 1, ..BRISK };
+async fn a_body_that_always_stalls_returns_the_message() {
+    let hasty = ReadPolicy { read_timeout: Duration::from_secs(1), attempts: 1, ..SHORT_TIMEOUTS };
     let stalled = Fault::Trickle { bytes: 100, every: Duration::from_secs(1000) };
-    fails_until_it_is_over(hasty, stalled, rows, &["nothing came for 1 s"]).await;
+    fails_until_turned_off(hasty, stalled, rows, &["received nothing for 1 s"]).await;
 }
 
 #[tokio::test]
-async fn a_range_that_is_slower_than_is_worth_waiting_for_makes_the_message_come_again() {
-    let hasty = Reading { longest_range: Duration::from_secs(1), ..BRISK };
+async fn a_range_that_exceeds_its_timeout_returns_the_message() {
+    let hasty = ReadPolicy { range_timeout: Duration::from_secs(1), ..SHORT_TIMEOUTS };
     let slow = Fault::Trickle { bytes: 10, every: Duration::from_millis(100) };
-    fails_until_it_is_over(hasty, slow, rows, &["took more than 1 s for"]).await;
+    fails_until_turned_off(hasty, slow, rows, &["bytes took over 1 s"]).await;
 }
 
-/// The command's patience is what it is: it asks for ten seconds, and listens to silence for fifteen.
+/// The command's read policy is fixed: it retries for 10 s, and waits up to 15 s for data.
 #[tokio::test]
-async fn the_command_has_patience_and_it_ends() {
+async fn the_command_retries_until_its_limit() {
     let (incoming, served) = serving().await;
     incoming.bucket.put_folder("incoming/spring/", &small_dataset()).await;
     let url = incoming.bucket.url("incoming/spring/");
-    let styles = async |seen: &Seen| match is_for_rows(seen, "styles.csv") {
+    let styles = async |seen: &S3Request| match is_for_rows(seen, "styles.csv") {
         true => Fault::SLOW_DOWN,
         false => Fault::None,
     };
     let proxy = Proxy::start(incoming.bucket.server(), styles);
-    let line = complaint(&load_by_command(&incoming.database, &proxy.variables(), &[&url]));
+    let line = error_message(&load_by_command(&incoming.database, &proxy.variables(), &[&url]));
     let key = "incoming/spring/styles.csv";
-    assert!(line.contains(&incoming.bucket.url(key)) && line.contains("S3 answers 503, SlowDown"), "{line}");
-    assert_eq!(proxy.count(&Method::GET, key), 1 + 8, "its header, and eight times its rows");
+    assert!(line.contains(&incoming.bucket.url(key)) && line.contains("S3 returned 503, SlowDown"), "{line}");
+    assert_eq!(proxy.count(&Method::GET, key), 1 + 8, "one for the header, and eight for its rows");
     assert_served(&incoming, &served).await;
 
     let proxy = Proxy::start(incoming.bucket.server(), async |seen| match (&*seen.key, seen.nth) {
-        (_, 2) if is_for_rows(seen, "styles.csv") => Fault::Silence,
+        (_, 2) if is_for_rows(seen, "styles.csv") => Fault::Hang,
         (_, 2) if is_for_rows(seen, "photos.csv") => {
             Fault::Trickle { bytes: 500, every: Duration::from_secs(1000) }
         }
         _ => Fault::None,
     });
-    let told = load_by_command(&incoming.database, &proxy.variables(), &[&url]);
-    assert!(summary(&told).contains("generation 2 is being served"));
-    let said = String::from_utf8(told.stderr).unwrap();
-    assert!(said.contains("going on with load 2"), "{said}");
+    let output = load_by_command(&incoming.database, &proxy.variables(), &[&url]);
+    assert!(summary(&output).contains("generation 2 is being served"));
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(printed.contains("resuming load 2"), "{printed}");
     assert_served(&incoming, &undisturbed(&small_dataset()).await).await;
     check_requests(&proxy);
 }
 
-/// How much memory the command takes at most, in megabytes, to load the hand-made dataset from S3 with a line more of this
-/// length, or none; in one piece, and in ranges.
+/// Returns the command's peak memory for a load of the hand-made dataset from S3, in megabytes: in one piece, and in
+/// ranges. `length` adds a line of that length to features.csv.
 async fn memory_with_line(length: Option<usize>) -> [u64; 2] {
     let mut files = files(&small_dataset());
     if let Some(length) = length {
@@ -168,9 +170,9 @@ async fn memory_with_line(length: Option<usize>) -> [u64; 2] {
         let database = Database::create().await.unwrap();
         let url = incoming.bucket.url("incoming/spring/");
         let arguments = [&[url.as_str()], ranges].concat();
-        let told = summary(&load_by_command(&database, &incoming.bucket.variables(), &arguments));
-        assert_eq!(told.contains("features.csv: longer than 1048576 bytes"), length.is_some(), "{told}");
-        let peak = told.lines().find_map(|line| line.strip_prefix("peak memory of the loader: ")).unwrap();
+        let output = summary(&load_by_command(&database, &incoming.bucket.variables(), &arguments));
+        assert_eq!(output.contains("features.csv: longer than 1048576 bytes"), length.is_some(), "{output}");
+        let peak = output.lines().find_map(|line| line.strip_prefix("peak memory of the loader: ")).unwrap();
         *megabytes = peak.strip_suffix(" MB").unwrap().parse().unwrap();
         assert_same(&content(&database).await, &set.expected, "the catalog");
     }
@@ -178,18 +180,18 @@ async fn memory_with_line(length: Option<usize>) -> [u64; 2] {
 }
 
 #[tokio::test]
-async fn a_line_of_300_mb_takes_no_memory() {
+async fn a_line_of_300_mb_is_not_held_in_memory() {
     let (without, with) = (memory_with_line(None).await, memory_with_line(Some(300 << 20)).await);
-    println!("without the line {without:?} MB, with it {with:?} MB");
+    println!("peak memory: {without:?} MB without the line, {with:?} MB with it");
     for (without, with) in without.into_iter().zip(with) {
-        // What is read ahead is up to 67 MB, four ranges for each of two workers, and what the allocator has not given back
-        // yet was up to 40 MB more. The line would be 315 MB beside that.
+        // The loader reads up to 67 MB ahead: four ranges for each of two workers. The allocator retained up to 40 MB
+        // more in measurements. The line would add 315 MB.
         assert!(with < without + 150, "{with} MB, and {without} MB without the line");
     }
 }
 
 #[tokio::test]
-async fn a_hundred_orders_of_the_files_make_the_same_catalog() {
+async fn a_hundred_orders_of_arrival_publish_the_same_catalog() {
     let with_carts = undisturbed(&small_dataset()).await;
     let mut six = files(&small_dataset());
     six.retain(|(name, _)| name != "cart.csv");
@@ -209,7 +211,7 @@ async fn a_hundred_orders_of_the_files_make_the_same_catalog() {
         let records = incoming.put_folder(&format!("set-{nth}"), &small_dataset()).await;
         assert!(key(&records[0]).ends_with("cart.csv"));
         for file in &order {
-            // Each twice at once.
+            // Each event is sent twice, concurrently.
             let handling = [(), ()].map(|()| {
                 let (incoming, record) = (incoming.clone(), records[*file].clone());
                 tokio::spawn(async move { incoming.is_done(&record).await })
@@ -225,13 +227,18 @@ async fn a_hundred_orders_of_the_files_make_the_same_catalog() {
     assert_eq!(incoming.number("select count(*) from etl.load where step <> 'published'").await, 0);
 }
 
-/// Loads a dataset in such pieces, whatever was the catalog before; what it comes to.
-async fn in_pieces(database: &Database, place: &Location, range_bytes: u64, commit_bytes: u64) -> String {
+/// Loads a dataset with these range and commit sizes, and returns the content of the catalog.
+async fn in_pieces(
+    database: &Database,
+    place: &DatasetLocation,
+    range_bytes: u64,
+    commit_bytes: u64,
+) -> String {
     let rejects = tempfile::tempdir().unwrap();
     let options = LoadOptions {
         range_bytes,
         commit_bytes,
-        ..LoadOptions::new(RejectsPlace::File(rejects.path().join("rejects.csv")), Progress::Silent)
+        ..LoadOptions::new(OutputTarget::File(rejects.path().join("rejects.csv")), Progress::Silent)
     };
     let dataset = Dataset::open(place, Some("tested")).await.unwrap();
     etl::load::load(&database.config(), dataset, options).await.unwrap();
@@ -239,9 +246,9 @@ async fn in_pieces(database: &Database, place: &Location, range_bytes: u64, comm
 }
 
 #[tokio::test]
-async fn ranges_of_every_small_size_come_to_what_one_does() {
+async fn ranges_of_every_small_size_load_the_same_catalog() {
     let (set, database) = (tiny().await, Database::create().await.unwrap());
-    let folder = Location::Folder(set.folder.path().to_owned());
+    let folder = DatasetLocation::Folder(set.folder.path().to_owned());
     for range_bytes in 1..=200 {
         let loaded = in_pieces(&database, &folder, range_bytes, range_bytes).await;
         assert_same(&loaded, &set.expected, &format!("in ranges of {range_bytes}"));
@@ -250,14 +257,17 @@ async fn ranges_of_every_small_size_come_to_what_one_does() {
     incoming.put_folder("spring", set.folder.path()).await;
     let server = format!("http://{}", incoming.bucket.server());
     for read_bytes in 1..=20 {
-        let s3 = S3::of_server(&server, "x", "x").await.with(Reading { range: read_bytes, ..BRISK });
-        let place = Location::S3(s3, incoming.bucket.url("incoming/spring/").parse().unwrap());
+        let s3 = S3::with_endpoint(&server, "x", "x")
+            .await
+            .with(ReadPolicy { range: read_bytes, ..SHORT_TIMEOUTS });
+        let place = DatasetLocation::S3(s3, incoming.bucket.url("incoming/spring/").parse().unwrap());
         let loaded = in_pieces(&database, &place, 41, 1).await;
         assert_same(&loaded, &set.expected, &format!("read by {read_bytes}"));
     }
 }
 
-/// Files of a few lines, of many lengths, and with what can be cut in two: CRLF, a quote, two bytes of a letter.
+/// Returns a dataset of a few short lines with different lengths. It has everything that a cut can split: CRLF, a
+/// quote, and a two-byte letter.
 async fn tiny() -> Set {
     let files = [
         (
@@ -281,13 +291,13 @@ async fn tiny() -> Set {
 }
 
 #[tokio::test]
-async fn commits_of_any_size_come_to_what_one_does() {
+async fn commits_of_any_size_load_the_same_catalog() {
     let folder = folder();
     let options = etl::generate::Options { scale: 0.002, seed: 9, legacy_format: true };
     etl::generate::generate(&options, folder.path(), |_| {}).unwrap();
     let expected = undisturbed(folder.path()).await;
     let database = Database::create().await.unwrap();
-    let place = Location::Folder(folder.path().to_owned());
+    let place = DatasetLocation::Folder(folder.path().to_owned());
     for (range_bytes, commit_bytes) in
         [(u64::MAX, 5000), (u64::MAX, 300_000), (u64::MAX, 1_000_000), (40_000, 10_000), (1_000_000, 300_000)]
     {
@@ -297,7 +307,7 @@ async fn commits_of_any_size_come_to_what_one_does() {
 }
 
 #[tokio::test]
-async fn no_event_of_thousands_is_more_than_the_function_can_take() {
+async fn the_function_survives_thousands_of_damaged_events() {
     let arrived = Arrived::create().await;
-    events::damaged(&arrived, fastrand::u64(..), 3000).await;
+    events::send_damaged(&arrived, fastrand::u64(..), 3000).await;
 }

@@ -1,10 +1,10 @@
-//! What can happen to the database while a fleet serves under load: another catalog, a restart, the loss of the primary,
-//! a network that is gone without a word. What the clients saw is printed.
+//! Database failures while a fleet serves under load: a new catalog, a restart, the loss of the primary, and a network
+//! that drops packets silently. The tests print what the clients observed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
 mod fleet;
-mod stand;
+mod support;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,82 +14,89 @@ use fleet::load::Load;
 use fleet::network::Network;
 use fleet::readers::{Catalogs, Readers};
 use fleet::unread::{Unread, read, warm};
-use fleet::{Stage, a_while, catalog, generated_set, until};
+use fleet::{TestFleet, a_while, catalog, generated_set, until};
 use local::testing::Database;
 use local::{Cluster, HOST_LOGIN, Host, Settings};
 use rcgen::generate_simple_self_signed;
-use stand::loader::Loader;
+use support::loader::Loader;
 
-/// How soon after the return of Postgres all must be answered again. This is no figure of a machine but what is asked of
-/// the service: two seconds, and what looking adds, every 10 ms at three hosts in turn.
+/// The time after Postgres' return within which all requests must succeed again. It is a requirement on the service,
+/// not a property of the machine: 2 s, and 100 ms for the checks, which go through three hosts every 10 ms.
 const RECOVERY: Duration = Duration::from_millis(2_000 + 100);
 
-/// Commits outlive the server; that the machine goes down is not tried.
+/// Commits are durable when the server is killed. Crashes of the machine are not tested.
 fn settings() -> Settings {
-    Settings::disposable().and("synchronous_commit", "on").followed()
+    Settings::disposable().and("synchronous_commit", "on").with_replication()
 }
 
-fn addresses(stage: &Stage) -> Vec<SocketAddr> {
-    stage.fleet.hosts().iter().map(Host::address).collect()
+fn addresses(test_fleet: &TestFleet) -> Vec<SocketAddr> {
+    test_fleet.fleet.hosts().iter().map(Host::address).collect()
 }
 
 #[tokio::test]
-async fn a_publish_and_a_rollback_fail_no_request_and_each_answer_is_of_one_catalog_and_soon_of_the_new_one()
-{
+async fn a_publication_and_a_rollback_fail_no_request_and_mix_no_catalogs() {
     let cluster = Cluster::start_temporary(&settings()).await.unwrap();
     let database = catalog(&cluster, 2).await;
-    let new = stand::documents(&database.connect().await.unwrap()).await;
-    let database = stand::load_into(database, generated_set(1).path()).await.database;
-    let old = stand::documents(&database.connect().await.unwrap()).await;
-    let stage = Stage::set(&database.host_url(), &[]).await;
-    let load = Load::begin(stage.fleet.address()).await;
-    let readers = Readers::begin(stage.fleet.address(), addresses(&stage), Catalogs { old, new }).await;
+    let new = support::documents(&database.connect().await.unwrap()).await;
+    let database = support::load_into(database, generated_set(1).path()).await.database;
+    let old = support::documents(&database.connect().await.unwrap()).await;
+    let test_fleet = TestFleet::start(&database.host_url(), &[]).await;
+    let load = Load::start(test_fleet.fleet.address()).await;
+    let readers =
+        Readers::start(test_fleet.fleet.address(), addresses(&test_fleet), Catalogs { old, new }).await;
 
     let set = generated_set(2);
     Loader::of_folder(&database, set.path(), &[]).succeeds().await;
-    println!("publish: all hosts answer of the new catalog {:.1?} later", readers.find_new().await);
+    println!("publish: all hosts serve the new catalog {:.1?} later", readers.find_new().await);
     a_while().await;
     readers.expect_either();
     Loader::new(&database, &["rollback"]).succeeds().await;
-    println!("rollback: all hosts answer of the old catalog {:.1?} later", readers.find_old().await);
+    println!("rollback: all hosts serve the old catalog {:.1?} later", readers.find_old().await);
 
-    load.ends_well("a publish and a rollback").await;
-    println!("a publish and a rollback: {} answers were compared with both catalogs", readers.end().await);
-    stage.strike().await;
+    load.end_without_failures("a publish and a rollback").await;
+    println!("a publish and a rollback: {} responses were compared with both catalogs", readers.end().await);
+    test_fleet.stop().await;
     cluster.stop().await.unwrap();
 }
 
-/// What hosts have in memory is answered, and everything else 503; then, when `back` has brought the database back, all is
-/// answered again. Answers with how long that took.
+/// Asserts that without the database the hosts serve what they have in memory, and return 503 for everything else. Then
+/// `back` restores the database, and all requests must succeed again. Returns how long that took.
 async fn without_a_database<D>(
     what: &str,
-    stage: &Stage,
+    test_fleet: &TestFleet,
     database: &mut D,
     away: impl AsyncFnOnce(&mut D),
     back: impl AsyncFnOnce(&mut D),
 ) -> Duration {
-    let hosts = addresses(stage);
+    let hosts = addresses(test_fleet);
     for &host in &hosts {
         warm(host).await;
     }
-    let load = Load::of(stage.fleet.address(), read()).await;
-    let unread = Unread::begin(stage.fleet.address());
+    let load = Load::of(test_fleet.fleet.address(), read()).await;
+    let unread = Unread::start(test_fleet.fleet.address());
     a_while().await;
-    assert!(unread.ok() > 0 && unread.unavailable() == 0, "{what}: {} answered 503", unread.unavailable());
+    assert!(
+        unread.ok() > 0 && unread.unavailable() == 0,
+        "{what}: {} requests returned 503",
+        unread.unavailable()
+    );
     away(database).await;
-    // What was under way comes to an end, and what was answered before has left what hosts know of each other.
+    // Requests in flight end, and NGINX's record of failed hosts expires.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let ok = unread.ok();
     a_while().await;
-    assert_eq!(unread.ok(), ok, "{what}: what nobody has in memory was answered");
-    assert!(unread.unavailable() > 0, "{what}: nobody was told that the database is away");
+    assert_eq!(unread.ok(), ok, "{what}: a request for uncached data succeeded");
+    assert!(unread.unavailable() > 0, "{what}: no request for uncached data returned 503");
 
     back(database).await;
-    let after = until("all is answered again", async || unread.is_answered_by(&hosts).await).await;
-    println!("{what}: all is answered again {after:.1?} after the database is back");
+    let after = until("all requests succeed again", async || unread.succeeds_on(&hosts).await).await;
+    println!("{what}: all requests succeed {after:.1?} after the database's return");
     let unavailable = unread.unavailable();
-    load.ends_well(what).await;
-    assert!(unread.unavailable() <= unavailable + 4, "{what}: after its return some were answered 503");
+    load.end_without_failures(what).await;
+    assert!(
+        unread.unavailable() <= unavailable + 4,
+        "{what}: requests returned 503 after the database's return"
+    );
     unread.end(what).await;
     after
 }
@@ -97,78 +104,84 @@ async fn without_a_database<D>(
 async fn without_postgres(what: &str, away: impl AsyncFnOnce(&mut Cluster)) {
     let mut cluster = Cluster::start_temporary(&settings()).await.unwrap();
     let database = catalog(&cluster, 1).await;
-    let stage = Stage::set(&database.host_url(), &[]).await;
+    let test_fleet = TestFleet::start(&database.host_url(), &[]).await;
     let back = async |cluster: &mut Cluster| cluster.start_again().await.unwrap();
-    let after = without_a_database(what, &stage, &mut cluster, away, back).await;
-    assert!(after <= RECOVERY, "{what}: all is answered again {after:.1?} after the database is back");
-    stage.strike().await;
+    let after = without_a_database(what, &test_fleet, &mut cluster, away, back).await;
+    assert!(after <= RECOVERY, "{what}: all requests succeed {after:.1?} after the database's return");
+    test_fleet.stop().await;
     cluster.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn while_postgres_is_killed_and_recovers_what_is_in_memory_is_answered_and_the_rest_503() {
+async fn while_postgres_recovers_from_a_kill_cached_requests_succeed_and_others_return_503() {
     let kill = async |cluster: &mut Cluster| cluster.kill().await.unwrap();
     without_postgres("SIGKILL of Postgres, and its recovery", kill).await;
 }
 
 #[tokio::test]
-async fn while_postgres_is_restarted_what_is_in_memory_is_answered_and_the_rest_503() {
+async fn while_postgres_restarts_cached_requests_succeed_and_others_return_503() {
     let shut_down = async |cluster: &mut Cluster| cluster.shut_down().await.unwrap();
     without_postgres("restart of Postgres", shut_down).await;
 }
 
-/// A standby that has the catalog of this database.
-async fn standby(primary: &Cluster, database: &Database) -> Cluster {
-    let standby = primary.start_standby().await.unwrap();
-    until("the standby can be read", async || standby.address().connect(database.name()).await.is_ok()).await;
-    standby
+/// Returns a replica that has this database's catalog.
+async fn start_replica(primary: &Cluster, database: &Database) -> Cluster {
+    let replica = primary.start_replica().await.unwrap();
+    until("the replica accepts connections", async || {
+        replica.address().connect(database.name()).await.is_ok()
+    })
+    .await;
+    replica
 }
 
-/// Has the primary acknowledge nothing that its standby does not have too. Neither can have this setting when it starts:
-/// the primary would wait for a standby that is not made yet, and the standby, once promoted, for one of its own.
-async fn acknowledge_what_the_standby_has(primary: &Cluster) {
+/// Makes the primary acknowledge only commits that its replica has. Neither server can start with this setting: the
+/// primary would wait for a replica that does not exist yet, and so would the promoted replica.
+async fn acknowledge_only_replicated_commits(primary: &Cluster) {
     let client = primary.address().connect("postgres").await.unwrap();
     client.batch_execute("alter system set synchronous_standby_names = '*'").await.unwrap();
     client.batch_execute("select pg_reload_conf()").await.unwrap();
     let is_waited_for = "select from pg_stat_replication where sync_state = 'sync'";
-    until("the standby is waited for", async || !client.query(is_waited_for, &[]).await.unwrap().is_empty())
-        .await;
+    until("the primary waits for the replica", async || {
+        !client.query(is_waited_for, &[]).await.unwrap().is_empty()
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn a_primary_that_is_lost_fails_no_read_and_carts_are_back_with_the_promotion_of_the_standby() {
+async fn losing_the_primary_fails_no_read_and_carts_return_with_the_promotion() {
     let mut primary = Cluster::start_temporary(&settings()).await.unwrap();
     let database = catalog(&primary, 1).await;
-    let standby = standby(&primary, &database).await;
-    acknowledge_what_the_standby_has(&primary).await;
-    let stage = Stage::set(&database.host_url_of(&[&primary, &standby]), &[("CACHE_BYTES", "0")]).await;
-    let address = stage.fleet.address();
-    let load = Load::begin(address).await;
-    let shoppers = Shoppers::begin(address, 2);
+    let replica = start_replica(&primary, &database).await;
+    acknowledge_only_replicated_commits(&primary).await;
+    let test_fleet =
+        TestFleet::start(&database.host_url_of(&[&primary, &replica]), &[("CACHE_BYTES", "0")]).await;
+    let address = test_fleet.fleet.address();
+    let load = Load::start(address).await;
+    let shoppers = Shoppers::start(address, 2);
     a_while().await;
     primary.kill().await.unwrap();
     a_while().await;
     let refused = add(address, "somebody").await;
     assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"1".parse().unwrap()));
-    let client = standby.address().connect("postgres").await.unwrap();
+    let client = replica.address().connect("postgres").await.unwrap();
     client.batch_execute("select pg_promote()").await.unwrap();
     let after = until("carts are back", async || add(address, "somebody").await.status() == 201).await;
-    let what = "loss of the primary, nothing in memory";
+    let what = "loss of the primary, nothing cached";
     println!("{what}: carts are back {after:.1?} after the promotion");
-    load.ends_well(what).await;
+    load.end_without_failures(what).await;
     let statuses = shoppers.end(what).await;
     assert!(statuses.keys().all(|status| [201, 503].contains(status)), "{statuses:?}");
-    stage.strike().await;
-    standby.stop().await.unwrap();
+    test_fleet.stop().await;
+    replica.stop().await.unwrap();
 }
 
-/// A Postgres in a network of its own, and a network for hosts and maybe a standby, with a wire between the two.
+/// A Postgres in one network namespace, another namespace for hosts and possibly a replica, and a link between the two.
 struct Remote {
     hosts: Network,
     database: Network,
     cluster: Cluster,
     catalog: Database,
-    /// What the servers show, which vouches for itself.
+    /// The servers' certificate, which is self-signed.
     certificate: tempfile::NamedTempFile,
 }
 
@@ -176,7 +189,7 @@ impl Remote {
     const HOSTS: &str = "10.0.0.1";
     const DATABASE: &str = "10.0.0.2";
 
-    fn set() -> Self {
+    fn start() -> Self {
         let (hosts, database) = (Network::make(), Network::make());
         hosts.wire_to(&database, [Self::HOSTS, Self::DATABASE]);
         let shown = generate_simple_self_signed([Self::DATABASE.to_owned(), Self::HOSTS.to_owned()]).unwrap();
@@ -199,47 +212,47 @@ impl Remote {
         Self { hosts, database, cluster, catalog, certificate }
     }
 
-    /// The address of the hosts goes nowhere any more: Postgres hears them, and its answers are dropped.
+    /// Drops everything that Postgres sends to the hosts; Postgres still receives from them.
     fn cut(&self) {
         self.database.ip(&format!("route add blackhole {}/32", Self::HOSTS));
     }
 
-    fn mend(&self) {
+    fn restore(&self) {
         self.database.ip(&format!("route del blackhole {}/32", Self::HOSTS));
     }
 
-    async fn stage(&self, servers: &[&str], variables: &[(&str, &str)]) -> Stage {
+    async fn test_fleet(&self, servers: &[&str], variables: &[(&str, &str)]) -> TestFleet {
         let (servers, name) = (servers.join(","), self.catalog.name());
         let url = format!("host={servers} user={HOST_LOGIN} dbname={name}");
         let authority = self.certificate.path().to_str().unwrap();
-        Stage::set(&url, &[&[("DATABASE_CA_FILE", authority)], variables].concat()).await
+        TestFleet::start(&url, &[&[("DATABASE_CA_FILE", authority)], variables].concat()).await
     }
 }
 
 #[test]
-fn while_the_network_drops_what_postgres_says_what_is_in_memory_is_answered_and_the_rest_503() {
-    let remote = Remote::set();
+fn while_the_network_drops_packets_from_postgres_cached_requests_succeed_and_others_return_503() {
+    let remote = Remote::start();
     remote.hosts.within(|| async {
-        let stage = remote.stage(&[Remote::DATABASE], &[]).await;
-        let (away, back) = (async |(): &mut ()| remote.cut(), async |(): &mut ()| remote.mend());
-        without_a_database("blackhole on the way from Postgres", &stage, &mut (), away, back).await;
-        stage.strike().await;
+        let test_fleet = remote.test_fleet(&[Remote::DATABASE], &[]).await;
+        let (away, back) = (async |(): &mut ()| remote.cut(), async |(): &mut ()| remote.restore());
+        without_a_database("blackhole on the way from Postgres", &test_fleet, &mut (), away, back).await;
+        test_fleet.stop().await;
     });
 }
 
 #[test]
-fn a_server_whose_answers_the_network_drops_fails_no_read_while_there_is_another() {
-    let remote = Remote::set();
+fn dropped_packets_from_one_server_fail_no_read_while_there_is_another() {
+    let remote = Remote::start();
     remote.hosts.within(|| async {
-        let standby = standby(&remote.cluster, &remote.catalog).await;
+        let replica = start_replica(&remote.cluster, &remote.catalog).await;
         let servers = [Remote::DATABASE, Remote::HOSTS];
-        let stage = remote.stage(&servers, &[("CACHE_BYTES", "0")]).await;
-        let load = Load::begin(stage.fleet.address()).await;
+        let test_fleet = remote.test_fleet(&servers, &[("CACHE_BYTES", "0")]).await;
+        let load = Load::start(test_fleet.fleet.address()).await;
         remote.cut();
-        tokio::time::sleep(Duration::from_secs(5)).await; // connections are given up, and others tried
-        remote.mend();
-        load.ends_well("blackhole on the way from one of two servers, nothing in memory").await;
-        stage.strike().await;
-        standby.stop().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await; // connections time out, and hosts try the other server
+        remote.restore();
+        load.end_without_failures("blackhole on the way from one of two servers, nothing cached").await;
+        test_fleet.stop().await;
+        replica.stop().await.unwrap();
     });
 }

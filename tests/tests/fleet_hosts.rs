@@ -1,170 +1,171 @@
-//! What can happen to hosts and to NGINX while they serve under load. A healthy host is always there, so no request may
-//! fail. What the clients saw is printed.
+//! Failures of hosts and of NGINX while they serve under load. A healthy host is always available, so no request may
+//! fail. The tests print what the clients observed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
 mod fleet;
-mod stand;
+mod support;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use fleet::carts::Shoppers;
-use fleet::load::{Load, all_well};
-use fleet::{PATIENCE, Stage, a_while, catalog};
+use fleet::load::{Load, assert_no_failures};
+use fleet::{TEST_TIMEOUT, TestFleet, a_while, catalog};
 use local::{Cluster, Host, Settings};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// How many add to their carts at a time.
+/// The number of concurrent shoppers.
 const SHOPPERS: usize = 16;
 
-/// A fleet over a Postgres that nothing happens to.
+/// A fleet over a Postgres without failures.
 struct Undisturbed {
-    stage: Stage,
+    test_fleet: TestFleet,
     cluster: Cluster,
 }
 
 impl Undisturbed {
-    async fn set() -> Self {
+    async fn start() -> Self {
         let cluster = Cluster::start_temporary(&Settings::disposable()).await.unwrap();
         let database = catalog(&cluster, 1).await;
-        Self { stage: Stage::set(&database.host_url(), &[]).await, cluster }
+        Self { test_fleet: TestFleet::start(&database.host_url(), &[]).await, cluster }
     }
 
     fn address(&self) -> SocketAddr {
-        self.stage.fleet.address()
+        self.test_fleet.fleet.address()
     }
 
     fn host(&mut self, nth: usize) -> &mut Host {
-        &mut self.stage.fleet.hosts_mut()[nth]
+        &mut self.test_fleet.fleet.hosts_mut()[nth]
     }
 
-    async fn strike(self) {
-        self.stage.strike().await;
+    async fn stop(self) {
+        self.test_fleet.stop().await;
         self.cluster.stop().await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_host_that_is_killed_fails_no_request_nor_does_its_return() {
-    let mut fleet = Undisturbed::set().await;
-    let load = Load::begin(fleet.address()).await;
+async fn killing_and_restarting_a_host_fails_no_request() {
+    let mut fleet = Undisturbed::start().await;
+    let load = Load::start(fleet.address()).await;
     fleet.host(0).kill().await.unwrap();
     a_while().await;
     fleet.host(0).start().await.unwrap();
-    load.ends_well("SIGKILL of a host, and its return").await;
-    fleet.strike().await;
+    load.end_without_failures("SIGKILL of a host, and its return").await;
+    fleet.stop().await;
 }
 
-/// It holds what it was sent, and keeps its connections. What it holds is answered by others, late.
+/// The stopped host keeps its connections and the requests on them. NGINX retries these requests on other hosts after
+/// its timeout.
 #[tokio::test]
-async fn a_host_that_is_stopped_fails_no_request_nor_does_its_going_on() {
-    let mut fleet = Undisturbed::set().await;
-    let load = Load::begin(fleet.address()).await;
+async fn suspending_and_resuming_a_host_fails_no_request() {
+    let mut fleet = Undisturbed::start().await;
+    let load = Load::start(fleet.address()).await;
     fleet.host(1).signal("STOP").unwrap();
-    tokio::time::sleep(Duration::from_secs(6)).await; // NGINX tries it again meanwhile
+    tokio::time::sleep(Duration::from_secs(6)).await; // meanwhile NGINX tries the host again
     fleet.host(1).signal("CONT").unwrap();
-    load.ends_well("SIGSTOP of a host, and SIGCONT").await;
-    fleet.strike().await;
+    load.end_without_failures("SIGSTOP of a host, and SIGCONT").await;
+    fleet.stop().await;
 }
 
 #[tokio::test]
-async fn a_restart_of_one_host_after_the_other_fails_no_request_and_no_addition_to_a_cart() {
-    let mut fleet = Undisturbed::set().await;
-    let load = Load::begin(fleet.address()).await;
-    let shoppers = Shoppers::begin(fleet.address(), SHOPPERS);
+async fn a_rolling_restart_fails_no_request_and_no_addition_to_a_cart() {
+    let mut fleet = Undisturbed::start().await;
+    let load = Load::start(fleet.address()).await;
+    let shoppers = Shoppers::start(fleet.address(), SHOPPERS);
     for nth in 0..3 {
         fleet.host(nth).stop().await.unwrap();
         fleet.host(nth).start().await.unwrap();
     }
     let what = "restart of all three hosts, one after the other";
-    load.ends_well(what).await;
+    load.end_without_failures(what).await;
     let statuses = shoppers.end(what).await;
     assert!(statuses.keys().eq([&201]), "{statuses:?}");
-    fleet.strike().await;
+    fleet.stop().await;
 }
 
-/// The old workers close connections that are idle, maybe in the moment when a client sends something: clients ask again
-/// then, as browsers do.
+/// The old workers close idle connections, possibly just when a client sends a request. Clients then retry, as browsers
+/// do.
 #[tokio::test]
 async fn reloads_of_nginx_fail_no_request() {
-    let mut fleet = Undisturbed::set().await;
-    let load = Load::begin(fleet.address()).await;
+    let mut fleet = Undisturbed::start().await;
+    let load = Load::start(fleet.address()).await;
     for _ in 0..5 {
-        fleet.stage.fleet.balancer().reload().unwrap();
+        fleet.test_fleet.fleet.load_balancer().reload().unwrap();
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     let what = "five reloads of NGINX";
-    all_well(what, &load.end(what).await);
-    fleet.strike().await;
+    assert_no_failures(what, &load.end(what).await);
+    fleet.stop().await;
 }
 
 #[tokio::test]
-async fn a_host_that_is_killed_fails_no_more_additions_to_carts_than_it_had_and_none_is_carried_out_twice() {
-    let mut fleet = Undisturbed::set().await;
-    let load = Load::begin(fleet.address()).await;
-    let shoppers = Shoppers::begin(fleet.address(), SHOPPERS);
+async fn killing_a_host_fails_only_its_additions_in_flight_and_repeats_none() {
+    let mut fleet = Undisturbed::start().await;
+    let load = Load::start(fleet.address()).await;
+    let shoppers = Shoppers::start(fleet.address(), SHOPPERS);
     a_while().await;
     fleet.host(2).kill().await.unwrap();
     a_while().await;
     fleet.host(2).start().await.unwrap();
     let what = "SIGKILL of a host that adds to carts, and its return";
-    load.ends_well(what).await;
+    load.end_without_failures(what).await;
     let statuses = shoppers.end(what).await;
     let failed: u64 = statuses.iter().filter(|(status, _)| **status != 201).map(|(_, count)| count).sum();
     assert!(failed <= SHOPPERS as u64, "{statuses:?}");
     assert!(statuses.keys().all(|status| [201, 502].contains(status)), "{statuses:?}");
-    fleet.strike().await;
+    fleet.stop().await;
 }
 
-/// A client on a connection that stays.
+/// A client with a persistent connection.
 struct Client(TcpStream);
 
 const REQUEST: &[u8] = b"GET /products/7/related HTTP/1.1\r\nhost: x\r\n\r\n";
 
 impl Client {
-    /// One that was answered, and is idle now.
+    /// Returns a client that has received a response and is idle.
     async fn idle(server: SocketAddr) -> Self {
         let mut client = Self(TcpStream::connect(server).await.unwrap());
         client.0.write_all(REQUEST).await.unwrap();
-        client.is_answered().await;
+        client.expect_response().await;
         client
     }
 
-    /// One that sends a request byte by byte, and is answered.
+    /// Sends a request byte by byte, and waits for the response.
     async fn trickle(server: SocketAddr) {
         let mut client = Self(TcpStream::connect(server).await.unwrap());
         for byte in REQUEST {
             client.0.write_all(&[*byte]).await.unwrap();
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        client.is_answered().await;
+        client.expect_response().await;
     }
 
-    async fn is_answered(&mut self) {
-        let (mut answer, mut part) = (Vec::new(), [0; 4096]);
+    async fn expect_response(&mut self) {
+        let (mut response, mut part) = (Vec::new(), [0; 4096]);
         let reading = async {
-            while !answer.ends_with(b"]") {
+            while !response.ends_with(b"]") {
                 let read = self.0.read(&mut part).await.unwrap();
-                assert!(read > 0, "the connection has ended");
-                answer.extend_from_slice(&part[..read]);
+                assert!(read > 0, "the server closed the connection");
+                response.extend_from_slice(&part[..read]);
             }
         };
-        tokio::time::timeout(PATIENCE, reading).await.expect("there is no answer");
-        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
+        tokio::time::timeout(TEST_TIMEOUT, reading).await.expect("no response");
+        assert!(response.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&response));
     }
 }
 
-/// Lets this process, and those that it starts from now on, have so many files open.
+/// Raises the limit of open files for this process and its future children.
 fn allow_files(needed: u64) {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < needed) {
         let maximum = limit.maximum.map(|maximum| maximum.max(needed));
         let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum });
         raised.unwrap_or_else(|error| {
-            panic!("{needed} open files are needed, `ulimit -Hn` allows {:?}: {error}", limit.maximum);
+            panic!("{needed} open files needed, but `ulimit -Hn` allows {:?}: {error}", limit.maximum);
         });
     }
 }
@@ -174,9 +175,9 @@ async fn ten_thousand_idle_connections_and_slow_senders_fail_no_request() {
     const IDLE: usize = 10_000;
     const SLOW: usize = 200;
     allow_files(19_000);
-    let fleet = Undisturbed::set().await;
+    let fleet = Undisturbed::start().await;
     let address = fleet.address();
-    let load = Load::begin(address).await;
+    let load = Load::start(address).await;
     let mut idle = Vec::new();
     for _ in 0..IDLE {
         idle.push(Client::idle(address).await);
@@ -187,8 +188,8 @@ async fn ten_thousand_idle_connections_and_slow_senders_fail_no_request() {
     }
     for client in &mut idle {
         client.0.write_all(REQUEST).await.unwrap();
-        client.is_answered().await;
+        client.expect_response().await;
     }
-    load.ends_well("10,000 idle connections and 200 that send byte by byte").await;
-    fleet.strike().await;
+    load.end_without_failures("10,000 idle connections and 200 that send byte by byte").await;
+    fleet.stop().await;
 }

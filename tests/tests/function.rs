@@ -1,8 +1,8 @@
-//! The life of a function's process: its start, its log, freezing and thawing, its deadline, its end.
+//! The life cycle of a function's process: start, log, freeze and thaw, deadline, shutdown.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use conformance::lambda::{Function, Outcome, Source, response};
 use http::Request;
 use local::testing::Database;
 use serde_json::{Value, json};
-use stand::functions::{event, function, get, logging_function, names};
-use stand::small;
+use support::functions::{event, function, get, logging_function, names};
+use support::small;
 use tokio_postgres::Client;
 
-/// How long anything that is waited for may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The time limit of every wait.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the functions of this file have at the database.
+/// The connections of this file's functions.
 const CONNECTIONS: &str = "from pg_stat_activity where datname = current_database()
     and usename in ('get_product', 'add_to_cart', 'list_products')";
 
@@ -28,7 +28,7 @@ async fn connections(client: &Client, further: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn connections_that_died_between_two_invocations_are_noticed() {
+async fn connections_lost_between_invocations_are_detected() {
     let database = load_small().await;
     let read = function("get-product", &database, &[("DATABASE_PROBE_AFTER", "10ms")]).await;
     let write = function("add-to-cart", &database, &[("DATABASE_PROBE_AFTER", "10ms")]).await;
@@ -38,23 +38,23 @@ async fn connections_that_died_between_two_invocations_are_noticed() {
     for round in 1..=10 {
         assert_eq!(response(&read.invoke(event("/products/1")).await).status(), 200, "{round}");
         assert_eq!(response(&write.invoke(add.clone()).await).status(), 201, "{round}");
-        // As Lambda does between invocations; the kernel learns meanwhile that the other side is gone.
+        // Lambda freezes functions between invocations. Meanwhile the kernel learns that the connection is closed.
         signal(&read, "STOP").await;
         signal(&write, "STOP").await;
         let client = database.connect().await.unwrap();
         let ended =
             client.query(&format!("select pg_terminate_backend(pid) {CONNECTIONS}"), &[]).await.unwrap();
-        assert_eq!(ended.len(), 2, "each function has one connection");
+        assert_eq!(ended.len(), 2, "expected one connection for each function");
         signal(&read, "CONT").await;
         signal(&write, "CONT").await;
     }
     let lines = database.connect().await.unwrap().query("select count from cart.lines", &[]).await.unwrap();
     let counts: Vec<i32> = lines.iter().map(|line| line.get(0)).collect();
-    assert_eq!(counts, [10], "each addition was carried out once");
+    assert_eq!(counts, [10], "an addition was not carried out exactly once");
 }
 
 #[tokio::test]
-async fn an_answer_that_the_database_keeps_back_is_503_before_the_deadline() {
+async fn a_blocked_query_returns_503_before_the_deadline() {
     let database = load_small().await;
     let function = function(
         "get-product",
@@ -66,20 +66,20 @@ async fn an_answer_that_the_database_keeps_back_is_503_before_the_deadline() {
     let mut client = database.connect().await.unwrap();
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("lock table catalog.documents").await.unwrap();
-    let answer = response(&function.api().invoke(event("/products/1"), Duration::from_secs(2)).await);
-    assert_eq!(answer.status(), 503);
+    let reply = response(&function.api().invoke(event("/products/1"), Duration::from_secs(2)).await);
+    assert_eq!(reply.status(), 503);
     assert_eq!(
-        answer.headers()["content-type"],
+        reply.headers()["content-type"],
         "application/problem+json",
-        "the function's own, not Lambda's"
+        "expected the function's 503, not Lambda's"
     );
-    assert!(answer.headers().contains_key("retry-after"));
+    assert!(reply.headers().contains_key("retry-after"));
     lock.rollback().await.unwrap();
     assert_eq!(response(&function.invoke(event("/products/1")).await).status(), 200);
 }
 
 #[tokio::test]
-async fn each_request_leaves_a_line_that_is_a_metric_too() {
+async fn each_request_logs_a_line_that_is_also_a_metric() {
     let mut function = logging_function("get-product", &small().await.database, &[]).await;
     let secrets = [("authorization", "Bearer s3cret"), ("cookie", "atelier_session=s3cret")];
     for (path, route, status) in [
@@ -92,7 +92,7 @@ async fn each_request_leaves_a_line_that_is_a_metric_too() {
             request.headers_mut().insert(name, value.parse().unwrap());
         }
         function.reply(Source::Url.event(&request).to_string()).await;
-        let text = function.line().await;
+        let text = function.next_line().await;
         let line: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((line["route"].as_str(), line["status"].as_str()), (Some(route), Some(status)), "{text}");
         assert_eq!(line["request_id"], "tested");
@@ -120,7 +120,7 @@ async fn each_request_leaves_a_line_that_is_a_metric_too() {
 }
 
 #[tokio::test]
-async fn the_line_of_a_refused_event_says_why_and_tells_nothing_of_it() {
+async fn the_log_of_a_rejected_event_has_the_reason_but_not_the_content() {
     let mut function = logging_function("get-product", &small().await.database, &[]).await;
     for (event, why) in [
         ("{}", "it is no event of ApiGatewayV2: missing field `requestContext`"),
@@ -134,51 +134,55 @@ async fn the_line_of_a_refused_event_says_why_and_tells_nothing_of_it() {
         ),
     ] {
         assert_eq!(response(&function.invoke(event).await).status(), 400, "{event}");
-        let text = function.line().await;
+        let text = function.next_line().await;
         let line: Value = serde_json::from_str(&text).unwrap();
         assert!(line["refused"].as_str().unwrap().starts_with(why), "{text}");
         assert!(!text.contains("s3cret"), "{text}");
     }
     function.reply(event("/products/1")).await;
-    assert!(!function.line().await.contains("refused"));
+    assert!(!function.next_line().await.contains("refused"));
 }
 
 #[tokio::test]
-async fn at_no_level_does_the_log_tell_what_a_client_has_shown() {
+async fn the_log_has_no_credentials_at_any_level() {
     let mut function = logging_function("get-cart", &small().await.database, &[("LOG", "trace")]).await;
     let mut request = get("/cart");
     for (name, value) in [("authorization", "Bearer s3cret"), ("cookie", "atelier_session=s3cret")] {
         request.headers_mut().insert(name, value.parse().unwrap());
     }
     let event = Source::Url.event(&request).to_string();
-    // Nor is an event looked into for the log's sake, which would end the process.
+    // The function does not decode an event for its log either; that would crash it here.
     assert!(matches!(function.invoke(&b"s3cret \xff"[..]).await, Outcome::Error(_)));
     function.reply(event).await;
-    let told = loop {
-        let line = function.line().await;
+    let line = loop {
+        let line = function.next_line().await;
         assert!(!line.contains("s3cret"), "{line}");
         if line.contains("lambda_request_id") {
             break line;
         }
     };
-    assert!(told.contains("\"status\":\"200\""), "{told}");
+    assert!(line.contains("\"status\":\"200\""), "{line}");
 }
 
 #[tokio::test]
-async fn on_sigterm_a_function_takes_leave_of_the_database_and_ends_well() {
+async fn on_sigterm_a_function_closes_its_connection_and_exits_with_success() {
     let database = load_small().await;
     let mut function = function("get-product", &database, &[]).await;
     assert_eq!(response(&function.invoke(event("/products/1")).await).status(), 200);
-    assert_eq!(function.api().extensions().len(), 1, "without an extension Lambda sends no SIGTERM");
+    assert_eq!(
+        function.api().extensions().len(),
+        1,
+        "Lambda sends SIGTERM only to functions with an extension"
+    );
     signal(&function, "TERM").await;
-    let ended = tokio::time::timeout(PATIENCE, function.end()).await.unwrap();
+    let ended = tokio::time::timeout(TEST_TIMEOUT, function.wait()).await.unwrap();
     assert!(ended.success(), "{ended}");
     let client = database.connect().await.unwrap();
     until(async || connections(&client, "").await == 0).await;
 }
 
 #[tokio::test]
-async fn a_request_that_is_under_way_at_sigterm_is_answered() {
+async fn a_request_in_flight_at_sigterm_gets_its_response() {
     let database = load_small().await;
     let mut function = function("get-product", &database, &[]).await;
     assert_eq!(response(&function.invoke(event("/products/1")).await).status(), 200);
@@ -193,26 +197,26 @@ async fn a_request_that_is_under_way_at_sigterm_is_answered() {
     };
     let (outcome, ()) = tokio::join!(function.invoke(event("/products/1")), ended);
     assert_eq!(response(&outcome).status(), 200);
-    let ended = tokio::time::timeout(PATIENCE, function.end()).await.unwrap();
+    let ended = tokio::time::timeout(TEST_TIMEOUT, function.wait()).await.unwrap();
     assert!(ended.success(), "{ended}");
 }
 
 #[tokio::test]
-async fn without_a_database_the_answer_is_the_host_s() {
+async fn without_a_database_a_function_responds_like_the_host() {
     let nowhere = tempfile::tempdir().unwrap();
     let url = format!("host={} user=nobody", nowhere.path().display());
     let program = local::program("get-product").unwrap();
     let function = Function::start(&program, &[("DATABASE_URL", url.into())], false).await;
     for _ in 0..3 {
-        let answer = response(&function.invoke(event("/products/1")).await);
-        let said = String::from_utf8_lossy(answer.body()).into_owned();
-        assert_eq!(answer.status(), 503, "{said}");
-        assert!(said.contains("The database cannot be reached just now."), "{said}");
+        let reply = response(&function.invoke(event("/products/1")).await);
+        let body = String::from_utf8_lossy(reply.body()).into_owned();
+        assert_eq!(reply.status(), 503, "{body}");
+        assert!(body.contains("The database cannot be reached just now."), "{body}");
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_lambda_would_not_take_is_503() {
+async fn a_response_above_lambda_s_limit_becomes_503() {
     let database = load_small().await;
     let mut function = logging_function("get-product", &database, &[]).await;
     let client = database.connect().await.unwrap();
@@ -220,21 +224,21 @@ async fn an_answer_that_lambda_would_not_take_is_503() {
         "update catalog.documents set product = convert_to(repeat('x', $1), 'UTF8') where product_id = 1";
     for (size, status) in [(6_000_000, 200), (6_291_556, 503), (15_000_000, 503)] {
         client.execute(grow, &[&size]).await.unwrap();
-        let answer = response(&function.invoke(event("/products/1")).await);
-        assert_eq!(answer.status(), status, "{size}");
+        let reply = response(&function.invoke(event("/products/1")).await);
+        assert_eq!(reply.status(), status, "{size}");
         let line = until_line(&mut function, "lambda_request_id").await;
-        assert_eq!(line["status"], status.to_string(), "the log has what was sent");
+        assert_eq!(line["status"], status.to_string(), "the log has another status than the response");
     }
 }
 
 #[tokio::test]
-async fn on_managed_instances_a_function_answers_several_at_once_over_one_connection() {
+async fn on_managed_instances_a_function_handles_concurrent_requests_over_one_connection() {
     let database = load_small().await;
     let function = function("list-products", &database, &[("AWS_LAMBDA_MAX_CONCURRENCY", "8")]).await;
     let mut client = database.connect().await.unwrap();
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("lock table catalog.products").await.unwrap();
-    let asked = async {
+    let invocations = async {
         futures_util::future::join_all((0..8).map(|_| function.reply(event("/products?count=1000")))).await
     };
     let released = async {
@@ -242,7 +246,7 @@ async fn on_managed_instances_a_function_answers_several_at_once_over_one_connec
         lock.rollback().await.unwrap();
     };
     let (replies, ()) =
-        tokio::time::timeout(PATIENCE, async { tokio::join!(asked, released) }).await.unwrap();
+        tokio::time::timeout(TEST_TIMEOUT, async { tokio::join!(invocations, released) }).await.unwrap();
     for reply in replies {
         assert_eq!(response(&Outcome::Reply(reply)).body(), golden("/products").as_bytes());
     }
@@ -250,7 +254,7 @@ async fn on_managed_instances_a_function_answers_several_at_once_over_one_connec
 }
 
 #[tokio::test]
-async fn a_function_that_cannot_start_says_why_in_one_line() {
+async fn a_function_that_cannot_start_prints_the_reason_in_one_line() {
     let run = async |name: &str, variables: &[(&str, &str)], arguments: &[&str]| {
         let mut command = tokio::process::Command::new(local::program(name).unwrap());
         command
@@ -277,34 +281,34 @@ async fn a_function_that_cannot_start_says_why_in_one_line() {
         (&[&lambda[..], &[url, ("LOG", "loud")]].concat()[..], "error: LOG=loud: expected off, error"),
     ] {
         let output = run("get-product", variables, &[]).await;
-        let said = String::from_utf8(output.stderr).unwrap();
+        let printed = String::from_utf8(output.stderr).unwrap();
         assert!(
-            !output.status.success() && said.starts_with(expected) && said.lines().count() == 1,
-            "{said}"
+            !output.status.success() && printed.starts_with(expected) && printed.lines().count() == 1,
+            "{printed}"
         );
     }
     for name in names() {
         let help = run(name, &[], &["--help"]).await;
-        let said = String::from_utf8(help.stdout).unwrap();
-        let reads_database = said.contains("DATABASE_URL");
-        assert!(help.status.success() && said.contains("LOG_ACCESS"), "{name}: {said}");
-        assert_eq!(reads_database, name != "not-found", "{name}: {said}");
+        let printed = String::from_utf8(help.stdout).unwrap();
+        let reads_database = printed.contains("DATABASE_URL");
+        assert!(help.status.success() && printed.contains("LOG_ACCESS"), "{name}: {printed}");
+        assert_eq!(reads_database, name != "not-found", "{name}: {printed}");
     }
 }
 
-/// The next line of the log that has this in it.
+/// Returns the next line of the log with this text.
 async fn until_line(function: &mut Function, text: &str) -> Value {
     loop {
-        let line = function.line().await;
+        let line = function.next_line().await;
         if line.contains(text) {
             return serde_json::from_str(&line).unwrap();
         }
     }
 }
 
-/// The hand-made dataset in a database of its own, for tests that disturb it.
+/// Returns a separate database with the hand-made dataset, for tests that disturb it.
 async fn load_small() -> Database {
-    stand::load(conformance::small_dataset()).await.database
+    support::load(conformance::small_dataset()).await.database
 }
 
 async fn signal(function: &Function, name: &str) {
@@ -319,5 +323,5 @@ async fn until(condition: impl AsyncFn() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.expect("it never came true");
+    tokio::time::timeout(TEST_TIMEOUT, wait).await.expect("the condition never became true");
 }

@@ -1,37 +1,37 @@
-//! The HTTP API of template.yaml calls functions by an alias that a deployment can move gradually, limits what changes
-//! carts, and can have a domain name of its own.
+//! The HTTP API of template.yaml: it calls functions through an alias that a deployment can shift gradually, limits
+//! cart changes, and can have a custom domain.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use conformance::lambda::Route;
 use shared::endpoint::Method;
-use stand::functions::endpoints;
-use stand::root;
-use stand::template::{of_type, read};
+use support::functions::endpoints;
+use support::root;
+use support::template::{of_type, read};
 use yaml_rust2::{Yaml, YamlLoader};
 
 fn template() -> Yaml {
     read("template.yaml")
 }
 
-/// A value as a template has it. The parser does not tell tags.
+/// Returns a value as a template has it. The parser discards tags.
 fn value(text: &str) -> Yaml {
     YamlLoader::load_from_str(text).unwrap().remove(0)
 }
 
-/// The functions that the HTTP API calls, by the names of their resources: all but the one that loads.
+/// Returns the functions that the HTTP API calls, by the names of their resources: all except etl.
 fn functions(template: &Yaml) -> BTreeMap<&str, &Yaml> {
     let mut functions = of_type(template, "AWS::Serverless::Function");
     functions.remove("Etl").unwrap();
     functions.into_iter().map(|(name, function)| (name, &function["Properties"])).collect()
 }
 
-/// What a loop's variable stands in is a name, or a `!Sub`: anywhere else CloudFormation would leave it as it is, and
-/// neither the tests' parser nor SAM would tell.
+/// A loop's variable may stand only in names and in `!Sub`. Anywhere else CloudFormation would not replace it, and
+/// neither the tests' parser nor SAM would notice.
 #[test]
 fn variables_of_loops_are_in_names_and_in_substitutions() {
     let text = std::fs::read_to_string(root().join("template.yaml")).unwrap();
@@ -51,7 +51,7 @@ fn variables_of_loops_are_in_names_and_in_substitutions() {
     assert!(found > 20, "{found} lines have one");
 }
 
-/// Asserts that template.yaml has these lines: the parser does not tell tags, on which conditions and rules depend.
+/// Asserts that template.yaml has these lines. Conditions and rules depend on tags, which the parser discards.
 fn assert_has_lines(lines: &[&str]) {
     let text = std::fs::read_to_string(root().join("template.yaml")).unwrap();
     for line in lines {
@@ -60,23 +60,27 @@ fn assert_has_lines(lines: &[&str]) {
 }
 
 #[test]
-fn the_api_calls_the_live_alias_of_each_function_and_may_before_it_does() {
+fn the_api_may_call_the_live_alias_of_each_function_before_it_does() {
     let template = template();
     let resources = &template["Resources"];
     for (name, function) in functions(&template) {
         assert_eq!(function["AutoPublishAlias"].as_str(), Some("live"), "{name}");
-        let alias = format!("{name}Aliaslive"); // what SAM calls it
+        let alias = format!("{name}Aliaslive"); // SAM's name for the alias
         let permission = format!("{name}Permission");
         let permitted = &resources[permission.as_str()]["Properties"]["FunctionName"];
         assert_eq!(permitted.as_str(), Some(alias.as_str()));
         let integration = &resources[format!("{name}Integration").as_str()]["Properties"];
         assert_eq!(integration["IntegrationUri"].as_str(), Some(alias.as_str()));
-        assert_eq!(integration["Description"].as_str(), Some(permission.as_str()), "it is made after that");
+        assert_eq!(
+            integration["Description"].as_str(),
+            Some(permission.as_str()),
+            "the integration must depend on the permission"
+        );
     }
     assert_eq!(of_type(&template, "AWS::Lambda::Permission").len(), functions(&template).len());
 }
 
-/// The parameters that a value refers to.
+/// Returns the parameters that a value refers to.
 fn parameters_of<'a>(value: &Yaml, template: &'a Yaml) -> BTreeSet<&'a str> {
     match value {
         Yaml::String(text) => {
@@ -91,17 +95,17 @@ fn parameters_of<'a>(value: &Yaml, template: &'a Yaml) -> BTreeSet<&'a str> {
     }
 }
 
-/// SAM publishes a version if the text of the function's properties differs, Lambda if its code or settings do. If SAM
-/// does and Lambda does not, the deployment fails. If SAM does not, the change is not live.
+/// SAM publishes a version if the text of the function's properties changes, and Lambda if its code or settings change.
+/// If only SAM does, the deployment fails. If SAM does not, the change is not live.
 #[test]
 fn every_change_of_a_parameter_is_a_new_version_of_the_functions_that_have_it() {
     let template = template();
-    assert!(template["Globals"].is_badvalue(), "SAM looks into a function's own properties");
+    assert!(template["Globals"].is_badvalue(), "SAM compares only a function's own properties");
     for (name, function) in functions(&template) {
         assert_eq!(function["AutoPublishAliasAllProperties"].as_bool(), Some(true), "{name}");
         let settings = &function["Environment"]["Variables"]["SETTINGS"];
         let mut others = function.as_hash().unwrap().clone();
-        others.remove(&Yaml::String("DeploymentPreference".to_owned())).unwrap(); // no part of a version
+        others.remove(&Yaml::String("DeploymentPreference".to_owned())).unwrap(); // not part of a version
         let named = others.iter().filter(|(property, _)| property.as_str() != Some("Environment"));
         let mut named: BTreeSet<&str> =
             named.flat_map(|(_, value)| parameters_of(value, &template)).collect();
@@ -110,12 +114,16 @@ fn every_change_of_a_parameter_is_a_new_version_of_the_functions_that_have_it() 
                 named.extend(parameters_of(value, &template));
             }
         }
-        named.insert("Release"); // for what no parameter tells: the content of the layer, and the same release again
+        named.insert("Release"); // for changes that no parameter shows: the layer's content, and repeating a release
         assert_eq!(parameters_of(settings, &template), named, "{name}");
     }
-    // CloudFormation's own loops write the values of parameters into it, before SAM reads it.
+    // CloudFormation's loops write the values of parameters into the text before SAM reads it.
     let text = std::fs::read_to_string(root().join("template.yaml")).unwrap();
-    assert_eq!(text.matches(" SETTINGS: !ToJsonString\n").count(), 2, "in the loop and in not-found");
+    assert_eq!(
+        text.matches(" SETTINGS: !ToJsonString\n").count(),
+        2,
+        "expected one in the loop and one in not-found"
+    );
 }
 
 #[test]
@@ -130,10 +138,10 @@ fn a_gradual_deployment_is_rolled_back_on_an_alarm_for_errors() {
         assert_eq!(preference["Alarms"], alarms, "{name}");
         let errors = &resources[format!("{name}Errors").as_str()]["Properties"];
         assert_eq!(errors["MetricName"].as_str(), Some("Errors"), "{name}");
-        // Of all its versions, so of the new one too.
+        // The alarm covers all versions, so also the new one.
         assert_eq!(errors["Dimensions"], value(&format!("[{{ Name: FunctionName, Value: {name} }}]")));
     }
-    // An alarm that is on keeps CodeDeploy from deploying the repair. All at once there is no CodeDeploy.
+    // An active alarm stops CodeDeploy from deploying the fix. Deployments with AllAtOnce do not use CodeDeploy.
     let parameter = &template["Parameters"]["Deployment"];
     assert_eq!(parameter["Default"].as_str(), Some("AllAtOnce"));
     let is_gradual = &template["Mappings"]["Deployments"]["IsGradual"];
@@ -150,7 +158,7 @@ fn a_gradual_deployment_is_rolled_back_on_an_alarm_for_errors() {
 }
 
 #[test]
-fn not_found_cannot_use_up_the_environments_of_the_others_where_it_is_limited() {
+fn a_limited_not_found_cannot_exhaust_the_concurrency_of_others() {
     let template = template();
     let reserved = &template["Resources"]["NotFound"]["Properties"]["ReservedConcurrentExecutions"];
     assert_eq!(*reserved, value("[LimitsNotFound, NotFoundConcurrency, AWS::NoValue]"));
@@ -163,7 +171,7 @@ fn not_found_cannot_use_up_the_environments_of_the_others_where_it_is_limited() 
 }
 
 #[test]
-fn every_route_that_changes_carts_has_a_limit_of_its_own() {
+fn every_route_that_changes_carts_has_a_separate_limit() {
     let template = template();
     let stage = &template["Resources"]["ApiStage"];
     let limit = value("{ ThrottlingBurstLimit: CartWriteBurst, ThrottlingRateLimit: CartWritesPerSecond }");
@@ -179,12 +187,12 @@ fn every_route_that_changes_carts_has_a_limit_of_its_own() {
         .collect();
     let writers: BTreeSet<&str> =
         endpoints().filter(|endpoint| endpoint.method != Method::Get).map(|endpoint| endpoint.name).collect();
-    let routes = Route::all_of_the_template().into_iter();
+    let routes = Route::from_template().into_iter();
     let expected: BTreeSet<String> =
         routes.filter(|route| writers.contains(route.function.as_str())).map(|route| route.key).collect();
     assert_eq!(limited, expected);
 
-    // A stage can have no settings for a route that does not exist yet.
+    // A stage cannot have settings for a route that does not exist yet.
     let waits_for = stage["DependsOn"].as_vec().unwrap();
     let before: BTreeSet<&str> = of_type(&template, "AWS::ApiGatewayV2::Route")
         .into_iter()
@@ -195,7 +203,7 @@ fn every_route_that_changes_carts_has_a_limit_of_its_own() {
 }
 
 #[test]
-fn the_api_has_a_domain_of_its_own_only_with_a_certificate() {
+fn the_api_has_a_custom_domain_only_with_a_certificate() {
     let template = template();
     for name in ["ApiDomain", "ApiCertificateArn"] {
         assert_eq!(template["Parameters"][name]["Default"].as_str(), Some(""), "{name}");
@@ -205,7 +213,11 @@ fn the_api_has_a_domain_of_its_own_only_with_a_certificate() {
     let configuration = &domain["Properties"]["DomainNameConfigurations"][0];
     assert_eq!(domain["Properties"]["DomainName"].as_str(), Some("ApiDomain"));
     assert_eq!(configuration["CertificateArn"].as_str(), Some("ApiCertificateArn"));
-    assert_eq!(configuration["EndpointType"].as_str(), Some("REGIONAL"), "the only one of an HTTP API");
+    assert_eq!(
+        configuration["EndpointType"].as_str(),
+        Some("REGIONAL"),
+        "an HTTP API supports only regional endpoints"
+    );
     assert_eq!(*mapping, value("{ ApiId: Api, DomainName: ApiDomainName, Stage: ApiStage }"));
     for name in ["ApiDomainName", "ApiMapping"] {
         assert_eq!(template["Resources"][name]["Condition"].as_str(), Some("HasApiDomain"), "{name}");

@@ -1,29 +1,31 @@
-//! Files arrive in a bucket, in whatever order and however often, and become the catalog once.
+//! Events about uploaded files, in any order and any number, publish each dataset once.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use std::time::Duration;
 
-use conformance::s3::{Fault, Proxy, Seen};
+use conformance::s3::{Fault, Proxy, S3Request};
 use conformance::small_dataset;
 use http::Method;
 use local::testing::Database;
 use serde_json::{Value, json};
-use stand::incoming::{
-    Incoming, TIME, Teller, content, failed, files, manifest, message, undisturbed, with_broken_rows,
+use support::incoming::{
+    EventSender, Incoming, TIME, content, failed, files, manifest, message, undisturbed, with_broken_rows,
 };
-use stand::load_into;
-use stand::s3::{BRISK, Over, PATIENT, assert_served, handle_all, is_for_rows, serving};
+use support::load_into;
+use support::s3::{
+    FaultSwitch, LONG_TIMEOUT, SHORT_TIMEOUTS, assert_served, handle_all, is_for_rows, serving,
+};
 
-/// Whether the record of an event tells of this file.
+/// Returns whether an event record is about this file.
 fn is_of(file: &str, record: &Value) -> bool {
     record["s3"]["object"]["key"].as_str().unwrap().ends_with(file)
 }
 
 #[tokio::test]
-async fn the_last_file_to_arrive_publishes_what_a_load_from_a_folder_would() {
+async fn the_last_file_to_arrive_publishes_the_same_catalog_as_a_folder() {
     let incoming = Incoming::create().await;
     let records = incoming.put_folder("spring", &small_dataset()).await;
     for (nth, record) in records.iter().enumerate() {
@@ -35,7 +37,7 @@ async fn the_last_file_to_arrive_publishes_what_a_load_from_a_folder_would() {
 }
 
 #[tokio::test]
-async fn an_event_straight_from_s3_may_tell_of_all_files_at_once() {
+async fn an_event_directly_from_s3_may_have_all_files() {
     let incoming = Incoming::create().await;
     let records = incoming.put_folder("spring", &small_dataset()).await;
     assert_eq!(incoming.handle(&json!({ "Records": records }), TIME).await, json!({}));
@@ -43,7 +45,7 @@ async fn an_event_straight_from_s3_may_tell_of_all_files_at_once() {
 }
 
 #[tokio::test]
-async fn events_that_come_twice_and_at_once_publish_once() {
+async fn duplicate_and_concurrent_events_publish_once() {
     let incoming = Incoming::create().await;
     let records = incoming.put_folder("spring", &small_dataset()).await;
     let handling = records.iter().chain(&records).cloned().map(|record| {
@@ -54,14 +56,14 @@ async fn events_that_come_twice_and_at_once_publish_once() {
         assert!(handled.await.unwrap());
     }
     for record in &records {
-        assert!(incoming.is_done(record).await, "and once more, much later");
+        assert!(incoming.is_done(record).await, "a late duplicate");
     }
     assert_eq!(incoming.published().await, 1);
     assert_eq!(incoming.number("select count(*) from etl.load").await, 1);
 }
 
 #[tokio::test]
-async fn files_that_arrive_in_any_order_make_the_same_catalog() {
+async fn files_in_any_order_publish_the_same_catalog() {
     let expected = undisturbed(&small_dataset()).await;
     let incoming = Incoming::create().await;
     let seed = fastrand::u64(..);
@@ -73,7 +75,7 @@ async fn files_that_arrive_in_any_order_make_the_same_catalog() {
             assert!(incoming.is_done(record).await);
         }
         assert_eq!(incoming.published().await, nth + 1, "seed {seed}");
-        // cart.csv goes with the others only if it was there before the last of them.
+        // The catalog has cart.csv only if it arrived before the last of the six.
         let is_cart = is_of("cart.csv", records.last().unwrap());
         let served = content(&incoming.database).await;
         assert!(is_cart || served == expected, "seed {seed}: {served}");
@@ -81,7 +83,7 @@ async fn files_that_arrive_in_any_order_make_the_same_catalog() {
 }
 
 #[tokio::test]
-async fn a_dataset_that_was_published_is_loaded_again_when_all_six_files_came_anew() {
+async fn a_published_dataset_is_loaded_again_once_all_six_files_have_arrived_again() {
     let incoming = Incoming::create().await;
     for record in incoming.put_folder("spring", &small_dataset()).await {
         incoming.is_done(&record).await;
@@ -91,24 +93,24 @@ async fn a_dataset_that_was_published_is_loaded_again_when_all_six_files_came_an
     let last = again.pop().unwrap();
     for record in &again {
         assert!(incoming.is_done(record).await);
-        assert_eq!(incoming.published().await, 1, "a mixture of old and new");
+        assert_eq!(incoming.published().await, 1, "published a mixture of old and new files");
     }
     assert!(incoming.is_done(&last).await);
     assert_eq!(incoming.published().await, 2);
 }
 
 #[tokio::test]
-async fn an_event_older_than_one_that_was_here_is_superseded() {
+async fn an_event_older_than_the_recorded_one_is_ignored() {
     let incoming = Incoming::create().await;
     let old = incoming.put("spring", "skus.csv", "id,styleId,size,quantity\n1,1,\"S\",1").await;
     let new = incoming.put("spring", "skus.csv", "id,styleId,size,quantity\n1,1,\"S\",2").await;
     assert!(incoming.is_done(&new).await);
     let version = || incoming.text("select version from etl.incoming_file");
     let recorded = version().await;
-    assert!(incoming.is_done(&old).await, "its object is another by now");
+    assert!(incoming.is_done(&old).await, "its object was replaced");
     let mut lagging = new.clone();
     lagging["s3"]["object"]["sequencer"] = "0000".into();
-    assert!(incoming.is_done(&lagging).await, "of this object, but told before");
+    assert!(incoming.is_done(&lagging).await, "an earlier sequencer for the current object");
     assert_eq!(version().await, recorded);
     assert_eq!(
         incoming.text("select sequencer from etl.incoming_file").await,
@@ -117,7 +119,7 @@ async fn an_event_older_than_one_that_was_here_is_superseded() {
 }
 
 #[tokio::test]
-async fn an_event_for_a_key_that_is_gone_is_nobody_s_fault() {
+async fn an_event_for_a_deleted_object_is_ignored() {
     let (incoming, served) = serving().await;
     let records = incoming.put_folder("spring", &small_dataset()).await;
     incoming.bucket.delete("incoming/spring/skus.csv").await;
@@ -129,13 +131,17 @@ async fn an_event_for_a_key_that_is_gone_is_nobody_s_fault() {
         incoming.text(arrived).await,
         "cart.csv features.csv photos.csv product.csv related.csv styles.csv"
     );
-    assert_eq!(incoming.number("select count(*) from etl.load").await, 1, "it is not whole without");
+    assert_eq!(
+        incoming.number("select count(*) from etl.load").await,
+        1,
+        "started a load of an incomplete dataset"
+    );
     assert_eq!((incoming.published().await, incoming.alarms()), (1, 0));
     assert_served(&incoming, &served).await;
 }
 
 #[tokio::test]
-async fn what_is_no_file_of_a_dataset_is_left_alone() {
+async fn objects_that_are_no_dataset_files_are_ignored() {
     let incoming = Incoming::create().await;
     for key in
         ["incoming/readme.txt", "incoming/spring/notes.txt", "incoming/spring/old/skus.csv", "skus.csv"]
@@ -147,7 +153,7 @@ async fn what_is_no_file_of_a_dataset_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_file_that_can_never_be_loaded_is_refused_with_the_reason_and_one_that_can_takes_its_place() {
+async fn an_invalid_file_is_refused_with_the_reason_until_a_valid_one_replaces_it() {
     let incoming = Incoming::create().await;
     let records = incoming.put_folder("spring", &small_dataset()).await;
     let whole = std::fs::read(small_dataset().join("styles.csv")).unwrap();
@@ -157,12 +163,12 @@ async fn a_file_that_can_never_be_loaded_is_refused_with_the_reason_and_one_that
         }
     }
     for (content, reason) in [
-        ("id;productId;name", "line 1 should be the header"),
+        ("id;productId;name", "expected the header"),
         ("", "has no rows"),
         ("id,productId,name,sale_price,original_price,default_style\n", "has no rows"),
     ] {
         let record = incoming.put("spring", "styles.csv", content).await;
-        assert!(incoming.is_done(&record).await, "it would not be better next time");
+        assert!(incoming.is_done(&record).await, "a retry would fail again");
         let refused = incoming.text("select refused from etl.incoming_file where file = 'styles.csv'").await;
         assert!(refused.contains(reason), "{refused}");
         let status = etl::status::status(&incoming.database.config()).await.unwrap().to_string();
@@ -175,7 +181,7 @@ async fn a_file_that_can_never_be_loaded_is_refused_with_the_reason_and_one_that
 }
 
 #[tokio::test]
-async fn a_load_that_fails_is_recorded_once_and_one_better_file_starts_it_again() {
+async fn a_failed_load_is_recorded_once_and_a_corrected_file_starts_another() {
     let incoming = Incoming::of(Database::create().await.unwrap(), &[("MAX_REJECTS", "20")]).await;
     let whole = std::fs::read(small_dataset().join("product.csv")).unwrap();
     for record in incoming.put_folder("spring", &small_dataset()).await {
@@ -187,7 +193,7 @@ async fn a_load_that_fails_is_recorded_once_and_one_better_file_starts_it_again(
     assert!(incoming.is_done(&record).await && incoming.is_done(&record).await);
     assert_eq!(incoming.number("select count(*) from etl.load").await, 1);
     let reason = incoming.text("select reason from etl.load where step = 'failed'").await;
-    assert!(reason.contains("can't be loaded"), "{reason}");
+    assert!(reason.contains("rows rejected: the limit is "), "{reason}");
     let summary = incoming.bucket.get("rejects/spring/1.json").await.unwrap();
     let summary: Value = serde_json::from_slice(&summary).unwrap();
     assert_eq!((&summary["failure"], &summary["dataset"]), (&json!(reason), &json!("spring")));
@@ -201,7 +207,7 @@ async fn a_load_that_fails_is_recorded_once_and_one_better_file_starts_it_again(
 }
 
 #[tokio::test]
-async fn what_is_set_aside_is_written_beside_a_summary_of_it() {
+async fn rejected_rows_are_written_with_a_summary() {
     let incoming = Incoming::create().await;
     for record in incoming.put_folder("spring", &small_dataset()).await {
         incoming.is_done(&record).await;
@@ -217,7 +223,7 @@ async fn what_is_set_aside_is_written_beside_a_summary_of_it() {
 }
 
 #[tokio::test]
-async fn an_invocation_that_runs_out_of_time_hands_over_and_the_next_goes_on_at_its_commit() {
+async fn an_invocation_stops_at_its_deadline_and_the_next_resumes_from_its_commit() {
     let few = [("COMMIT_BYTES", "20000")];
     let incoming = Incoming::of(Database::create().await.unwrap(), &few).await;
     let dir = tempfile::tempdir().unwrap();
@@ -229,7 +235,7 @@ async fn an_invocation_that_runs_out_of_time_hands_over_and_the_next_goes_on_at_
         assert!(incoming.is_done(record).await);
     }
     let mut invocations = 1;
-    // Each may do a little: to begin with, what there is time for is not even the first commit.
+    // Each invocation makes some progress. The first ones do not even have time for one commit.
     let mut time = Duration::from_millis(1);
     while let [_] = failed(&incoming.handle(&message("1", &last), time).await)[..] {
         invocations += 1;
@@ -238,12 +244,12 @@ async fn an_invocation_that_runs_out_of_time_hands_over_and_the_next_goes_on_at_
     }
     assert!(invocations > 3, "{invocations} invocations");
     assert_eq!(incoming.published().await, 1);
-    assert_eq!(incoming.number("select count(*) from etl.load").await, 1, "one load, taken up");
+    assert_eq!(incoming.number("select count(*) from etl.load").await, 1, "one load, resumed");
     assert_eq!(content(&incoming.database).await, undisturbed(dir.path()).await);
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_makes_the_message_come_again() {
+async fn an_unavailable_database_returns_the_message() {
     let incoming = Incoming::of(Database::create().await.unwrap(), &[]).await;
     let record = incoming.put("spring", "skus.csv", "id,styleId,size,quantity\n1,1,\"S\",1").await;
     let mut away = vec![("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nothing")];
@@ -252,16 +258,16 @@ async fn a_database_that_is_away_makes_the_message_come_again() {
         |name: &str| away.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
     let config = etl::function::Config::from_lookup(&lookup).unwrap();
     let server = format!("http://{}", incoming.bucket.server());
-    let s3 = etl::s3::S3::of_server(&server, "x", "x").await;
+    let s3 = etl::s3::S3::with_endpoint(&server, "x", "x").await;
     let function = etl::function::Function::new(&config, s3, |_| {});
     let reply = function.handle(&message("7", &record).to_string(), TIME).await.unwrap();
     assert_eq!(failed(&reply), ["7"]);
     let direct = json!({ "Records": [record] }).to_string();
-    assert!(function.handle(&direct, TIME).await.is_err(), "Lambda calls it again");
+    assert!(function.handle(&direct, TIME).await.is_err(), "Lambda retries it");
 }
 
 #[tokio::test]
-async fn a_manifest_says_which_files_complete_a_dataset() {
+async fn a_manifest_lists_the_files_of_a_complete_dataset() {
     let incoming = Incoming::create().await;
     let files = files(&small_dataset());
     let record = incoming.put("spring", "manifest.json", manifest(&files, |_, _| {})).await;
@@ -285,7 +291,7 @@ async fn a_manifest_says_which_files_complete_a_dataset() {
 }
 
 #[tokio::test]
-async fn a_file_of_another_size_than_the_manifest_says_is_waited_for_and_one_of_other_content_fails() {
+async fn a_wrong_size_delays_the_load_and_a_wrong_checksum_fails_it() {
     let incoming = Incoming::create().await;
     let files = files(&small_dataset());
     for record in incoming.put_folder("spring", &small_dataset()).await {
@@ -323,26 +329,26 @@ async fn a_file_of_another_size_than_the_manifest_says_is_waited_for_and_one_of_
     assert_eq!(incoming.published().await, 1);
 }
 
-/// Has a file arrive, and be told of, just before the function's first request that `is_time`. Answers with the function,
-/// and with what becomes of that message.
+/// Uploads a file and sends its event just before the function's first request for which `is_time` is true. Returns the
+/// function, and whether it completed that message.
 async fn arriving(
     incoming: &Incoming,
     (file, content): (&'static str, Vec<u8>),
-    is_time: impl Fn(&Seen) -> bool + Send + 'static,
+    is_time: impl Fn(&S3Request) -> bool + Send + 'static,
 ) -> (Proxy, tokio::task::JoinHandle<bool>) {
-    let (teller, telling) = Teller::new(incoming);
+    let (event_sender, handled) = EventSender::new(incoming);
     let (inside, waiting) = (incoming.clone(), std::sync::Mutex::new(Some(content)));
     let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
         let due = if is_time(seen) { waiting.lock().unwrap().take() } else { None };
         if let Some(content) = due {
-            teller.tell(inside.put("spring", file, content).await).await;
+            event_sender.send(inside.put("spring", file, content).await).await;
         }
         Fault::None
     });
-    (proxy, telling)
+    (proxy, handled)
 }
 
-/// Puts the hand-made dataset into the bucket and tells of all but one file, whose record is the answer.
+/// Uploads the hand-made dataset and sends the events of all but one file. Returns the record of that file.
 async fn all_but(incoming: &Incoming, file: &str, left_out: &[&str]) -> Value {
     let mut last = None;
     for record in incoming.put_folder("spring", &small_dataset()).await {
@@ -356,41 +362,41 @@ async fn all_but(incoming: &Incoming, file: &str, left_out: &[&str]) -> Value {
 }
 
 #[tokio::test]
-async fn a_file_that_is_listed_and_arrives_while_its_dataset_is_looked_at_is_not_missed() {
+async fn a_listed_file_that_arrives_during_the_check_of_its_dataset_is_not_missed() {
     let incoming = Incoming::create().await;
     let listed = manifest(&files(&small_dataset()), |_, _| {});
     assert!(incoming.is_done(&incoming.put("spring", "manifest.json", listed).await).await);
     let last = all_but(&incoming, "styles.csv", &["cart.csv"]).await;
     let cart = std::fs::read(small_dataset().join("cart.csv")).unwrap();
-    let (proxy, telling) =
+    let (proxy, handled) =
         arriving(&incoming, ("cart.csv", cart), |seen| seen.key.ends_with("/manifest.json")).await;
-    assert!(incoming.through(&proxy, PATIENT).await.is_done(&last).await && telling.await.unwrap());
+    assert!(incoming.through(&proxy, LONG_TIMEOUT).await.is_done(&last).await && handled.await.unwrap());
     assert_eq!(incoming.number("select count(*) from etl.incoming where reason is not null").await, 0);
     assert_eq!(incoming.published().await, 1);
     assert_eq!(content(&incoming.database).await, undisturbed(&small_dataset()).await);
 }
 
 #[tokio::test]
-async fn a_better_file_is_loaded_even_if_it_arrives_while_the_load_of_the_worse_one_fails() {
+async fn a_corrected_file_is_loaded_even_if_it_arrives_while_the_load_fails() {
     let incoming = Incoming::create().await;
     let whole = std::fs::read(small_dataset().join("product.csv")).unwrap();
     all_but(&incoming, "product.csv", &[]).await;
     let broken = incoming.put("spring", "product.csv", with_broken_rows(&whole, 300)).await;
-    let (proxy, telling) =
+    let (proxy, handled) =
         arriving(&incoming, ("product.csv", whole), |seen| seen.method == Method::PUT).await;
-    assert!(incoming.through(&proxy, PATIENT).await.is_done(&broken).await && telling.await.unwrap());
+    assert!(incoming.through(&proxy, LONG_TIMEOUT).await.is_done(&broken).await && handled.await.unwrap());
     assert_eq!((incoming.published().await, incoming.alarms()), (1, 1));
     assert_eq!(incoming.number("select count(*) from etl.load where step = 'failed'").await, 1);
 }
 
 #[tokio::test]
-async fn a_cart_csv_that_arrives_too_late_is_told_of() {
+async fn a_late_cart_csv_is_reported() {
     let incoming = Incoming::create().await;
     let last = all_but(&incoming, "styles.csv", &["cart.csv"]).await;
     let cart = std::fs::read(small_dataset().join("cart.csv")).unwrap();
-    let (proxy, telling) =
+    let (proxy, handled) =
         arriving(&incoming, ("cart.csv", cart), |seen| seen.key.ends_with("/manifest.json")).await;
-    assert!(incoming.through(&proxy, PATIENT).await.is_done(&last).await && telling.await.unwrap());
+    assert!(incoming.through(&proxy, LONG_TIMEOUT).await.is_done(&last).await && handled.await.unwrap());
     assert_eq!(incoming.published().await, 1);
     assert_eq!(incoming.number("select count(*) from catalog.cart").await, 0);
     let status = etl::status::status(&incoming.database.config()).await.unwrap().to_string();
@@ -398,46 +404,46 @@ async fn a_cart_csv_that_arrives_too_late_is_told_of() {
 }
 
 #[tokio::test]
-async fn a_dataset_that_s3_does_not_give_up_holds_up_no_other() {
+async fn a_dataset_that_s3_denies_delays_no_other() {
     let incoming = Incoming::create().await;
     let refused = incoming.put_folder("refused", &small_dataset()).await;
     let behind = incoming.put_folder("behind", &small_dataset()).await;
-    let over = Over::default();
-    let until = over.clone();
+    let switch = FaultSwitch::default();
+    let script_switch = switch.clone();
     let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
-        let is_refused = is_for_rows(seen, "refused/skus.csv") && !until.is();
+        let is_refused = is_for_rows(seen, "refused/skus.csv") && !script_switch.is_off();
         if is_refused { Fault::ACCESS_DENIED } else { Fault::None }
     });
-    let incoming = incoming.through(&proxy, BRISK).await;
+    let incoming = incoming.through(&proxy, SHORT_TIMEOUTS).await;
     let error = handle_all(&incoming, &refused).await.unwrap_err();
     assert!(error.contains("refused/skus.csv") && error.contains("AccessDenied"), "{error}");
     let reason = incoming.text("select reason from etl.load where step = 'load'").await;
-    assert_eq!(reason, error, "and status shows it");
+    assert_eq!(reason, error, "the reason that `status` shows");
     handle_all(&incoming, &behind).await.unwrap();
     assert_eq!(incoming.text("select dataset from etl.load where step = 'published'").await, "behind");
-    assert!(!incoming.is_done(&refused[0]).await, "its message comes again");
-    over.end();
+    assert!(!incoming.is_done(&refused[0]).await, "its message must be delivered again");
+    switch.turn_off();
     assert!(incoming.is_done(&refused[0]).await);
     assert_eq!((incoming.published().await, incoming.alarms()), (2, 0));
 }
 
 #[tokio::test]
-async fn a_failure_is_recorded_only_when_what_was_set_aside_is_written() {
+async fn a_failure_is_recorded_only_after_its_rejected_rows_are_written() {
     let incoming = Incoming::create().await;
     let whole = std::fs::read(small_dataset().join("product.csv")).unwrap();
     all_but(&incoming, "product.csv", &[]).await;
     let broken = incoming.put("spring", "product.csv", with_broken_rows(&whole, 300)).await;
-    let over = Over::default();
-    let until = over.clone();
+    let switch = FaultSwitch::default();
+    let script_switch = switch.clone();
     let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
-        if seen.method == Method::PUT && !until.is() { Fault::ACCESS_DENIED } else { Fault::None }
+        if seen.method == Method::PUT && !script_switch.is_off() { Fault::ACCESS_DENIED } else { Fault::None }
     });
-    let through = incoming.through(&proxy, BRISK).await;
-    assert!(!through.is_done(&broken).await, "it is to come again");
+    let through = incoming.through(&proxy, SHORT_TIMEOUTS).await;
+    assert!(!through.is_done(&broken).await, "the message must be delivered again");
     let reason = incoming.text("select step || ': ' || reason from etl.load").await;
-    assert!(reason.starts_with("load: cannot write the rows set aside to s3://"), "{reason}");
+    assert!(reason.starts_with("load: cannot write the rejected rows to s3://"), "{reason}");
     assert_eq!(incoming.alarms(), 0);
-    over.end();
+    switch.turn_off();
     assert!(through.is_done(&broken).await);
     assert_eq!(incoming.number("select count(*) from etl.load where step = 'failed'").await, 1);
     assert_eq!(incoming.alarms(), 1);
@@ -445,11 +451,11 @@ async fn a_failure_is_recorded_only_when_what_was_set_aside_is_written() {
 }
 
 #[tokio::test]
-async fn a_manifest_larger_than_any_can_be_is_refused() {
+async fn a_manifest_above_the_size_limit_is_refused() {
     let incoming = Incoming::create().await;
     let record = incoming.put("spring", "manifest.json", vec![b' '; (1 << 20) + 1]).await;
-    assert!(incoming.is_done(&record).await, "it would not be smaller next time");
+    assert!(incoming.is_done(&record).await, "a retry would fail again");
     let refused = incoming.text("select refused from etl.incoming_file").await;
-    assert!(refused.contains("has 1048577 bytes, and at most 1048576 were expected"), "{refused}");
+    assert!(refused.contains("has 1048577 bytes: expected max 1048576"), "{refused}");
     assert_eq!(incoming.alarms(), 1);
 }

@@ -1,9 +1,8 @@
-//! Loaders, databases and connections that end when nobody wants them to: what was served is served on, and the load goes
-//! on where it was.
+//! Kills of loaders and databases, and lost connections: the current catalog keeps serving, and the load resumes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
@@ -17,56 +16,58 @@ use http::Method;
 use local::testing::Database;
 use local::{Cluster, Settings};
 use serde_json::{Value, json};
-use stand::disk::{fill, make_room};
-use stand::functions::etl_function;
-use stand::incoming::{Incoming, TIME, content, failed, message, record, undisturbed, with_broken_rows};
-use stand::load_into;
-use stand::loader::{
+use support::disk::{fill, make_room};
+use support::functions::etl_function;
+use support::incoming::{Incoming, TIME, content, failed, message, record, undisturbed, with_broken_rows};
+use support::load_into;
+use support::loader::{
     KILL, LOADER_LOCK, Loader, WORK_LOCK, generated, number, served, serving, steps, until,
-    until_it_is_held_up, until_it_waits_for_its_turn, with_lock,
+    until_blocked_by_a_lock, until_blocked_by_an_advisory_lock, with_lock,
 };
-use stand::marked::write_marked;
+use support::marked::write_marked;
 use tokio::sync::Semaphore;
 
-/// What a killed loader must not have changed, or must have done.
-async fn is_killed_everywhere_on_one_way(database: &Database, loader: Loader) {
+/// Kills the loader once at every failpoint. The served catalog must stay unchanged until one load, resumed each time,
+/// publishes the new one.
+async fn survives_a_kill_at_every_failpoint(database: &Database, loader: Loader) {
     let old = content(database).await;
     for name in failpoint::ALL {
-        loader.is_killed_at(name).await;
+        loader.kill_at(name).await;
         if name != failpoint::AFTER_SWAP {
             assert!(content(database).await == old, "{name}");
         }
     }
-    assert_eq!(steps(database).await, ["published", "published"], "one load, taken up each time");
+    assert_eq!(steps(database).await, ["published", "published"], "one load, resumed each time");
     let new = undisturbed(&small_dataset()).await;
     assert!(content(database).await == new);
     loader.succeeds().await;
-    assert!(content(database).await == new, "loaded once more");
+    assert!(content(database).await == new, "a second load has the same content");
 }
 
 #[tokio::test]
-async fn a_load_from_a_folder_goes_on_after_a_kill_at_every_step() {
+async fn a_load_from_a_folder_resumes_after_a_kill_at_every_failpoint() {
     let database = served().await;
     let loader = Loader::of_folder(&database, &small_dataset(), &[]);
-    is_killed_everywhere_on_one_way(&database, loader).await;
+    survives_a_kill_at_every_failpoint(&database, loader).await;
 }
 
 #[tokio::test]
-async fn a_load_from_s3_in_small_pieces_goes_on_after_a_kill_at_every_step() {
+async fn a_load_from_s3_in_small_pieces_resumes_after_a_kill_at_every_failpoint() {
     let (database, bucket) = (served().await, Bucket::create().await);
     bucket.put_folder("incoming/tested/", &small_dataset()).await;
     let pieces = ["--commit-bytes", "100", "--range-bytes", "300", "--workers", "3"];
-    is_killed_everywhere_on_one_way(&database, Loader::of_bucket(&database, &bucket, &pieces)).await;
+    survives_a_kill_at_every_failpoint(&database, Loader::of_bucket(&database, &bucket, &pieces)).await;
 }
 
-/// A database in a cluster of its own that serves a small catalog.
+/// Returns a database with a small catalog in this cluster.
 async fn served_in(cluster: &Cluster) -> Database {
     serving(Database::create_in(cluster).await.unwrap()).await
 }
 
 #[tokio::test]
-async fn a_load_goes_on_after_postgres_was_killed_in_each_step() {
-    // A sleeper in the middle of each step: where the loader has to be killed first, and what then holds it up there.
+async fn a_load_resumes_after_a_kill_of_postgres_in_each_step() {
+    // A lock in each step: the failpoint at which the loader is first killed, and the statement that then blocks the
+    // resumed load there.
     let held_up = [
         ("load", failpoint::BEGUN, "select from etl.load_file where file = 'skus.csv' for update"),
         ("index", failpoint::BEFORE_INDEX, "lock table catalog_next.photos in access share mode"),
@@ -78,12 +79,12 @@ async fn a_load_goes_on_after_postgres_was_killed_in_each_step() {
     let old = content(&database).await;
     let loader = Loader::of_folder(&database, &small_dataset(), &["--commit-bytes", "100"]);
     for (step, failpoint, lock) in held_up {
-        loader.is_killed_at(failpoint).await;
+        loader.kill_at(failpoint).await;
         let mut client = database.connect().await.unwrap();
         let lock_until_killed = client.transaction().await.unwrap();
         lock_until_killed.batch_execute(lock).await.unwrap();
         let running = loader.start();
-        until_it_is_held_up(&database).await;
+        until_blocked_by_a_lock(&database).await;
         assert_eq!(steps(&database).await, ["published", step]);
         cluster.kill().await.unwrap();
         let line = running.fails().await;
@@ -100,7 +101,7 @@ async fn a_load_goes_on_after_postgres_was_killed_in_each_step() {
 }
 
 #[tokio::test]
-async fn a_message_comes_again_after_postgres_was_killed_under_it() {
+async fn a_kill_of_postgres_during_a_load_returns_the_message() {
     let mut cluster = Cluster::start_temporary(&Settings::durable()).await.unwrap();
     let database = served_in(&cluster).await;
     let old = content(&database).await;
@@ -110,7 +111,7 @@ async fn a_message_comes_again_after_postgres_was_killed_under_it() {
     for record in &records {
         assert!(incoming.is_done(record).await);
     }
-    // The second connection is one of the load's: it copies rows, and may not commit them.
+    // The second connection belongs to the load: it copies rows and blocks at its commit.
     let mut client = database.connect().await.unwrap();
     let lock_until_killed = client.transaction().await.unwrap();
     lock_until_killed.batch_execute("lock table etl.load_part in exclusive mode").await.unwrap();
@@ -118,10 +119,10 @@ async fn a_message_comes_again_after_postgres_was_killed_under_it() {
         let (incoming, last) = (incoming.clone(), last.clone());
         tokio::spawn(async move { incoming.handle(&last, TIME).await })
     };
-    until_it_is_held_up(&database).await;
+    until_blocked_by_a_lock(&database).await;
     cluster.kill().await.unwrap();
     assert_eq!(failed(&handling.await.unwrap()), ["1"]);
-    assert_eq!(failed(&incoming.handle(&last, TIME).await), ["1"], "it is away");
+    assert_eq!(failed(&incoming.handle(&last, TIME).await), ["1"], "the database is unavailable");
     cluster.start_again().await.unwrap();
     assert!(content(&database).await == old);
     assert_eq!(failed(&incoming.handle(&last, TIME).await), [""; 0]);
@@ -131,7 +132,7 @@ async fn a_message_comes_again_after_postgres_was_killed_under_it() {
 }
 
 #[tokio::test]
-async fn a_disk_that_is_full_stops_a_load_in_any_step_that_fills_it_and_it_goes_on_when_there_is_room() {
+async fn a_full_disk_stops_a_load_in_any_step_and_it_resumes_once_there_is_space() {
     let mut cluster =
         Cluster::start_temporary(&Settings::disposable().and_disk("small", 24 << 20)).await.unwrap();
     let database = served_in(&cluster).await;
@@ -142,7 +143,7 @@ async fn a_disk_that_is_full_stops_a_load_in_any_step_that_fills_it_and_it_goes_
     for (step, failpoint) in
         [("load", "after-commit:4"), ("index", failpoint::BEFORE_INDEX), ("assemble", failpoint::ASSEMBLING)]
     {
-        loader.is_killed_at(failpoint).await;
+        loader.kill_at(failpoint).await;
         fill(&database).await;
         for _ in 0..2 {
             let line = loader.fails().await;
@@ -162,7 +163,7 @@ async fn a_disk_that_is_full_stops_a_load_in_any_step_that_fills_it_and_it_goes_
 }
 
 #[tokio::test]
-async fn a_message_comes_again_while_the_disk_is_full() {
+async fn a_full_disk_returns_the_message() {
     let cluster =
         Cluster::start_temporary(&Settings::disposable().and_disk("small", 16 << 20)).await.unwrap();
     let database = served_in(&cluster).await;
@@ -188,11 +189,11 @@ async fn a_message_comes_again_while_the_disk_is_full() {
 
 const SKUS: &str = "incoming/tested/skus.csv";
 
-/// How often a command line reads a file before it loads it, for its header; a function has read it when it arrived, too.
+/// The number of reads of a file's header, before its rows. The function reads it once more when the file arrives.
 const HEADER: usize = 1;
 
-/// Puts the hand-made dataset into a bucket, and a proxy before it, which keeps its skus.csv back until the semaphore is
-/// closed, but for the first few reads.
+/// Uploads the hand-made dataset, and returns a proxy that blocks reads of skus.csv after the first `reads`, until the
+/// semaphore is closed.
 async fn held_back(bucket: &Bucket, reads: usize) -> (Proxy, Arc<Semaphore>) {
     bucket.put_folder("incoming/tested/", &small_dataset()).await;
     let gate = Arc::new(Semaphore::new(0));
@@ -207,41 +208,41 @@ async fn held_back(bucket: &Bucket, reads: usize) -> (Proxy, Arc<Semaphore>) {
 }
 
 #[tokio::test]
-async fn a_loader_that_lost_its_lock_leaves_the_load_to_the_one_that_waits() {
+async fn a_loader_that_loses_its_lock_leaves_the_load_to_the_waiting_one() {
     let (database, bucket) = (served().await, Bucket::create().await);
     let (proxy, gate) = held_back(&bucket, HEADER).await;
     let one_by_one = ["--workers", "1"];
-    let first = Loader::of_bucket(&database, &bucket, &one_by_one).reaching(proxy.variables());
+    let first = Loader::of_bucket(&database, &bucket, &one_by_one).with_s3(proxy.variables());
     let first = first.start();
     let client = database.connect().await.unwrap();
-    until("the first loads", async || proxy.count(&Method::GET, SKUS) > HEADER).await;
+    until("the first loader reads rows", async || proxy.count(&Method::GET, SKUS) > HEADER).await;
     let loader = Loader::of_bucket(&database, &bucket, &[]);
     let mut second = loader.start();
-    second.says("another load is running").await;
+    second.prints("another load is running").await;
     let end = "select pg_terminate_backend(pid) from pg_locks join pg_database on pg_database.oid = pg_locks.database
                where datname = current_database() and locktype = 'advisory' and granted
                    and (classid::bigint << 32) + objid::bigint = $1";
     assert_eq!(client.query(end, &[&LOADER_LOCK]).await.unwrap().len(), 1);
-    until("the second waits for the work of the first", async || {
+    until("the second loader waits for the first one's workers", async || {
         with_lock(&client, WORK_LOCK, false).await == 1
     })
     .await;
     gate.close();
     let line = first.fails().await;
-    assert_eq!(line, "another loader has gone on with the load");
+    assert_eq!(line, "another loader took over the load");
     second.succeeds().await;
     assert!(content(&database).await == undisturbed(&small_dataset()).await);
-    assert_eq!(steps(&database).await, ["published", "published"], "and it went on with the same");
+    assert_eq!(steps(&database).await, ["published", "published"], "the second loader resumes the same load");
 }
 
 #[tokio::test]
-async fn a_load_whose_connection_is_ended_says_so_and_is_taken_up() {
+async fn a_load_that_loses_its_connection_reports_it_and_is_resumed() {
     let (database, bucket) = (served().await, Bucket::create().await);
     let old = content(&database).await;
     let (proxy, gate) = held_back(&bucket, HEADER).await;
-    let loader = Loader::of_bucket(&database, &bucket, &[]).reaching(proxy.variables());
+    let loader = Loader::of_bucket(&database, &bucket, &[]).with_s3(proxy.variables());
     let running = loader.start();
-    until("it loads", async || proxy.count(&Method::GET, SKUS) > HEADER).await;
+    until("the loader reads rows", async || proxy.count(&Method::GET, SKUS) > HEADER).await;
     let client = database.connect().await.unwrap();
     let end = "select pg_terminate_backend(pid) from pg_stat_activity
                where datname = current_database() and application_name = 'atelier-etl'";
@@ -256,15 +257,15 @@ async fn a_load_whose_connection_is_ended_says_so_and_is_taken_up() {
 }
 
 #[tokio::test]
-async fn others_wait_for_a_load_and_say_so_and_a_rollback_does_not_wait() {
+async fn other_commands_wait_for_a_load_and_say_so_but_a_rollback_does_not_wait() {
     let (database, bucket) = (served().await, Bucket::create().await);
     let dir = tempfile::tempdir().unwrap();
     write_marked(dir.path(), 2);
     load_into(database.clone(), dir.path()).await;
     let (proxy, gate) = held_back(&bucket, HEADER).await;
-    let first = Loader::of_bucket(&database, &bucket, &[]).reaching(proxy.variables());
+    let first = Loader::of_bucket(&database, &bucket, &[]).with_s3(proxy.variables());
     let first = first.start();
-    until("the first loads", async || proxy.count(&Method::GET, SKUS) > HEADER).await;
+    until("the first loader reads rows", async || proxy.count(&Method::GET, SKUS) > HEADER).await;
 
     let others = [
         Loader::of_folder(&database, dir.path(), &[]),
@@ -272,59 +273,64 @@ async fn others_wait_for_a_load_and_say_so_and_a_rollback_does_not_wait() {
         Loader::new(&database, &["publish"]),
     ];
     let (mut second, mut prune, mut publish) = (others[0].start(), others[1].start(), others[2].start());
-    second.says("another load is running: waiting for it to end").await;
-    prune.says("a load is running: waiting for it to end").await;
-    publish.says("another load is running: waiting for it to end").await;
-    let said = Loader::new(&database, &["rollback"]).succeeds().await;
-    assert_eq!(said, "serving generation 1 again\n");
+    second.prints("another load is running: waiting for it to end").await;
+    prune.prints("a load is running: waiting for it to end").await;
+    publish.prints("another load is running: waiting for it to end").await;
+    let printed = Loader::new(&database, &["rollback"]).succeeds().await;
+    assert_eq!(printed, "serving generation 1 again\n");
     assert!(second.is_running() && prune.is_running() && publish.is_running());
 
     gate.close();
     first.succeeds().await;
     second.succeeds().await;
     prune.succeeds().await;
-    assert_eq!(publish.fails().await, "there is no catalog that waits to be published");
+    assert_eq!(publish.fails().await, "nothing to publish: there is no unpublished catalog");
     assert_eq!(steps(&database).await, ["published"; 4]);
     assert!(content(&database).await == undisturbed(dir.path()).await);
-    let said = Loader::new(&database, &["rollback"]).succeeds().await;
-    assert_eq!(said, "serving generation 3 again\n");
+    let printed = Loader::new(&database, &["rollback"]).succeeds().await;
+    assert_eq!(printed, "serving generation 3 again\n");
     assert_eq!(
         content(&database).await,
         undisturbed(&small_dataset()).await,
-        "prune has left its rejects alone"
+        "prune deleted the rejects of the running load"
     );
 }
 
 #[tokio::test]
-async fn a_rollback_does_not_wait_for_the_dataset_after_the_one_that_was_published() {
+async fn a_rollback_does_not_wait_for_the_next_dataset() {
     let (database, bucket) = (served().await, Bucket::create().await);
     let (proxy, gate) = held_back(&bucket, HEADER).await;
     bucket.put_folder("incoming/before/", &small_dataset()).await;
     let server = format!("http://{}", proxy.address());
-    let function =
-        stand::incoming::function(&database, &bucket, S3::of_server(&server, "x", "x").await, &[], |_| {})
-            .await;
+    let function = support::incoming::function(
+        &database,
+        &bucket,
+        S3::with_endpoint(&server, "x", "x").await,
+        &[],
+        |_| {},
+    )
+    .await;
     let mut records = arrived(&bucket, "incoming/before/", 1).await;
     records.extend(arrived(&bucket, "incoming/tested/", 1).await);
     let event = json!({ "Records": records }).to_string();
     let handling = tokio::spawn(async move { function.handle(&event, TIME).await });
-    until("the second is looked at", async || proxy.count(&Method::GET, SKUS) > HEADER).await;
+    until("the loader reads the second dataset", async || proxy.count(&Method::GET, SKUS) > HEADER).await;
     assert_eq!(steps(&database).await, ["published", "published"]);
-    let said = Loader::new(&database, &["rollback"]).succeeds().await;
-    assert_eq!(said, "serving generation 1 again\n");
+    let printed = Loader::new(&database, &["rollback"]).succeeds().await;
+    assert_eq!(printed, "serving generation 1 again\n");
     gate.close();
     assert_eq!(handling.await.unwrap().unwrap(), json!({}));
     assert_eq!(steps(&database).await, ["published"; 3]);
 }
 
-/// Records that tell of every object below a prefix, as of their `nth` version.
+/// Returns event records for every object with this prefix, as of their `nth` version.
 async fn arrived(bucket: &Bucket, prefix: &str, nth: u64) -> Vec<Value> {
     let objects = bucket.list(prefix).await;
     objects.iter().map(|object| record(bucket, &object.key, &object.etag, nth)).collect()
 }
 
 #[tokio::test]
-async fn a_function_that_is_frozen_after_its_reply_holds_nobody_up() {
+async fn a_function_frozen_after_its_reply_blocks_no_command() {
     let database = served().await;
     let incoming = Incoming::of(database.clone(), &[]).await;
     let mut records = incoming.put_folder("tested", &small_dataset()).await;
@@ -338,8 +344,8 @@ async fn a_function_that_is_frozen_after_its_reply_holds_nobody_up() {
     assert!(tokio::process::Command::new("/bin/sh").args(["-c", &stop]).status().await.unwrap().success());
     let dir = tempfile::tempdir().unwrap();
     write_marked(dir.path(), 2);
-    let said = Loader::of_folder(&database, dir.path(), &[]).succeeds().await;
-    assert!(!said.contains("waiting"), "{said}");
+    let printed = Loader::of_folder(&database, dir.path(), &[]).succeeds().await;
+    assert!(!printed.contains("waiting"), "{printed}");
     assert_eq!(Loader::new(&database, &["rollback"]).succeeds().await, "serving generation 2 again\n");
     assert!(content(&database).await == undisturbed(&small_dataset()).await);
 }
@@ -352,7 +358,7 @@ fn reply(outcome: &Outcome) -> Value {
 }
 
 #[tokio::test]
-async fn a_message_comes_again_after_its_function_was_killed_and_two_may_have_it_at_once() {
+async fn a_message_is_redelivered_after_a_kill_and_may_be_processed_twice_concurrently() {
     let database = served().await;
     let old = content(&database).await;
     let incoming = Incoming::of(database.clone(), &[]).await;
@@ -362,7 +368,7 @@ async fn a_message_comes_again_after_its_function_was_killed_and_two_may_have_it
         assert!(incoming.is_done(record).await);
     }
     for name in failpoint::ALL.into_iter().filter(|name| *name != failpoint::AFTER_SWAP) {
-        function_is_killed_at(name, &incoming, &last).await;
+        kill_function_at(name, &incoming, &last).await;
         assert!(content(&database).await == old, "{name}");
     }
     assert_eq!(steps(&database).await, ["published", "publish"]);
@@ -374,15 +380,15 @@ async fn a_message_comes_again_after_its_function_was_killed_and_two_may_have_it
     assert!(content(&database).await == undisturbed(&small_dataset()).await);
 }
 
-/// Has a function killed where a failpoint is, which it must come to with this message.
-async fn function_is_killed_at(failpoint: &str, incoming: &Incoming, message: &str) {
+/// Sends a function this message and kills it at this failpoint, which it must reach.
+async fn kill_function_at(failpoint: &str, incoming: &Incoming, message: &str) {
     let mut function = etl_function(incoming, &[(failpoint::VARIABLE, failpoint)]).await;
-    let ended = function.dies_of(message.to_owned(), TIME).await;
+    let ended = function.crashes_on(message.to_owned(), TIME).await;
     assert_eq!(ended.signal(), Some(KILL), "{failpoint}: {ended}");
 }
 
 #[tokio::test]
-async fn a_message_whose_function_was_killed_when_it_had_published_comes_again_and_loads_nothing() {
+async fn a_message_redelivered_after_a_kill_past_the_publication_loads_nothing() {
     let database = served().await;
     let incoming = Incoming::of(database.clone(), &[]).await;
     let mut records = incoming.put_folder("spring", &small_dataset()).await;
@@ -390,26 +396,26 @@ async fn a_message_whose_function_was_killed_when_it_had_published_comes_again_a
     for record in &records {
         assert!(incoming.is_done(record).await);
     }
-    function_is_killed_at(failpoint::AFTER_SWAP, &incoming, &last).await;
+    kill_function_at(failpoint::AFTER_SWAP, &incoming, &last).await;
     let new = undisturbed(&small_dataset()).await;
     assert!(content(&database).await == new);
     assert_eq!(incoming.published().await, 2);
     let function = etl_function(&incoming, &[]).await;
     assert_eq!(failed(&reply(&function.api().invoke(last, TIME).await)), [""; 0]);
-    assert_eq!(incoming.published().await, 2, "once before, and once by the killed one");
-    assert_eq!(steps(&database).await, ["published", "published"], "and there was nothing to load");
+    assert_eq!(incoming.published().await, 2, "one publication before, and one by the killed function");
+    assert_eq!(steps(&database).await, ["published", "published"], "the retry must load nothing");
     assert!(content(&database).await == new);
 }
 
 #[tokio::test]
-async fn a_load_that_was_told_not_to_publish_is_not_published_by_an_event_wherever_it_was_killed() {
+async fn an_event_never_publishes_a_killed_load_with_no_publish() {
     let incoming = Incoming::of(served().await, &[]).await;
     let database = &incoming.database;
     let old = content(database).await;
     let records = incoming.put_folder("tested", &small_dataset()).await;
     let held = Loader::of_bucket(database, &incoming.bucket, &["--no-publish"]);
     for name in [failpoint::BEGUN, failpoint::AFTER_COMMIT, failpoint::ASSEMBLED, failpoint::BEFORE_REJECTS] {
-        held.is_killed_at(name).await;
+        held.kill_at(name).await;
         for record in &records {
             assert!(incoming.is_done(record).await);
         }
@@ -421,46 +427,52 @@ async fn a_load_that_was_told_not_to_publish_is_not_published_by_an_event_wherev
     }
     assert!(content(database).await == old);
     assert_eq!(steps(database).await, ["published", "publish"]);
-    let said = Loader::new(database, &["publish"]).succeeds().await;
-    assert!(said.ends_with("generation 2 is being served\n"), "{said}");
+    let printed = Loader::new(database, &["publish"]).succeeds().await;
+    assert!(printed.ends_with("generation 2 is being served\n"), "{printed}");
     let new = content(database).await;
     assert!(new == undisturbed(&small_dataset()).await);
     for record in &records {
         assert!(incoming.is_done(record).await);
     }
-    assert_eq!(steps(database).await, ["published", "published"], "what has arrived is used up");
+    assert_eq!(steps(database).await, ["published", "published"], "published files are consumed");
     assert!(content(database).await == new);
 }
 
 #[tokio::test]
-async fn a_file_that_arrives_anew_while_it_is_read_makes_no_message_come_again() {
+async fn a_file_replaced_during_a_read_returns_no_message() {
     let (database, bucket) = (served().await, Bucket::create().await);
     let (proxy, gate) = held_back(&bucket, HEADER + 1).await;
     let function = async |server| {
         let server = format!("http://{server}");
-        stand::incoming::function(&database, &bucket, S3::of_server(&server, "x", "x").await, &[], |_| {})
-            .await
+        support::incoming::function(
+            &database,
+            &bucket,
+            S3::with_endpoint(&server, "x", "x").await,
+            &[],
+            |_| {},
+        )
+        .await
     };
     let (one, other) = (function(proxy.address()).await, function(bucket.server()).await);
     let event = json!({ "Records": arrived(&bucket, "incoming/tested/", 1).await }).to_string();
     let loading = tokio::spawn(async move { one.handle(&event, TIME).await });
-    until("it loads", async || proxy.count(&Method::GET, SKUS) > HEADER + 1).await;
+    until("the function reads rows", async || proxy.count(&Method::GET, SKUS) > HEADER + 1).await;
     assert_eq!(steps(&database).await, ["published", "load"]);
 
-    // Another version, and the event of it, which another invocation records; it then waits for the loader's lock.
+    // Another invocation records the event of a newer version, and then waits for the loader's lock.
     let longer = [&std::fs::read(small_dataset().join("skus.csv")).unwrap()[..], b"\n"].concat();
     let etag = bucket.put(SKUS, longer).await;
     let event = message("2", &record(&bucket, SKUS, &etag, 2)).to_string();
-    let telling = tokio::spawn(async move { other.handle(&event, TIME).await });
-    until_it_waits_for_its_turn(&database).await;
+    let handled = tokio::spawn(async move { other.handle(&event, TIME).await });
+    until_blocked_by_an_advisory_lock(&database).await;
     gate.close();
-    assert_eq!(loading.await.unwrap().unwrap(), json!({}), "it went on with the new one");
-    assert_eq!(failed(&telling.await.unwrap().unwrap()), [""; 0]);
+    assert_eq!(loading.await.unwrap().unwrap(), json!({}), "the load restarts with the new version");
+    assert_eq!(failed(&handled.await.unwrap().unwrap()), [""; 0]);
     assert_eq!(steps(&database).await, ["published", "abandoned", "published"]);
 }
 
 #[tokio::test]
-async fn prune_keeps_what_is_served_or_unfinished_and_what_failed_is_not_loaded_for_that() {
+async fn prune_keeps_served_and_unfinished_datasets_and_restarts_no_failed_one() {
     let incoming = Incoming::of(Database::create().await.unwrap(), &[("MAX_REJECTS", "20")]).await;
     let database = &incoming.database;
     let arrivals = "select count(*) from etl.incoming_file";
@@ -470,7 +482,7 @@ async fn prune_keeps_what_is_served_or_unfinished_and_what_failed_is_not_loaded_
         }
     }
     let served = content(database).await;
-    // One that fails, and one that is unfinished.
+    // One dataset fails, and one stays unfinished.
     let whole = std::fs::read(small_dataset().join("product.csv")).unwrap();
     let mut records = incoming.put_folder("broken", &small_dataset()).await;
     records.retain(|record| !record["s3"]["object"]["key"].as_str().unwrap().ends_with("product.csv"));
@@ -484,14 +496,14 @@ async fn prune_keeps_what_is_served_or_unfinished_and_what_failed_is_not_loaded_
     for record in &unfinished {
         assert!(incoming.is_done(record).await);
     }
-    function_is_killed_at(failpoint::AFTER_INDEX, &incoming, &message("1", &last).to_string()).await;
+    kill_function_at(failpoint::AFTER_INDEX, &incoming, &message("1", &last).to_string()).await;
     assert_eq!(number(database, arrivals).await, 35);
 
     Loader::new(database, &["prune", "--days", "0"]).succeeds().await;
     assert_eq!(
         steps(database).await,
         ["published", "published", "published", "index"],
-        "the failed one is gone"
+        "prune deletes the failed load"
     );
     let left = "select string_agg(distinct dataset, ' ' order by dataset) from etl.incoming";
     assert_eq!(incoming.text(left).await, "present previous unfinished");
@@ -501,7 +513,7 @@ async fn prune_keeps_what_is_served_or_unfinished_and_what_failed_is_not_loaded_
     assert_eq!(
         steps(database).await,
         ["published", "published", "published", "published"],
-        "the unfinished one went on, and the failed one was not begun again"
+        "the unfinished load resumes, and the failed one does not restart"
     );
     assert!(content(database).await == served);
     assert_eq!(Loader::new(database, &["rollback"]).succeeds().await, "serving generation 3 again\n");
@@ -514,14 +526,14 @@ async fn a_file_that_arrives_during_a_prune_is_not_lost() {
     let database = &incoming.database;
     let record = incoming.put("spring", "skus.csv", "id,styleId,size,quantity\n1,1,\"S\",1").await;
     assert!(incoming.is_done(&record).await);
-    // As an arrival does that has not committed yet, of a dataset of which nothing is left.
+    // This is the transaction of an arrival that has not committed yet. Nothing else is left of its dataset.
     let mut client = database.connect().await.unwrap();
     client.batch_execute("delete from etl.incoming_file").await.unwrap();
     let arriving = client.transaction().await.unwrap();
     arriving.batch_execute("update etl.incoming set reason = null").await.unwrap();
     let prune = Loader::new(database, &["prune"]);
     let prune = prune.start();
-    until_it_is_held_up(database).await;
+    until_blocked_by_a_lock(database).await;
     let insert = "insert into etl.incoming_file (source, file, size_bytes, version, sequencer)
                   select source, 'skus.csv', 1, 'v', '01' from etl.incoming";
     arriving.batch_execute(insert).await.unwrap();

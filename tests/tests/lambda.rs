@@ -1,9 +1,9 @@
-//! The suite over the functions' own binaries, behind API Gateway and behind Function URLs; that their answers are the
-//! host's; and events that nobody should send.
+//! The suite over the functions' binaries, behind API Gateway and behind Function URLs. Their responses must equal the
+//! host's, and they must survive invalid events.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,60 +15,65 @@ use conformance::lambda::{Matched, Outcome, Source, response};
 use conformance::{Transport, golden};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use serde_json::{Value, json};
-use stand::functions::{
+use support::functions::{
     event, format_1, function, function_urls, gateway, get, http_proxy, lattice, load_balancer, named_stage,
-    not_found, rest_api, rest_proxy,
+    not_found, rest_api, rest_proxy, rest_proxy_below_prefix,
 };
-use stand::serving::small_host;
-use stand::small;
+use support::serving::small_host;
+use support::small;
 
 mod api_gateway {
-    use super::stand::functions::gateway;
+    use super::support::functions::gateway;
     conformance::suite!(gateway);
 }
 
 mod api_gateway_on_a_named_stage {
-    use super::stand::functions::named_stage;
+    use super::support::functions::named_stage;
     conformance::suite!(named_stage);
 }
 
 mod api_gateway_in_format_1 {
-    use super::stand::functions::format_1;
+    use super::support::functions::format_1;
     conformance::suite!(format_1);
 }
 
 mod api_gateway_by_proxy {
-    use super::stand::functions::http_proxy;
+    use super::support::functions::http_proxy;
     conformance::suite!(http_proxy);
 }
 
 mod rest_api {
-    use super::stand::functions::rest_api;
+    use super::support::functions::rest_api;
     conformance::suite!(rest_api);
 }
 
 mod rest_api_by_proxy {
-    use super::stand::functions::rest_proxy;
+    use super::support::functions::rest_proxy;
     conformance::suite!(rest_proxy);
 }
 
+mod rest_api_by_proxy_below_a_prefix {
+    use super::support::functions::rest_proxy_below_prefix;
+    conformance::suite!(rest_proxy_below_prefix);
+}
+
 mod function_url {
-    use super::stand::functions::function_urls;
+    use super::support::functions::function_urls;
     conformance::suite!(function_urls);
 }
 
 mod load_balancer {
-    use super::stand::functions::load_balancer;
+    use super::support::functions::load_balancer;
     conformance::suite!(load_balancer);
 }
 
 mod vpc_lattice {
-    use super::stand::functions::lattice;
+    use super::support::functions::lattice;
     conformance::suite!(lattice);
 }
 
-/// What must be the same on every transport: all but what differs from one request to the next, and what only a
-/// connection has.
+/// Returns the headers that must be the same on every transport: without those that differ between any two requests,
+/// and those of a connection.
 fn lasting(headers: &HeaderMap) -> HeaderMap {
     let mut headers = headers.clone();
     for passing in ["date", "server-timing", "connection"] {
@@ -90,7 +95,7 @@ fn assert_same(request: &Request<Bytes>, host: &Response<Bytes>, function: &Resp
 }
 
 #[tokio::test]
-async fn host_and_functions_answer_the_same_byte_for_byte() {
+async fn functions_respond_like_the_host_byte_for_byte() {
     let host = small_host().await;
     let gateways = [
         gateway().await,
@@ -99,6 +104,7 @@ async fn host_and_functions_answer_the_same_byte_for_byte() {
         http_proxy().await,
         rest_api().await,
         rest_proxy().await,
+        rest_proxy_below_prefix().await,
     ];
     let directs = [function_urls().await, load_balancer().await, lattice().await];
     let mut requests = Vec::new();
@@ -136,21 +142,21 @@ async fn host_and_functions_answer_the_same_byte_for_byte() {
     requests.extend(random_requests());
     for mut request in requests {
         request.headers_mut().insert("x-request-id", "tested".parse().unwrap());
-        request.headers_mut().insert("x-forwarded-proto", "https".parse().unwrap()); // Lambda knows nothing else
+        request.headers_mut().insert("x-forwarded-proto", "https".parse().unwrap()); // Lambda always uses HTTPS
         let answer = host.call(request.clone()).await;
         for direct in &directs {
             assert_same(&request, &answer, &direct.call(request.clone()).await);
         }
-        // API Gateway decodes paths, and puts a base path before those that no route has: after that, some that are refused
-        // cannot be told from some that are not.
-        let is_told = !request.uri().path().contains('%') && !request.uri().path().contains("..");
-        for gateway in gateways.iter().filter(|_| is_told) {
+        // API Gateway decodes paths, and puts a base path before those without a route. Then some invalid paths look
+        // like valid ones.
+        let is_comparable = !request.uri().path().contains('%') && !request.uri().path().contains("..");
+        for gateway in gateways.iter().filter(|_| is_comparable) {
             assert_same(&request, &answer, &gateway.call(request.clone()).await);
         }
     }
 }
 
-/// Events of every kind, to begin from: what API Gateway and Function URLs send for requests of every kind.
+/// Returns valid events of every kind, as API Gateway and Function URLs send them, as seeds for damaged ones.
 fn sound_events() -> Vec<Value> {
     let post = Request::post("/cart")
         .header("authorization", "Bearer mutation")
@@ -185,7 +191,7 @@ fn sound_events() -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn thousands_of_broken_events_are_answered_and_end_no_function() {
+async fn functions_survive_thousands_of_damaged_events() {
     const EVENTS_EACH: usize = 1_500;
     let database = &small().await.database;
     let functions = [
@@ -197,7 +203,7 @@ async fn thousands_of_broken_events_are_answered_and_end_no_function() {
     for mut function in functions {
         let mut rng = fastrand::Rng::with_seed(1);
         for event in sound_events().iter().cycle().take(EVENTS_EACH) {
-            let event = stand::mutation::mutate(event, &mut rng).to_string();
+            let event = support::mutation::mutate(event, &mut rng).to_string();
             let outcome = function.invoke(event.clone()).await;
             let Outcome::Reply(reply) = &outcome else { panic!("{function:?}: {outcome:?} to {event}") };
             let reply: Value = serde_json::from_slice(reply).unwrap();
@@ -206,11 +212,11 @@ async fn thousands_of_broken_events_are_answered_and_end_no_function() {
                 "{function:?}: {reply} to {event}"
             );
         }
-        assert_eq!(function.ended(), None);
+        assert_eq!(function.exit_status(), None);
     }
 }
 
-/// The example events of the library that reads them, which `cargo lambda invoke --data-example` sends too.
+/// Returns the example events of the library that parses them. `cargo lambda invoke --data-example` sends them too.
 fn examples() -> BTreeMap<String, Value> {
     let metadata = Command::new(env!("CARGO"))
         .args([
@@ -221,7 +227,7 @@ fn examples() -> BTreeMap<String, Value> {
             "--filter-platform",
             "x86_64-unknown-linux-gnu",
         ])
-        .current_dir(stand::root())
+        .current_dir(support::root())
         .output()
         .unwrap();
     let metadata: Value = serde_json::from_slice(&metadata.stdout).unwrap();
@@ -240,7 +246,7 @@ fn examples() -> BTreeMap<String, Value> {
 }
 
 #[tokio::test]
-async fn the_example_events_of_every_family_are_answered_in_the_form_that_their_sender_reads() {
+async fn example_events_of_every_service_get_a_reply_in_its_format() {
     let functions = [function("get-product", &small().await.database, &[]).await, not_found().await];
     let families = [
         ("example-apigw-v2-request", Source::Url),
@@ -270,7 +276,7 @@ async fn the_example_events_of_every_family_are_answered_in_the_form_that_their_
 }
 
 #[tokio::test]
-async fn what_is_no_request_at_all_is_400_with_what_was_expected() {
+async fn an_event_that_is_no_request_is_400_with_the_expected_form() {
     let function = function("get-product", &small().await.database, &[]).await;
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let many_headers: serde_json::Map<_, _> =
@@ -283,14 +289,14 @@ async fn what_is_no_request_at_all_is_400_with_what_was_expected() {
         assert_eq!(answer.headers()["content-type"], "application/problem+json");
     }
     let long = response(&function.invoke(event(&format!("/products/{}", "9".repeat(30_000)))).await);
-    assert_eq!(long.status(), 400, "an id of any length is no id");
+    assert_eq!(long.status(), 400, "an id of this length is invalid");
     let mut longest: Value = serde_json::from_str(&event("/products/1")).unwrap();
     longest["rawPath"] = format!("/products/{}", "9".repeat(70_000)).into();
     assert_eq!(response(&function.invoke(longest.to_string()).await).status(), 400);
 }
 
 #[tokio::test]
-async fn an_event_that_is_no_json_is_reported_and_the_next_one_answered() {
+async fn an_event_that_is_not_json_is_an_error_and_the_next_one_succeeds() {
     let mut function = function("get-product", &small().await.database, &[]).await;
     for nonsense in [&b""[..], b"{", b"\xff\xfe", b"GET / HTTP/1.1"] {
         assert!(matches!(function.invoke(nonsense).await, Outcome::Error(_)));
@@ -300,5 +306,5 @@ async fn an_event_that_is_no_json_is_reported_and_the_next_one_answered() {
         (answer.status().as_u16(), str::from_utf8(answer.body()).unwrap()),
         (200, &*golden("/products/1"))
     );
-    assert_eq!(function.ended(), None);
+    assert_eq!(function.exit_status(), None);
 }

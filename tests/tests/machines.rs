@@ -1,20 +1,19 @@
-//! What the machines of deploy/ec2.yaml do by scripts of their own: the proxy's configuration, and the database's disk and
-//! certificate. NGINX and openssl are the real ones; what answers in the place of AWS, of systemd and of a machine with
-//! such disks is a script.
+//! The scripts on the machines of deploy/ec2.yaml: the proxy's configuration, and the database's disk and certificate.
+//! NGINX and openssl are real. Small scripts replace AWS, systemd and the machine's disks.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use local::free_address;
-use stand::root;
+use support::root;
 use tempfile::TempDir;
 
-/// A machine's folders, and a program `aws` that answers with files of `stack`: a parameter or a secret each.
+/// A machine's folders, with a program `aws` that returns files of `stack`: one for each parameter and secret.
 struct Machine {
     dir: TempDir,
     listen: String,
@@ -27,16 +26,16 @@ impl Machine {
         for folder in ["programs", "stack", "state/tls", "temporary"] {
             fs::create_dir_all(machine.dir.path().join(folder)).unwrap();
         }
-        let answer = r#"#!/bin/sh
+        let aws = r#"#!/bin/sh
 case "$1 $2" in
 "ssm get-parameter") exec cat "$STACK_FOLDER/${4##*/}" ;;
 "secretsmanager get-secret-value") exec cat "$STACK_FOLDER/$4" ;;
 esac
 exit 1
 "#;
-        machine.program("aws", answer);
-        let told = "#!/bin/sh\necho \"$@\" >>\"$STACK_FOLDER/../told\"\n[ ! -e \"$STACK_FOLDER/../deaf\" ]\n";
-        machine.program("systemctl", told);
+        machine.program("aws", aws);
+        let systemctl = "#!/bin/sh\necho \"$@\" >>\"$STACK_FOLDER/../reloads\"\n[ ! -e \"$STACK_FOLDER/../reload-fails\" ]\n";
+        machine.program("systemctl", systemctl);
         for host in ["host-1", "host-2", "host-3"] {
             machine.stack(host, "unset");
         }
@@ -63,8 +62,8 @@ exit 1
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Has the proxy look for its certificate at the next turn: its last look was yesterday.
-    fn look_is_due(&self) {
+    /// Makes the proxy check its certificate in the next run, by setting the time of the last check to the past.
+    fn certificate_check_is_due(&self) {
         if Path::new(&self.path("state/tls/current")).exists() {
             let past = fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH);
             fs::File::options()
@@ -80,7 +79,7 @@ exit 1
         self.write(&format!("stack/{name}"), &format!("{value}\n"));
     }
 
-    /// Puts a certificate and its key into the secret, and has the proxy look there.
+    /// Stores a certificate and its key in the secret, and makes the proxy check it in the next run.
     fn certificate(&self, name: &str, key: &str) {
         openssl(
             self.dir.path(),
@@ -92,10 +91,10 @@ exit 1
             "certificate": self.read(&format!("{name}.pem")), "key": self.read(&format!("{key}.key")),
         });
         self.stack("tls", &pair.to_string());
-        self.look_is_due();
+        self.certificate_check_is_due();
     }
 
-    /// What NGINX has to open for `nginx -t` is in the machine's own folder, so that anybody may run this.
+    /// Runs `refresh-proxy`. All files that `nginx -t` opens are in the machine's folders, so it needs no privileges.
     fn refresh(&self) -> Output {
         let programs = format!("{}:{}:/usr/sbin", self.path("programs"), std::env::var("PATH").unwrap());
         Command::new(root().join("deploy/ec2/refresh-proxy"))
@@ -110,7 +109,7 @@ exit 1
             .unwrap()
     }
 
-    /// The files of certificates and keys that are there.
+    /// Returns the existing certificate and key files.
     fn pairs(&self) -> Vec<String> {
         let files = fs::read_dir(self.path("state/tls")).unwrap();
         let names = files.map(|file| file.unwrap().path().to_str().unwrap().to_owned());
@@ -119,7 +118,7 @@ exit 1
         pairs
     }
 
-    /// Those of the pair that is used.
+    /// Returns the files of the pair in use.
     fn current_pair(&self) -> Vec<String> {
         let current = self.read("state/tls/current");
         ["key", "pem"].map(|kind| format!("{}.{kind}", current.trim())).to_vec()
@@ -139,49 +138,49 @@ fn openssl(dir: &Path, arguments: &str) -> String {
 }
 
 #[test]
-fn the_proxy_asks_the_hosts_that_have_registered_and_is_told_of_changes_alone() {
+fn the_proxy_uses_the_registered_hosts_and_reloads_only_after_changes() {
     let machine = Machine::new();
     machine.certificate("shop", "shop");
-    assert_eq!(machine.refreshed(), "# as it was installed\n", "there is no host yet");
+    assert_eq!(machine.refreshed(), "# as it was installed\n", "no host has registered yet");
     machine.stack("host-1", "10.0.1.10");
     machine.stack("host-3", "10.0.3.10");
     let configuration = machine.refreshed();
     assert!(configuration.contains("10.0.1.10:3000") && configuration.contains("10.0.3.10:3000"));
     assert!(configuration.contains("\nuser www-data;\n"), "{configuration}");
     machine.refreshed();
-    assert_eq!(machine.read("told"), "try-reload-or-restart nginx\n", "nothing has changed the second time");
+    assert_eq!(machine.read("reloads"), "try-reload-or-restart nginx\n", "nothing changed the second time");
     machine.stack("host-1", "10.0.1.11");
     let configuration = machine.refreshed();
     assert!(configuration.contains("10.0.1.11:3000") && !configuration.contains("10.0.1.10:3000"));
-    assert_eq!(machine.read("told").lines().count(), 2);
+    assert_eq!(machine.read("reloads").lines().count(), 2);
 }
 
 #[test]
-fn the_proxy_is_told_again_of_what_it_has_not_heard() {
+fn a_failed_reload_is_repeated() {
     let machine = Machine::new();
     machine.stack("host-1", "10.0.1.10");
     machine.certificate("first", "first");
     machine.refreshed();
     machine.certificate("second", "second");
     machine.stack("host-2", "10.0.2.10");
-    machine.write("deaf", "");
-    for told in [2, 3] {
+    machine.write("reload-fails", "");
+    for reloads in [2, 3] {
         assert!(!machine.refresh().status.success());
-        assert_eq!(machine.read("told").lines().count(), told);
-        assert!(!Path::new(&machine.path("state/hosts")).exists(), "it is not told yet");
+        assert_eq!(machine.read("reloads").lines().count(), reloads);
+        assert!(!Path::new(&machine.path("state/hosts")).exists(), "NGINX has not reloaded yet");
     }
-    assert_eq!(machine.pairs().len(), 4, "that which NGINX has, and that which its configuration names");
-    fs::remove_file(machine.path("deaf")).unwrap();
+    assert_eq!(machine.pairs().len(), 4, "the pair that NGINX uses, and the pair in its configuration");
+    fs::remove_file(machine.path("reload-fails")).unwrap();
     let configuration = machine.refreshed();
     assert!(configuration.contains("10.0.2.10:3000") && configuration.contains(&machine.current_pair()[0]));
     assert_eq!(machine.read("state/hosts"), "10.0.1.10:3000 10.0.2.10:3000\n");
     assert_eq!(machine.pairs(), machine.current_pair());
     machine.refreshed();
-    assert_eq!(machine.read("told").lines().count(), 4, "it has heard");
+    assert_eq!(machine.read("reloads").lines().count(), 4, "NGINX has reloaded");
 }
 
 #[test]
-fn the_proxy_keeps_its_hosts_while_the_stack_cannot_be_asked() {
+fn the_proxy_keeps_its_hosts_while_their_parameters_are_unavailable() {
     let machine = Machine::new();
     machine.certificate("shop", "shop");
     for host in ["host-1", "host-2", "host-3"] {
@@ -194,18 +193,18 @@ fn the_proxy_keeps_its_hosts_while_the_stack_cannot_be_asked() {
 }
 
 #[test]
-fn the_proxy_keeps_its_certificate_if_the_secret_holds_none_and_hears_of_hosts_all_the_same() {
+fn the_proxy_keeps_its_certificate_if_the_secret_is_invalid_and_still_updates_hosts() {
     let machine = Machine::new();
     machine.stack("host-1", "10.0.1.10");
     machine.stack("tls", "{}");
-    assert!(!machine.refresh().status.success(), "it would serve in the clear");
+    assert!(!machine.refresh().status.success(), "the proxy would serve without TLS");
     assert!(!machine.read("nginx.conf").contains("10.0.1.10"));
     machine.certificate("first", "first");
     machine.refreshed();
     let pair = machine.read("state/tls/current");
     for secret in ["{}", "not JSON"] {
         machine.stack("tls", secret);
-        machine.look_is_due();
+        machine.certificate_check_is_due();
         let host = format!("10.0.2.{}", secret.len());
         machine.stack("host-2", &host);
         let configuration = machine.refreshed();
@@ -215,15 +214,15 @@ fn the_proxy_keeps_its_certificate_if_the_secret_holds_none_and_hears_of_hosts_a
 }
 
 #[test]
-fn the_proxy_keeps_its_certificate_if_nginx_refuses_the_next_one_and_hears_of_hosts_all_the_same() {
+fn the_proxy_keeps_its_certificate_if_nginx_rejects_the_next_one_and_still_updates_hosts() {
     let machine = Machine::new();
     machine.stack("host-1", "10.0.1.10");
     machine.certificate("first", "first");
     let first = machine.refreshed();
-    machine.certificate("refused", "first"); // with a key that is another's
+    machine.certificate("refused", "first"); // the key belongs to another certificate
     assert!(!machine.refresh().status.success());
     assert_eq!(machine.read("nginx.conf"), first);
-    assert_eq!(machine.pairs(), machine.current_pair(), "a refused key is of no use");
+    assert_eq!(machine.pairs(), machine.current_pair(), "the refused pair is deleted");
     machine.stack("host-2", "10.0.2.10");
     let with_another_host = machine.refreshed();
     assert!(with_another_host.contains("10.0.2.10:3000"));
@@ -236,7 +235,7 @@ fn the_proxy_keeps_its_certificate_if_nginx_refuses_the_next_one_and_hears_of_ho
     assert_eq!(machine.pairs(), machine.current_pair());
 }
 
-/// Asks a machine with these disks, each its name and serial number, which one is this volume.
+/// Runs `database-disk` on a machine with these disks, each with a name and a serial number, to find a volume.
 fn database_disk(disks: &str, volume: &str) -> Output {
     let machine = Machine::new();
     machine.write("disks", disks);
@@ -250,7 +249,7 @@ fn database_disk(disks: &str, volume: &str) -> Output {
 }
 
 #[test]
-fn the_database_takes_the_volume_of_its_data_and_no_disk_that_comes_with_the_machine() {
+fn the_database_uses_its_data_volume_and_no_other_disk() {
     let own = "/dev/nvme0n1 vol0ffffffffffffffff\n/dev/nvme1n1 AWS0a1b2c3d4e5f60718\n/dev/nvme2n1\n";
     let volume = "vol-0a1b2c3d4e5f60718";
     let found = database_disk(&format!("{own}/dev/nvme3n1 vol0a1b2c3d4e5f60718\n"), volume);
@@ -258,10 +257,10 @@ fn the_database_takes_the_volume_of_its_data_and_no_disk_that_comes_with_the_mac
     assert_eq!(String::from_utf8_lossy(&found.stdout), "/dev/nvme3n1\n");
     let none = database_disk(own, volume);
     assert!(!none.status.success() && none.stdout.is_empty());
-    let told = String::from_utf8(none.stderr).unwrap();
+    let output = String::from_utf8(none.stderr).unwrap();
     assert!(
-        told.contains("vol-0a1b2c3d4e5f60718: expected a disk") && told.contains("/dev/nvme1n1"),
-        "{told}"
+        output.contains("vol-0a1b2c3d4e5f60718: expected a disk") && output.contains("/dev/nvme1n1"),
+        "{output}"
     );
     assert!(
         !database_disk(own, "").status.success(),
@@ -269,7 +268,7 @@ fn the_database_takes_the_volume_of_its_data_and_no_disk_that_comes_with_the_mac
     );
 }
 
-/// Makes the database's certificates as they should be, in `tls` in this folder.
+/// Makes the database's certificates, or renews them if necessary, in `tls` in this folder.
 fn database_certificate(dir: &Path) {
     let user = Command::new("id").arg("-un").output().unwrap();
     let made = Command::new(root().join("deploy/ec2/database-certificate"))
@@ -282,7 +281,7 @@ fn database_certificate(dir: &Path) {
 }
 
 #[test]
-fn the_database_is_vouched_for_by_its_own_authority_for_its_own_name() {
+fn the_database_s_authority_signs_certificates_for_its_name_only() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     database_certificate(dir);
@@ -302,7 +301,11 @@ fn a_certificate_is_renewed_before_it_expires_and_the_authority_stays() {
     database_certificate(dir);
     let (authority, server) = (read("ca.pem"), read("server.pem"));
     database_certificate(dir);
-    assert_eq!((read("ca.pem"), read("server.pem")), (authority.clone(), server), "it is good for a year");
+    assert_eq!(
+        (read("ca.pem"), read("server.pem")),
+        (authority.clone(), server),
+        "the certificate is valid for a year"
+    );
 
     openssl(dir, "req -new -key tls/server.key -subj /CN=old -out old.csr");
     openssl(

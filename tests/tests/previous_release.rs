@@ -1,30 +1,30 @@
-//! A database that the release before this one made: it is served before it is migrated and afterwards, without a load, and
-//! after a rollback; and the programs of that release keep running once it is migrated.
+//! Upgrades from the previous release: hosts serve its database before and after the migration, without a load, and
+//! after a rollback. The previous release's programs keep running after the migration.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use conformance::{SMALL_IDS, get, get_with, golden, small_dataset};
 use http::Request;
 use local::testing::Database;
 use local::{Cluster, Settings};
-use stand::load_into;
-use stand::serving::{Socket, serve};
+use support::load_into;
+use support::serving::{Socket, serve};
 use tokio::sync::OnceCell;
 
 const DUMP: &str = include_str!("../data/previous-release/database.sql");
 const STATEMENTS: &str = include_str!("../data/previous-release/statements.sql");
 const LOGINS: &str = include_str!("../../functions/logins.sql");
 
-/// A database of that release in a cluster that knows nothing of this one.
+/// Returns a database of the previous release, in a cluster that this release has never used.
 async fn previous_release() -> (Cluster, Database) {
     let cluster = Cluster::start_temporary(&Settings::disposable()).await.unwrap();
     let database = Database::restore_in(&cluster, DUMP).await.unwrap();
     (cluster, database)
 }
 
-/// The host over such a database that was migrated, one for the whole suite.
+/// Returns a host over a migrated database of the previous release, started once for the whole suite.
 async fn migrated_host() -> Socket {
     static HOST: OnceCell<(Cluster, Socket)> = OnceCell::const_new();
     let start = || async {
@@ -42,7 +42,7 @@ mod migrated {
     conformance::suite!(migrated_host);
 }
 
-/// All of the catalog, and what was in a cart.
+/// Asserts that the host serves the catalog and an existing cart.
 async fn assert_served(host: Socket, total: &str) {
     let list = get(&host, "/products?count=1000").await;
     assert_eq!((list.text(), list.header("x-total-count")), (golden("/products"), total));
@@ -60,37 +60,37 @@ async fn assert_served(host: Socket, total: &str) {
 async fn status(host: Socket, method: &str, path: &str, body: &'static str) -> u16 {
     let request = Request::builder().method(method).uri(path).header("authorization", "Bearer added");
     let request = request.header("content-type", "application/json").body(body.into()).unwrap();
-    conformance::ask(&host, request).await.status.as_u16()
+    conformance::send(&host, request).await.status.as_u16()
 }
 
 #[tokio::test]
-async fn before_it_is_migrated_hosts_serve_all_but_what_is_new() {
+async fn before_the_migration_hosts_serve_everything_but_new_features() {
     let (_cluster, database) = previous_release().await;
     let host = serve(&database).await;
     assert_served(host, "").await;
     assert_eq!(status(host, "POST", "/cart", r#"{"sku_id":1}"#).await, 201);
     assert_eq!(status(host, "DELETE", "/cart", "").await, 503);
     etl::migrate::migrate(&database.config()).await.unwrap();
-    assert_eq!(status(host, "DELETE", "/cart", "").await, 204, "the same host, on the same connections");
-    let list = get(&host, "/products?count=3").await; // another page than the one in its memory
+    assert_eq!(status(host, "DELETE", "/cart", "").await, 204, "the same host on the same connections");
+    let list = get(&host, "/products?count=3").await; // a page that is not cached yet
     assert_eq!(list.header("x-total-count"), "7");
     assert_served(serve(&database).await, "7").await;
 }
 
 #[tokio::test]
-async fn a_rollback_to_either_catalog_of_that_release_is_served() {
+async fn hosts_serve_a_rollback_to_either_catalog_of_that_release() {
     let (_cluster, database) = previous_release().await;
     etl::migrate::migrate(&database.config()).await.unwrap();
     assert_eq!(etl::load::rollback(&database.config(), || {}).await.unwrap(), 1);
     assert_served(serve(&database).await, "7").await;
-    load_into(database.clone(), &small_dataset()).await; // in the place of the one that was rolled back
+    load_into(database.clone(), &small_dataset()).await; // replaces the catalog that was rolled back
     assert_served(serve(&database).await, "7").await;
     assert_eq!(etl::load::rollback(&database.config(), || {}).await.unwrap(), 1);
     assert_served(serve(&database).await, "7").await;
 }
 
 #[tokio::test]
-async fn a_catalog_that_a_reader_holds_during_the_migration_has_no_total_and_is_served() {
+async fn a_catalog_that_a_reader_locks_during_the_migration_is_served_without_a_total() {
     let (_cluster, database) = previous_release().await;
     let mut reader = database.connect().await.unwrap();
     let reading = reader.transaction().await.unwrap();
@@ -99,7 +99,7 @@ async fn a_catalog_that_a_reader_holds_during_the_migration_has_no_total_and_is_
     assert_served(serve(&database).await, "").await;
     reading.commit().await.unwrap();
     etl::load::rollback(&database.config(), || {}).await.unwrap();
-    assert_served(serve(&database).await, "7").await; // the reader did not hold that one
+    assert_served(serve(&database).await, "7").await; // the reader's lock did not block that migration
 }
 
 #[tokio::test]
@@ -117,13 +117,13 @@ async fn hosts_functions_and_loader_of_that_release_keep_running_on_a_migrated_d
         adding = if statement.contains("cart.add") { statement } else { adding };
     }
     assert_eq!(sent, 8);
-    // The login of a function, with the rights that release gave it, and then with those of this one.
+    // The login of a function, with the rights that the previous release granted, and then with those of this one.
     for logins in ["", LOGINS, LOGINS] {
         client.batch_execute(logins).await.unwrap();
         client.batch_execute("set session authorization add_to_cart").await.unwrap();
         assert_eq!(client.query(adding, &[]).await.unwrap().len(), 1);
         client.batch_execute("reset session authorization").await.unwrap();
-        // A load of that release gives its rights to the groups that it knows.
+        // A load of the previous release grants its rights to the groups that it knows.
         let published = "alter table catalog.products drop column if exists total;
             revoke all on schema catalog from atelier_cart_add; revoke all on catalog.skus from atelier_cart_add";
         client.batch_execute(published).await.unwrap();

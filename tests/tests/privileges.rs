@@ -1,22 +1,22 @@
-//! What each group role may do to the database, and what it may not: its hands are tied there, not in the code.
+//! The database privileges of each group role. Postgres enforces them, not the code.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use conformance::small_dataset;
-use stand::load;
+use support::load;
 use tokio_postgres::error::SqlState;
 
-/// What the logins of hosts, functions and the loader are members of, and whose the record and the carts are.
+/// The group roles of hosts, functions and the loader, and the owners of the loads' records and of the carts.
 const ROLES: [&str; 5] =
     ["atelier_reader", "atelier_cart", "atelier_cart_add", "atelier_loader", "atelier_owner"];
 
 #[tokio::test]
-async fn each_role_may_do_its_own_work_and_no_other() {
+async fn each_role_has_only_its_own_privileges() {
     let loaded = load(small_dataset()).await;
     let client = loaded.database.connect().await.unwrap();
-    // A statement, and whether each of the roles may run it. A catalog belongs to the loader's role.
+    // A statement, and whether each role may run it. A catalog belongs to the loader's role.
     let statements = [
         ("select from catalog.documents", [true, false, false, true, false]),
         ("select from catalog.products", [true, false, false, true, false]),
@@ -61,9 +61,9 @@ async fn each_role_may_do_its_own_work_and_no_other() {
 }
 
 #[tokio::test]
-async fn each_function_s_login_may_do_what_it_is_there_for_and_nothing_else() {
+async fn each_function_s_login_has_only_its_own_privileges() {
     let database = load(small_dataset()).await.database;
-    database.function_url("get-cart").await.unwrap(); // makes all of them, and may be done again
+    database.function_url("get-cart").await.unwrap(); // creates all logins, and can be repeated
     database.function_url("get-cart").await.unwrap();
     let client = database.connect().await.unwrap();
     let statements = [
@@ -107,11 +107,11 @@ async fn each_function_s_login_may_do_what_it_is_there_for_and_nothing_else() {
     }
 }
 
-/// On RDS a role decides who may show a token of IAM in place of a password.
+/// On RDS, membership in a role permits logins with IAM tokens instead of passwords.
 #[tokio::test]
-async fn on_rds_the_functions_logins_sign_in_by_iam() {
+async fn on_rds_the_functions_log_in_with_iam_tokens() {
     let settings = local::Settings::disposable();
-    let cluster = local::Cluster::start_temporary(&settings).await.unwrap(); // others must not see that role
+    let cluster = local::Cluster::start_temporary(&settings).await.unwrap(); // other tests must not see that role
     let address = cluster.address().config(local::SUPERUSER, "postgres");
     etl::migrate::migrate(&shared::database::ConnectOptions::without_tls(address)).await.unwrap();
     let client = cluster.address().connect("postgres").await.unwrap();

@@ -1,16 +1,16 @@
-//! Malformed requests: a host gives them the status that NGINX gives, and both a problem with what is promised of every
-//! response.
+//! Malformed requests: the host returns the same status as NGINX, and both return a problem with the guarantees for
+//! every response.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use bytes::Bytes;
-use conformance::{Transport, ask};
+use conformance::{Transport, send};
 use http::{Request, Response};
-use stand::serving::{Balanced, Socket, exchange, response, small_fleet, small_host};
+use support::serving::{Balanced, Socket, exchange, response, small_fleet, small_host};
 
-/// A transport that sends the same bytes whatever the request is.
+/// A transport that sends the same bytes for every request.
 struct Bytewise<'a>(Socket, &'a [u8]);
 
 impl Transport for Bytewise<'_> {
@@ -19,15 +19,15 @@ impl Transport for Bytewise<'_> {
     }
 }
 
-/// The status of the response to these bytes, which must be as every response is.
+/// Returns the status of the response to these bytes, which must fulfil the guarantees for every response.
 async fn status(service: Socket, bytes: &[u8]) -> u16 {
     let method = if bytes.starts_with(b"HEAD") { "HEAD" } else { "GET" };
     let request = Request::builder().method(method).body(Bytes::new()).unwrap();
-    ask(&Bytewise(service, bytes), request).await.status.as_u16()
+    send(&Bytewise(service, bytes), request).await.status.as_u16()
 }
 
 #[tokio::test]
-async fn a_host_refuses_what_nginx_refuses_with_the_same_status() {
+async fn the_host_and_nginx_reject_malformed_requests_with_the_same_status() {
     let (host, Balanced(nginx)) = (small_host().await, small_fleet().await);
     let many = "x-y: z\r\n".repeat(200);
     let (long, longer) = ("x".repeat(9_000), "x".repeat(200_000));

@@ -1,17 +1,17 @@
-//! One catalog takes over from another while readers read: none of them fails, and none sees two at once.
+//! Publications while readers read: no read fails, and no response mixes two catalogs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod stand;
+mod support;
 
 use conformance::{get, get_with};
 use local::testing::Database;
-use stand::marked::{Readers, write_marked};
-use stand::serving::{serve, serve_with};
-use stand::{load, load_into};
+use support::marked::{Readers, write_marked};
+use support::serving::{serve, serve_with};
+use support::{load, load_into};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readers_fail_at_no_swap_and_never_see_two_catalogs_in_one_answer() {
+async fn a_swap_fails_no_read_and_no_response_mixes_two_catalogs() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     write_marked(dirs[0].path(), 1);
     write_marked(dirs[1].path(), 2);
@@ -32,7 +32,7 @@ async fn readers_fail_at_no_swap_and_never_see_two_catalogs_in_one_answer() {
 }
 
 #[tokio::test]
-async fn equal_content_keeps_its_tag_across_a_reload_and_other_content_gets_another() {
+async fn equal_content_keeps_its_tag_across_a_reload_and_changed_content_gets_another() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     write_marked(dirs[0].path(), 1);
     write_marked(dirs[1].path(), 2);
@@ -47,7 +47,7 @@ async fn equal_content_keeps_its_tag_across_a_reload_and_other_content_gets_anot
 }
 
 #[tokio::test]
-async fn a_cart_outlives_a_catalog_and_keeps_lines_of_skus_that_are_gone() {
+async fn a_cart_survives_a_reload_and_keeps_removed_skus() {
     let dir = tempfile::tempdir().unwrap();
     write_marked(dir.path(), 1);
     let loaded = load(conformance::small_dataset()).await;
@@ -55,7 +55,7 @@ async fn a_cart_outlives_a_catalog_and_keeps_lines_of_skus_that_are_gone() {
     let request =
         http::Request::post("/cart").header("authorization", "me").header("content-type", "application/json");
     let request = request.body(bytes::Bytes::from_static(br#"{"sku_id":16,"count":2}"#)).unwrap();
-    assert_eq!(conformance::ask(&host, request).await.status, 201);
+    assert_eq!(conformance::send(&host, request).await.status, 201);
     std::fs::write(dir.path().join("skus.csv"), "id,styleId,size,quantity\n1,1,\"S\",1").unwrap();
     load_into(loaded.database.clone(), dir.path()).await;
     let cart = get_with(&host, "/cart", &[("authorization", "me")]).await;

@@ -1,5 +1,5 @@
-//! The stand-in for S3 is as S3 is where the loader depends on it, and the proxy before it fails in the way that it is
-//! told to.
+//! The local replacement for S3 behaves like S3 where the loader depends on it, and its proxy injects the requested
+//! faults.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 const KEY: &str = "incoming/spring/product.csv";
 
-/// An object whose bytes tell where they are from, of more than one packet and one buffer.
+/// Returns an object of several packets and buffers, whose bytes show their offset.
 fn content() -> Bytes {
     (0..300_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>().into()
 }
@@ -29,7 +29,7 @@ async fn bucket_with_object() -> Bucket {
     bucket
 }
 
-fn get(bucket: &Bucket, headers: &[(&str, &str)]) -> Request<Bytes> {
+fn get_request(bucket: &Bucket, headers: &[(&str, &str)]) -> Request<Bytes> {
     let mut request = Request::get(bucket.path(KEY));
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -37,8 +37,8 @@ fn get(bucket: &Bucket, headers: &[(&str, &str)]) -> Request<Bytes> {
     request.body(Bytes::new()).unwrap()
 }
 
-async fn ask(server: SocketAddr, bucket: &Bucket, headers: &[(&str, &str)]) -> Response<Bytes> {
-    send(server, get(bucket, headers)).await.unwrap()
+async fn get_object(server: SocketAddr, bucket: &Bucket, headers: &[(&str, &str)]) -> Response<Bytes> {
+    send(server, get_request(bucket, headers)).await.unwrap()
 }
 
 #[tokio::test]
@@ -60,11 +60,11 @@ async fn objects_are_put_listed_replaced_and_removed() {
     assert_eq!(bucket.get(KEY).await.unwrap(), "second");
     bucket.delete(KEY).await;
     assert_eq!((bucket.get(KEY).await, bucket.etag(KEY).await), (None, None));
-    assert!(Bucket::create().await.list("").await.is_empty(), "a bucket is a test's own");
+    assert!(Bucket::create().await.list("").await.is_empty(), "each test has a separate bucket");
 }
 
 #[tokio::test]
-async fn a_folder_is_put_with_its_files_names() {
+async fn a_folder_is_uploaded_with_its_file_names() {
     let bucket = Bucket::create().await;
     bucket.put_folder("incoming/small/", &conformance::small_dataset()).await;
     let keys: Vec<_> = bucket.list("incoming/").await.into_iter().map(|object| object.key).collect();
@@ -75,25 +75,26 @@ async fn a_folder_is_put_with_its_files_names() {
 }
 
 #[tokio::test]
-async fn a_range_is_of_the_object_that_was_meant_or_refused() {
+async fn a_range_of_a_replaced_object_is_rejected() {
     let bucket = bucket_with_object().await;
     let etag = bucket.etag(KEY).await.unwrap();
-    let part = ask(bucket.server(), &bucket, &[("range", "bytes=4-11"), ("if-match", &etag)]).await;
+    let part = get_object(bucket.server(), &bucket, &[("range", "bytes=4-11"), ("if-match", &etag)]).await;
     assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
     assert_eq!(part.headers()["content-range"], "bytes 4-11/1200000");
     assert_eq!(part.body(), &content()[4..12]);
-    let beyond = ask(bucket.server(), &bucket, &[("range", "bytes=1200000-")]).await;
+    let beyond = get_object(bucket.server(), &bucket, &[("range", "bytes=1200000-")]).await;
     assert_eq!(beyond.status(), StatusCode::RANGE_NOT_SATISFIABLE);
     bucket.put(KEY, "another").await;
-    let replaced = ask(bucket.server(), &bucket, &[("range", "bytes=4-11"), ("if-match", &etag)]).await;
+    let replaced =
+        get_object(bucket.server(), &bucket, &[("range", "bytes=4-11"), ("if-match", &etag)]).await;
     assert_eq!(replaced.status(), StatusCode::PRECONDITION_FAILED);
 }
 
-/// Set for the process that a test kills: it waits for that with its bucket.
+/// The variable for the process that a test kills: the process creates a bucket and then waits.
 const HOLD: &str = "HOLD_A_BUCKET";
 
 #[tokio::test]
-async fn a_bucket_is_empty_at_first() {
+async fn a_new_bucket_is_empty() {
     let bucket = Bucket::create().await;
     assert_eq!(bucket.list("").await, []);
     if std::env::var_os(HOLD).is_some() {
@@ -103,34 +104,36 @@ async fn a_bucket_is_empty_at_first() {
 }
 
 #[tokio::test]
-async fn moto_ends_with_its_process_even_if_that_is_killed() {
+async fn moto_exits_with_its_process_even_after_a_kill() {
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_bucket_is_empty_at_first", "--nocapture"])
+        .args(["--exact", "a_new_bucket_is_empty", "--nocapture"])
         .env(HOLD, "")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let address = lines.map_while(Result::ok).find_map(|line| Some(line.split_once("moto: ")?.1.to_owned()));
-    let address: SocketAddr = address.expect("it ended without a bucket").parse().unwrap();
+    let address: SocketAddr = address.expect("the process exited without a bucket").parse().unwrap();
     TcpStream::connect(address).await.unwrap();
     process.kill().unwrap(); // SIGKILL
     process.wait().unwrap();
     let since = Instant::now();
     while TcpStream::connect(address).await.is_ok() {
-        assert!(since.elapsed() < Duration::from_secs(60), "moto goes on");
+        assert!(since.elapsed() < Duration::from_secs(60), "moto is still running");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test]
-async fn what_is_passed_on_is_what_moto_answers_and_all_of_it_is_noted() {
+async fn the_proxy_forwards_and_records_every_request() {
     let bucket = bucket_with_object().await;
     let proxy = Proxy::start(bucket.server(), async |_| Fault::None);
     let etag = bucket.etag(KEY).await.unwrap();
     let range = [("range", "bytes=8-15"), ("if-match", &*etag)];
-    let (direct, through) =
-        (ask(bucket.server(), &bucket, &range).await, ask(proxy.address(), &bucket, &range).await);
+    let (direct, through) = (
+        get_object(bucket.server(), &bucket, &range).await,
+        get_object(proxy.address(), &bucket, &range).await,
+    );
     assert_eq!((through.status(), through.body()), (direct.status(), direct.body()));
     for name in ["etag", "content-range", "content-length", "last-modified"] {
         assert_eq!(through.headers()[name], direct.headers()[name]);
@@ -141,9 +144,9 @@ async fn what_is_passed_on_is_what_moto_answers_and_all_of_it_is_noted() {
     let list = format!("/{}?list-type=2&prefix=rejects", bucket.name());
     let list = send(proxy.address(), Request::get(list).body(Bytes::new()).unwrap()).await.unwrap();
     assert!(str::from_utf8(list.body()).unwrap().contains("a b.csv"));
-    ask(proxy.address(), &bucket, &[]).await;
+    get_object(proxy.address(), &bucket, &[]).await;
 
-    let seen = proxy.seen();
+    let seen = proxy.requests();
     let brief: Vec<_> = seen.iter().map(|seen| (seen.method.as_str(), seen.key.as_str(), seen.nth)).collect();
     assert_eq!(brief, [("GET", KEY, 1), ("PUT", "rejects/a b.csv", 1), ("GET", "", 1), ("GET", KEY, 2)]);
     assert_eq!(seen[0].range.as_deref(), Some("bytes=8-15"));
@@ -155,7 +158,7 @@ async fn what_is_passed_on_is_what_moto_answers_and_all_of_it_is_noted() {
 }
 
 #[tokio::test]
-async fn refusals_have_s3_s_codes_and_end_when_the_script_says_so() {
+async fn refusals_have_s3_s_codes_and_end_with_the_script() {
     let bucket = bucket_with_object().await;
     let proxy = Proxy::start(bucket.server(), async |seen| match seen.nth {
         1 | 2 => Fault::SLOW_DOWN,
@@ -166,14 +169,15 @@ async fn refusals_have_s3_s_codes_and_end_when_the_script_says_so() {
     for (status, code) in
         [(503, "SlowDown"), (503, "SlowDown"), (500, "InternalError"), (403, "AccessDenied")]
     {
-        let answer = ask(proxy.address(), &bucket, &[]).await;
-        assert_eq!(answer.status(), status);
-        assert!(str::from_utf8(answer.body()).unwrap().contains(&format!("<Code>{code}</Code>")));
+        let response = get_object(proxy.address(), &bucket, &[]).await;
+        assert_eq!(response.status(), status);
+        assert!(str::from_utf8(response.body()).unwrap().contains(&format!("<Code>{code}</Code>")));
     }
-    assert_eq!(ask(proxy.address(), &bucket, &[]).await.body(), &content());
+    assert_eq!(get_object(proxy.address(), &bucket, &[]).await.body(), &content());
 }
 
-/// Reads the answer to a GET as far as it comes: the length of its body, and what ended it.
+/// Reads the response to a GET until it ends. Returns the length of the body that was received, and how the connection
+/// ended.
 async fn read_raw(proxy: &Proxy, bucket: &Bucket) -> (usize, Result<(), ErrorKind>) {
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
     let request = format!(
@@ -189,14 +193,14 @@ async fn read_raw(proxy: &Proxy, bucket: &Bucket) -> (usize, Result<(), ErrorKin
             Err(error) => break Err(error.kind()),
         }
     };
-    let head = read.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("no whole head") + 4;
+    let head = read.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("incomplete response head") + 4;
     assert!(read.starts_with(b"HTTP/1.1 200 OK\r\n"));
-    assert!(content().starts_with(&read[head..]), "what came was not the object's");
+    assert!(content().starts_with(&read[head..]), "the body differs from the object");
     (read.len() - head, ended)
 }
 
 #[tokio::test]
-async fn a_body_breaks_off_where_it_is_told_to_by_reset_or_by_close() {
+async fn a_body_ends_at_the_scripted_byte_by_reset_or_close() {
     let bucket = bucket_with_object().await;
     for after in [0, 1, 65_536, 1_199_999] {
         let proxy = Proxy::start(bucket.server(), async move |_| Fault::Reset { after });
@@ -205,11 +209,11 @@ async fn a_body_breaks_off_where_it_is_told_to_by_reset_or_by_close() {
         assert_eq!(read_raw(&proxy, &bucket).await, (after, Ok(())));
     }
     let proxy = Proxy::start(bucket.server(), async |_| Fault::Reset { after: 1_200_000 });
-    assert_eq!(read_raw(&proxy, &bucket).await, (1_200_000, Ok(())), "there is nothing after it to cut off");
+    assert_eq!(read_raw(&proxy, &bucket).await, (1_200_000, Ok(())), "a complete body is not cut off");
 }
 
 #[tokio::test]
-async fn a_client_is_told_that_a_body_broke_off_and_the_next_request_is_another() {
+async fn a_client_detects_an_incomplete_body_and_its_next_request_succeeds() {
     let bucket = bucket_with_object().await;
     let proxy = Proxy::start(bucket.server(), async |seen| match seen.nth {
         1 => Fault::Reset { after: 1000 },
@@ -217,31 +221,32 @@ async fn a_client_is_told_that_a_body_broke_off_and_the_next_request_is_another(
         _ => Fault::None,
     });
     for _ in 0..2 {
-        send(proxy.address(), get(&bucket, &[])).await.unwrap_err();
+        send(proxy.address(), get_request(&bucket, &[])).await.unwrap_err();
     }
-    assert_eq!(ask(proxy.address(), &bucket, &[]).await.body(), &content());
+    assert_eq!(get_object(proxy.address(), &bucket, &[]).await.body(), &content());
 }
 
 #[tokio::test]
-async fn a_trickle_takes_its_time_and_brings_all() {
+async fn a_trickle_is_slow_and_complete() {
     let bucket = Bucket::create().await;
     bucket.put(KEY, &b"0123456789"[..]).await;
     let every = Duration::from_millis(40);
     let proxy = Proxy::start(bucket.server(), async move |_| Fault::Trickle { bytes: 3, every });
     let since = Instant::now();
-    assert_eq!(ask(proxy.address(), &bucket, &[]).await.body(), "0123456789");
-    assert!(since.elapsed() >= every * 3, "{:?}", since.elapsed()); // four pieces, three waits between
+    assert_eq!(get_object(proxy.address(), &bucket, &[]).await.body(), "0123456789");
+    assert!(since.elapsed() >= every * 3, "{:?}", since.elapsed()); // four pieces, and three pauses between them
 }
 
 #[tokio::test]
-async fn silence_lasts_and_holds_nobody_else_up() {
+async fn a_hanging_request_blocks_no_other() {
     let bucket = bucket_with_object().await;
     let proxy =
-        Proxy::start(bucket.server(), async |seen| if seen.nth == 1 { Fault::Silence } else { Fault::None });
-    let silent = tokio::time::timeout(Duration::from_millis(500), ask(proxy.address(), &bucket, &[])).await;
+        Proxy::start(bucket.server(), async |seen| if seen.nth == 1 { Fault::Hang } else { Fault::None });
+    let silent =
+        tokio::time::timeout(Duration::from_millis(500), get_object(proxy.address(), &bucket, &[])).await;
     assert!(silent.is_err(), "{silent:?}");
-    assert_eq!(ask(proxy.address(), &bucket, &[]).await.status(), StatusCode::OK);
-    assert_eq!(proxy.seen().len(), 2);
+    assert_eq!(get_object(proxy.address(), &bucket, &[]).await.status(), StatusCode::OK);
+    assert_eq!(proxy.requests().len(), 2);
 }
 
 #[tokio::test]
@@ -250,18 +255,18 @@ async fn an_object_can_be_replaced_between_two_ranges() {
     let etag = bucket.etag(KEY).await.unwrap();
     let inside = bucket.clone();
     let replaced = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&replaced);
+    let output = Arc::clone(&replaced);
     let proxy = Proxy::start(bucket.server(), async move |seen| {
         if (seen.key.as_str(), seen.nth) == (KEY, 2) {
             inside.put(KEY, "another").await;
-            told.store(true, Ordering::Relaxed);
+            output.store(true, Ordering::Relaxed);
         }
         Fault::None
     });
-    let first = ask(proxy.address(), &bucket, &[("range", "bytes=0-3"), ("if-match", &etag)]).await;
+    let first = get_object(proxy.address(), &bucket, &[("range", "bytes=0-3"), ("if-match", &etag)]).await;
     assert_eq!(first.status(), StatusCode::PARTIAL_CONTENT);
     assert!(!replaced.load(Ordering::Relaxed));
-    let second = ask(proxy.address(), &bucket, &[("range", "bytes=4-7"), ("if-match", &etag)]).await;
+    let second = get_object(proxy.address(), &bucket, &[("range", "bytes=4-7"), ("if-match", &etag)]).await;
     assert_eq!(second.status(), StatusCode::PRECONDITION_FAILED);
     assert_eq!(bucket.get(KEY).await.unwrap(), "another");
 }
@@ -284,9 +289,9 @@ async fn a_connection_serves_one_request_after_another() {
     }
 }
 
-/// Tests of programs wait for them as they do for any process, without `await`.
+/// Tests of programs wait for a process without `await`.
 #[tokio::test]
-async fn the_proxy_goes_on_while_the_test_s_own_thread_is_blocked() {
+async fn the_proxy_runs_while_the_test_s_thread_is_blocked() {
     let bucket = Bucket::create().await;
     bucket.put(KEY, "content").await;
     let proxy = Proxy::start(bucket.server(), async |_| Fault::None);
@@ -296,13 +301,13 @@ async fn the_proxy_goes_on_while_the_test_s_own_thread_is_blocked() {
     let request =
         format!("GET {path} HTTP/1.1\r\nhost: s3\r\nauthorization: AWS x:x\r\nconnection: close\r\n\r\n");
     std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
-    assert!(answer.ends_with("\r\n\r\ncontent"), "{answer}");
+    let mut response = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut response).unwrap();
+    assert!(response.ends_with("\r\n\r\ncontent"), "{response}");
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_dropped_is_gone() {
+async fn a_dropped_proxy_stops() {
     let bucket = Bucket::create().await;
     let proxy = Proxy::start(bucket.server(), async |_| Fault::None);
     let address = proxy.address();
@@ -310,7 +315,7 @@ async fn a_proxy_that_is_dropped_is_gone() {
     drop(proxy);
     let since = Instant::now();
     while TcpStream::connect(address).await.is_ok() {
-        assert!(since.elapsed() < Duration::from_secs(10), "it goes on");
+        assert!(since.elapsed() < Duration::from_secs(10), "the proxy is still running");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -1,32 +1,33 @@
-//! What is aimed at, and whether a figure meets it: the last two cells of each row of the report.
+//! Targets, and whether figures meet them: the last two cells of each row of the report.
 
-/// The names of those two cells.
+/// The headings of these cells.
 pub(super) const HEADS: &str = "target | result |";
 
-/// For a figure that is there to be compared with.
+/// The cells of a figure without a target.
 pub(super) const NONE: &str = "none | |";
 
-pub(super) fn cells(aim: &str, is_met: bool) -> String {
-    format!("{aim} | {} |", if is_met { "met" } else { "**missed**" })
+/// Returns the cells of a target that is met or missed.
+pub(super) fn cells(target: &str, is_met: bool) -> String {
+    format!("{target} | {} |", if is_met { "met" } else { "**missed**" })
 }
 
-pub(super) fn at_least(figure: f64, least: f64) -> String {
-    cells(&format!("at least {least:.2}"), figure >= least)
+pub(super) fn at_least(figure: f64, min: f64) -> String {
+    cells(&format!("at least {min:.2}"), figure >= min)
 }
 
-/// The same, where more is aimed at than must be.
-pub(super) fn at_least_and_better(figure: f64, least: f64, better: f64) -> String {
-    let aim = format!("at least {least:.2}, better {better:.2}");
-    if figure >= better { format!("{aim} | met, better too |") } else { cells(&aim, figure >= least) }
+/// Returns the cells of a minimum and of a better value.
+pub(super) fn at_least_and_better(figure: f64, min: f64, better: f64) -> String {
+    let target = format!("at least {min:.2}, better {better:.2}");
+    if figure >= better { format!("{target} | met, better too |") } else { cells(&target, figure >= min) }
 }
 
-pub(super) fn at_most(figure: f64, most: f64) -> String {
-    cells(&format!("at most {most:.2}"), figure <= most)
+pub(super) fn at_most(figure: f64, max: f64) -> String {
+    cells(&format!("at most {max:.2}"), figure <= max)
 }
 
-/// For a ratio whose target is 1, within `by`.
-pub(super) fn flat(ratio: f64, by: f64) -> String {
-    cells(&format!("{:.2} to {:.2}", 1.0 - by, 1.0 + by), (ratio - 1.0).abs() <= by)
+/// Returns the cells of a ratio that should be 1, with this tolerance.
+pub(super) fn flat(ratio: f64, tolerance: f64) -> String {
+    cells(&format!("{:.2} to {:.2}", 1.0 - tolerance, 1.0 + tolerance), (ratio - 1.0).abs() <= tolerance)
 }
 
 #[cfg(test)]
@@ -34,7 +35,7 @@ mod tests {
     use super::{at_least, at_least_and_better, at_most, flat};
 
     #[test]
-    fn a_figure_meets_its_aim_or_misses_it() {
+    fn a_figure_meets_or_misses_its_target() {
         assert_eq!(at_least(1.0, 1.0), "at least 1.00 | met |");
         assert_eq!(at_least(0.999, 1.0), "at least 1.00 | **missed** |");
         assert_eq!(at_most(0.31, 0.3), "at most 0.30 | **missed** |");
@@ -48,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_meets_nothing() {
+    fn a_missing_figure_misses_its_target() {
         for cells in [at_least(f64::NAN, 1.0), at_most(f64::NAN, 1.0), flat(f64::NAN, 0.1)] {
             assert!(cells.ends_with("| **missed** |"), "{cells}");
         }

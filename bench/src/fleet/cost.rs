@@ -1,13 +1,13 @@
-//! What an answer costs: in bytes, by the size of the catalog and the place in it, in instructions, in memory.
+//! Costs of a response: bytes, instructions and memory, and the effect of catalog size and page number.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use bench::open_loop::{Ids, Pace, Plan, Report, Requests, Route};
+use bench::open_loop::{Ids, LoadProfile, Rate, Report, Requests, Route};
 
 use super::peak::{Coding, Peaks};
-use super::side::{CACHED, Side, UNCACHED, ask_for_all, fleet, so_many, well_answered};
+use super::side::{CACHED, Side, UNCACHED, closed_loop, fleet, request_all_styles, run_without_failures};
 use super::{Run, aim};
 use crate::load::loader;
 use crate::median;
@@ -15,46 +15,46 @@ use crate::server::{Server, hello, host};
 use crate::stage::{CATALOG, generate, memory_kib, succeed};
 use crate::wrk::{self, Wrk};
 
-/// Answers that bytes are counted of.
+/// The number of responses whose bytes are counted.
 const SAMPLE: u64 = 2_000;
 
-/// The small catalog, as a part of the other; the least that can be generated is twenty products.
+/// The size of the small catalog, as a share of the other, and the min scale: twenty products.
 const SMALL: f64 = 0.01;
-const LEAST: f64 = 0.00002;
+const MIN_SCALE: f64 = 0.00002;
 
 /// The database of the small catalog.
 const SMALL_CATALOG: &str = "small";
 
-/// Pages at the beginning, in the middle and at the end of the list that are asked for, of ten products each.
+/// The number of pages requested at the start, in the middle and at the end of the list, of ten products each.
 const PAGES: u32 = 100;
 
-/// Requests under callgrind, which makes a program some fifty times slower: the longer run less the shorter one leaves
-/// out the start and the end.
+/// Requests of two runs under callgrind, which makes a program about fifty times slower. The difference between the
+/// runs excludes the start and the end of the process.
 const COUNTED: (u64, u64) = (200, 1_200);
 
-/// The products that those are for: the first run asks for each, so in a cache they are known from then on.
+/// The number of products in these requests. The first run requests all of them, so later ones hit the cache.
 const COUNTED_IDS: u32 = 100;
 
-/// The host's default, and with it what the memory is measured with where the catalog is large enough to fill it.
+/// The host's default cache size. Memory is measured with it if the catalog is large enough to fill it.
 const CACHE_BYTES: u64 = 256 << 20;
 
-/// gzip and plain beside each other.
+/// Compares gzip with plain responses.
 pub(super) async fn of_codings(run: &Run<'_>, side: &Side, peaks: &Peaks) -> Result<String> {
     let mut reports = Vec::new();
     for gzip in [true, false] {
         let requests = Requests { gzip, ..Requests::of(Route::Styles, run.highest) };
-        reports.push(well_answered(so_many(side.address(), SAMPLE, requests)).await?);
+        reports.push(run_without_failures(closed_loop(side.address(), SAMPLE, requests)).await?);
     }
-    let [gzip, plain] = reports.as_slice() else { bail!("there are not two codings") };
+    let [gzip, plain] = reports.as_slice() else { bail!("expected reports of two encodings") };
     let mut table = format!(
         "### gzip compared with plain\n\n\
          Styles. Throughput is from the table above, bytes are from the same {SAMPLE} responses.\n\n\
          | figure | gzip | plain | gzip / plain | {}\n|---|---:|---:|---:|---|---|\n",
         aim::HEADS
     );
-    let row = |compared: &str, gzip: f64, plain: f64, judge: &dyn Fn(f64) -> String| {
+    let row = |compared: &str, gzip: f64, plain: f64, target: &dyn Fn(f64) -> String| {
         let ratio = gzip / plain;
-        format!("| {compared} | {gzip:.0} | {plain:.0} | {ratio:.3} | {}\n", judge(ratio))
+        format!("| {compared} | {gzip:.0} | {plain:.0} | {ratio:.3} | {}\n", target(ratio))
     };
     for side in [UNCACHED, CACHED] {
         let [gzip, plain] = [Coding::Gzip, Coding::Plain].map(|coding| peaks.rate(side, coding));
@@ -69,10 +69,10 @@ pub(super) async fn of_codings(run: &Run<'_>, side: &Side, peaks: &Peaks) -> Res
     Ok(table + "\n")
 }
 
-/// The same requests of a small catalog and of the whole one, and of pages throughout the list, to one host each.
+/// Compares a small catalog with the whole one, and pages throughout the list.
 pub(super) async fn of_catalogs(run: &Run<'_>) -> Result<String> {
     let files = run.stage.directory(SMALL_CATALOG)?;
-    generate((run.options.scale * SMALL).max(LEAST), &files).await?;
+    generate((run.options.scale * SMALL).max(MIN_SCALE), &files).await?;
     let mut load = loader(run.stage, SMALL_CATALOG).await?;
     succeed(load.arg(&files).stdout(Stdio::null())).await?;
     let client = run.stage.address().connect(SMALL_CATALOG).await?;
@@ -88,7 +88,7 @@ pub(super) async fn of_catalogs(run: &Run<'_>) -> Result<String> {
     let pages = (run.highest / 10).max(1);
     let first_of_the_last = pages.saturating_sub(PAGES - 1).max(1);
     let middle = (pages / 2).clamp(1, first_of_the_last);
-    let mut places = [("first", 1), ("middle", middle), ("last", first_of_the_last)]
+    let mut sections = [("first", 1), ("middle", middle), ("last", first_of_the_last)]
         .map(|(name, first)| (name, first, Vec::new()));
     for round in 1..=run.options.rounds {
         for (server, wrk, rates) in &mut hosts {
@@ -96,13 +96,13 @@ pub(super) async fn of_catalogs(run: &Run<'_>) -> Result<String> {
             println!("round {round}: styles of 1 to {}: {rate:.0}/s", wrk.highest);
             rates.push(rate);
         }
-        let Some((server, ..)) = hosts.last() else { bail!("there is no host") };
-        for (name, first, rates) in &mut places {
+        let Some((server, ..)) = hosts.last() else { bail!("the fleet has no hosts") };
+        for (name, first, rates) in &mut sections {
             let pages = *first..=(*first + PAGES - 1).min(pages);
             let requests = Requests { pages, counts: 10..=10, ..Requests::of(Route::List, run.highest) };
             let duration = Duration::from_secs(run.options.seconds.into());
-            let plan = Plan::new(server.listen, Pace::Closed, duration, requests);
-            let rate = well_answered(plan).await?.rate();
+            let profile = LoadProfile::new(server.listen, Rate::ClosedLoop, duration, requests);
+            let rate = run_without_failures(profile).await?.rate();
             println!("round {round}: {name} pages of the list: {rate:.0}/s");
             rates.push(rate);
         }
@@ -115,16 +115,16 @@ pub(super) async fn of_catalogs(run: &Run<'_>) -> Result<String> {
     );
     let styles =
         hosts.iter().map(|(_, wrk, rates)| (format!("styles of {} products", wrk.highest), median(rates)));
-    table += &beside_the_first(&styles.collect::<Vec<_>>());
-    let lists = places.iter().map(|(name, _, rates)| (format!("list, {name} pages of ten"), median(rates)));
-    table += &beside_the_first(&lists.collect::<Vec<_>>());
+    table += &compared_with_first(&styles.collect::<Vec<_>>());
+    let lists = sections.iter().map(|(name, _, rates)| (format!("list, {name} pages of ten"), median(rates)));
+    table += &compared_with_first(&lists.collect::<Vec<_>>());
     for (server, ..) in hosts {
         server.stop().await?;
     }
     Ok(table + "\n")
 }
 
-fn beside_the_first(rates: &[(String, f64)]) -> String {
+fn compared_with_first(rates: &[(String, f64)]) -> String {
     let Some(((first, rate), others)) = rates.split_first() else { return String::new() };
     let mut rows = format!("| {first} | {rate:.0} | | | {}\n", aim::NONE);
     for (name, other) in others {
@@ -134,8 +134,8 @@ fn beside_the_first(rates: &[(String, f64)]) -> String {
     rows
 }
 
-/// Instructions in user mode for a request, as callgrind counts them: exactly, and on machines too whose processor does
-/// not let itself be asked (`perf stat`), as most virtual ones.
+/// Measures instructions per request in user mode with callgrind. It counts exactly, and it works on virtual machines
+/// without hardware counters, where `perf stat` does not.
 pub(super) async fn in_instructions(run: &Run<'_>) -> Result<String> {
     let mut table = format!(
         "### Instructions per request\n\n\
@@ -143,13 +143,13 @@ pub(super) async fn in_instructions(run: &Run<'_>) -> Result<String> {
          | server | instructions | / bare server | {}\n|---|---:|---:|---|---|\n",
         aim::HEADS
     );
-    // What the others are compared with comes first.
+    // The first server is the baseline of the others.
     let servers = [
         ("bare server", hello(1_000)?),
         ("host, uncached", host(run.stage, CATALOG, 0)?),
         ("host, cached", host(run.stage, CATALOG, CACHE_BYTES)?),
     ];
-    let mut of_fixed = None;
+    let mut baseline = None;
     for (name, server) in servers {
         let mut counts = [0; 2];
         for (count, requests) in counts.iter_mut().zip([COUNTED.0, COUNTED.1]) {
@@ -158,7 +158,7 @@ pub(super) async fn in_instructions(run: &Run<'_>) -> Result<String> {
         let [fewer, more] = counts;
         let each = more.saturating_sub(fewer) / (COUNTED.1 - COUNTED.0);
         println!("{name}: {each} instructions per request");
-        let ratio = each as f64 / *of_fixed.get_or_insert(each) as f64;
+        let ratio = each as f64 / *baseline.get_or_insert(each) as f64;
         table += &format!("| {name} | {each} | {ratio:.2} | {}\n", aim::NONE);
     }
     Ok(table + "\n")
@@ -172,34 +172,34 @@ async fn instructions(run: &Run<'_>, server: &Command, count: u64) -> Result<u64
     valgrind.envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))));
     valgrind.env("REQUEST_TIMEOUT", "30s").env("TOKIO_WORKER_THREADS", "1");
     let fleet = fleet(run, "callgrind", &valgrind, 1).await?;
-    let host = fleet.hosts().first().context("a fleet without hosts")?;
+    let host = fleet.hosts().first().context("the fleet has no hosts")?;
     let (address, log) = (host.address(), host.log().to_owned());
     let requests = Requests { ids: Ids::Ascending, ..Requests::of(Route::Styles, COUNTED_IDS) };
-    well_answered(Plan { connections: 1, ..so_many(address, count, requests) }).await?;
+    run_without_failures(LoadProfile { connections: 1, ..closed_loop(address, count, requests) }).await?;
     fleet.stop().await?;
-    let said = std::fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
-    let collected = said.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
-    collected.with_context(|| format!("callgrind told no count: {said}"))
+    let output = std::fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+    let collected = output.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
+    collected.with_context(|| format!("callgrind reported no count: {output}"))
 }
 
-/// The most memory that a host had whose cache is full.
+/// Measures the peak memory of a host with a full cache.
 pub(super) async fn in_memory(run: &Run<'_>) -> Result<String> {
-    // A quarter of a small catalog, so that it is full in any case.
+    // A quarter of the documents of a small catalog always fills the cache.
     let cache = CACHE_BYTES.min(run.documents / 4);
     let fleet = fleet(run, "full cache", &host(run.stage, CATALOG, cache)?, 1).await?;
-    let host = fleet.hosts().first().context("a fleet without hosts")?;
-    ask_for_all(host.address(), run.highest).await?;
+    let host = fleet.hosts().first().context("the fleet has no hosts")?;
+    request_all_styles(host.address(), run.highest).await?;
     let peak = host.pid().and_then(|pid| memory_kib(pid, "VmHWM"));
-    let peak = peak.context("/proc does not tell the memory of a process")?;
+    let peak = peak.context("/proc does not show the memory of the host")?;
     fleet.stop().await?;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let [cache, peak, most] = [cache, peak * 1024, cache + 50_000_000].map(mib);
+    let [cache, peak, max] = [cache, peak * 1024, cache + 50_000_000].map(mib);
     Ok(format!(
         "### Memory of a host with a full cache\n\n\
          One host that has served the styles of every product, in MiB. The target allows 50 MB beyond the cache.\n\n\
          | cache (`CACHE_BYTES`) | peak memory | {}\n|---:|---:|---|---|\n\
          | {cache:.1} | {peak:.1} | {}\n",
         aim::HEADS,
-        aim::at_most(peak, most)
+        aim::at_most(peak, max)
     ))
 }

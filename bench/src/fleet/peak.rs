@@ -1,4 +1,4 @@
-//! As much as each side answers: 64 connections that ask for the styles of random products, again at once.
+//! Peak throughput: 64 connections request the styles of random products in a closed loop.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::median;
 use crate::read::average_bytes;
 use crate::wrk::{self, Wrk};
 
-/// How answers are asked for.
+/// An encoding of responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     Gzip,
@@ -18,7 +18,7 @@ pub(super) enum Coding {
 }
 
 impl Coding {
-    /// What `accept-encoding` says.
+    /// Returns the value of `accept-encoding`.
     fn accepted(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
@@ -36,27 +36,27 @@ impl fmt::Display for Coding {
     }
 }
 
-/// As much as one side answers in one coding.
+/// The peak throughput of one variant with one encoding.
 struct Peak {
     side: &'static str,
     coding: Coding,
-    /// The average body.
+    /// The average size of a body.
     bytes: u64,
-    /// Answers a second, the median of the rounds.
+    /// Responses per second, the median of the rounds.
     rate: f64,
 }
 
-/// As much as each side answers in each coding.
+/// The peak throughput of all variants and encodings.
 pub(super) struct Peaks(Vec<Peak>);
 
 impl Peaks {
-    /// Answers a second of the side of this name.
+    /// Returns the responses per second of a variant.
     pub(super) fn rate(&self, side: &str, coding: Coding) -> f64 {
         let peak = self.0.iter().find(|peak| peak.side == side && peak.coding == coding);
         peak.map_or(f64::NAN, |peak| peak.rate)
     }
 
-    /// The table.
+    /// Returns the table.
     pub(super) fn table(&self) -> String {
         let mut table = format!(
             "### Peak throughput\n\n\
@@ -68,20 +68,20 @@ impl Peaks {
         );
         for Peak { side, coding, bytes, rate } in &self.0 {
             let share = rate / self.rate(CEILING, *coding);
-            let judged = match *side {
+            let target = match *side {
                 UNCACHED => aim::at_least_and_better(share, 0.50, 0.60),
                 CACHED => aim::at_least_and_better(share, 0.85, 0.95),
                 _ => aim::NONE.to_owned(),
             };
-            table += &format!("| {side} | {coding} | {bytes} B | {rate:.0} | {share:.3} | {judged}\n");
+            table += &format!("| {side} | {coding} | {bytes} B | {rate:.0} | {share:.3} | {target}\n");
         }
         table + "\n"
     }
 }
 
-/// Measures hosts, and ceilings for both codings; that for gzip is returned, still running.
+/// Measures hosts, and a baseline for each encoding. Returns the running baseline for gzip too.
 ///
-/// A side is asked for gzip and for plain right after each other, since these two are compared as well.
+/// Each variant runs gzip and plain in direct sequence, because the report also compares these two.
 pub(super) async fn measure(run: &Run<'_>, uncached: &Side, cached: &Side) -> Result<(Peaks, Side)> {
     let (highest, seconds) = (i32::try_from(run.highest)?, run.options.seconds);
     let a_host = uncached.a_server()?.address();
@@ -91,16 +91,16 @@ pub(super) async fn measure(run: &Run<'_>, uncached: &Side, cached: &Side) -> Re
         "bodies of {gzip_bytes} bytes on average with gzip, {plain_bytes} plain; {} connections",
         wrk::CONNECTIONS
     );
-    let gzip_ceiling = Side::of_fixed(run, "gzip", gzip_bytes).await?;
-    let plain_ceiling = Side::of_fixed(run, "plain", plain_bytes).await?;
+    let gzip_baseline = Side::of_fixed(run, "gzip", gzip_bytes).await?;
+    let plain_baseline = Side::of_fixed(run, "plain", plain_bytes).await?;
     let script = wrk::script(run.stage)?;
-    let mut asked = Vec::new();
-    for [gzip, plain] in [[&gzip_ceiling, &plain_ceiling], [uncached; 2], [cached; 2]] {
-        asked.push((gzip, Coding::Gzip, gzip_bytes, Vec::new()));
-        asked.push((plain, Coding::Plain, plain_bytes, Vec::new()));
+    let mut runs = Vec::new();
+    for [gzip, plain] in [[&gzip_baseline, &plain_baseline], [uncached; 2], [cached; 2]] {
+        runs.push((gzip, Coding::Gzip, gzip_bytes, Vec::new()));
+        runs.push((plain, Coding::Plain, plain_bytes, Vec::new()));
     }
     for round in 1..=run.options.rounds {
-        for (side, coding, _, rates) in &mut asked {
+        for (side, coding, _, rates) in &mut runs {
             let wrk = Wrk { script: &script, highest, coding: coding.accepted(), seconds };
             let figures = wrk.run(side.address()).await?;
             println!("round {round}: {}, {coding}: {:.0}/s (p99 {})", side.name, figures.rate, figures.p99);
@@ -113,7 +113,7 @@ pub(super) async fn measure(run: &Run<'_>, uncached: &Side, cached: &Side) -> Re
         bytes,
         rate: median(&rates),
     };
-    let peaks = Peaks(asked.into_iter().map(peak).collect());
-    plain_ceiling.stop().await?;
-    Ok((peaks, gzip_ceiling))
+    let peaks = Peaks(runs.into_iter().map(peak).collect());
+    plain_baseline.stop().await?;
+    Ok((peaks, gzip_baseline))
 }

@@ -1,16 +1,16 @@
-//! Latency against rate, as an SVG.
+//! A chart of latency by request rate, as SVG.
 
 use anyhow::{Context, Result};
 use plotters::prelude::*;
 
 use super::steady::Point;
 
-/// Width and height; GitHub shows some 900 pixels.
+/// Width and height in pixels; GitHub shows about 900.
 const SIZE: (u32, u32) = (880, 500);
 
 const COLOURS: [RGBColor; 3] = [RGBColor(120, 120, 120), RGBColor(213, 94, 0), RGBColor(0, 114, 178)];
 
-/// Draws a line for the p50 and one for the p99 of each side, both axes logarithmic.
+/// Draws p50 and p99 of each variant on logarithmic axes.
 pub(super) fn latency(points: &[Point]) -> Result<String> {
     let mut svg = String::new();
     draw(points, &mut svg).context("cannot draw latency.svg")?;
@@ -69,13 +69,13 @@ fn draw(points: &[Point], svg: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// There is a label for 1, 2, 5 and 10 of each power of ten; all would not find room.
+/// Returns a label for 1, 2, 5 and 10 times a power of ten; there is no room for all labels.
 fn rate_label(rate: &f64) -> String {
     let label = format!("{rate:.0}");
     if label.starts_with(['1', '2', '5']) { label } else { String::new() }
 }
 
-/// From a little below the lowest to a little above the highest.
+/// Returns a range from slightly below the lowest to slightly above the highest value.
 fn range(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     let (mut low, mut high) = (f64::INFINITY, 0.0_f64);
     for value in values.filter(|value| *value > 0.0) {
@@ -90,18 +90,18 @@ mod tests {
     use super::{latency, range, rate_label};
 
     #[test]
-    fn nothing_measured_is_an_empty_plot() {
+    fn no_points_make_an_empty_chart() {
         assert!(latency(&[]).unwrap().contains("requests/s"));
     }
 
     #[test]
-    fn a_range_leaves_out_what_has_no_logarithm() {
+    fn a_range_ignores_values_without_a_logarithm() {
         let range = range([0.0, 10.0, 100.0].into_iter());
         assert!(range.start > 1.0 && range.start < 10.0 && range.end > 100.0, "{range:?}");
     }
 
     #[test]
-    fn labels_are_far_enough_apart() {
+    fn only_some_rates_have_a_label() {
         assert_eq!([1000.0, 5000.0, 9000.0].map(|rate| rate_label(&rate)), ["1000", "5000", ""]);
     }
 }

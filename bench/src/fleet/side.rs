@@ -1,4 +1,4 @@
-//! One side of a comparison: three servers, and NGINX in front of them.
+//! A variant in the comparison: three servers behind the load balancer.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -6,58 +6,58 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bench::open_loop::{Ids, Pace, Plan, Report, Requests, Route};
+use bench::open_loop::{Ids, LoadProfile, Rate, Report, Requests, Route};
 use local::{Fleet, FleetSettings, Host, free_address};
 
 use super::Run;
 use crate::server::{hello, host};
 use crate::stage::CATALOG;
 
-/// As many as a deployment has.
+/// The number of servers, as in a deployment.
 const SERVERS: usize = 3;
 
-/// The sides: servers with a fixed body, hosts that cache nothing, hosts that have the whole catalog in their cache.
+/// The variants: bare servers with a fixed body, hosts without a cache, hosts with the whole catalog in their cache.
 pub(super) const CEILING: &str = "baseline";
 pub(super) const UNCACHED: &str = "uncached";
 pub(super) const CACHED: &str = "cached";
 
-/// Three servers behind NGINX.
+/// A running variant: three servers behind the load balancer.
 pub(super) struct Side {
     pub(super) name: &'static str,
     fleet: Fleet,
 }
 
 impl Side {
-    /// Starts hosts, each with a cache of `cache_bytes`.
+    /// Starts hosts with a cache of `cache_bytes` each.
     pub(super) async fn of_hosts(name: &'static str, run: &Run<'_>, cache_bytes: u64) -> Result<Self> {
         let server = host(run.stage, CATALOG, cache_bytes)?;
         Ok(Self { name, fleet: fleet(run, name, &server, SERVERS).await? })
     }
 
-    /// Starts servers with a fixed body of `bytes`, for this encoding.
+    /// Starts bare servers with a fixed body of `bytes`, the average size in this encoding.
     pub(super) async fn of_fixed(run: &Run<'_>, coding: &str, bytes: u64) -> Result<Self> {
         let mut server = hello(bytes)?;
-        // As many as a fleet gives its hosts.
+        // The same number of threads as the hosts of a fleet.
         let threads = available_parallelism().map_or(1, |all| (all.get() / SERVERS).max(1));
         server.env("TOKIO_WORKER_THREADS", threads.to_string());
         let fleet = fleet(run, &format!("{CEILING} {coding}"), &server, SERVERS).await?;
         Ok(Self { name: CEILING, fleet })
     }
 
-    /// Where NGINX answers.
+    /// Returns the address of the load balancer.
     pub(super) fn address(&self) -> SocketAddr {
         self.fleet.address()
     }
 
-    /// One of the servers behind it.
+    /// Returns one of its servers.
     pub(super) fn a_server(&self) -> Result<&Host> {
-        self.fleet.hosts().first().context("a fleet without hosts")
+        self.fleet.hosts().first().context("the fleet has no hosts")
     }
 
-    /// Asks each server for the styles of every product.
+    /// Requests the styles of each product from each server, which fills the caches.
     pub(super) async fn warm(&self, run: &Run<'_>) -> Result<()> {
         for host in self.fleet.hosts() {
-            ask_for_all(host.address(), run.highest).await?;
+            request_all_styles(host.address(), run.highest).await?;
         }
         Ok(())
     }
@@ -67,35 +67,41 @@ impl Side {
     }
 }
 
-/// Starts servers behind NGINX without an access log. They write their output into a folder of this name.
+/// Starts servers behind the load balancer without access logs. Their output goes to a folder of this name.
 pub(super) async fn fleet(run: &Run<'_>, name: &str, server: &Command, hosts: usize) -> Result<Fleet> {
     let directory = run.stage.directory(&name.replace(' ', "-"))?;
     let settings = FleetSettings { hosts, ..FleetSettings::default() };
     Ok(Fleet::start(&directory, free_address()?, server, &settings).await?)
 }
 
-/// Asks a server for the styles of every product, once each.
-pub(super) async fn ask_for_all(server: SocketAddr, highest: u32) -> Result<()> {
+/// Requests the styles of each product once from a server.
+pub(super) async fn request_all_styles(server: SocketAddr, highest: u32) -> Result<()> {
     let requests = Requests { ids: Ids::Ascending, ..Requests::of(Route::Styles, highest) };
-    well_answered(so_many(server, highest.into(), requests)).await.map(drop)
+    run_without_failures(closed_loop(server, highest.into(), requests)).await.map(drop)
 }
 
-/// A plan of `count` requests in a closed loop, without a timeout in practice.
-pub(super) fn so_many(server: SocketAddr, count: u64, requests: Requests) -> Plan {
+/// Returns a load profile of `count` requests in a closed loop, with a timeout that never applies.
+pub(super) fn closed_loop(server: SocketAddr, count: u64, requests: Requests) -> LoadProfile {
     let hours = Duration::from_hours(24);
-    Plan { at_most: count, timeout: hours, ..Plan::new(server, Pace::Closed, hours, requests) }
+    LoadProfile {
+        max_requests: count,
+        timeout: hours,
+        ..LoadProfile::new(server, Rate::ClosedLoop, hours, requests)
+    }
 }
 
-/// Carries a plan out; an error if any request failed.
-pub(super) async fn well_answered(plan: Plan) -> Result<Report> {
-    let server = plan.server;
-    let report = carry_out(plan).await?;
-    ensure!(report.failed() == 0, "{server} failed some requests: {:?}", report.failures);
+/// Runs a load profile. It is an error if a request fails.
+pub(super) async fn run_without_failures(profile: LoadProfile) -> Result<Report> {
+    let server = profile.server;
+    let report = run_profile(profile).await?;
+    ensure!(report.failed() == 0, "some requests to {server} failed: {:?}", report.failures);
     Ok(report)
 }
 
-/// Carries a plan out on a thread of its own.
-pub(super) async fn carry_out(plan: Plan) -> Result<Report> {
-    let server = plan.server;
-    tokio::task::spawn_blocking(move || plan.run()).await?.with_context(|| format!("cannot ask {server}"))
+/// Runs a load profile on a separate thread.
+pub(super) async fn run_profile(profile: LoadProfile) -> Result<Report> {
+    let server = profile.server;
+    tokio::task::spawn_blocking(move || profile.run())
+        .await?
+        .with_context(|| format!("cannot send requests to {server}"))
 }

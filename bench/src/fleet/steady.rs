@@ -1,46 +1,46 @@
-//! How long answers take at a steady rate, from when their requests were due.
+//! Latency at a steady rate, from the time when a request is due.
 
 use std::time::Duration;
 
 use anyhow::Result;
-use bench::open_loop::{Pace, Plan, Report, Requests, Route};
+use bench::open_loop::{LoadProfile, Rate, Report, Requests, Route};
 
-use super::side::{CEILING, Side, carry_out};
+use super::side::{CEILING, Side, run_profile};
 use super::{Run, aim};
 use crate::median;
 
-/// A rate at which the sides are asked.
+/// A request rate and its target.
 #[derive(Clone, Copy, Debug)]
-struct Rate {
+struct TargetRate {
     at: At,
-    /// How many times the ceiling's mean and p99 those of hosts may be, with no failure, where that is an aim.
-    most: Option<f64>,
+    /// The target, if any: the max ratio of a host's mean and p99 to the baseline's, without failures.
+    max_ratio: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum At {
-    /// Requests a second.
+    /// Requests per second.
     Fixed(f64),
-    /// Of the most that the ceiling can give.
+    /// A share of the baseline's peak throughput.
     Share(f64),
 }
 
-const RATES: [Rate; 6] = [
-    Rate { at: At::Fixed(1_000.0), most: None },
-    Rate { at: At::Fixed(5_000.0), most: None },
-    Rate { at: At::Fixed(10_000.0), most: Some(2.0) },
-    Rate { at: At::Share(0.15), most: None },
-    Rate { at: At::Share(0.30), most: Some(3.0) },
-    Rate { at: At::Share(0.45), most: None },
+const RATES: [TargetRate; 6] = [
+    TargetRate { at: At::Fixed(1_000.0), max_ratio: None },
+    TargetRate { at: At::Fixed(5_000.0), max_ratio: None },
+    TargetRate { at: At::Fixed(10_000.0), max_ratio: Some(2.0) },
+    TargetRate { at: At::Share(0.15), max_ratio: None },
+    TargetRate { at: At::Share(0.30), max_ratio: Some(3.0) },
+    TargetRate { at: At::Share(0.45), max_ratio: None },
 ];
 
-/// A side at a rate; times in milliseconds, medians of the rounds.
+/// The results of a variant at a rate. Times are in milliseconds, medians of the rounds.
 pub(super) struct Point {
     pub(super) side: &'static str,
-    asked: Rate,
-    /// Requests a second.
+    target: TargetRate,
+    /// Requests per second.
     pub(super) rate: f64,
-    /// Of all rounds.
+    /// The sum over all rounds.
     sent: u64,
     failed: u64,
     mean: f64,
@@ -49,12 +49,12 @@ pub(super) struct Point {
     p999: f64,
 }
 
-/// Asks each side at each rate, the ceiling first, which can give this much: the points of a rate follow each other in the
-/// order of the sides.
+/// Measures each variant at each rate. `peak` is the baseline's peak throughput. The points of a rate follow each other
+/// in the order of the variants, the baseline first.
 pub(super) async fn measure(run: &Run<'_>, peak: f64, sides: [&Side; 3]) -> Result<Vec<Point>> {
     let mut points = Vec::new();
-    for asked in RATES {
-        let rate = match asked.at {
+    for target in RATES {
+        let rate = match target.at {
             At::Fixed(rate) => rate,
             At::Share(share) => share * peak,
         };
@@ -65,7 +65,8 @@ pub(super) async fn measure(run: &Run<'_>, peak: f64, sides: [&Side; 3]) -> Resu
                 let mut requests = Requests::of(Route::Styles, run.highest);
                 requests.seed = round.into();
                 let report =
-                    carry_out(Plan::new(side.address(), Pace::PerSecond(rate), duration, requests)).await?;
+                    run_profile(LoadProfile::new(side.address(), Rate::PerSecond(rate), duration, requests))
+                        .await?;
                 println!(
                     "round {round}: {rate:.0}/s, {}: {} failed, mean {:.2} ms, p50 {:.2}, p99 {:.2}, p99.9 {:.2}",
                     side.name,
@@ -78,53 +79,53 @@ pub(super) async fn measure(run: &Run<'_>, peak: f64, sides: [&Side; 3]) -> Resu
                 reports.push(report);
             }
         }
-        let point = |(side, reports): (&&Side, &Vec<Report>)| Point::of(side.name, asked, rate, reports);
+        let point = |(side, reports): (&&Side, &Vec<Report>)| Point::of(side.name, target, rate, reports);
         points.extend(sides.iter().zip(&reports).map(point));
     }
     Ok(points)
 }
 
 impl Point {
-    fn of(side: &'static str, asked: Rate, rate: f64, reports: &[Report]) -> Self {
-        let middle = |figure: &dyn Fn(&Report) -> Duration| {
+    fn of(side: &'static str, target: TargetRate, rate: f64, reports: &[Report]) -> Self {
+        let median_of = |figure: &dyn Fn(&Report) -> Duration| {
             median(&reports.iter().map(|report| milliseconds(figure(report))).collect::<Vec<_>>())
         };
         Self {
             side,
-            asked,
+            target,
             rate,
             sent: reports.iter().map(|report| report.sent).sum(),
             failed: reports.iter().map(Report::failed).sum(),
-            mean: middle(&Report::mean),
-            p50: middle(&|report| report.quantile(0.5)),
-            p99: middle(&|report| report.quantile(0.99)),
-            p999: middle(&|report| report.quantile(0.999)),
+            mean: median_of(&Report::mean),
+            p50: median_of(&|report| report.quantile(0.5)),
+            p99: median_of(&|report| report.quantile(0.99)),
+            p999: median_of(&|report| report.quantile(0.999)),
         }
     }
 
-    /// Its row, beside the ceiling at the same rate.
-    fn row(&self, ceiling: &Self) -> String {
-        let Self { side, asked, rate, sent, failed, mean, p50, p99, p999 } = self;
-        let share = match asked.at {
+    /// Returns its row, compared with the baseline at the same rate.
+    fn row(&self, baseline: &Self) -> String {
+        let Self { side, target, rate, sent, failed, mean, p50, p99, p999 } = self;
+        let share = match target.at {
             At::Fixed(_) => String::new(),
             At::Share(share) => format!(" ({share:.2} of baseline peak)"),
         };
-        let (of_mean, of_p99) = (mean / ceiling.mean, p99 / ceiling.p99);
-        let judged = match asked.most {
-            Some(most) if *side != CEILING => aim::cells(
-                &format!("no failures, both ratios at most {most:.2}"),
-                *failed == 0 && of_mean <= most && of_p99 <= most,
+        let (of_mean, of_p99) = (mean / baseline.mean, p99 / baseline.p99);
+        let cells = match target.max_ratio {
+            Some(max) if *side != CEILING => aim::cells(
+                &format!("no failures, both ratios at most {max:.2}"),
+                *failed == 0 && of_mean <= max && of_p99 <= max,
             ),
             _ => aim::NONE.to_owned(),
         };
         format!(
             "| {rate:.0}/s{share} | {side} | {failed} of {sent} | {mean:.2} | {p50:.2} | {p99:.2} | {p999:.2} \
-             | {of_mean:.3} | {of_p99:.3} | {judged}\n"
+             | {of_mean:.3} | {of_p99:.3} | {cells}\n"
         )
     }
 }
 
-/// The table.
+/// Returns the table.
 pub(super) fn table(points: &[Point]) -> String {
     let mut table = format!(
         "### Latency at a steady rate\n\n\
@@ -151,10 +152,10 @@ fn milliseconds(time: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{At, Point, Rate, table};
+    use super::{At, Point, TargetRate, table};
 
-    fn row(side: &'static str, asked: Rate, failed: u64, p99: f64) -> Point {
-        Point { side, asked, rate: 6000.0, sent: 10, failed, mean: 1.0, p50: 1.0, p99, p999: 9.0 }
+    fn row(side: &'static str, target: TargetRate, failed: u64, p99: f64) -> Point {
+        Point { side, target, rate: 6000.0, sent: 10, failed, mean: 1.0, p50: 1.0, p99, p999: 9.0 }
     }
 
     fn rows(points: &[Point]) -> Vec<String> {
@@ -162,9 +163,9 @@ mod tests {
     }
 
     #[test]
-    fn each_side_is_told_as_a_multiple_of_the_ceiling_at_the_same_rate() {
-        let fixed = Rate { at: At::Fixed(6000.0), most: None };
-        let share = Rate { at: At::Share(0.3), most: Some(3.0) };
+    fn each_variant_is_compared_with_the_baseline_at_the_same_rate() {
+        let fixed = TargetRate { at: At::Fixed(6000.0), max_ratio: None };
+        let share = TargetRate { at: At::Share(0.3), max_ratio: Some(3.0) };
         let points = [
             row("baseline", fixed, 1, 2.0),
             row("uncached", fixed, 1, 3.0),
@@ -184,10 +185,10 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_or_a_multiple_too_many_misses_the_aim() {
-        let asked = Rate { at: At::Fixed(6000.0), most: Some(2.0) };
+    fn a_failure_or_a_high_ratio_misses_the_target() {
+        let target = TargetRate { at: At::Fixed(6000.0), max_ratio: Some(2.0) };
         for (failed, p99) in [(1, 1.0), (0, 2.1)] {
-            let rows = rows(&[row("baseline", asked, 0, 1.0), row("uncached", asked, failed, p99)]);
+            let rows = rows(&[row("baseline", target, 0, 1.0), row("uncached", target, failed, p99)]);
             assert!(rows[1].ends_with("| **missed** |"), "{}", rows[1]);
         }
     }

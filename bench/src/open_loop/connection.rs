@@ -1,4 +1,4 @@
-//! One connection, which is being opened, idle, or has a request under way.
+//! A client connection: connecting, idle, or with a request in flight.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -8,47 +8,47 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::answer::{Answer, Head};
 use super::report::Failure;
-use super::requests::Draw;
+use super::requests::RequestGenerator;
+use super::response::{Head, ResponseReader};
 
-/// A connection, with at most one request at a time.
+/// A connection with at most one request in flight.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
     connected: bool,
-    /// When the request that it has was due.
+    /// The time at which the request in flight was due.
     due: Option<Instant>,
     request: Vec<u8>,
     written: usize,
-    answer: Answer,
-    /// Whether it has brought an answer before.
+    response: ResponseReader,
+    /// Whether it has received a response before.
     used: bool,
 }
 
-/// A request that may be sent over another connection.
+/// A request without a response, for a retry on another connection.
 #[derive(Debug)]
-pub(super) struct Unanswered {
-    /// When it was due, at first.
+pub(super) struct PendingRequest {
+    /// The time at which it was due first.
     pub(super) due: Instant,
     bytes: Vec<u8>,
 }
 
-/// What has become of a connection and of its request.
+/// The state of a connection and its request after an event.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Progress {
-    /// There is more to come, or nothing to be told.
+    /// No change: it waits for further events.
     Busy,
-    /// It is open, and has no request yet.
+    /// It is open and idle.
     Connected,
-    /// Its request, which was due then, is answered, and whether the connection ends with that.
-    Answered { due: Instant, head: Head, closes: bool },
-    /// It is of no more use; with the request that failed, if it had one.
+    /// The response is complete. `closes` says whether the server closes the connection.
+    Done { due: Instant, head: Head, closes: bool },
+    /// It has ended, and its request, if any, has failed.
     Ended(Option<Failure>),
 }
 
 impl Connection {
-    /// Begins to open it; an event tells when it is.
+    /// Starts to connect; an event reports the result.
     pub(super) fn open(server: SocketAddr, registry: &Registry, token: Token) -> io::Result<Self> {
         let mut stream = TcpStream::connect(server)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
@@ -58,24 +58,24 @@ impl Connection {
             due: None,
             request: Vec::new(),
             written: 0,
-            answer: Answer::default(),
+            response: ResponseReader::default(),
             used: false,
         })
     }
 
-    /// When its request was due, if it has one.
+    /// Returns the time at which the request in flight was due, if there is one.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Gives it a request, which is sent at once or as soon as it is open.
-    pub(super) fn ask(&mut self, due: Instant, draw: &mut Draw<'_>) -> Progress {
-        draw.write_to(&mut self.request);
+    /// Sends the next request, at once or as soon as the connection is open.
+    pub(super) fn send_new(&mut self, due: Instant, generator: &mut RequestGenerator<'_>) -> Progress {
+        generator.write_to(&mut self.request);
         self.send(due)
     }
 
-    /// Gives it one that another has not answered.
-    pub(super) fn ask_again(&mut self, request: Unanswered) -> Progress {
+    /// Sends a request that had no response on another connection.
+    pub(super) fn send_again(&mut self, request: PendingRequest) -> Progress {
         self.request = request.bytes;
         self.send(request.due)
     }
@@ -86,16 +86,16 @@ impl Connection {
         self.write()
     }
 
-    /// Takes its request from it, which has no answer yet.
-    pub(super) fn take_unanswered(&mut self) -> Option<Unanswered> {
+    /// Removes and returns the request in flight.
+    pub(super) fn take_pending(&mut self) -> Option<PendingRequest> {
         let due = self.due.take()?;
-        Some(Unanswered { due, bytes: std::mem::take(&mut self.request) })
+        Some(PendingRequest { due, bytes: std::mem::take(&mut self.request) })
     }
 
-    /// Goes on with what an event says is possible.
-    pub(super) fn go_on(&mut self, event: &Event, buffer: &mut [u8], received: &mut u64) -> Progress {
+    /// Handles an event.
+    pub(super) fn advance(&mut self, event: &Event, buffer: &mut [u8], received: &mut u64) -> Progress {
         if !self.connected {
-            return self.finish_opening();
+            return self.finish_connect();
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             return self.read(event.is_read_closed(), buffer, received);
@@ -103,7 +103,7 @@ impl Connection {
         self.write()
     }
 
-    fn finish_opening(&mut self) -> Progress {
+    fn finish_connect(&mut self) -> Progress {
         let failed = |connection: &Self| Progress::Ended(connection.due.map(|_| Failure::Connect));
         if !matches!(self.stream.take_error(), Ok(None)) {
             return failed(self);
@@ -132,9 +132,9 @@ impl Connection {
         Progress::Busy
     }
 
-    /// Reads what is there. A short read is the end of it, unless the end of the stream is to come: then no event
-    /// would tell of that again.
-    fn read(&mut self, to_the_end: bool, buffer: &mut [u8], received: &mut u64) -> Progress {
+    /// Reads available bytes. A short read means that no more are available, except at the end of the stream
+    /// (`at_end`), which causes no further event.
+    fn read(&mut self, at_end: bool, buffer: &mut [u8], received: &mut u64) -> Progress {
         loop {
             let read = match self.stream.read(buffer) {
                 Ok(0) => return self.broken(),
@@ -144,31 +144,31 @@ impl Connection {
                 Err(_) => return self.broken(),
             };
             *received += read as u64;
-            let Some(due) = self.due else { return Progress::Ended(None) }; // nothing was asked
-            match self.answer.take(&buffer[..read]) {
-                Ok(None) if read < buffer.len() && !to_the_end => return Progress::Busy,
+            let Some(due) = self.due else { return Progress::Ended(None) }; // no request is in flight
+            match self.response.take(&buffer[..read]) {
+                Ok(None) if read < buffer.len() && !at_end => return Progress::Busy,
                 Ok(None) => {}
                 Ok(Some(head)) => {
                     self.due = None;
                     self.used = true;
-                    let closes = head.closes || to_the_end;
-                    return Progress::Answered { due, head, closes };
+                    let closes = head.closes || at_end;
+                    return Progress::Done { due, head, closes };
                 }
-                Err(_) => return Progress::Ended(Some(Failure::Unreadable)),
+                Err(_) => return Progress::Ended(Some(Failure::Malformed)),
             }
         }
     }
 
-    /// The other side has closed it.
+    /// Returns the progress after the server has closed the connection.
     fn broken(&self) -> Progress {
         let failure =
-            if self.used && !self.answer.has_begun() { Failure::Unanswered } else { Failure::CutOff };
+            if self.used && !self.response.has_begun() { Failure::NoResponse } else { Failure::Truncated };
         Progress::Ended(self.due.map(|_| failure))
     }
 
-    /// Has no more events told of it.
+    /// Unsubscribes from events.
     pub(super) fn close(&mut self, registry: &Registry) {
-        // Closing the socket has the same effect, should this fail.
+        // If this fails, closing the socket has the same effect.
         let _ = registry.deregister(&mut self.stream);
     }
 }

@@ -1,4 +1,4 @@
-//! What came of it.
+//! The results of a run.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,64 +6,64 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::answer::Head;
+use super::response::Head;
 
-/// The longest latency, in nanoseconds, that is told apart from longer ones: two minutes.
-const LONGEST_NS: u64 = 120_000_000_000;
+/// The max recorded latency in nanoseconds: two minutes. Longer ones count as this.
+const MAX_LATENCY_NS: u64 = 120_000_000_000;
 
-/// How a request failed.
+/// A kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failure {
-    /// No connection could be opened for it.
+    /// No connection could be opened.
     Connect,
-    /// It was answered, but not with a status from 200 to 299.
+    /// The status of the response is not from 200 to 299.
     Status,
-    /// The connection ended within the answer, or a new one before it.
-    CutOff,
-    /// A connection that had brought answers before ended before a byte of this one came. It may have been closed
-    /// for being idle at the moment when the request was sent; browsers ask again.
-    Unanswered,
-    /// It waited too long: for a connection or for the answer.
+    /// The connection ended within the response, or a new connection ended before it.
+    Truncated,
+    /// A reused connection ended before any byte of the response. The server may have closed it as idle at the moment
+    /// when the request was sent; browsers retry.
+    NoResponse,
+    /// The request timed out while it waited for a connection or for the response.
     TimedOut,
-    /// What came was not an answer.
-    Unreadable,
+    /// The received bytes are not an HTTP response.
+    Malformed,
 }
 
-/// What was asked, and what came of it.
+/// The results of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Requests whose time had come, those that found no connection included: `ok` and all failures together.
+    /// Requests that became due, including those without a connection: the sum of `ok` and all failures.
     pub sent: u64,
-    /// Those that were answered with a status from 200 to 299.
+    /// Responses with a status from 200 to 299.
     pub ok: u64,
-    /// How many of the others failed how.
+    /// Failed requests by kind of failure.
     pub failures: BTreeMap<Failure, u64>,
-    /// Requests that were sent over another connection, since the first closed before it brought any of the answer.
-    pub asked_again: u64,
-    /// How many answers had which status.
+    /// Retries of requests whose connection closed before any byte of the response.
+    pub retried: u64,
+    /// Responses by status.
     pub statuses: BTreeMap<u16, u64>,
-    /// Bytes that were received, heads included.
+    /// Received bytes, including heads.
     pub bytes: u64,
-    /// Bytes of the bodies of whole answers.
+    /// Bytes of the bodies of complete responses.
     pub bodies: u64,
-    /// Connections that were opened, or begun to be.
+    /// Started connections.
     pub connections: u64,
-    /// For how long requests became due: as long as was planned, or until the plan was told to stop.
+    /// The time in which requests became due: the duration of the profile, or the time until it was stopped.
     pub due_for: Duration,
-    /// From the first request until the last answer.
+    /// The time from the first request to the last response.
     pub elapsed: Duration,
-    /// Of those that were answered well, in nanoseconds.
+    /// Latencies of successful requests, in nanoseconds.
     latencies: Histogram<u64>,
 }
 
 impl Report {
     pub(super) fn new() -> io::Result<Self> {
-        let latencies = Histogram::new_with_max(LONGEST_NS, 3).map_err(io::Error::other)?;
+        let latencies = Histogram::new_with_max(MAX_LATENCY_NS, 3).map_err(io::Error::other)?;
         Ok(Self {
             sent: 0,
             ok: 0,
             failures: BTreeMap::new(),
-            asked_again: 0,
+            retried: 0,
             statuses: BTreeMap::new(),
             bytes: 0,
             bodies: 0,
@@ -74,7 +74,7 @@ impl Report {
         })
     }
 
-    pub(super) fn answered(&mut self, head: Head, latency: Duration) {
+    pub(super) fn completed(&mut self, head: Head, latency: Duration) {
         let status = head.status;
         self.bodies += head.length;
         *self.statuses.entry(status).or_default() += 1;
@@ -86,41 +86,41 @@ impl Report {
         }
     }
 
-    pub(super) fn fail(&mut self, how: Failure) {
-        *self.failures.entry(how).or_default() += 1;
+    pub(super) fn fail(&mut self, kind: Failure) {
+        *self.failures.entry(kind).or_default() += 1;
     }
 
-    /// How many requests failed.
+    /// Returns the number of failed requests.
     pub fn failed(&self) -> u64 {
         self.failures.values().sum()
     }
 
-    /// How many failed in this way.
-    pub fn failed_by(&self, how: Failure) -> u64 {
-        self.failures.get(&how).copied().unwrap_or_default()
+    /// Returns the number of failures of one kind.
+    pub fn failed_by(&self, kind: Failure) -> u64 {
+        self.failures.get(&kind).copied().unwrap_or_default()
     }
 
-    /// Good answers a second.
+    /// Returns the throughput in successful requests per second.
     pub fn rate(&self) -> f64 {
         self.ok as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// The mean latency of good answers, from when their requests were due.
+    /// Returns the mean latency of successful requests, from the time when they were due.
     pub fn mean(&self) -> Duration {
         Duration::from_secs_f64(self.latencies.mean() / 1e9)
     }
 
-    /// The latency that this share of good answers, 0.99 for instance, did not exceed.
+    /// Returns the latency at a quantile of successful requests, for example 0.99.
     pub fn quantile(&self, share: f64) -> Duration {
         Duration::from_nanos(self.latencies.value_at_quantile(share))
     }
 
-    /// How many good answers took at least so long; latencies are told apart by three digits.
+    /// Returns the number of successful requests with at least this latency, to three significant digits.
     pub fn slower_than(&self, latency: Duration) -> u64 {
-        self.latencies.count_between(nanoseconds(latency), LONGEST_NS)
+        self.latencies.count_between(nanoseconds(latency), MAX_LATENCY_NS)
     }
 }
 
 fn nanoseconds(latency: Duration) -> u64 {
-    u64::try_from(latency.as_nanos()).unwrap_or(LONGEST_NS)
+    u64::try_from(latency.as_nanos()).unwrap_or(MAX_LATENCY_NS)
 }

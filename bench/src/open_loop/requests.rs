@@ -1,11 +1,11 @@
-//! What is asked: routes, ids and pages, drawn at random from a seed.
+//! Generated requests: random routes, ids and pages from a seed.
 
 use std::io::Write;
 use std::ops::RangeInclusive;
 
 use fastrand::Rng;
 
-/// One of the routes of the catalog.
+/// A route of the catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// `/products?page=&count=`
@@ -20,37 +20,37 @@ pub enum Route {
     Overview,
 }
 
-/// In which order ids come.
+/// The order of product ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ids {
-    /// At random, each with the same chance.
+    /// Uniformly random.
     Random,
-    /// From 1 to the highest, and again.
+    /// From 1 to the highest id, repeatedly.
     Ascending,
 }
 
-/// What is asked.
+/// A description of the requests to generate.
 #[derive(Clone, Debug)]
 pub struct Requests {
-    /// The routes, each with the same chance; one that is named twice is asked twice as often.
+    /// The routes, chosen uniformly at random. A route that is listed twice is twice as likely.
     pub routes: Vec<Route>,
-    /// Products have the ids from 1 to this.
+    /// Product ids range from 1 to this.
     pub highest_id: u32,
-    /// In which order.
+    /// The order of ids.
     pub ids: Ids,
-    /// Pages of the list.
+    /// Page numbers of the list.
     pub pages: RangeInclusive<u32>,
-    /// Products on a page.
+    /// Products per page.
     pub counts: RangeInclusive<u32>,
-    /// Whether gzip is accepted, or nothing but the plain body.
+    /// Whether requests accept gzip, or only the plain body.
     pub gzip: bool,
-    /// The same seed asks for the same.
+    /// The seed: the same seed generates the same requests.
     pub seed: u64,
 }
 
 impl Requests {
-    /// Of one route, for random products of a catalog with ids up to this one and for all pages of 5 to 10 that have
-    /// any, gzipped.
+    /// Returns requests to one route with gzip, for random products up to an id, and for random pages of 5 to 10
+    /// products.
     pub fn of(route: Route, highest_id: u32) -> Self {
         Self {
             routes: vec![route],
@@ -63,21 +63,21 @@ impl Requests {
         }
     }
 
-    pub(super) fn draw(&self) -> Draw<'_> {
-        Draw { requests: self, random: Rng::with_seed(self.seed), last_id: 0 }
+    pub(super) fn generator(&self) -> RequestGenerator<'_> {
+        RequestGenerator { requests: self, random: Rng::with_seed(self.seed), last_id: 0 }
     }
 }
 
-/// Draws one request after another.
+/// A generator of requests.
 #[derive(Debug)]
-pub(super) struct Draw<'r> {
+pub(super) struct RequestGenerator<'r> {
     requests: &'r Requests,
     random: Rng,
     last_id: u32,
 }
 
-impl Draw<'_> {
-    /// Writes the next request over whatever is there.
+impl RequestGenerator<'_> {
+    /// Replaces the content of `request` with the next request.
     pub(super) fn write_to(&mut self, request: &mut Vec<u8>) {
         request.clear();
         let route = match self.requests.routes.as_slice() {
@@ -90,12 +90,12 @@ impl Draw<'_> {
             let count = self.random.u32(self.requests.counts.clone());
             write!(request, "GET /products?page={page}&count={count}")
         } else {
-            let (id, rest) = (self.id(), rest(route));
-            write!(request, "GET /products/{id}{rest}")
+            let (id, suffix) = (self.id(), suffix(route));
+            write!(request, "GET /products/{id}{suffix}")
         };
         let is_written = path_is_written
             .and_then(|()| write!(request, " HTTP/1.1\r\nhost: bench\r\naccept-encoding: {coding}\r\n\r\n"));
-        debug_assert!(is_written.is_ok(), "memory takes whatever is written to it");
+        debug_assert!(is_written.is_ok(), "writing to memory does not fail");
     }
 
     fn id(&mut self) -> u32 {
@@ -109,8 +109,8 @@ impl Draw<'_> {
     }
 }
 
-/// What comes after the id.
-fn rest(route: Route) -> &'static str {
+/// Returns the path after the id.
+fn suffix(route: Route) -> &'static str {
     match route {
         Route::List | Route::Product => "",
         Route::Styles => "/styles",
@@ -124,30 +124,30 @@ mod tests {
     use super::{Ids, Requests, Route};
 
     fn lines(requests: &Requests, count: usize) -> Vec<String> {
-        let (mut draw, mut request) = (requests.draw(), Vec::new());
+        let (mut generator, mut request) = (requests.generator(), Vec::new());
         let mut line = || {
-            draw.write_to(&mut request);
+            generator.write_to(&mut request);
             String::from_utf8_lossy(&request).lines().next().unwrap_or_default().to_owned()
         };
         (0..count).map(|_| line()).collect()
     }
 
     #[test]
-    fn the_same_seed_asks_for_the_same() {
+    fn the_same_seed_generates_the_same_requests() {
         let requests = Requests::of(Route::Styles, 1000);
         assert_eq!(lines(&requests, 50), lines(&requests, 50));
         assert_ne!(lines(&requests, 50), lines(&Requests { seed: 2, ..requests }, 50));
     }
 
     #[test]
-    fn ascending_ids_come_each_once_and_then_again() {
+    fn ascending_ids_repeat_after_the_highest() {
         let requests = Requests { ids: Ids::Ascending, ..Requests::of(Route::Related, 2) };
         let expected = ["1", "2", "1"].map(|id| format!("GET /products/{id}/related HTTP/1.1"));
         assert_eq!(lines(&requests, 3), expected);
     }
 
     #[test]
-    fn every_route_of_a_mix_is_asked_within_its_range() {
+    fn a_mix_covers_all_routes_and_their_ranges() {
         let routes = vec![Route::List, Route::Product, Route::Overview];
         let lines = lines(&Requests { routes, ..Requests::of(Route::List, 10) }, 300);
         for page in 1..=2 {

@@ -1,5 +1,5 @@
-//! A client that asks as a browser does: one request at a time on a connection, over connections that it keeps, or over
-//! a new one for each request.
+//! A client with the connection use of a browser: one request at a time per connection. It reuses its connections, or
+//! opens a new one for each request.
 
 use std::net::SocketAddr;
 
@@ -16,67 +16,67 @@ use tokio::net::TcpStream;
 /// Connections to one server.
 pub(super) struct Browser {
     server: SocketAddr,
-    keeps: bool,
-    /// By the number of the call that each was opened for.
-    kept: Vec<Option<SendRequest<Empty<Bytes>>>>,
+    reuses: bool,
+    /// Open connections, by the number of the call.
+    idle: Vec<Option<SendRequest<Empty<Bytes>>>>,
 }
 
-/// One call, and how it is made.
+/// A GET request.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) path: String,
     pub(super) coding: &'static str,
-    /// What the client has already, so that it is answered 304.
+    /// The tag of the client's copy, so that the service returns 304.
     pub(super) etag: Option<HeaderValue>,
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Reply {
     pub(super) etag: Option<HeaderValue>,
-    /// Of the body, as it came.
+    /// Received bytes of the body.
     pub(super) bytes: usize,
 }
 
-/// A connection and what it brought.
-type Done = (SendRequest<Empty<Bytes>>, Answer);
+/// A connection and the result of its call.
+type Done = (SendRequest<Empty<Bytes>>, Reply);
 
 impl Browser {
-    pub(super) fn new(server: SocketAddr, keeps: bool) -> Self {
-        Self { server, keeps, kept: Vec::new() }
+    pub(super) fn new(server: SocketAddr, reuses: bool) -> Self {
+        Self { server, reuses, idle: Vec::new() }
     }
 
-    /// Makes all calls at once, each on a connection of its own.
-    pub(super) async fn at_once(&mut self, calls: &[Call]) -> Result<Vec<Answer>> {
-        self.kept.resize_with(self.kept.len().max(calls.len()), || None);
-        let asked = self.kept.iter_mut().zip(calls).map(|(kept, call)| ask(self.server, kept.take(), call));
-        let done = try_join_all(asked).await?;
-        let mut answers = Vec::new();
-        for (kept, (connection, answer)) in self.kept.iter_mut().zip(done) {
-            *kept = self.keeps.then_some(connection);
-            answers.push(answer);
+    /// Makes all calls in parallel, each on its own connection.
+    pub(super) async fn parallel(&mut self, calls: &[Call]) -> Result<Vec<Reply>> {
+        self.idle.resize_with(self.idle.len().max(calls.len()), || None);
+        let calls = self.idle.iter_mut().zip(calls).map(|(idle, call)| send(self.server, idle.take(), call));
+        let done = try_join_all(calls).await?;
+        let mut replies = Vec::new();
+        for (idle, (connection, reply)) in self.idle.iter_mut().zip(done) {
+            *idle = self.reuses.then_some(connection);
+            replies.push(reply);
         }
-        Ok(answers)
+        Ok(replies)
     }
 
-    /// Makes one call after another; if connections are kept, all on the same.
-    pub(super) async fn in_turn(&mut self, calls: &[Call]) -> Result<Vec<Answer>> {
-        let mut answers = Vec::new();
+    /// Makes one call after another; with reuse, all on one connection.
+    pub(super) async fn sequential(&mut self, calls: &[Call]) -> Result<Vec<Reply>> {
+        let mut replies = Vec::new();
         for call in calls {
-            answers.append(&mut self.at_once(std::slice::from_ref(call)).await?);
+            replies.append(&mut self.parallel(std::slice::from_ref(call)).await?);
         }
-        Ok(answers)
+        Ok(replies)
     }
 }
 
-/// Makes a call, on this connection if there is one that is open, and reads all of the answer.
-async fn ask(server: SocketAddr, kept: Option<SendRequest<Empty<Bytes>>>, call: &Call) -> Result<Done> {
+/// Makes a call and reads the whole response. It uses the connection `idle` if that is open, or else a new one.
+async fn send(server: SocketAddr, idle: Option<SendRequest<Empty<Bytes>>>, call: &Call) -> Result<Done> {
     let what = || format!("{server}{}", call.path);
-    let mut connection = match kept {
-        Some(kept) if !kept.is_closed() => kept,
+    let mut connection = match idle {
+        Some(idle) if !idle.is_closed() => idle,
         Some(_) | None => open(server).await.with_context(what)?,
     };
-    // The last answer was read, but the connection may have to be told so yet.
+    // The connection's task may not have noticed yet that the last response was read.
     connection.ready().await.with_context(what)?;
     let mut request =
         Request::get(&call.path).header(HOST, server.to_string()).header(ACCEPT_ENCODING, call.coding);
@@ -86,17 +86,17 @@ async fn ask(server: SocketAddr, kept: Option<SendRequest<Empty<Bytes>>>, call: 
     let response = connection.send_request(request.body(Empty::new())?).await.with_context(what)?;
     let expected = if call.etag.is_some() { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
     let status = response.status();
-    ensure!(status == expected, "{} answered {status}, expected {expected}", what());
+    ensure!(status == expected, "{} returned {status}, expected {expected}", what());
     let etag = response.headers().get(ETAG).cloned();
     let bytes = response.into_body().collect().await.with_context(what)?.to_bytes().len();
-    Ok((connection, Answer { etag, bytes }))
+    Ok((connection, Reply { etag, bytes }))
 }
 
 async fn open(server: SocketAddr) -> Result<SendRequest<Empty<Bytes>>> {
     let stream = TcpStream::connect(server).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Its errors are those of the requests on it.
+    // Errors of the connection fail the requests on it.
     tokio::spawn(connection);
     Ok(sender)
 }

@@ -1,4 +1,4 @@
-//! A whole product page, and the ways in which a client can ask for it.
+//! A product page, and the strategies to request it.
 
 use std::time::Instant;
 
@@ -6,87 +6,91 @@ use anyhow::{Context, Result};
 
 use super::browser::{Browser, Call};
 
-/// How the parts of a page are asked for.
+/// The calls of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// The four calls, each when the one before is answered. None needs another's answer: this is for comparison.
-    InTurn,
-    /// The four calls at once, each on a connection of its own; a browser has up to six.
-    AtOnce,
-    /// One call for all but the list, which is of the shop and not of the product.
+    /// Four calls, one after another. No call needs another's response: this is for comparison.
+    Sequential,
+    /// Four calls in parallel, each on its own connection. A browser opens up to six.
+    Parallel,
+    /// One call for everything but the list, which belongs to the shop and not to the product.
     Overview,
 }
 
-/// One way to ask for a page.
+/// A strategy to request a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way {
-    /// Its column.
+pub(super) struct Strategy {
+    /// The name of its column.
     pub(super) name: &'static str,
     pub(super) form: Form,
-    /// Whether the connections are there already.
-    pub(super) kept: bool,
+    /// Whether it reuses open connections.
+    pub(super) reuses: bool,
     pub(super) coding: &'static str,
-    /// Whether the client has the page, and asks whether it is still good.
-    pub(super) again: bool,
+    /// Whether the client has a copy of the page and revalidates it.
+    pub(super) revalidates: bool,
 }
 
-/// Connections kept, and gzip.
-pub(super) const OVERVIEW: Way =
-    Way { name: "overview, reused", form: Form::Overview, kept: true, coding: "gzip", again: false };
+/// One call with gzip on a reused connection.
+pub(super) const OVERVIEW: Strategy = Strategy {
+    name: "overview, reused",
+    form: Form::Overview,
+    reuses: true,
+    coding: "gzip",
+    revalidates: false,
+};
 
-/// What connections cost.
-pub(super) const CONNECTIONS: [Way; 6] = [
-    Way { name: "4 sequential, reused", form: Form::InTurn, ..OVERVIEW },
-    Way { name: "4 parallel, reused", form: Form::AtOnce, ..OVERVIEW },
+/// The strategies that compare connections.
+pub(super) const CONNECTIONS: [Strategy; 6] = [
+    Strategy { name: "4 sequential, reused", form: Form::Sequential, ..OVERVIEW },
+    Strategy { name: "4 parallel, reused", form: Form::Parallel, ..OVERVIEW },
     OVERVIEW,
-    Way { name: "4 sequential, new", form: Form::InTurn, kept: false, ..OVERVIEW },
-    Way { name: "4 parallel, new", form: Form::AtOnce, kept: false, ..OVERVIEW },
-    Way { name: "overview, new", kept: false, ..OVERVIEW },
+    Strategy { name: "4 sequential, new", form: Form::Sequential, reuses: false, ..OVERVIEW },
+    Strategy { name: "4 parallel, new", form: Form::Parallel, reuses: false, ..OVERVIEW },
+    Strategy { name: "overview, new", reuses: false, ..OVERVIEW },
 ];
 
-/// What the size of answers costs, on connections that are kept.
-pub(super) const SIZES: [Way; 6] = [
-    Way { name: "4 parallel, plain", form: Form::AtOnce, coding: "identity", ..OVERVIEW },
-    Way { name: "4 parallel, gzip", form: Form::AtOnce, ..OVERVIEW },
-    Way { name: "4 parallel, 304", form: Form::AtOnce, again: true, ..OVERVIEW },
-    Way { name: "overview, plain", coding: "identity", ..OVERVIEW },
-    Way { name: "overview, gzip", ..OVERVIEW },
-    Way { name: "overview, 304", again: true, ..OVERVIEW },
+/// The strategies that compare sizes of responses, on reused connections.
+pub(super) const SIZES: [Strategy; 6] = [
+    Strategy { name: "4 parallel, plain", form: Form::Parallel, coding: "identity", ..OVERVIEW },
+    Strategy { name: "4 parallel, gzip", form: Form::Parallel, ..OVERVIEW },
+    Strategy { name: "4 parallel, 304", form: Form::Parallel, revalidates: true, ..OVERVIEW },
+    Strategy { name: "overview, plain", coding: "identity", ..OVERVIEW },
+    Strategy { name: "overview, gzip", ..OVERVIEW },
+    Strategy { name: "overview, 304", revalidates: true, ..OVERVIEW },
 ];
 
-/// What a page took.
+/// The time and size of a page.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Taken {
+pub(super) struct Timing {
     pub(super) milliseconds: f64,
-    /// Of all bodies.
+    /// Bytes of all bodies.
     pub(super) bytes: usize,
 }
 
-impl Way {
-    /// Asks for a product's page and measures until all of it is there.
-    pub(super) async fn visit(self, browser: &mut Browser, product: i32) -> Result<Taken> {
+impl Strategy {
+    /// Requests a product's page and measures the time until it is complete.
+    pub(super) async fn request(self, browser: &mut Browser, product: i32) -> Result<Timing> {
         let mut calls = self.calls(product);
-        if self.again {
-            let had = browser.at_once(&calls).await?;
-            for (call, answer) in calls.iter_mut().zip(had) {
-                let etag =
-                    answer.etag.with_context(|| format!("{} was answered without an ETag", call.path))?;
+        if self.revalidates {
+            let copies = browser.parallel(&calls).await?;
+            for (call, copy) in calls.iter_mut().zip(copies) {
+                let etag = copy.etag.with_context(|| format!("{} returned no ETag", call.path))?;
                 call.etag = Some(etag);
             }
         }
         let since = Instant::now();
-        let answers = match self.form {
-            Form::InTurn => browser.in_turn(&calls).await?,
-            Form::AtOnce | Form::Overview => browser.at_once(&calls).await?,
+        let replies = match self.form {
+            Form::Sequential => browser.sequential(&calls).await?,
+            Form::Parallel | Form::Overview => browser.parallel(&calls).await?,
         };
         let milliseconds = since.elapsed().as_secs_f64() * 1e3;
-        Ok(Taken { milliseconds, bytes: answers.iter().map(|answer| answer.bytes).sum() })
+        Ok(Timing { milliseconds, bytes: replies.iter().map(|reply| reply.bytes).sum() })
     }
 
-    /// All that a page takes.
+    /// Returns the calls of a page.
     pub(super) fn calls(self, product: i32) -> Vec<Call> {
         let paths = match self.form {
-            Form::InTurn | Form::AtOnce => vec![
+            Form::Sequential | Form::Parallel => vec![
                 format!("/products/{product}"),
                 format!("/products/{product}/styles"),
                 format!("/products/{product}/related"),

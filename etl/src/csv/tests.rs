@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A reader that hands out a few bytes at a time, as a network may.
+/// A reader that returns a few bytes at a time, as a network may.
 struct Drip<'a>(&'a [u8], usize);
 
 impl Read for Drip<'_> {
@@ -43,25 +43,25 @@ fn a_last_line_needs_no_line_ending_and_crlf_is_one() {
 }
 
 #[test]
-fn a_line_of_any_length_is_passed_over_without_being_held_and_the_next_is_whole() {
-    let mut input = vec![b'x'; 5 * LONGEST_LINE];
+fn an_overlong_line_is_skipped_and_the_next_line_is_complete() {
+    let mut input = vec![b'x'; 5 * MAX_LINE];
     input.extend_from_slice(b"\nnext");
     let lines = all_lines(Drip(&input, 700_001));
     assert_eq!(lines.len(), 2);
     let (offset, kept, length) = &lines[0];
-    assert_eq!((*offset, kept.len(), *length), (0, KEPT_OF_LINE, 5 * LONGEST_LINE as u64));
-    assert_eq!(lines[1], (5 * LONGEST_LINE as u64 + 1, b"next".to_vec(), 4));
+    assert_eq!((*offset, kept.len(), *length), (0, MAX_KEPT, 5 * MAX_LINE as u64));
+    assert_eq!(lines[1], (5 * MAX_LINE as u64 + 1, b"next".to_vec(), 4));
 }
 
 #[test]
 fn an_overlong_line_at_the_end_of_a_file_is_a_line() {
-    let lines = all_lines(&vec![b'x'; 3 * LONGEST_LINE][..]);
+    let lines = all_lines(&vec![b'x'; 3 * MAX_LINE][..]);
     assert_eq!(lines.len(), 1);
-    assert_eq!(lines[0].2, 3 * LONGEST_LINE as u64);
+    assert_eq!(lines[0].2, 3 * MAX_LINE as u64);
 }
 
 #[test]
-fn fields_are_bare_or_quoted_and_commas_inside_quotes_are_text() {
+fn fields_are_unquoted_or_quoted_and_commas_inside_quotes_are_text() {
     let (result, found) = fields(r#"1,"a, b",null"#);
     assert_eq!((result, found), (Ok(false), owned([("1", false), ("a, b", true), ("null", false)])));
     let (result, found) = fields(r#""",,"say ""hi""""#);
@@ -77,7 +77,7 @@ fn a_closing_quote_is_added_only_at_the_end_of_the_line() {
 }
 
 #[test]
-fn what_is_malformed_is_named() {
+fn a_malformed_line_has_its_kind_of_error() {
     assert_eq!(fields("1,2").0, Err(Malformed::FieldCount(2)));
     assert_eq!(fields("1,2,3,4").0, Err(Malformed::FieldCount(4)));
     assert_eq!(fields(r#"1,2,"a",4"#).0, Err(Malformed::FieldCount(4)));
@@ -88,7 +88,7 @@ fn what_is_malformed_is_named() {
 
 proptest! {
     #[test]
-    fn lines_are_what_lies_between_newlines_however_the_input_comes(
+    fn lines_are_the_text_between_newlines_for_any_chunks_of_input(
         input in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..400),
         drip in 1_usize..50,
     ) {
@@ -106,7 +106,7 @@ proptest! {
     }
 
     #[test]
-    fn splitting_never_panics_and_gives_back_what_was_quoted(
+    fn splitting_never_panics_and_keeps_every_byte(
         line in proptest::collection::vec(prop_oneof![Just(b'"'), Just(b','), Just(b'1'), any::<u8>()], 0..60),
         places in 0_usize..7,
     ) {
@@ -121,7 +121,7 @@ proptest! {
     }
 
     #[test]
-    fn any_texts_written_by_the_book_are_read_back(
+    fn any_correctly_quoted_texts_are_read_back(
         texts in proptest::array::uniform3("[^\u{0}\r\n]{0,20}"),
     ) {
         let quoted = texts.clone().map(|text| format!("\"{}\"", text.replace('"', "\"\"")));

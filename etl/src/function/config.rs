@@ -1,24 +1,24 @@
-//! The configuration of the loader as a function.
+//! The configuration of the loader function.
 
 use shared::config::{LOG_VARIABLES, LogConfig};
 use shared::database::{self, ConnectOptions};
 use shared::variables::{Default, Error, Kind, ReadBy, Reader, Variable, environment};
 
 use super::LoadOptions;
-use crate::load::{RejectLimit, RejectsPlace, WHOLE_FILES};
+use crate::load::{OutputTarget, RejectLimit, WHOLE_FILES};
 use crate::progress::Progress;
-use crate::s3::{S3, Url};
+use crate::s3::{S3, S3Url};
 
-/// The prefix of the keys of datasets, by default.
+/// The default prefix of dataset keys.
 pub const INCOMING_PREFIX: &str = "incoming/";
 
-/// The configuration of the loader as a function.
+/// The configuration of the loader function.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `DATABASE_URL`, `DATABASE_CA_FILE` and `DATABASE_AUTH`.
     pub database: ConnectOptions,
     /// `REJECTS_URL`.
-    pub rejects: Url,
+    pub rejects: S3Url,
     /// `INCOMING_PREFIX`.
     pub incoming: String,
     /// `MAX_REJECTS`.
@@ -70,8 +70,8 @@ static COMMIT_BYTES: Variable = Variable {
     default: Default::Value("268435456"),
     read_by: ReadBy::LoaderFunction,
     summary: "how many bytes of a file are committed at a time",
-    details: "It is the most that a deadline or a crash makes the loader read again. Too low: more transactions, and a slower \
-        load.",
+    details: "A deadline or a crash makes the loader read max this much again. Too low: more transactions, and a \
+        slower load.",
 };
 
 static RANGE_BYTES: Variable = Variable {
@@ -94,11 +94,11 @@ static WORKERS: Variable = Variable {
     details: "Set it to the number of processors that the database can spare.",
 };
 
-/// The variables that only the loader as a function reads.
+/// The variables that only the loader function reads.
 pub static OWN_VARIABLES: [&Variable; 6] =
     [&REJECTS_URL, &INCOMING, &MAX_REJECTS, &COMMIT_BYTES, &RANGE_BYTES, &WORKERS];
 
-/// Returns the variables of the loader as a function.
+/// Returns the variables of the loader function.
 pub fn variables() -> Vec<&'static Variable> {
     let common = database::VARIABLES.into_iter().chain(LOG_VARIABLES);
     common.filter(|variable| variable.read_by == ReadBy::All).chain(OWN_VARIABLES).collect()
@@ -120,7 +120,7 @@ impl Config {
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let reader = Reader::new(lookup);
         let database = ConnectOptions::read(&reader)?;
-        let rejects: Url = reader.parsed(&REJECTS_URL, |text| text.parse().ok())?;
+        let rejects: S3Url = reader.parsed(&REJECTS_URL, |text| text.parse().ok())?;
         let is_prefix = |text: &str| text.ends_with('/') && !text.starts_with('/');
         let incoming = reader.parsed(&INCOMING, |text| is_prefix(text).then(|| text.to_owned()))?;
         if rejects.join("").key.starts_with(&incoming) {
@@ -146,7 +146,7 @@ impl Config {
             workers: self.workers,
             commit_bytes: self.commit_bytes,
             range_bytes: self.range_bytes,
-            ..LoadOptions::new(RejectsPlace::S3(s3.clone(), self.rejects.clone()), Progress::Log)
+            ..LoadOptions::new(OutputTarget::S3(s3.clone(), self.rejects.clone()), Progress::Log)
         }
     }
 }
@@ -165,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_has_its_default() {
+    fn an_unset_variable_has_its_default() {
         let config = config(&[]).unwrap();
         assert_eq!((config.incoming.as_str(), config.commit_bytes), (INCOMING_PREFIX, 268_435_456));
         assert_eq!((config.workers, config.range_bytes), (2, WHOLE_FILES));
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_what_was_expected() {
+    fn an_error_names_the_variable_and_the_expected_value() {
         for (variable, value, expected) in [
             ("REJECTS_URL", "rejects/", "s3://bucket/prefix/"),
             ("INCOMING_PREFIX", "incoming", "a slash at its end"),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_are_not_written_where_they_would_be_taken_for_a_dataset() {
+    fn the_rejects_url_must_not_be_below_the_incoming_prefix() {
         let error = config(&[("REJECTS_URL", "s3://datasets/incoming/rejects/")]).unwrap_err();
         assert!(error.contains("not under INCOMING_PREFIX"), "{error}");
     }

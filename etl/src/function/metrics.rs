@@ -1,4 +1,4 @@
-//! Lines of the log that CloudWatch makes metrics of:
+//! Log lines from which CloudWatch extracts metrics:
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
 
 use std::io::Write;
@@ -6,12 +6,12 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
-/// What is counted.
+/// A counted event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
     /// A dataset was published.
     Published,
-    /// A dataset, a file or an event can never be loaded as it is.
+    /// A dataset, a file or a message can never be loaded as it is.
     Failed,
 }
 
@@ -25,7 +25,7 @@ impl Metric {
 }
 
 impl Metric {
-    /// Writes the line that counts one for the function of this name. A log that is gone is no reason to stop.
+    /// Writes the line that counts one event of the named function. Ignores a failed write.
     pub fn write(self, mut output: impl Write, function: &str) {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let line = json!({
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_names_the_metric_it_has() {
+    fn a_line_declares_its_metric() {
         let mut line = Vec::new();
         Metric::Failed.write(&mut line, "etl");
         let line: serde_json::Value = serde_json::from_slice(&line).unwrap();

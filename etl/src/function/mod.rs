@@ -1,4 +1,4 @@
-//! The loader as a function: what an event of S3 makes it do. How Lambda calls it is the binary's, `src/lambda.rs`.
+//! The loader as a function: what it does for an S3 event. The Lambda side is the binary's, `src/lambda.rs`.
 
 mod config;
 mod event;
@@ -16,41 +16,41 @@ pub use event::EventError;
 pub use metrics::Metric;
 
 use crate::database;
-use crate::incoming::{self, Arrival, Arrived, WorkedOff};
 use crate::load::{self, LoadError, LoadOptions};
 use crate::s3::S3;
+use crate::s3_events::{self, DatasetOutcome, ObjectCreated, Registration};
 
 use event::{Event, Message};
 
-/// How long before its deadline an invocation stops, at most: a statement that makes an index takes seconds, and can't be
-/// stopped half-way.
-const LONGEST_MARGIN: Duration = Duration::from_secs(60);
+/// The max time between the end of an invocation's work and its deadline: a statement that builds an index takes
+/// seconds, and the loader cannot interrupt it.
+const MAX_DEADLINE_MARGIN: Duration = Duration::from_secs(60);
 
-/// The loader at work for events.
+/// The loader, driven by events.
 pub struct Function {
-    address: ConnectOptions,
+    database: ConnectOptions,
     s3: S3,
     options: LoadOptions,
     incoming: String,
     count: Box<dyn Fn(Metric) + Send + Sync>,
 }
 
-/// Why an event is to come again.
+/// An error that makes S3 or SQS deliver an event again.
 #[derive(Debug, thiserror::Error)]
 pub enum FunctionError {
-    /// It is none. It comes again as it is, and then to where it is looked at.
+    /// The event is invalid. After its retries it goes to the dead-letter queue.
     #[error(transparent)]
     Event(#[from] EventError),
-    /// What may succeed later did not.
+    /// A temporary failure.
     #[error(transparent)]
     Load(#[from] LoadError),
 }
 
 impl Function {
-    /// `count` is told of what is counted, once for each.
+    /// Returns a function that calls `count` once for each counted event.
     pub fn new(config: &Config, s3: S3, count: impl Fn(Metric) + Send + Sync + 'static) -> Self {
         Self {
-            address: config.database.clone(),
+            database: config.database.clone(),
             options: config.load_options(&s3),
             s3,
             incoming: config.incoming.clone(),
@@ -58,97 +58,98 @@ impl Function {
         }
     }
 
-    /// Does what there is to do for an event, for `time` at most. Answers with the messages that are to come again, in
-    /// the form of a partial batch response.
+    /// Handles an event within `time`. Returns the messages that SQS must deliver again, as a partial batch response.
     ///
     /// # Errors
-    /// That the event says nothing, or came from S3 directly and is to come again.
+    /// An invalid event, or a temporary failure of an event that S3 sent directly.
     pub async fn handle(&self, event: &str, time: Duration) -> Result<Value, FunctionError> {
-        let stop_at = Instant::now() + time.saturating_sub(LONGEST_MARGIN.min(time / 5));
+        let stop_at = Instant::now() + time.saturating_sub(MAX_DEADLINE_MARGIN.min(time / 5));
         match event::parse(event).inspect_err(|_| (self.count)(Metric::Failed))? {
-            Event::Direct(arrivals) => {
-                let mut again = self.handle_all(&[arrivals], stop_at).await;
-                again.pop().flatten().map_or_else(|| Ok(json!({})), |error| Err(error.into()))
+            Event::Direct(objects) => {
+                let mut errors = self.handle_all(&[objects], stop_at).await;
+                errors.pop().flatten().map_or_else(|| Ok(json!({})), |error| Err(error.into()))
             }
             Event::Messages(messages) => {
-                let (ids, arrivals): (Vec<_>, Vec<_>) =
-                    messages.into_iter().map(|message| self.arrivals(message)).unzip();
-                let again = self.handle_all(&arrivals, stop_at).await;
-                let failures = ids.into_iter().zip(again).filter_map(|(id, error)| {
+                let (ids, objects): (Vec<_>, Vec<_>) =
+                    messages.into_iter().map(|message| self.objects(message)).unzip();
+                let errors = self.handle_all(&objects, stop_at).await;
+                let failures = ids.into_iter().zip(errors).filter_map(|(message_id, error)| {
                     let error = error?;
-                    tracing::warn!(message = id, "to come again: {error}");
-                    Some(json!({ "itemIdentifier": id }))
+                    tracing::warn!(message_id, %error, "message will be retried");
+                    Some(json!({ "itemIdentifier": message_id }))
                 });
                 Ok(json!({ "batchItemFailures": failures.collect::<Vec<_>>() }))
             }
         }
     }
 
-    /// What a message tells of. One that says nothing never will: it is told of and not asked for again.
-    fn arrivals(&self, message: Message) -> (String, Vec<Arrival>) {
-        let arrivals = message.arrivals.unwrap_or_else(|error| {
-            tracing::error!(message = message.id, "{error}");
+    /// Returns the id and the objects of a message. An invalid message is logged and not retried, because it stays
+    /// invalid.
+    fn objects(&self, message: Message) -> (String, Vec<ObjectCreated>) {
+        let objects = message.objects.unwrap_or_else(|error| {
+            tracing::error!(message_id = message.id, %error, "invalid message, it will not be retried");
             (self.count)(Metric::Failed);
             Vec::new()
         });
-        (message.id, arrivals)
+        (message.id, objects)
     }
 
-    /// Records what each message tells of, then works off what there is to do. Answers for each why it is to come again,
-    /// if so.
-    async fn handle_all(&self, messages: &[Vec<Arrival>], stop_at: Instant) -> Vec<Option<LoadError>> {
-        let mut again: Vec<_> = messages.iter().map(|_| None).collect();
+    /// Registers the objects of each message, then processes pending datasets. Returns for each message the error that
+    /// makes SQS deliver it again, if there is one.
+    async fn handle_all(&self, messages: &[Vec<ObjectCreated>], stop_at: Instant) -> Vec<Option<LoadError>> {
+        let mut errors: Vec<_> = messages.iter().map(|_| None).collect();
         if messages.iter().all(Vec::is_empty) {
-            return again;
+            return errors;
         }
         let (mut sources, mut client) = (Vec::new(), None);
-        for (arrivals, again) in messages.iter().zip(&mut again) {
-            let (recorded, failed) = match self.record_all(&mut client, arrivals).await {
-                Ok(recorded) => (recorded, None),
+        for (objects, failure) in messages.iter().zip(&mut errors) {
+            let (registered, failed) = match self.register_all(&mut client, objects).await {
+                Ok(registered) => (registered, None),
                 Err(error) => (HashSet::new(), Some(error)),
             };
-            sources.push(recorded);
-            *again = failed;
+            sources.push(registered);
+            *failure = failed;
         }
         drop(client);
         let all: HashSet<_> = sources.iter().flatten().cloned().collect();
-        if let Err(error) = self.work_off(&all, stop_at).await {
+        if let Err(error) = self.process_pending(&all, stop_at).await {
             let mut error = Some(error);
-            for (sources, again) in sources.iter().zip(&mut again) {
-                // A message whose dataset is still due brings the next invocation, which goes on.
-                if !sources.is_empty() && again.is_none() && self.is_due(sources).await {
-                    *again = Some(error.take().unwrap_or(LoadError::OutOfTime));
+            for (sources, failure) in sources.iter().zip(&mut errors) {
+                // A message whose dataset is still pending triggers the next invocation, which resumes.
+                if !sources.is_empty() && failure.is_none() && self.is_pending(sources).await {
+                    *failure = Some(error.take().unwrap_or(LoadError::DeadlineReached));
                 }
             }
             if let Some(error) = error {
-                tracing::warn!("left to others: {error}");
+                tracing::warn!(%error, "processing stopped; other invocations process the pending datasets");
             }
         }
-        again
+        errors
     }
 
-    /// Records arrivals, and answers with the datasets they belong to.
-    async fn record_all(
+    /// Registers objects and returns the datasets they belong to.
+    async fn register_all(
         &self,
         client: &mut Option<Client>,
-        arrivals: &[Arrival],
+        objects: &[ObjectCreated],
     ) -> Result<HashSet<String>, LoadError> {
         let mut sources = HashSet::new();
-        for arrival in arrivals {
+        for object in objects {
             let client = match client {
                 Some(client) => client,
                 None => {
-                    load::migrate_if_pending(&self.address).await?;
-                    client.insert(database::connect(&self.address).await?)
+                    load::migrate_if_pending(&self.database).await?;
+                    client.insert(database::connect(&self.database).await?)
                 }
             };
-            match incoming::arrive(client, &self.s3, &self.incoming, arrival).await? {
-                Arrived::Ignored(why) => tracing::info!("ignored: {why}"),
-                Arrived::Superseded(why) => tracing::info!("superseded: {why}"),
-                Arrived::Recorded { source, refused } => {
-                    tracing::info!("arrived: {}", arrival.url);
-                    if let Some(why) = refused {
-                        tracing::error!("refused: {why}");
+            let url = &object.url;
+            match s3_events::register(client, &self.s3, &self.incoming, object).await? {
+                Registration::Ignored(reason) => tracing::info!(%url, reason, "object ignored"),
+                Registration::Superseded(reason) => tracing::info!(%url, reason, "event superseded"),
+                Registration::Registered { source, refused } => {
+                    tracing::info!(%url, source, "object registered");
+                    if let Some(reason) = refused {
+                        tracing::error!(%url, source, reason, "file refused");
                         (self.count)(Metric::Failed);
                     }
                     sources.insert(source);
@@ -158,35 +159,37 @@ impl Function {
         Ok(sources)
     }
 
-    async fn work_off(&self, sources: &HashSet<String>, stop_at: Instant) -> Result<(), LoadError> {
+    async fn process_pending(&self, sources: &HashSet<String>, stop_at: Instant) -> Result<(), LoadError> {
         if sources.is_empty() {
             return Ok(());
         }
-        let client = database::connect(&self.address).await?;
-        if !incoming::is_any_due(&client, sources).await? {
+        let client = database::connect(&self.database).await?;
+        if !s3_events::is_any_pending(&client, sources).await? {
             return Ok(());
         }
         drop(client);
         let options = LoadOptions { stop_at: Some(stop_at), ..self.options.clone() };
-        let tell = |done| match done {
-            WorkedOff::Published(summary) => {
+        let report = |outcome| match outcome {
+            DatasetOutcome::Published(summary) => {
                 let (dataset, generation) = (&summary.dataset, summary.generation);
-                tracing::info!(dataset, generation, "published");
+                tracing::info!(dataset, generation, "dataset published");
                 (self.count)(Metric::Published);
             }
-            WorkedOff::Failed(source, why) => {
-                tracing::error!(source, "failed, and will not be tried again as it is: {why}");
+            DatasetOutcome::Failed(source, reason) => {
+                tracing::error!(source, reason, "load failed; only new files start another load");
                 (self.count)(Metric::Failed);
             }
-            WorkedOff::Waits(source, why) => tracing::warn!(source, "waits: {why}"),
+            DatasetOutcome::NotReady(source, reason) => {
+                tracing::warn!(source, reason, "dataset not ready");
+            }
         };
-        incoming::work_off(&self.address, &self.s3, &options, &tell).await
+        s3_events::process_pending(&self.database, &self.s3, &options, &report).await
     }
 
-    /// Whether any of these datasets is still to be loaded; if that can't be told, yes.
-    async fn is_due(&self, sources: &HashSet<String>) -> bool {
-        match database::connect(&self.address).await {
-            Ok(client) => incoming::is_any_due(&client, sources).await.unwrap_or(true),
+    /// Returns whether any of these datasets is still pending; true if the database does not respond.
+    async fn is_pending(&self, sources: &HashSet<String>) -> bool {
+        match database::connect(&self.database).await {
+            Ok(client) => s3_events::is_any_pending(&client, sources).await.unwrap_or(true),
             Err(_) => true,
         }
     }

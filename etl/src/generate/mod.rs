@@ -1,24 +1,24 @@
-//! The synthetic set: seven files like the real ones, at any scale, the same for the same seed.
+//! A generator of synthetic datasets: seven files like the real ones, at any scale, reproducible by seed.
 //!
-//! At scale 1 there are 1,000,011 products and what belongs to them, 2.2 GB in all. Each file is written by a
-//! thread of its own as a stream; what two files must agree on is drawn anew by each (module `draw`). Files come in the
-//! order of their ids, parents ascending, but for the oddities below.
+//! At scale 1 there are 1,000,011 products with all their rows, 2.2 GB in total. One thread per file streams it. Values
+//! that two files share come from the same random draw (module `draw`). Rows are in ascending order of id and parent,
+//! except for the irregularities below.
 //!
-//! Everything odd in the real files is here, once among the first rows for certain, so that the smallest set has
-//! it, and then at a rate:
+//! The set has every irregularity of the real files: once among the first rows, so that the smallest set has it, and
+//! then at a rate:
 //!
-//! | oddity | file | where for certain | how often beyond that |
+//! | irregularity | file | first occurrence | rate after that |
 //! |---|---|---|---|
-//! | 1. `null` bare; as text, quoted | features | row 2 quoted | a quarter of the rows bare, 1 row in 100,000 quoted |
+//! | 1. `null` unquoted; quoted, as text | features | row 2 quoted | 1 row in 4 unquoted, 1 row in 100,000 quoted |
 //! | 2. sale_price null, or 0 | styles | style 7 is 0 | 1 style in 40 is 0, 1 in 5 has a price, the others are null |
-//! | 3. closing quote missing | photos | two lines of style 4 | two lines, 1 to 3 apart, of 1 style in 13,500 |
-//! | 4. `uhttps://` | photos | style 5, last photo | nowhere |
+//! | 3. missing closing quote | photos | two lines of style 4 | two lines, 1 to 3 apart, of 1 style in 13,500 |
+//! | 4. `uhttps://` | photos | style 5, last photo | never |
 //! | 5. space before a quantity | skus | row 5 | 1 row in 20,000 |
 //! | 6. ids out of order | photos, skus | style 2 | the first two of a style, 1 style in 40 in each file |
 //! | 7. a size twice | skus | style 1 | 1 style in 50 |
 //! | 8. related product 0 | related | row 3 | 1 row in 77,700 |
-//! | 8. related to itself | related | row 5 | 1 row in 200 |
-//! | 8. the same one again | related | row 7 | 1 row in 100 |
+//! | 8. a product related to itself | related | row 5 | 1 row in 200 |
+//! | 8. a duplicate | related | row 7 | 1 row in 100 |
 //! | 9. neither photos nor skus | photos, skus | style 6 | 1 style in 33 |
 //! | 9. no styles, no features, no related | | products 3, 4, 5 | 12 %, 8 %, 5 % of products |
 //! | 9. no default; default not first | styles | products 6; 2 | 1 product in 10; 1 in 8 |
@@ -26,10 +26,10 @@
 //! | 10. a style's own price | styles | style 9 | 1 style in 20 |
 //! | 11. sizes as text; double spaces, `'`, `&`, `;`, `""`, letters beyond ASCII | all texts | | throughout |
 //! | 12. a photo id left out | photos | before style 3 | before 1 style in 31,000 |
-//! | 13. older copies | all | with [`Options::legacy_format`] | every row |
+//! | 13. legacy format | all | with [`Options::legacy_format`] | every row |
 //!
-//! Lines without their closing quote come in twos since that is what makes them dangerous: a plain COPY takes both
-//! and all between them for one row and reports nothing.
+//! Lines without a closing quote come in pairs, because that makes them dangerous: a plain COPY reads both lines and all
+//! lines between them as one row, without an error.
 
 mod draw;
 mod oddity;
@@ -46,90 +46,90 @@ use std::path::{Path, PathBuf};
 
 use output::Output;
 
-/// Products at scale 1, as many as the real set has.
+/// The number of products at scale 1, as in the real set.
 pub const FULL_SCALE_PRODUCTS: u64 = 1_000_011;
 
-/// The smallest scale and the largest: 20 products have every oddity, and above 100 million the ids of skus would
-/// come near the end of what an integer column holds.
+/// The min and max scale: 20 products are enough for every irregularity, and above 100 million products the SKU ids come
+/// close to the limit of an integer column.
 pub const SCALES: std::ops::RangeInclusive<f64> = 0.000_02..=100.0;
 
-/// The seven files, in the order in which summaries name them.
+/// The seven files, in the order of summaries.
 pub const FILES: [&str; 7] =
     ["product.csv", "features.csv", "styles.csv", "photos.csv", "skus.csv", "related.csv", "cart.csv"];
 
-/// What to generate. Equal options make equal bytes.
+/// The options of a dataset. The same options write the same bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Share of the full size, within [`SCALES`].
+    /// The size relative to the full set, within [`SCALES`].
     pub scale: f64,
-    /// Another seed makes another set of the same size and kind.
+    /// The seed of the random values.
     pub seed: u64,
-    /// Writes the same data as older copies of the files have it: a byte order mark, CRLF, spaces and capitals in
-    /// column names, `$` before prices, no line of column names in features.csv.
+    /// Whether to write the legacy format: a byte order mark, CRLF, spaces and capitals in column names, `$` before
+    /// prices, no header in features.csv.
     pub legacy_format: bool,
 }
 
-/// How far a file has come; told after every mebibyte.
+/// The progress of a file, reported after every mebibyte.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
     /// Its name, one of [`FILES`].
     pub file: &'static str,
-    /// Bytes written so far.
+    /// The written bytes.
     pub bytes: u64,
-    /// Products written so far...
+    /// The written products.
     pub products_done: u64,
-    /// ...of so many, which is this file's share done.
+    /// The total number of products.
     pub products: u64,
 }
 
-/// What was written.
+/// The result of a generation.
 #[derive(Debug, Clone)]
 pub struct Summary {
-    /// Products in the set.
+    /// The number of products.
     pub products: u64,
     /// Each file, in the order of [`FILES`].
     pub files: Vec<FileSummary>,
 }
 
-/// One file that was written.
+/// A written file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileSummary {
     /// Its name, one of [`FILES`].
     pub file: &'static str,
-    /// Rows, the line of column names not counted.
+    /// The number of rows without the header.
     pub rows: u64,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
 }
 
-/// Why a set could not be generated.
+/// An error of a generation.
 #[derive(Debug, thiserror::Error)]
 pub enum GenerateError {
-    /// The scale makes no set.
+    /// The scale is out of range.
     #[error("scale {scale} is out of range: expected a number from {} to {}", SCALES.start(), SCALES.end())]
     Scale {
-        /// What was asked for.
+        /// The invalid scale.
         scale: f64,
     },
-    /// The folder does not exist and could not be made.
-    #[error("cannot make the folder {}: {source}", path.display())]
+    /// The folder cannot be created.
+    #[error("cannot create the folder {}: {source}", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A file could not be made or written to its end: no right to, or the disk is full.
+    /// A file cannot be written, for example because the disk is full.
     #[error("cannot write {}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// What the writers of all files know.
+/// The parameters of all writers.
 #[derive(Debug, Clone, Copy)]
 struct Set {
     seed: u64,
@@ -138,7 +138,7 @@ struct Set {
 }
 
 impl Set {
-    /// What stands before a price.
+    /// Returns the prefix of a price.
     fn currency(self) -> &'static str {
         if self.legacy_format { "$" } else { "" }
     }
@@ -146,10 +146,10 @@ impl Set {
 
 type Writer = fn(Set, &mut Output<'_>) -> io::Result<()>;
 
-/// Writes the seven files into a folder, which is made if need be; files of these names there are overwritten, others
-/// are left alone. `on_progress` is called from the threads that write.
+/// Writes the seven files into a folder, which it creates if missing. It overwrites files with these names and keeps all
+/// others. The writing threads call `on_progress`.
 ///
-/// Takes some ten mebibytes of memory at any scale.
+/// Needs about 10 MiB of memory at any scale.
 pub fn generate(
     options: &Options,
     dir: &Path,
@@ -180,7 +180,7 @@ fn plan(options: &Options) -> Result<Set, GenerateError> {
     Ok(Set { seed: options.seed, products, legacy_format: options.legacy_format })
 }
 
-/// The writer of a file, its line of column names, and that of older copies, empty where they had none.
+/// Returns the writer of a file, its header, and its header in the legacy format, which may be empty.
 fn layout(file: &str) -> (Writer, &'static str, &'static str) {
     match file {
         "product.csv" => (
@@ -194,7 +194,7 @@ fn layout(file: &str) -> (Writer, &'static str, &'static str) {
             "id,productId,name,sale_price,original_price,default_style",
             "ID, Product Id, Name, Sale Price, Original Price, Default Style",
         ),
-        "photos.csv" => (style::photos, "id,styleId,url,thumbnail_url", "id,Style ID,URL,Thumbnail Url"),
+        "photos.csv" => (style::photos, "id,styleId,url,thumbnail_url", "id,Style ID,URL,Thumbnail S3Url"),
         "skus.csv" => (style::skus, "id,styleId,size,quantity", "id, styleId, size, quantity"),
         "related.csv" => (
             product::related,
@@ -213,7 +213,7 @@ fn write_file(
 ) -> Result<FileSummary, GenerateError> {
     let path = dir.join(file);
     let write = || {
-        let (writer, header, older_header) = layout(file);
+        let (writer, header, legacy_header) = layout(file);
         let on_chunk = |products_done, bytes| {
             on_progress(Progress { file, bytes, products_done, products: set.products });
         };
@@ -221,8 +221,8 @@ fn write_file(
         let mut output = Output::new(File::create(&path)?, line_end, &on_chunk);
         if !set.legacy_format {
             output.header(header);
-        } else if !older_header.is_empty() {
-            output.text("\u{feff}").header(older_header);
+        } else if !legacy_header.is_empty() {
+            output.text("\u{feff}").header(legacy_header);
         }
         writer(set, &mut output)?;
         let (rows, bytes) = output.finish(set.products)?;

@@ -1,21 +1,21 @@
-//! What is odd in the set, where it is sure to come, and how often it comes beyond that.
+//! The irregularities of the set: the first occurrence and the rate of each.
 
 use super::draw::{Draw, Purpose};
 
-/// Something that befalls one row, style or product for certain and others at random.
+/// An irregularity of one certain row, style or product, and of others at random.
 ///
-/// The certain one is among the first, so that the smallest set has all of them.
+/// The certain one is among the first, so that the smallest set has all irregularities.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Oddity {
-    /// The id it is sure to befall.
+    /// The certain id.
     at: u64,
-    /// It befalls any other id once in so many times.
+    /// The rate for other ids: one in this number.
     one_in: u64,
-    /// Sets its draws apart from those of other oddities.
+    /// A salt that makes its random numbers independent of other irregularities.
     salt: u64,
 }
 
-/// Nothing else is befallen: no id leaves this remainder.
+/// The rate of an irregularity without further occurrences.
 const NEVER: u64 = u64::MAX;
 
 impl Oddity {
@@ -23,8 +23,8 @@ impl Oddity {
         Self { at, one_in, salt }
     }
 
-    /// Whether it befalls this id.
-    pub(super) fn befalls(self, seed: u64, id: u64) -> bool {
+    /// Returns whether it applies to this id.
+    pub(super) fn applies_to(self, seed: u64, id: u64) -> bool {
         id == self.at
             || self.one_in != NEVER && {
                 Draw::new(seed ^ (self.salt << 40), Purpose::Oddity, id).once_in(self.one_in)
@@ -32,7 +32,7 @@ impl Oddity {
     }
 }
 
-// By product. Beyond the certain one, the first three come from the counts alone.
+// By product. Further occurrences of the first three come from the counts.
 pub(super) const NO_STYLES: Oddity = Oddity::new(1, 3, NEVER);
 pub(super) const NO_FEATURES: Oddity = Oddity::new(2, 4, NEVER);
 pub(super) const NO_RELATED: Oddity = Oddity::new(3, 5, NEVER);
@@ -51,7 +51,7 @@ pub(super) const ODD_SCHEME: Oddity = Oddity::new(16, 5, NEVER);
 pub(super) const BARE_STYLE: Oddity = Oddity::new(17, 6, 33);
 pub(super) const SALE_OF_ZERO: Oddity = Oddity::new(18, 7, 40);
 pub(super) const SALE: Oddity = Oddity::new(19, 8, 5);
-pub(super) const PRICE_OF_ITS_OWN: Oddity = Oddity::new(20, 9, 20);
+pub(super) const STYLE_PRICE: Oddity = Oddity::new(20, 9, 20);
 
 // By row of their file.
 pub(super) const NULL_AS_TEXT: Oddity = Oddity::new(31, 2, 100_000);

@@ -1,12 +1,12 @@
-//! One file being written, a mebibyte at a time.
+//! A file writer that writes a mebibyte at a time.
 
 use std::fs::File;
 use std::io::{self, Write as _};
 
-/// How much is gathered before it goes to the file; seven of these are all the memory that a set takes.
+/// The size of a write in bytes. The seven buffers are all the memory that a set needs.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Rows on their way into one file. Text is appended in pieces, and a row is begun before its first piece.
+/// A buffered writer of rows. The caller starts a row, then appends its text in pieces.
 pub(super) struct Output<'a> {
     file: File,
     buffer: Vec<u8>,
@@ -18,19 +18,19 @@ pub(super) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    /// `on_chunk` is told, after each chunk, the product that is being written and the bytes so far.
+    /// Returns a writer that calls `on_chunk` after each write with the current product and the written bytes.
     pub(super) fn new(file: File, line_end: &'static [u8], on_chunk: &'a dyn Fn(u64, u64)) -> Self {
         let buffer = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
         Self { file, buffer, line_end, rows: 0, bytes: 0, is_empty: true, on_chunk }
     }
 
-    /// Writes the line of column names.
+    /// Writes the header.
     pub(super) fn header(&mut self, text: &str) -> &mut Self {
         self.is_empty = false;
         self.text(text)
     }
 
-    /// Begins a row that belongs to this product. A line ends where the next begins: nothing follows the last one.
+    /// Starts a row of this product. The line ending comes before the next row, so the last row has none.
     pub(super) fn row(&mut self, product_id: u64) -> io::Result<&mut Self> {
         if self.buffer.len() >= CHUNK_BYTES {
             self.flush(product_id)?;
@@ -59,7 +59,7 @@ impl<'a> Output<'a> {
         self.text(itoa::Buffer::new().format(number))
     }
 
-    /// Appends what is left and answers with rows and bytes in all.
+    /// Writes the rest and returns the number of rows and bytes.
     pub(super) fn finish(mut self, product_id: u64) -> io::Result<(u64, u64)> {
         self.flush(product_id)?;
         Ok((self.rows, self.bytes))

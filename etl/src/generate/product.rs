@@ -1,4 +1,4 @@
-//! The files whose rows belong to a product: product.csv, features.csv, related.csv; and cart.csv.
+//! Writers of product.csv, features.csv, related.csv and cart.csv.
 
 use std::io;
 
@@ -8,23 +8,23 @@ use super::oddity;
 use super::output::Output;
 use super::words;
 
-/// Of 100,000 products, how many have 0, 1, 2... features: 2.219 on average.
+/// The number of products with 0, 1, 2... features, of 100,000: 2.219 on average.
 const FEATURE_COUNTS: [u64; 6] = [8_000, 21_037, 32_000, 22_963, 12_000, 4_000];
 
-/// Of 100,000 products, how many have 0, 1, 2... related ones: 4.508 on average.
+/// The number of products with 0, 1, 2... related products, of 100,000: 4.508 on average.
 const RELATED_COUNTS: [u64; 10] = [5_000, 6_000, 9_000, 12_000, 9_179, 26_821, 15_000, 9_000, 5_000, 3_000];
 
-/// These first products have as much of everything as the oddities placed among them need.
+/// The number of first products with fixed counts, which the irregularities placed among them need.
 pub(super) const PLACED: u64 = 10;
 
-/// Prices as shops make them.
+/// Typical shop prices.
 const PRICES: [u64; 16] = [15, 19, 24, 29, 35, 40, 49, 59, 65, 79, 89, 99, 120, 140, 240, 450];
 
-/// What a product costs; its styles ask too.
+/// Returns the price of a product, which its styles share.
 pub(super) fn price(set: Set, product_id: u64) -> u64 {
-    if oddity::FREE.befalls(set.seed, product_id) {
+    if oddity::FREE.applies_to(set.seed, product_id) {
         0
-    } else if oddity::DEAREST.befalls(set.seed, product_id) {
+    } else if oddity::DEAREST.applies_to(set.seed, product_id) {
         500_000_000
     } else {
         let mut draw = Draw::new(set.seed, Purpose::Price, product_id);
@@ -41,7 +41,7 @@ pub(super) fn products(set: Set, out: &mut Output<'_>) -> io::Result<()> {
         out.text(" ").text(draw.one_of(&words::THINGS)).text(" ").text(category);
         out.text("\",\"").text(draw.one_of(&words::SLOGAN_STARTS));
         out.text(" ").text(draw.one_of(&words::SLOGAN_ENDS)).text("\",\"");
-        // An odd step: none of up to four sentences comes twice.
+        // An odd step: up to four sentences without a repetition.
         let (first, step) = (draw.index(words::SENTENCES.len()), 1 + 2 * draw.index(12));
         for sentence in 0..2 + draw.index(3) {
             out.text(if sentence == 0 { "" } else { " " });
@@ -58,7 +58,7 @@ pub(super) fn features(set: Set, out: &mut Output<'_>) -> io::Result<()> {
     for product_id in 1..=set.products {
         let draw = &mut Draw::new(set.seed, Purpose::Features, product_id);
         let count = match product_id {
-            _ if oddity::NO_FEATURES.befalls(set.seed, product_id) => 0,
+            _ if oddity::NO_FEATURES.applies_to(set.seed, product_id) => 0,
             1..=PLACED => 2,
             _ => draw.count(&FEATURE_COUNTS),
         };
@@ -70,7 +70,8 @@ pub(super) fn features(set: Set, out: &mut Output<'_>) -> io::Result<()> {
                 continue;
             }
             let (feature, values) = draw.one_of(&words::FEATURES);
-            let value = if oddity::NULL_AS_TEXT.befalls(set.seed, id) { "null" } else { draw.one_of(values) };
+            let value =
+                if oddity::NULL_AS_TEXT.applies_to(set.seed, id) { "null" } else { draw.one_of(values) };
             out.text(feature).text("\",\"").text(value).text("\"");
         }
     }
@@ -83,7 +84,7 @@ pub(super) fn related(set: Set, out: &mut Output<'_>) -> io::Result<()> {
     for product_id in 1..=set.products {
         let draw = &mut Draw::new(set.seed, Purpose::Related, product_id);
         let count = match product_id {
-            _ if oddity::NO_RELATED.befalls(set.seed, product_id) => 0,
+            _ if oddity::NO_RELATED.applies_to(set.seed, product_id) => 0,
             1..=PLACED => 4,
             _ => draw.count(&RELATED_COUNTS),
         };
@@ -91,9 +92,9 @@ pub(super) fn related(set: Set, out: &mut Output<'_>) -> io::Result<()> {
         for index in 0..count {
             id += 1;
             related_product_id = match related_product_id {
-                _ if oddity::RELATED_TO_ZERO.befalls(set.seed, id) => 0,
-                _ if oddity::RELATED_TO_ITSELF.befalls(set.seed, id) => product_id,
-                before if index > 0 && oddity::RELATED_AGAIN.befalls(set.seed, id) => before,
+                _ if oddity::RELATED_TO_ZERO.applies_to(set.seed, id) => 0,
+                _ if oddity::RELATED_TO_ITSELF.applies_to(set.seed, id) => product_id,
+                before if index > 0 && oddity::RELATED_AGAIN.applies_to(set.seed, id) => before,
                 _ => 1 + draw.below(set.products),
             };
             out.row(product_id)?.number(id).text(",").number(product_id).text(",").number(related_product_id);
@@ -102,7 +103,7 @@ pub(super) fn related(set: Set, out: &mut Output<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes cart.csv: nine rows at any scale, as in the only public copy.
+/// Writes cart.csv: nine rows at any scale, as in the only public file.
 pub(super) fn cart(set: Set, out: &mut Output<'_>) -> io::Result<()> {
     let draw = &mut Draw::new(set.seed, Purpose::Cart, 0);
     for id in 1..=9 {

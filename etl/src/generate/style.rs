@@ -1,4 +1,4 @@
-//! The files whose rows belong to a style: photos.csv and skus.csv; and styles.csv itself.
+//! Writers of styles.csv, photos.csv and skus.csv.
 
 use std::io;
 
@@ -9,33 +9,33 @@ use super::output::Output;
 use super::product::{PLACED, price};
 use super::words;
 
-/// Of 100,000 products, how many have 0, 1, 2... styles: 1.958 on average.
+/// The number of products with 0, 1, 2... styles, of 100,000: 1.958 on average.
 const STYLE_COUNTS: [u64; 7] = [12_000, 31_096, 28_000, 14_904, 8_000, 4_000, 2_000];
 
-/// Of 100,000 styles that are not bare, how many have 0, 1, 2... photos: 2.979, and 2.888 with the bare ones.
+/// The number of styles with 0, 1, 2... photos, of 100,000 that are not bare: 2.979 on average, 2.888 with bare ones.
 const PHOTO_COUNTS: [u64; 7] = [4_000, 14_000, 25_140, 19_860, 18_000, 12_000, 7_000];
 
-/// Of 100,000 styles that are not bare, how many have 0, 1, 2... skus: 5.964, and 5.783 with the bare ones.
+/// The number of styles with 0, 1, 2... SKUs, of 100,000 that are not bare: 5.964 on average, 5.783 with bare ones.
 const SKU_COUNTS: [u64; 15] = [
     4_000, 7_000, 3_000, 4_000, 6_000, 4_808, 28_000, 21_192, 9_000, 5_000, 4_000, 1_000, 1_000, 1_000, 1_000,
 ];
 
-/// A style, as the writers of three files see it.
+/// A style in three files.
 #[derive(Debug, Clone, Copy)]
 struct Style {
     id: u64,
     product_id: u64,
-    /// Which of its product's it is, from 0.
+    /// Its index among the styles of its product.
     index: u64,
-    /// How many its product has.
+    /// The number of styles of its product.
     of: u64,
 }
 
-/// All styles, by product.
+/// Returns all styles, by product.
 fn each(set: Set) -> impl Iterator<Item = Style> {
     let by_product = (1..=set.products).flat_map(move |product_id| {
         let of = match product_id {
-            _ if oddity::NO_STYLES.befalls(set.seed, product_id) => 0,
+            _ if oddity::NO_STYLES.applies_to(set.seed, product_id) => 0,
             1..=PLACED => 2,
             _ => Draw::new(set.seed, Purpose::StyleCount, product_id).count(&STYLE_COUNTS),
         };
@@ -44,16 +44,16 @@ fn each(set: Set) -> impl Iterator<Item = Style> {
     (1..).zip(by_product).map(|(id, (product_id, index, of))| Style { id, product_id, index, of })
 }
 
-/// How many rows of a kind a style has.
+/// Returns the number of rows of a style in one file.
 fn count_of(set: Set, style: Style, draw: &mut Draw, when_placed: u64, weights: &[u64]) -> u64 {
     match style.product_id {
-        _ if oddity::BARE_STYLE.befalls(set.seed, style.id) => 0,
+        _ if oddity::BARE_STYLE.applies_to(set.seed, style.id) => 0,
         1..=PLACED => when_placed,
         _ => draw.count(weights),
     }
 }
 
-/// Where the row at this place comes from when the first two have changed places.
+/// Returns the index of a row if the first two rows may be swapped.
 fn swapped(index: u64, count: u64, is_swapped: bool) -> u64 {
     if is_swapped && count > 1 && index < 2 { 1 - index } else { index }
 }
@@ -63,7 +63,7 @@ pub(super) fn styles(set: Set, out: &mut Output<'_>) -> io::Result<()> {
     for style in each(set) {
         let draw = &mut Draw::new(set.seed, Purpose::StyleRow, style.id);
         let mut original_price = price(set, style.product_id);
-        if oddity::PRICE_OF_ITS_OWN.befalls(set.seed, style.id) {
+        if oddity::STYLE_PRICE.applies_to(set.seed, style.id) {
             original_price = original_price / 2 + 30;
         }
         out.row(style.product_id)?.number(style.id).text(",").number(style.product_id);
@@ -72,9 +72,9 @@ pub(super) fn styles(set: Set, out: &mut Output<'_>) -> io::Result<()> {
             out.text(" & ").text(draw.one_of(&words::COLOURS));
         }
         out.text("\",");
-        if oddity::SALE_OF_ZERO.befalls(set.seed, style.id) {
+        if oddity::SALE_OF_ZERO.applies_to(set.seed, style.id) {
             out.text(set.currency()).text("0");
-        } else if oddity::SALE.befalls(set.seed, style.id) {
+        } else if oddity::SALE.applies_to(set.seed, style.id) {
             out.text(set.currency()).number(original_price / 4 * 3);
         } else {
             out.text("null");
@@ -85,12 +85,12 @@ pub(super) fn styles(set: Set, out: &mut Output<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Which of a product's styles is the default, if any.
+/// Returns the index of a product's default style, if there is one.
 fn default_index(set: Set, style: Style) -> Option<u64> {
-    if oddity::NO_DEFAULT.befalls(set.seed, style.product_id) {
+    if oddity::NO_DEFAULT.applies_to(set.seed, style.product_id) {
         return None;
     }
-    if style.of < 2 || !oddity::LATER_DEFAULT.befalls(set.seed, style.product_id) {
+    if style.of < 2 || !oddity::LATER_DEFAULT.applies_to(set.seed, style.product_id) {
         return Some(0);
     }
     Some(1 + Draw::new(set.seed, Purpose::DefaultStyle, style.product_id).below(style.of - 1))
@@ -102,11 +102,11 @@ pub(super) fn photos(set: Set, out: &mut Output<'_>) -> io::Result<()> {
     for style in each(set) {
         let draw = &mut Draw::new(set.seed, Purpose::Photos, style.id);
         let count = count_of(set, style, draw, 4, &PHOTO_COUNTS);
-        next_id += u64::from(oddity::PHOTO_ID_GAP.befalls(set.seed, style.id));
-        let is_swapped = oddity::SWAPPED_PHOTOS.befalls(set.seed, style.id);
-        let is_odd_scheme = oddity::ODD_SCHEME.befalls(set.seed, style.id);
-        // Two lines or none: one alone would have all the rest of the file for its text.
-        let lacks_quote = count > 1 && oddity::UNCLOSED_QUOTES.befalls(set.seed, style.id);
+        next_id += u64::from(oddity::PHOTO_ID_GAP.applies_to(set.seed, style.id));
+        let is_swapped = oddity::SWAPPED_PHOTOS.applies_to(set.seed, style.id);
+        let is_odd_scheme = oddity::ODD_SCHEME.applies_to(set.seed, style.id);
+        // Two lines or none: after a single one, the rest of the file would be its text.
+        let lacks_quote = count > 1 && oddity::UNCLOSED_QUOTES.applies_to(set.seed, style.id);
         let second_unclosed = if lacks_quote { 1 + draw.below((count - 1).min(3)) } else { 0 };
         for index in 0..count {
             let id = next_id + swapped(index, count, is_swapped);
@@ -123,7 +123,7 @@ pub(super) fn photos(set: Set, out: &mut Output<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// The address of a photo, but for its width.
+/// The URL of a photo without its width.
 struct Photo {
     name: [u8; 26],
     width: &'static str,
@@ -166,15 +166,15 @@ pub(super) fn skus(set: Set, out: &mut Output<'_>) -> io::Result<()> {
             2..=6 if style.product_id <= PLACED || !draw.once_in(3) => &words::GARMENT_SIZES[..],
             _ => &words::SHOE_SIZES[..],
         };
-        let is_swapped = oddity::SWAPPED_SKUS.befalls(set.seed, style.id);
-        let repeats = count > 1 && oddity::REPEATED_SIZE.befalls(set.seed, style.id);
+        let is_swapped = oddity::SWAPPED_SKUS.applies_to(set.seed, style.id);
+        let repeats = count > 1 && oddity::REPEATED_SIZE.applies_to(set.seed, style.id);
         for index in 0..count {
             let place = swapped(index, count, is_swapped);
             let id = next_id + place;
             let size = if repeats && place + 1 == count { place - 1 } else { place };
             let size = sizes[usize::try_from(size).unwrap_or_default()];
             out.row(style.product_id)?.number(id).text(",").number(style.id).text(",\"").text(size);
-            out.text(if oddity::SPACED_QUANTITY.befalls(set.seed, id) { "\", " } else { "\"," });
+            out.text(if oddity::SPACED_QUANTITY.applies_to(set.seed, id) { "\", " } else { "\"," });
             out.number(draw.below(60));
         }
         next_id += count;

@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::*;
 
-/// The smallest set in which more than the placed oddities may come.
+/// A small set with more than the placed irregularities.
 const SMALL: Options = Options { scale: 0.000_1, seed: 1, legacy_format: false };
 
 fn generated(options: Options) -> HashMap<&'static str, Vec<u8>> {
@@ -11,14 +11,14 @@ fn generated(options: Options) -> HashMap<&'static str, Vec<u8>> {
     FILES.iter().map(|file| (*file, std::fs::read(dir.path().join(file)).unwrap())).collect()
 }
 
-/// The rows of a file of the small set, each as its fields: no text in these files holds `,` beside a quote.
+/// Returns the fields of each row in a file of the small set. No text in these files has `,` beside a quote.
 fn rows(file: &str) -> Vec<Vec<String>> {
     let text = String::from_utf8(generated(SMALL)[file].clone()).unwrap();
     let fields = |line: &str| line.splitn(4, ',').map(str::to_owned).collect();
     text.lines().skip(1).map(fields).collect()
 }
 
-/// Each parent's ids in the order of the file, where the parent is in the second column.
+/// Returns the ids of each parent in file order. The parent is the second column.
 fn ids_by_parent(file: &str) -> HashMap<String, Vec<u32>> {
     let mut ids: HashMap<String, Vec<u32>> = HashMap::new();
     for row in rows(file) {
@@ -28,13 +28,13 @@ fn ids_by_parent(file: &str) -> HashMap<String, Vec<u32>> {
 }
 
 #[test]
-fn equal_options_make_equal_bytes() {
+fn equal_options_write_equal_bytes() {
     let options = Options { scale: 0.001, seed: 7, legacy_format: false };
     assert!(generated(options) == generated(options));
 }
 
 #[test]
-fn another_seed_makes_another_set() {
+fn another_seed_writes_another_set() {
     let (one, other) = (generated(SMALL), generated(Options { seed: 2, ..SMALL }));
     for file in FILES {
         assert_ne!(one[file], other[file], "{file}");
@@ -66,13 +66,13 @@ fn every_file_has_its_header_and_no_line_end_after_its_last_row() {
 }
 
 #[test]
-fn progress_is_told_up_to_the_last_byte() {
+fn progress_is_reported_up_to_the_last_byte() {
     let dir = tempfile::tempdir().unwrap();
     let last = std::sync::Mutex::new(HashMap::new());
-    let note = |p: Progress| {
+    let record = |p: Progress| {
         last.lock().unwrap().insert(p.file, (p.bytes, p.products_done == p.products));
     };
-    let summary = generate(&SMALL, dir.path(), note).unwrap();
+    let summary = generate(&SMALL, dir.path(), record).unwrap();
     for file in summary.files {
         assert_eq!(last.lock().unwrap()[file.file], (file.bytes, true), "{}", file.file);
     }
@@ -89,7 +89,7 @@ fn only_files_of_the_set_are_overwritten() {
 }
 
 #[test]
-fn a_scale_out_of_range_and_a_folder_that_cannot_be_are_said_clearly() {
+fn a_scale_out_of_range_and_an_impossible_folder_are_clear_errors() {
     let dir = tempfile::tempdir().unwrap();
     for scale in [0.0, -1.0, 0.000_001, 101.0, f64::NAN, f64::INFINITY] {
         let error = generate(&Options { scale, ..SMALL }, dir.path(), |_| {}).unwrap_err();
@@ -100,14 +100,14 @@ fn a_scale_out_of_range_and_a_folder_that_cannot_be_are_said_clearly() {
     }
     std::fs::write(dir.path().join("file"), "").unwrap();
     let error = generate(&SMALL, &dir.path().join("file/set"), |_| {}).unwrap_err().to_string();
-    assert!(error.starts_with("cannot make the folder "), "{error}");
+    assert!(error.starts_with("cannot create the folder "), "{error}");
     std::fs::create_dir(dir.path().join("skus.csv")).unwrap();
     let error = generate(&SMALL, dir.path(), |_| {}).unwrap_err().to_string();
     assert!(error.starts_with("cannot write ") && error.contains("skus.csv"), "{error}");
 }
 
 #[test]
-fn oddity_01_null_comes_bare_and_as_text() {
+fn oddity_01_null_is_unquoted_or_text() {
     let values: Vec<_> = rows("features.csv").into_iter().map(|row| row[3].clone()).collect();
     assert!(values.iter().any(|value| value == "null"));
     assert!(values.iter().any(|value| value == "\"null\""));
@@ -123,12 +123,12 @@ fn oddity_02_sale_prices_are_null_or_0_or_more() {
 }
 
 #[test]
-fn oddity_03_lines_without_their_closing_quote_come_in_twos_so_that_a_plain_parser_loses_lines_unnoticed() {
+fn oddity_03_unclosed_quotes_come_in_pairs_so_that_a_plain_parser_silently_loses_lines() {
     let lines: Vec<String> = rows("photos.csv").into_iter().map(|row| row.join(",")).collect();
     let broken: Vec<usize> = (0..lines.len()).filter(|at| !lines[*at].ends_with('"')).collect();
     assert!(!broken.is_empty());
     assert!(broken.chunks(2).all(|two| two.len() == 2 && (1..=3).contains(&(two[1] - two[0]))), "{broken:?}");
-    // What a plain parser does: a line ends where it stands outside of quotes.
+    // A plain parser ends a line only outside of quotes.
     let mut is_quoted = false;
     let mut parsed_rows = 0;
     for line in &lines {
@@ -165,7 +165,7 @@ fn oddity_07_a_style_can_list_a_size_twice() {
 }
 
 #[test]
-fn oddity_08_related_has_product_0_and_itself_and_the_same_twice() {
+fn oddity_08_related_products_include_0_itself_and_duplicates() {
     let rows = rows("related.csv");
     assert!(rows.iter().any(|row| row[2] == "0"));
     assert!(rows.iter().any(|row| row[1] == row[2]));
@@ -173,7 +173,7 @@ fn oddity_08_related_has_product_0_and_itself_and_the_same_twice() {
 }
 
 #[test]
-fn oddity_09_some_have_none_of_a_thing() {
+fn oddity_09_some_products_and_styles_have_no_children() {
     let of_product = |file| ids_by_parent(file).into_keys().collect::<HashSet<_>>();
     assert!(!of_product("styles.csv").contains("3"));
     assert!(!of_product("features.csv").contains("4"));
@@ -190,15 +190,15 @@ fn oddity_09_some_have_none_of_a_thing() {
 }
 
 #[test]
-fn oddity_10_prices_go_from_0_to_500_000_000_and_a_style_may_have_its_own() {
+fn oddity_10_prices_go_from_0_to_500_000_000_and_a_style_can_have_another() {
     let last = |row: &Vec<String>| row[3].rsplit(',').next().unwrap().to_owned();
     let of_products: Vec<_> = rows("product.csv").iter().map(last).collect();
     assert_eq!((of_products[6].as_str(), of_products[7].as_str()), ("0", "500000000"));
-    let has_its_own = |row: &Vec<String>| {
+    let has_another = |row: &Vec<String>| {
         let product: usize = row[1].parse().unwrap();
         row[3].split(',').nth(1).unwrap() != of_products[product - 1]
     };
-    assert!(rows("styles.csv").iter().any(has_its_own));
+    assert!(rows("styles.csv").iter().any(has_another));
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn oddity_11_texts_hold_apostrophes_double_spaces_signs_quotes_and_letters_beyon
 }
 
 #[test]
-fn oddity_12_photo_ids_have_gaps_and_no_others_do() {
+fn oddity_12_only_photo_ids_have_gaps() {
     for file in FILES {
         let mut ids: Vec<u32> = rows(file).iter().map(|row| row[0].parse().unwrap()).collect();
         ids.sort_unstable();
@@ -224,15 +224,15 @@ fn oddity_12_photo_ids_have_gaps_and_no_others_do() {
 }
 
 #[test]
-fn oddity_13_an_older_copy_says_the_same_with_other_bytes() {
+fn oddity_13_the_legacy_format_has_the_same_data() {
     let plain = generated(SMALL);
-    let older = generated(Options { legacy_format: true, ..SMALL });
-    assert!(older["product.csv"].starts_with("\u{feff}Id,Name,".as_bytes()));
-    assert!(older["styles.csv"].starts_with("\u{feff}ID, Product Id,".as_bytes()));
-    assert!(older["features.csv"].starts_with(b"1,1,"));
-    assert!(String::from_utf8_lossy(&older["styles.csv"]).contains(",$"));
+    let legacy = generated(Options { legacy_format: true, ..SMALL });
+    assert!(legacy["product.csv"].starts_with("\u{feff}Id,Name,".as_bytes()));
+    assert!(legacy["styles.csv"].starts_with("\u{feff}ID, Product Id,".as_bytes()));
+    assert!(legacy["features.csv"].starts_with(b"1,1,"));
+    assert!(String::from_utf8_lossy(&legacy["styles.csv"]).contains(",$"));
     for file in FILES {
-        let text = String::from_utf8(older[file].clone()).unwrap();
+        let text = String::from_utf8(legacy[file].clone()).unwrap();
         assert_eq!(text.matches("\r\n").count(), text.matches('\n').count());
         let skipped = usize::from(file != "features.csv");
         let same: Vec<_> = text.split("\r\n").skip(skipped).map(|line| line.replace(",$", ",")).collect();

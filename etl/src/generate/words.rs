@@ -1,6 +1,6 @@
-//! The words that texts are made of. Categories, features and colours are those of the real set; all else is invented.
+//! The words of generated texts. Categories, features and colours are those of the real set; all others are invented.
 //!
-//! Texts are as they stand in a file: a quote inside one is doubled already.
+//! Texts have the form of the file: quotes are doubled.
 
 /// Categories of products.
 pub(super) const CATEGORIES: [&str; 27] = [
@@ -33,7 +33,7 @@ pub(super) const CATEGORIES: [&str; 27] = [
     "Accessories",
 ];
 
-/// Features that have a value, with values for each.
+/// Features with a value, and the values of each.
 pub(super) const FEATURES: [(&str, &[&str]); 11] = [
     ("Buttons", &["Brass", "Horn", "Corozo", "Pressed Tin", "Mother of Pearl"]),
     ("Cut", &["Loose", "Slim", "Straight", "Tapered", "Boxy", "Relaxed & Short"]),
@@ -48,7 +48,7 @@ pub(super) const FEATURES: [(&str, &[&str]); 11] = [
     ("Stitching", &["Single", "Double Stitch", "Lockstitch", "Saddle", "None"]),
 ];
 
-/// Features that say all by their name: certificates and guarantees, whose value is null.
+/// Features without a value: certificates and guarantees.
 pub(super) const CERTIFICATES: [&str; 8] = [
     "5 Year Warranty",
     "Fair Trade Certified",
@@ -60,7 +60,7 @@ pub(super) const CERTIFICATES: [&str; 8] = [
     "UV Protection",
 ];
 
-/// Colours, which styles are named after.
+/// Colours, for the names of styles.
 pub(super) const COLOURS: [&str; 29] = [
     "Lime",
     "Cyan",
@@ -100,7 +100,7 @@ pub(super) const GARMENT_SIZES: [&str; 6] = ["XS", "S", "M", "L", "XL", "XXL"];
 pub(super) const SHOE_SIZES: [&str; 14] =
     ["6", "6.5", "7", "7.5", "8", "8.5", "9", "9.5", "10", "10.5", "11", "11.5", "12", "12.5"];
 
-/// The one size of a thing that has no sizes.
+/// The size of a product without sizes.
 pub(super) const ONE_SIZE: &str = "One Size";
 
 /// First words of product names.

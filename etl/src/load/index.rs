@@ -1,22 +1,21 @@
-//! The second step: primary keys, the indexes that lookups and the assembly read by, and foreign keys.
+//! The second step: primary keys, the indexes for lookups and for the assembly, and foreign keys.
 //!
-//! Rows that would break a key are rare, so nobody looks for them first: the key is added, and only if the database
-//! refuses it are the rows found, set aside, and the key added again.
+//! Rows that violate a key are rare, so the loader does not search for them first. It adds the key; only if the database
+//! rejects it, the loader finds the rows, rejects them and adds the key again.
 
 use std::sync::Arc;
 
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::{Context, LoadError, at_a_time, blocking};
+use super::{Context, LoadError, blocking, run_bounded};
 use crate::failpoint;
+use crate::ledger::{self, Reject, unsigned};
 use crate::progress::Task;
-use crate::record::{self, Reject, unsigned};
 use crate::table::{Column, Reference, TABLES, Table};
 
-/// Adds what is not there yet, a stage after the other: no foreign key without the key it refers to, and none to the
-/// styles before styles without a product are gone. A key that is only declared already forbids taking away what is
-/// referred to.
+/// Adds the missing keys and indexes, in stages: a foreign key needs the key that it references, and orphaned styles must
+/// go before the foreign keys to styles, because even a declared, not validated key forbids deleting referenced rows.
 pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     let client = context.connect().await?;
     let of_tables = TABLES.iter().flat_map(|table| [Work::UniqueIndex(table), Work::ParentIndex(table)]);
@@ -24,16 +23,15 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     let total = stages.iter().map(Vec::len).sum::<usize>() as u64;
     let task = context.options.progress.steps("indexing", total);
     for works in stages {
-        // Declared first and validated after: declaring locks both tables against one another's keys, validating
-        // leaves the parent to others.
+        // Declared first, validated later: declaring a key locks both tables, validating it leaves the parent unlocked.
         for work in &works {
             if let Work::ForeignKey(key) = work {
                 key.declare(&client).await?;
             }
         }
         let works = works.into_iter().map(|work| work.run(Arc::clone(context), task.clone()));
-        at_a_time(context.options.workers, works).await?;
-        // When nobody builds any more: two indexes of one table can be built at a time, but a key locks it.
+        run_bounded(context.options.workers, works).await?;
+        // After all builds: two indexes of a table can be built in parallel, but adding a key locks the table.
         for table in &TABLES {
             make_primary_key(&client, table).await?;
         }
@@ -44,12 +42,12 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
 
 fn stage(works: impl Iterator<Item = Work>) -> Vec<Work> {
     let mut works: Vec<_> = works.filter(Work::is_needed).collect();
-    // The longest first, so that none is left over alone at the end.
+    // The longest first, so that the last one does not run alone.
     works.sort_by_key(|work| std::cmp::Reverse(work.weight()));
     works
 }
 
-/// Something that can be done beside others of its stage.
+/// A task that can run in parallel with others of its stage.
 enum Work {
     UniqueIndex(&'static Table),
     ParentIndex(&'static Table),
@@ -68,7 +66,7 @@ impl Work {
         !matches!(self, Work::ParentIndex(table) if table.parent.is_none())
     }
 
-    /// The place of its table in the order of rows at full size.
+    /// Returns the relative size of its table.
     fn weight(&self) -> usize {
         let by_rows = ["cart", "products", "styles", "features", "related", "photos", "skus"];
         by_rows.iter().position(|name| *name == self.table().name).unwrap_or(0)
@@ -77,19 +75,19 @@ impl Work {
     async fn run(self, context: Arc<Context>, task: Task) -> Result<(), LoadError> {
         context.check_time()?;
         let mut client = context.connect().await?;
-        failpoint::reach(failpoint::BEFORE_INDEX);
+        failpoint::hit(failpoint::BEFORE_INDEX);
         match self {
             Work::UniqueIndex(table) => add_unique_index(&context, &mut client, table).await?,
             Work::ParentIndex(table) => add_parent_index(&client, table).await?,
             Work::ForeignKey(key) => key.validate(&context, &mut client).await?,
         }
-        failpoint::reach(failpoint::AFTER_INDEX);
+        failpoint::hit(failpoint::AFTER_INDEX);
         task.advance(1);
         Ok(())
     }
 }
 
-/// The index that the primary key is made of.
+/// Adds the unique index for the primary key.
 async fn add_unique_index(
     context: &Context,
     client: &mut Client,
@@ -105,14 +103,14 @@ async fn add_unique_index(
                   from catalog_next.{name}) as placed
              where place > 1 order by position limit $1"
         );
-        set_aside(context, client, table, &duplicates, "id", "an earlier row has this id").await?;
+        reject_rows(context, client, table, &duplicates, "id", "an earlier row has this id").await?;
         client.batch_execute(&statement).await?;
     } else {
         result?;
     }
     if table.is_ranked() {
-        if !record::is_in_order(client, context.generation, table.file).await? {
-            client.batch_execute(RANK_ANEW).await?;
+        if !ledger::is_in_order(client, context.generation, table.file).await? {
+            client.batch_execute(RERANK).await?;
             client.batch_execute("vacuum (freeze) catalog_next.products").await?;
         }
         client
@@ -135,9 +133,9 @@ async fn make_primary_key(client: &Client, table: &Table) -> Result<(), LoadErro
     Ok(())
 }
 
-/// Ranks follow the file while rows come in; this is for a file that is not in order of its ids (one that has
-/// an id twice is not).
-const RANK_ANEW: &str = "update catalog_next.products set rank = ranked.rank
+/// Recomputes the ranks. The load step assigns them in file order, which is wrong for a file that is not sorted by id or
+/// has duplicate ids.
+const RERANK: &str = "update catalog_next.products set rank = ranked.rank
      from (select id, row_number() over (order by id) as rank from catalog_next.products) as ranked
      where products.id = ranked.id and products.rank <> ranked.rank";
 
@@ -151,14 +149,14 @@ async fn add_parent_index(client: &Client, table: &Table) -> Result<(), LoadErro
     Ok(())
 }
 
-/// A column that refers to a row of another table.
+/// A foreign key.
 struct ForeignKey {
     table: &'static Table,
     column: &'static Column,
     to: &'static Reference,
 }
 
-/// The foreign keys that refer to rows of `parent`.
+/// Returns the foreign keys that reference `parent`.
 fn references_to(parent: &'static str) -> impl Iterator<Item = Work> {
     let of_table = move |table: &'static Table| {
         let to_parent = table.references().filter(move |(_, to)| to.table == parent);
@@ -188,10 +186,10 @@ impl ForeignKey {
 
     async fn validate(&self, context: &Context, client: &mut Client) -> Result<(), LoadError> {
         let table = self.table.name;
-        // Merging the two sides in order of the key takes half the time of hashing one. Where the child has an index in
-        // that order it need not be sorted; the planner has no statistics yet to see either by.
+        // A merge join takes half the time of a hash join, and an index on the child's column saves its sort. The planner
+        // has no statistics yet to choose them.
         let scans = if self.table.parent == Some(self.column.name) { "off" } else { "on" };
-        // Does nothing where it is valid already.
+        // Has no effect on a valid key.
         let statement = format!(
             "set local enable_hashjoin = off; set local enable_nestloop = off; set local enable_seqscan = {scans};
              alter table catalog_next.{table} validate constraint {}",
@@ -207,7 +205,7 @@ impl ForeignKey {
              order by position limit $1",
             self.to.table, self.column.name
         );
-        set_aside(context, client, self.table, &orphans, self.column.header, self.to.orphan).await?;
+        reject_rows(context, client, self.table, &orphans, self.column.header, self.to.orphan).await?;
         Ok(client.batch_execute(&statement).await?)
     }
 }
@@ -227,9 +225,9 @@ async fn constraint_exists(client: &Client, name: &str) -> Result<bool, LoadErro
     Ok(row.get(0))
 }
 
-/// Moves the rows whose positions `select` finds from the table to the rejects, until it finds no more or too many.
-/// Its parameter is how many it may find at a time.
-async fn set_aside(
+/// Moves the rows whose positions `select` returns from the table to the rejects, until there are no more, or too many.
+/// Its parameter is the max number of rows.
+async fn reject_rows(
     context: &Context,
     client: &mut Client,
     table: &'static Table,
@@ -237,9 +235,9 @@ async fn set_aside(
     column: &'static str,
     reason: &str,
 ) -> Result<(), LoadError> {
-    let missing = || LoadError::Inconsistent(format!("{} has rows and no file", table.name));
+    let missing = || LoadError::Bug(format!("{} has rows and no file", table.name));
     let file = context.file(table).ok_or_else(missing)?;
-    // One task at a time: a row can be an orphan in two columns, and is set aside once.
+    // One task at a time: a row can be an orphan in two columns, but must be rejected once.
     let lock = format!("lock table catalog_next.{} in share row exclusive mode", table.name);
     let delete = format!(
         "delete from catalog_next.{0} using unnest($1::bigint[]) as gone (position)
@@ -249,14 +247,14 @@ async fn set_aside(
     loop {
         let transaction = client.transaction().await?;
         transaction.batch_execute(&lock).await?;
-        let rows = transaction.query(select, &[&SET_ASIDE_AT_A_TIME]).await?;
+        let rows = transaction.query(select, &[&MAX_REJECTED_AT_ONCE]).await?;
         if rows.is_empty() {
             return Ok(());
         }
         let positions: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
         transaction.execute(&delete, &[&positions]).await?;
-        for some in positions.chunks(ORIGINALS_AT_A_TIME) {
-            let offsets: Vec<u64> = some.iter().copied().map(unsigned).collect();
+        for chunk in positions.chunks(MAX_ORIGINALS_AT_ONCE) {
+            let offsets: Vec<u64> = chunk.iter().copied().map(unsigned).collect();
             let until = context.options.stop_at;
             let (offsets, originals) = blocking(file, move |file| {
                 file.lines_at(&offsets, until).map(|originals| (offsets, originals))
@@ -266,20 +264,20 @@ async fn set_aside(
                 Reject { byte_offset, column: Some(column), reason: reason.to_owned(), length, original }
             });
             let rejects: Vec<_> = rejects.collect();
-            record::reject(&transaction, context.generation, table.file, &rejects).await?;
+            ledger::reject(&transaction, context.generation, table.file, &rejects).await?;
         }
-        record::set_aside_later(&transaction, context.generation, table.file, positions.len()).await?;
-        let counts = record::file_counts(&transaction, context.generation, table.file).await?.counts;
-        failpoint::reach(failpoint::SETTING_ASIDE);
+        ledger::reject_loaded(&transaction, context.generation, table.file, positions.len()).await?;
+        let counts = ledger::file_counts(&transaction, context.generation, table.file).await?.counts;
+        failpoint::hit(failpoint::REJECTING);
         transaction.commit().await?;
-        if counts.set_aside > context.options.limit.allowed(counts.read) {
+        if counts.rejected > context.options.limit.allowed(counts.read) {
             return Err(context.too_many_rejects(table.file, counts));
         }
     }
 }
 
-/// Finding them reads the whole table; a position is eight bytes.
-const SET_ASIDE_AT_A_TIME: i64 = 100_000;
+/// The max number of rejected rows per transaction. Each search reads the whole table; a position takes eight bytes.
+const MAX_REJECTED_AT_ONCE: i64 = 100_000;
 
-/// Of a row up to 64 KiB are kept.
-const ORIGINALS_AT_A_TIME: usize = 256;
+/// The max number of original lines in memory, each up to 64 KiB.
+const MAX_ORIGINALS_AT_ONCE: usize = 256;

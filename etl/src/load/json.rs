@@ -1,15 +1,15 @@
-//! JSON as the documents hold it: compact, in UTF-8, escaped as serde_json escapes.
+//! A JSON writer for documents: compact, UTF-8, with the escapes of serde_json.
 
 use super::LoadError;
 
 /// Appends a text as a JSON string.
 pub(super) fn string(out: &mut Vec<u8>, text: &[u8]) -> Result<(), LoadError> {
-    // Nearly every text needs no escape. The whole of it is looked at without a branch, which compiles to SIMD.
+    // Most texts need no escape. A check without branches compiles to SIMD.
     let is_special = |&byte: &u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
     if text.iter().fold(false, |any, byte| any | is_special(byte)) {
-        let invalid = |_| LoadError::Inconsistent("a text in the database is not UTF-8".to_owned());
+        let invalid = |_| LoadError::Bug("a text in the database is not UTF-8".to_owned());
         let text = std::str::from_utf8(text).map_err(invalid)?;
-        let failed = |_| LoadError::Inconsistent("a text could not be written as JSON".to_owned());
+        let failed = |_| LoadError::Bug("a text could not be written as JSON".to_owned());
         return serde_json::to_writer(out, text).map_err(failed);
     }
     out.push(b'"');
@@ -34,7 +34,7 @@ pub(super) fn integer(out: &mut Vec<u8>, number: i32) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// Appends a price, which the contract gives as a string, or `null`.
+/// Appends a price, which the HTTP API returns as a string, or `null`.
 pub(super) fn price(out: &mut Vec<u8>, price: Option<i32>) {
     match price {
         Some(price) => {
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strings_are_escaped_as_serde_json_does() {
+    fn strings_are_escaped_like_serde_json() {
         for text in ["", "plain", "a \"b\" \\ c", "tab\tline\u{1}", "äöü 日本 😀", "\u{7f}/&<>"] {
             let mut written = Vec::new();
             string(&mut written, text.as_bytes()).unwrap();

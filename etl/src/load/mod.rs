@@ -1,19 +1,19 @@
-//! A load, from the files of a dataset to the catalog that is served.
+//! A load: from the files of a dataset to the served catalog.
 //!
 //! ```text
 //!  load ──> index ──> assemble ──> publish
 //!  files    keys      documents    swap
 //!  to rows
 //! ```
-//! Each step is recorded when it begins, and does nothing over again that is done: a load that was stopped goes on
-//! where it was. Nothing that is served changes before the swap.
+//! The ledger records the start of each step, and a step skips work that is done: an interrupted load resumes. The served
+//! catalog does not change before the swap.
 
 mod assemble;
+mod copy_in;
 mod copy_out;
 mod index;
 mod json;
 mod publish;
-mod read_files;
 mod rejects;
 
 use std::sync::Arc;
@@ -25,50 +25,51 @@ use tokio_postgres::{Client, GenericClient};
 
 use crate::database;
 use crate::failpoint;
+use crate::ledger::{self, Counts, Step};
+use crate::locks;
 use crate::migrate::{self, MigrateError};
 use crate::progress::Progress;
-use crate::record::{self, Counts, Step};
 use crate::s3::S3Error;
 use crate::source::{Dataset, SourceError, SourceFile};
 use crate::table::Table;
 
 pub use publish::{RollbackError, publish, rollback};
 pub(crate) use publish::{drop_previous, schema_exists};
-pub use rejects::{RejectLimit, RejectLimitError, RejectsPlace};
+pub use rejects::{OutputTarget, RejectLimit, RejectLimitError};
 
-/// How many things are done at a time, in every step: as many as the database has cores to spare.
+/// The default number of parallel tasks in every step: the number of processors that the database can spare.
 pub const DEFAULT_WORKERS: u8 = 2;
 
-/// For [`LoadOptions::commit_bytes`] and [`LoadOptions::range_bytes`]: a file is one piece.
+/// The value of [`LoadOptions::commit_bytes`] and [`LoadOptions::range_bytes`] that does not divide files.
 pub const WHOLE_FILES: u64 = u64::MAX;
 
-/// The most that the answer of one endpoint may come to, in bytes of JSON. The largest real one is some 11 KB.
-const LARGEST_ANSWER: usize = 16 << 20;
+/// The max size of an endpoint's response in bytes of JSON. The largest real one has about 11 KB.
+const MAX_RESPONSE: usize = 16 << 20;
 
-/// How a load is to be done.
+/// The options of a load.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// How many rows of a file may be set aside.
+    /// The max number of rejected rows per file.
     pub limit: RejectLimit,
-    /// Where the rows that were set aside are written, as CSV, and a summary of them, as JSON.
-    pub rejects: RejectsPlace,
-    /// How many things are done at a time.
+    /// The target of the rejected rows (CSV) and their summary (JSON).
+    pub rejects: OutputTarget,
+    /// The number of parallel tasks.
     pub workers: usize,
-    /// How many bytes of a file are committed at a time; [`WHOLE_FILES`] for all of them.
+    /// The bytes of a file per commit; [`WHOLE_FILES`] for one commit per file.
     pub commit_bytes: u64,
-    /// A file of more bytes is read in several ranges at a time, none of which has more.
+    /// The max size of a range: larger files are read in several ranges in parallel.
     pub range_bytes: u64,
-    /// When to stop, at a commit, and leave the rest to another run. Nothing that is under way is broken off.
+    /// The deadline: the load stops at the next commit, without aborting running statements. Another run resumes it.
     pub stop_at: Option<Instant>,
-    /// Whether the catalog is published when it is built; if not, [`publish`] does, or another load of the same files.
+    /// Whether to publish the built catalog. If not, [`publish`] or another load of the same files does it.
     pub publish: bool,
-    /// What is shown meanwhile.
+    /// The progress output.
     pub progress: Progress,
 }
 
 impl LoadOptions {
-    /// Two workers, every file in one piece, no end of time, and published.
-    pub fn new(rejects: RejectsPlace, progress: Progress) -> Self {
+    /// Returns the defaults: two workers, undivided files, no deadline, publish.
+    pub fn new(rejects: OutputTarget, progress: Progress) -> Self {
         Self {
             limit: RejectLimit::default(),
             rejects,
@@ -81,121 +82,121 @@ impl LoadOptions {
         }
     }
 
-    /// Whether it is time to stop.
-    pub fn is_out_of_time(&self) -> bool {
+    /// Returns whether the deadline has passed.
+    pub fn deadline_reached(&self) -> bool {
         self.stop_at.is_some_and(|stop_at| Instant::now() >= stop_at)
     }
 }
 
-/// What a load did.
+/// The result of a load.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// What its dataset is called.
+    /// The name of its dataset.
     pub dataset: String,
-    /// Where the rows that were set aside are written.
+    /// The location of the rejected rows.
     pub rejects: String,
-    /// Its number, and the generation of its catalog.
+    /// Its number, which is also the generation of its catalog.
     pub generation: i32,
-    /// Whether that is served now.
+    /// Whether the catalog is published.
     pub published: bool,
-    /// For each file its size in bytes and what happened to its rows.
+    /// The result for each file.
     pub files: Vec<FileSummary>,
-    /// How many rows were set aside for each reason, by file, most first.
+    /// The number of rejected rows by file and reason, in descending order.
     pub reasons: Vec<(String, String, u64)>,
-    /// For each step its seconds; one that an earlier run did is not there.
+    /// The seconds of each step that this run did.
     pub steps: Vec<(Step, f64)>,
 }
 
-/// What a load did with one file.
+/// The result of a load for one file.
 #[derive(Clone, Debug)]
 pub struct FileSummary {
     /// Its name.
     pub file: &'static str,
     /// Its size in bytes.
     pub size: u64,
-    /// What happened to its rows.
+    /// Its row counts.
     pub counts: Counts,
 }
 
-/// Why a load did not publish.
+/// An error of a load. The served catalog does not change.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The dataset cannot be loaded as it lies there.
+    /// The dataset is incomplete, invalid or unreadable.
     #[error(transparent)]
     Source(SourceError),
-    /// The database is away or refused a statement. The load can be taken up again.
+    /// The database is unavailable or rejected a statement. The load can resume.
     #[error("the database failed: {}", database::describe(.0))]
     Database(tokio_postgres::Error),
-    /// The database's schema is not the present one, and this login could not make it so.
+    /// Migrations are pending, and this login cannot apply them.
     #[error(
-        "{cause}; the schema lacks {}: run atelier-etl migrate with a login that may", pending.join(", ")
+        "{cause}; pending migrations: {}; run atelier-etl migrate with a login that owns the database", pending.join(", ")
     )]
     Migrate {
-        /// The migrations that are not applied.
+        /// The pending migrations.
         pending: Vec<String>,
-        /// What kept them from being applied.
+        /// The error that prevented them.
         cause: MigrateError,
     },
-    /// The database could not be asked for its schema.
+    /// The loader cannot read the applied migrations.
     #[error(transparent)]
     Schema(MigrateError),
-    /// Too much of a file cannot be loaded; the catalog that was served is still served.
+    /// A file has too many rejected rows.
     #[error(
-        "{file}: {set_aside} of {read} rows can't be loaded, and at most {allowed} may be set aside \
-         (--max-rejects); they are in {rejects}; the catalog served is the one from before"
+        "{file}: {rejected} of {read} rows rejected: the limit is {allowed} (--max-rejects); see {rejects}; the current \
+         catalog stays"
     )]
     TooManyRejects {
         /// The file.
         file: &'static str,
-        /// How many of its rows were set aside, as far as it was read.
-        set_aside: u64,
-        /// How many were read.
+        /// The number of rejected rows so far.
+        rejected: u64,
+        /// The number of rows read.
         read: u64,
-        /// How many of that many may be set aside.
+        /// The max number of rejected rows.
         allowed: u64,
-        /// Where they are written.
+        /// The location of the rejected rows.
         rejects: String,
     },
-    /// Time is up. What is committed stays, and another run goes on from there.
-    #[error("stopped before its time was up: another run goes on from there")]
-    OutOfTime,
-    /// Another loader has done what this one was about to.
-    #[error("another loader has gone on with {0}")]
-    GoneOnElsewhere(&'static str),
-    /// All rows of product.csv were set aside.
-    #[error("product.csv has no row that can be loaded, and an empty catalog is not published")]
+    /// The deadline passed. Committed work stays.
+    #[error("deadline reached: run again to resume")]
+    DeadlineReached,
+    /// Another loader does the work of this one.
+    #[error("another loader took over {0}")]
+    TakenOver(&'static str),
+    /// All rows of product.csv were rejected.
+    #[error("product.csv has no valid row: an empty catalog is not published")]
     NoProducts,
-    /// An answer would be larger than the service can hold.
-    #[error("the {table} of {parent} come to more than {} MiB of JSON, and that is the most", LARGEST_ANSWER >> 20)]
+    /// A response would be too large.
+    #[error("{parent}: {table} exceed the limit of {} MiB of JSON", MAX_RESPONSE >> 20)]
     TooLarge {
-        /// Whose rows are too many.
+        /// The table with too many rows.
         table: &'static str,
-        /// `product 7`, `style 12`.
+        /// The parent of the rows: `product 7`, `style 12`.
         parent: String,
     },
-    /// No load was told to leave its catalog unpublished, or it was published or given up since.
-    #[error("there is no catalog that waits to be published")]
+    /// There is no unpublished catalog, or it was published or abandoned since.
+    #[error("nothing to publish: there is no unpublished catalog")]
     NothingToPublish,
-    /// The oldest catalog, which makes room for the next, is still being read.
+    /// A session still reads the previous catalog, which must be dropped before the swap.
     #[error(
-        "the previous catalog is still being read, so it can't make room for the next; find its reader in \
-         pg_stat_activity, end it, and load again: the load goes on from here"
+        "cannot drop the previous catalog: a session still reads it; find it in pg_stat_activity, end it, and load again \
+         to resume"
     )]
-    PreviousIsRead,
-    /// The rejects could not be written.
-    #[error("cannot write the rows set aside to {place}: {cause}")]
+    PreviousCatalogInUse,
+    /// The rejected rows cannot be written.
+    #[error("cannot write the rejected rows to {target}: {cause}")]
     Rejects {
-        /// Where to.
-        place: String,
-        /// What the system said.
+        /// The target.
+        target: String,
+        /// The error of the operating system or of S3.
         cause: std::io::Error,
     },
-    /// Something does not add up. The catalog that was served is still served.
-    #[error("{0}: this is a fault of the loader or of the database, and nothing was published")]
-    Inconsistent(String),
+    /// An internal check failed.
+    #[error("{0}: this is a bug in the loader or the database; nothing was published")]
+    Bug(String),
 }
 
-// By hand, so that it is no `source`: the line above has all of it, and would be followed by it again.
+// Not `#[from]`: that makes it the `source`, and an error chain prints it twice.
 impl From<tokio_postgres::Error> for LoadError {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Database(error)
@@ -205,7 +206,7 @@ impl From<tokio_postgres::Error> for LoadError {
 impl From<SourceError> for LoadError {
     fn from(error: SourceError) -> Self {
         match error {
-            SourceError::OutOfTime => Self::OutOfTime,
+            SourceError::DeadlineReached => Self::DeadlineReached,
             error => Self::Source(error),
         }
     }
@@ -218,27 +219,24 @@ impl From<S3Error> for LoadError {
 }
 
 impl LoadError {
-    /// Whether no further run of the same load could end otherwise.
-    pub fn is_final(&self) -> bool {
+    /// Returns whether a retry of the load must fail too.
+    pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Source(error) => error.is_final(),
-            Self::TooManyRejects { .. }
-            | Self::NoProducts
-            | Self::TooLarge { .. }
-            | Self::Inconsistent(_) => true,
+            Self::Source(error) => error.is_permanent(),
+            Self::TooManyRejects { .. } | Self::NoProducts | Self::TooLarge { .. } | Self::Bug(_) => true,
             _ => false,
         }
     }
 
-    /// Whether a file is not the version any more that the load is of.
-    pub fn is_of_another_version(&self) -> bool {
-        matches!(self, Self::Source(error) if error.is_of_another_version())
+    /// Returns whether a file is no longer the version that the load began with.
+    pub fn is_stale_source(&self) -> bool {
+        matches!(self, Self::Source(error) if error.is_stale_source())
     }
 }
 
-/// What the steps of one load share.
+/// The shared context of a load's steps.
 pub(crate) struct Context {
-    address: ConnectOptions,
+    database: ConnectOptions,
     generation: i32,
     options: LoadOptions,
     dataset: String,
@@ -248,10 +246,10 @@ pub(crate) struct Context {
 
 impl Context {
     async fn connect(&self) -> Result<Client, LoadError> {
-        let client = database::connect(&self.address).await?;
-        match record::join_work(&client).await? {
+        let client = database::connect(&self.database).await?;
+        match locks::register_worker(&client).await? {
             true => Ok(client),
-            false => Err(LoadError::GoneOnElsewhere("the load")),
+            false => Err(LoadError::TakenOver("the load")),
         }
     }
 
@@ -259,106 +257,103 @@ impl Context {
         self.files.iter().find(|file| file.table == table)
     }
 
-    /// Fails when it is time to stop.
+    /// Fails with [`LoadError::DeadlineReached`] after the deadline.
     fn check_time(&self) -> Result<(), LoadError> {
-        if self.options.is_out_of_time() { Err(LoadError::OutOfTime) } else { Ok(()) }
+        if self.options.deadline_reached() { Err(LoadError::DeadlineReached) } else { Ok(()) }
     }
 }
 
 /// Loads a dataset and publishes it. Pending migrations are applied first.
 ///
-/// One load runs at a time in a database; a second waits, and says so.
+/// One load runs at a time in a database. A second one waits and shows that it does.
 pub async fn load(
-    address: &ConnectOptions,
+    database: &ConnectOptions,
     dataset: Dataset,
     options: LoadOptions,
 ) -> Result<Summary, LoadError> {
-    rejects::check_place(&options.rejects, &dataset.files)?;
-    migrate_if_pending(address).await?;
-    let mut client = database::connect(address).await?;
+    rejects::check_target(&options.rejects, &dataset.files)?;
+    migrate_if_pending(database).await?;
+    let mut client = database::connect(database).await?;
     lock(&client, &options).await?;
-    load_locked(&mut client, address, dataset, &options).await
+    load_locked(&mut client, database, dataset, &options).await
 }
 
-/// Applies pending migrations, where this login may.
-pub(crate) async fn migrate_if_pending(address: &ConnectOptions) -> Result<(), LoadError> {
-    let pending = migrate::pending(address).await.map_err(LoadError::Schema)?;
+/// Applies pending migrations, if this login has the rights.
+pub(crate) async fn migrate_if_pending(database: &ConnectOptions) -> Result<(), LoadError> {
+    let pending = migrate::pending(database).await.map_err(LoadError::Schema)?;
     if pending.is_empty() {
         return Ok(());
     }
-    match migrate::migrate(address).await {
+    match migrate::migrate(database).await {
         Ok(_) => Ok(()),
         Err(cause) => Err(LoadError::Migrate { pending, cause }),
     }
 }
 
-/// Waits for the loader's lock, and says so, until it is time to stop.
+/// Takes the loader lock. Shows when it has to wait, until the deadline.
 pub(crate) async fn lock(client: &Client, options: &LoadOptions) -> Result<(), LoadError> {
-    let on_wait = || options.progress.say("another load is running: waiting for it to end");
-    match record::lock_loader(client, options.stop_at, on_wait).await? {
+    let on_wait = || options.progress.show("another load is running: waiting for it to end");
+    match locks::lock_loader(client, options.stop_at, on_wait).await? {
         true => Ok(()),
-        false => Err(LoadError::OutOfTime),
+        false => Err(LoadError::DeadlineReached),
     }
 }
 
-/// Loads a dataset and publishes it, for one who holds the loader's lock with `client`.
+/// Loads a dataset and publishes it. `client` holds the loader lock.
 pub(crate) async fn load_locked(
     client: &mut Client,
-    address: &ConnectOptions,
+    database: &ConnectOptions,
     dataset: Dataset,
     options: &LoadOptions,
 ) -> Result<Summary, LoadError> {
     let progress = &options.progress;
     let ranges: Vec<_> =
-        dataset.files.iter().map(|file| read_files::ranges(file, options.range_bytes)).collect();
-    let begun = record::begin(client, &dataset, &ranges, !options.publish).await?;
-    failpoint::reach(failpoint::BEGUN);
-    if begun.gave_up_another {
-        progress.say("an unfinished load of other files was given up: this one begins afresh");
+        dataset.files.iter().map(|file| copy_in::ranges(file, options.range_bytes)).collect();
+    let handle = ledger::begin_or_resume(client, &dataset, &ranges, !options.publish).await?;
+    failpoint::hit(failpoint::BEGUN);
+    if handle.abandoned_another {
+        progress.show("abandoned an unfinished load of other files");
     }
-    if begun.resumed {
-        progress.say(&format!(
-            "going on with load {}, which had come to the step {:?}",
-            begun.generation,
-            begun.step.name()
-        ));
+    if handle.resumed {
+        progress.show(&format!("resuming load {} at the step {:?}", handle.generation, handle.step.name()));
     }
     let context = Arc::new(Context {
-        address: address.clone(),
-        generation: begun.generation,
+        database: database.clone(),
+        generation: handle.generation,
         options: options.clone(),
         dataset: dataset.name,
         source: dataset.source,
         files: dataset.files,
     });
-    let done = run_steps(&context, client, begun.step).await;
+    let done = run_steps(&context, client, handle.step).await;
     if let Err(error) = &done {
-        note_failure(&context, client, error).await?;
+        record_failure(&context, client, error).await?;
     }
     done
 }
 
-/// Every step from one on. Whatever comes of it, what was set aside is told: before anything is published, so that a load
-/// that exits with an error has published nothing, and before a failure is recorded, after which nobody would come back
-/// to tell it.
+/// Runs the steps from one on, and writes the rejected rows whether they succeed or fail.
+///
+/// It writes them before the publish, so that a load that fails has published nothing, and before a failure is recorded,
+/// because no later run would write them.
 async fn run_steps(context: &Arc<Context>, client: &mut Client, from: Step) -> Result<Summary, LoadError> {
     let built = build(context, client, from).await;
-    if matches!(built, Err(LoadError::OutOfTime)) {
-        return Err(LoadError::OutOfTime); // another run tells it
+    if matches!(built, Err(LoadError::DeadlineReached)) {
+        return Err(LoadError::DeadlineReached); // another run writes the rejects
     }
-    failpoint::reach(failpoint::BEFORE_REJECTS);
+    failpoint::hit(failpoint::BEFORE_REJECTS);
     let written = rejects::write(context, client, built.as_ref().err()).await;
     let progress = &context.options.progress;
     let ((mut steps, files), reasons) = match (built, written) {
         (Ok(built), written) => (built, written?),
         (Err(error), Ok(_)) => return Err(error),
         (Err(error), Err(unwritten)) => {
-            let (told, error) = if error.is_final() { (error, unwritten) } else { (unwritten, error) };
-            progress.say(&told.to_string());
+            let (shown, error) = if error.is_permanent() { (error, unwritten) } else { (unwritten, error) };
+            progress.show(&shown.to_string());
             return Err(error);
         }
     };
-    record::enter(client, context.generation, Step::Publish).await?;
+    ledger::start_step(client, context.generation, Step::Publish).await?;
     if context.options.publish {
         let publishing = Instant::now();
         publish::run(context.generation, progress, client).await?;
@@ -375,7 +370,7 @@ async fn run_steps(context: &Arc<Context>, client: &mut Client, from: Step) -> R
     })
 }
 
-/// Every step but the last, each with the seconds it took, and what became of each file by then.
+/// Runs every step but the last. Returns the seconds of each step and the result for each file.
 async fn build(
     context: &Arc<Context>,
     client: &Client,
@@ -384,72 +379,70 @@ async fn build(
     let mut seconds = Vec::new();
     for step in [Step::Load, Step::Index, Step::Assemble].into_iter().filter(|step| *step >= from) {
         context.check_time()?;
-        record::enter(client, context.generation, step).await?;
-        let begun = Instant::now();
+        ledger::start_step(client, context.generation, step).await?;
+        let started = Instant::now();
         match step {
-            Step::Load => read_files::run(context).await?,
+            Step::Load => copy_in::run(context).await?,
             Step::Index => index::run(context).await?,
             _ => assemble::run(context).await?,
         }
-        seconds.push((step, begun.elapsed().as_secs_f64()));
+        seconds.push((step, started.elapsed().as_secs_f64()));
     }
-    // Each step looks at this for itself, to end early; a run that was killed meanwhile, or had another limit, may
-    // have left it to this one.
+    // Each step checks this to fail early. A killed run, or one with another limit, may have left the check to this run.
     context.check_rejects(client).await?;
     let mut files = Vec::new();
     for file in &context.files {
-        let counts = record::file_counts(client, context.generation, file.table.file).await?.counts;
+        let counts = ledger::file_counts(client, context.generation, file.table.file).await?.counts;
         files.push(FileSummary { file: file.table.file, size: file.size, counts });
     }
     Ok((seconds, files))
 }
 
-/// Records why a load ended. No further run of it can mend a final failure, and files that are others by now need a load
-/// of their own. Any other failure leaves the load where it is, to be taken up again.
-async fn note_failure(context: &Context, client: &mut Client, error: &LoadError) -> Result<(), LoadError> {
+/// Records why a load ended. A permanent failure ends it for good; changed files abandon it, because they need a new
+/// load. After any other failure the load can resume.
+async fn record_failure(context: &Context, client: &mut Client, error: &LoadError) -> Result<(), LoadError> {
     let reason = error.to_string();
     match error {
-        LoadError::OutOfTime | LoadError::GoneOnElsewhere(_) => {}
-        error if error.is_final() => record::fail(client, context.generation, &reason).await?,
-        error if error.is_of_another_version() => {
-            record::give_up(client, &reason).await?;
+        LoadError::DeadlineReached | LoadError::TakenOver(_) => {}
+        error if error.is_permanent() => ledger::record_failure(client, context.generation, &reason).await?,
+        error if error.is_stale_source() => {
+            ledger::abandon(client, &reason).await?;
         }
-        // As far as it can be: the database may be what failed.
-        _ => drop(record::stopped(client, context.generation, &reason).await),
+        // Best effort: the database itself may have failed.
+        _ => drop(ledger::record_interruption(client, context.generation, &reason).await),
     }
     Ok(())
 }
 
-/// Whether there is a table, or another relation, of this name.
+/// Returns whether there is a table or another relation with this name.
 async fn exists(client: &impl GenericClient, name: &str) -> Result<bool, LoadError> {
     Ok(client.query_one("select to_regclass($1) is not null", &[&name]).await?.get(0))
 }
 
-/// Runs tasks, so many at a time. The first that fails ends it, and those under way; when time is up, these are waited
-/// for.
-async fn at_a_time<F>(limit: usize, tasks: impl Iterator<Item = F>) -> Result<(), LoadError>
+/// Runs tasks, max `limit` in parallel. The first error aborts the others; at the deadline, running tasks may finish.
+async fn run_bounded<F>(limit: usize, tasks: impl Iterator<Item = F>) -> Result<(), LoadError>
 where
     F: Future<Output = Result<(), LoadError>> + Send + 'static,
 {
-    let panicked = |_| LoadError::Inconsistent("a task panicked".to_owned());
+    let panicked = |_| LoadError::Bug("a task panicked".to_owned());
     let (mut running, mut tasks) = (JoinSet::new(), tasks.peekable());
-    let mut is_out_of_time = false;
+    let mut deadline_reached = false;
     loop {
-        while running.len() < limit && !is_out_of_time && tasks.peek().is_some() {
+        while running.len() < limit && !deadline_reached && tasks.peek().is_some() {
             tasks.next().map(|task| running.spawn(task));
         }
         match running.join_next().await {
-            None if is_out_of_time => return Err(LoadError::OutOfTime),
+            None if deadline_reached => return Err(LoadError::DeadlineReached),
             None => return Ok(()),
             Some(ended) => match ended.map_err(panicked)? {
-                Err(LoadError::OutOfTime) => is_out_of_time = true,
+                Err(LoadError::DeadlineReached) => deadline_reached = true,
                 ended => ended?,
             },
         }
     }
 }
 
-/// Reads from a file on a thread where that may take its time.
+/// Runs a blocking read of a file on a separate thread.
 async fn blocking<T, E>(
     file: &SourceFile,
     read: impl FnOnce(&SourceFile) -> Result<T, E> + Send + 'static,
@@ -460,7 +453,7 @@ where
 {
     let (owned, name) = (file.clone(), file.table.file);
     let result = tokio::task::spawn_blocking(move || read(&owned)).await;
-    result.map_err(|_| LoadError::Inconsistent(format!("reading {name} panicked")))?.map_err(Into::into)
+    result.map_err(|_| LoadError::Bug(format!("reading {name} panicked")))?.map_err(Into::into)
 }
 
 #[cfg(test)]
@@ -470,10 +463,10 @@ mod tests {
     fn is_send<T: Send>(_: impl FnOnce(&ConnectOptions, Dataset, LoadOptions) -> T) {}
 
     #[test]
-    fn a_load_may_run_on_any_thread() {
-        is_send(|address, dataset, options| {
-            let address = address.clone();
-            async move { load(&address, dataset, options).await.map(drop) }
+    fn a_load_can_run_on_any_thread() {
+        is_send(|database, dataset, options| {
+            let database = database.clone();
+            async move { load(&database, dataset, options).await.map(drop) }
         });
     }
 }

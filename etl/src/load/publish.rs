@@ -1,9 +1,9 @@
-//! The last step: the catalog that was built takes the place of the one that is served.
+//! The last step: the new catalog replaces the served one.
 //!
 //! ```text
 //!  catalog_next ──> catalog ──> catalog_prev ──> dropped, before the next swap
 //! ```
-//! Schemas are renamed in one short transaction, so every statement of every reader meets one whole catalog.
+//! One short transaction renames the schemas, so every statement of every reader sees one complete catalog.
 
 use shared::database::ConnectOptions;
 use tokio_postgres::error::SqlState;
@@ -12,19 +12,20 @@ use tokio_postgres::{Client, GenericClient};
 use super::LoadError;
 use crate::database;
 use crate::failpoint;
+use crate::ledger;
+use crate::locks;
 use crate::progress::Progress;
-use crate::record;
 
-/// How often the oldest catalog is tried to be dropped, while someone still reads it.
+/// The max number of attempts to drop the previous catalog while a session reads it.
 const DROP_ATTEMPTS: u32 = 12;
 
-/// What requests may see. The rows of cart.csv are not among it.
+/// The rights of the service's logins. They cannot read the rows of cart.csv.
 const GRANTS: &str = "grant usage on schema catalog_next to atelier_reader, atelier_cart, atelier_cart_add;
      grant select on catalog_next.documents, catalog_next.products to atelier_reader;
      grant select on catalog_next.skus to atelier_cart, atelier_cart_add";
 
-/// Has each row say how many products there are. A constant default is kept beside the table: no row is rewritten, and a
-/// step that is run again replaces it.
+/// Adds the number of products to each row. Postgres stores a constant default outside the rows, so it rewrites none. A
+/// repeated step replaces the column.
 const ADD_TOTAL: &str = "do $$ begin
          alter table catalog_next.products drop column if exists total;
          execute format('alter table catalog_next.products add column total integer not null default %s',
@@ -32,20 +33,20 @@ const ADD_TOTAL: &str = "do $$ begin
      end $$";
 
 pub(super) async fn run(generation: i32, progress: &Progress, client: &mut Client) -> Result<(), LoadError> {
-    record::lock_swap(client, || progress.say("a rollback is under way: waiting for it to end")).await?;
+    locks::lock_swap(client, || progress.show("a rollback is running: waiting for it to end")).await?;
     let swapped = swap(generation, progress, client).await;
-    // A rollback is not to wait for what this loader does next. An error is a connection that is lost, with its locks.
-    let _ = record::unlock_swap(client).await;
+    // A rollback need not wait for this loader's next work. An error means a lost connection, which holds no lock.
+    let _ = locks::unlock_swap(client).await;
     swapped
 }
 
 async fn swap(generation: i32, progress: &Progress, client: &mut Client) -> Result<(), LoadError> {
     let task = progress.steps("publishing", 2);
     if !drop_previous(progress, client).await? {
-        return Err(LoadError::PreviousIsRead);
+        return Err(LoadError::PreviousCatalogInUse);
     }
     task.advance(1);
-    failpoint::reach(failpoint::BEFORE_SWAP);
+    failpoint::hit(failpoint::BEFORE_SWAP);
     let transaction = client.transaction().await?;
     transaction.batch_execute(ADD_TOTAL).await?;
     transaction.batch_execute(GRANTS).await?;
@@ -59,18 +60,19 @@ async fn swap(generation: i32, progress: &Progress, client: &mut Client) -> Resu
             &[&generation],
         )
         .await?;
-    publication(&transaction, generation, "publish").await?;
-    record::use_up(&transaction, generation).await?;
-    failpoint::reach(failpoint::SWAPPING);
+    record_publication(&transaction, generation, "publish").await?;
+    ledger::mark_consumed(&transaction, generation).await?;
+    failpoint::hit(failpoint::SWAPPING);
     transaction.commit().await?;
-    failpoint::reach(failpoint::AFTER_SWAP);
+    failpoint::hit(failpoint::AFTER_SWAP);
     task.finish();
     Ok(())
 }
 
-/// Drops the catalog before the one that is served, so that the swap only has to rename; answers whether it could. A
-/// reader that is still at it is waited for, but never in a way that would make other readers wait: hence the short
-/// timeout. The caller holds the lock for a swap.
+/// Drops the previous catalog, so that the swap only renames. Returns false if a session still reads it.
+///
+/// Waits for that session with a short lock timeout, because a longer one would block other readers. The caller holds the
+/// swap lock.
 pub(crate) async fn drop_previous(
     progress: &Progress,
     client: &mut Client,
@@ -87,7 +89,7 @@ pub(crate) async fn drop_previous(
             Err(error) if error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) => return Err(error),
             Err(_) if attempt < DROP_ATTEMPTS => {
                 drop(transaction);
-                progress.say("someone still reads the previous catalog: trying again");
+                progress.show("a session still reads the previous catalog: retrying");
                 tokio::time::sleep(std::time::Duration::from_millis(500)).await;
             }
             Err(_) => {}
@@ -96,43 +98,43 @@ pub(crate) async fn drop_previous(
     Ok(false)
 }
 
-/// Publishes the catalog of a load that was told not to, and answers its generation.
+/// Publishes the catalog of a load that built it without publishing it. Returns its generation.
 ///
 /// # Errors
-/// [`LoadError::NothingToPublish`] if there is none, or what keeps it from being published.
-pub async fn publish(address: &ConnectOptions, progress: &Progress) -> Result<i32, LoadError> {
-    let mut client = database::connect(address).await?;
-    record::lock_loader(&client, None, || progress.say("another load is running: waiting for it to end"))
+/// [`LoadError::NothingToPublish`] if there is none, or the error of the publish.
+pub async fn publish(database: &ConnectOptions, progress: &Progress) -> Result<i32, LoadError> {
+    let mut client = database::connect(database).await?;
+    locks::lock_loader(&client, None, || progress.show("another load is running: waiting for it to end"))
         .await?;
-    let generation = record::ready(&client).await?.ok_or(LoadError::NothingToPublish)?;
+    let generation = ledger::ready(&client).await?.ok_or(LoadError::NothingToPublish)?;
     run(generation, progress, &mut client).await?;
     Ok(generation)
 }
 
-/// Why nothing was rolled back.
+/// An error of a rollback.
 #[derive(Debug, thiserror::Error)]
 pub enum RollbackError {
-    /// Nothing was published, or only one catalog was.
-    #[error("there is no previous catalog to roll back to")]
+    /// There is only one catalog, or none.
+    #[error("cannot roll back: there is no previous catalog")]
     NoPreviousCatalog,
-    /// The database is away or refused a statement.
+    /// The database is unavailable or rejected a statement.
     #[error("the database failed: {}", database::describe(.0))]
     Database(tokio_postgres::Error),
 }
 
-// By hand, so that it is no `source`: the line above has all of it, and would be followed by it again.
+// Not `#[from]`: that makes it the `source`, and an error chain prints it twice.
 impl From<tokio_postgres::Error> for RollbackError {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Database(error)
     }
 }
 
-/// Lets the previous catalog be served again, at once, and keeps the present one as the previous: rolling back twice
-/// changes nothing. Answers the generation that is served now. A load that is running goes on; only while it publishes
-/// it has to be waited for, and `on_wait` is called.
-pub async fn rollback(address: &ConnectOptions, on_wait: impl FnOnce()) -> Result<i32, RollbackError> {
-    let mut client = database::connect(address).await?;
-    record::lock_swap(&client, on_wait).await?;
+/// Serves the previous catalog again, at once, and keeps the current one as the previous: a second rollback undoes the
+/// first. Returns the generation that is served now. A running load continues; a rollback waits only for its publish,
+/// and then calls `on_wait`.
+pub async fn rollback(database: &ConnectOptions, on_wait: impl FnOnce()) -> Result<i32, RollbackError> {
+    let mut client = database::connect(database).await?;
+    locks::lock_swap(&client, on_wait).await?;
     let transaction = client.transaction().await?;
     let both =
         schema_exists(&transaction, "catalog").await? && schema_exists(&transaction, "catalog_prev").await?;
@@ -149,12 +151,12 @@ pub async fn rollback(address: &ConnectOptions, on_wait: impl FnOnce()) -> Resul
              alter schema catalog_rolled_back rename to catalog_prev",
         )
         .await?;
-    publication(&transaction, generation, "rollback").await?;
+    record_publication(&transaction, generation, "rollback").await?;
     transaction.commit().await?;
     Ok(generation)
 }
 
-async fn publication(
+async fn record_publication(
     transaction: &tokio_postgres::Transaction<'_>,
     generation: i32,
     action: &str,
@@ -165,7 +167,7 @@ async fn publication(
     Ok(())
 }
 
-/// Whether there is a schema of this name.
+/// Returns whether there is a schema with this name.
 pub(crate) async fn schema_exists(
     client: &impl GenericClient,
     name: &str,

@@ -1,4 +1,4 @@
-//! How many rows may be set aside, and the CSV and the summary that are written of them.
+//! The limit of rejected rows, and the CSV and JSON files that list them.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -10,23 +10,23 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use super::{Context, LoadError};
-use crate::record::{self, Counts, signed, unsigned};
-use crate::s3::{S3, Url};
+use crate::ledger::{self, Counts, signed, unsigned};
+use crate::s3::{S3, S3Url};
 use crate::source::SourceFile;
 
-/// How many rows of one file may be set aside before the load is refused.
+/// The max number of rejected rows per file. Above it, the load fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RejectLimit {
-    /// So many.
+    /// A number of rows.
     Rows(u64),
-    /// So many in a hundred, and 100 in any case.
+    /// A percentage of the rows, but always at least 100.
     Percent(f64),
 }
 
-/// A limit that is none.
+/// An invalid limit.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0:?} is no limit: expected a number of rows such as 500, or a percentage of a file's rows such as 0.1%"
+    "invalid limit {0:?}: expected a number of rows such as 500, or a percentage of a file's rows such as 0.1%"
 )]
 pub struct RejectLimitError(String);
 
@@ -52,7 +52,7 @@ impl FromStr for RejectLimit {
 }
 
 impl RejectLimit {
-    /// How many of `rows` may be set aside.
+    /// Returns the max number of rejected rows of a file with `rows` rows.
     pub fn allowed(self, rows: u64) -> u64 {
         match self {
             Self::Rows(allowed) => allowed,
@@ -61,26 +61,26 @@ impl RejectLimit {
         }
     }
 
-    /// Whether a file of which so many bytes are unread is past any hope, be they as many rows as they can, and all good.
-    pub(super) fn is_hopeless(self, counts: &Counts, unread: u64) -> bool {
-        counts.set_aside > self.allowed(counts.read + unread.div_ceil(SHORTEST_ROW))
+    /// Returns whether a file exceeds the limit even if its `unread` bytes are valid rows of the minimum size.
+    pub(super) fn limit_exceeded(self, counts: &Counts, unread: u64) -> bool {
+        counts.rejected > self.allowed(counts.read + unread.div_ceil(MIN_ROW))
     }
 }
 
-/// `1,1,1` and its line ending, in bytes.
-const SHORTEST_ROW: u64 = 6;
+/// The min size of a row in bytes: `1,1,1` and a line ending.
+const MIN_ROW: u64 = 6;
 
-/// Where the rows that were set aside are written.
+/// The target of the rejected rows.
 #[derive(Clone, Debug)]
-pub enum RejectsPlace {
-    /// To this file, with a summary beside it that ends in `.json`.
+pub enum OutputTarget {
+    /// A file, with a summary beside it that ends in `.json`.
     File(PathBuf),
-    /// Under this prefix in S3, as `<dataset>/<generation>.csv` and `<dataset>/<generation>.json`.
-    S3(S3, Url),
+    /// A prefix in S3, for `<dataset>/<generation>.csv` and `<dataset>/<generation>.json`.
+    S3(S3, S3Url),
 }
 
-impl RejectsPlace {
-    fn of_load(&self, dataset: &str, generation: i32) -> String {
+impl OutputTarget {
+    fn csv_location(&self, dataset: &str, generation: i32) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
             Self::S3(_, prefix) => prefix.join(&format!("{dataset}/{generation}.csv")).to_string(),
@@ -89,16 +89,16 @@ impl RejectsPlace {
 }
 
 impl Context {
-    /// Where the rows that this load set aside are written, for people.
+    /// Returns the location of this load's rejected rows, for people.
     pub(super) fn rejects_shown(&self) -> String {
-        self.options.rejects.of_load(&self.dataset, self.generation)
+        self.options.rejects.csv_location(&self.dataset, self.generation)
     }
 
-    /// Fails if more of any file was set aside than may be.
+    /// Fails if any file exceeds the limit of rejected rows.
     pub(super) async fn check_rejects(&self, client: &Client) -> Result<(), LoadError> {
         for file in &self.files {
-            let counts = record::file_counts(client, self.generation, file.table.file).await?.counts;
-            if counts.set_aside > self.options.limit.allowed(counts.read) {
+            let counts = ledger::file_counts(client, self.generation, file.table.file).await?.counts;
+            if counts.rejected > self.options.limit.allowed(counts.read) {
                 return Err(self.too_many_rejects(file.table.file, counts));
             }
         }
@@ -108,7 +108,7 @@ impl Context {
     pub(super) fn too_many_rejects(&self, file: &'static str, counts: Counts) -> LoadError {
         LoadError::TooManyRejects {
             file,
-            set_aside: counts.set_aside,
+            rejected: counts.rejected,
             read: counts.read,
             allowed: self.options.limit.allowed(counts.read),
             rejects: self.rejects_shown(),
@@ -116,18 +116,18 @@ impl Context {
     }
 
     fn rejects_failed(&self, cause: io::Error) -> LoadError {
-        LoadError::Rejects { place: self.rejects_shown(), cause }
+        LoadError::Rejects { target: self.rejects_shown(), cause }
     }
 }
 
-/// Counts the line numbers of the rows set aside, writes them as CSV with a summary beside it, and answers how many
-/// there are by file and reason. Without any it is the header alone, so that the file always speaks of the latest load.
+/// Finds the line numbers of the rejected rows, writes the CSV and the summary, and returns the number of rows by file
+/// and reason. Without rejected rows it writes only the header, so that the file always belongs to the latest load.
 pub(super) async fn write(
     context: &Context,
     client: &Client,
     failure: Option<&LoadError>,
 ) -> Result<Vec<(String, String, u64)>, LoadError> {
-    if failure.is_none_or(|failure| !failure.is_of_another_version()) {
+    if failure.is_none_or(|failure| !failure.is_stale_source()) {
         for file in &context.files {
             count_lines(context, client, file).await?;
         }
@@ -143,10 +143,10 @@ pub(super) async fn write(
         reasons.iter().map(|row| (row.get(0), row.get(1), unsigned(row.get(2)))).collect();
     let summary = summary(context, client, &reasons, failure).await?;
     match &context.options.rejects {
-        RejectsPlace::File(path) => {
+        OutputTarget::File(path) => {
             write_both(context, client, path, &summary).await?;
         }
-        RejectsPlace::S3(s3, prefix) => {
+        OutputTarget::S3(s3, prefix) => {
             let folder = tempfile::tempdir().map_err(|cause| context.rejects_failed(cause))?;
             let csv = folder.path().join("rejects.csv");
             let json = write_both(context, client, &csv, &summary).await?;
@@ -159,7 +159,7 @@ pub(super) async fn write(
     Ok(reasons)
 }
 
-/// What there is to say of the load but the rows themselves.
+/// Returns the summary of the load as JSON.
 async fn summary(
     context: &Context,
     client: &Client,
@@ -168,11 +168,11 @@ async fn summary(
 ) -> Result<Value, LoadError> {
     let mut files = Vec::new();
     for file in &context.files {
-        let Counts { read, repaired, set_aside, loaded, .. } =
-            record::file_counts(client, context.generation, file.table.file).await?.counts;
+        let Counts { read, repaired, rejected, loaded, .. } =
+            ledger::file_counts(client, context.generation, file.table.file).await?.counts;
         files.push(json!({
             "file": file.table.file, "size": file.size, "version": file.version,
-            "read": read, "repaired": repaired, "set_aside": set_aside, "loaded": loaded,
+            "read": read, "repaired": repaired, "set_aside": rejected, "loaded": loaded,
         }));
     }
     let reasons: Vec<_> = reasons
@@ -189,7 +189,7 @@ async fn summary(
     }))
 }
 
-/// Writes the rows to `path` and the summary beside it, and answers with the path of that.
+/// Writes the rows to `path` and the summary beside it. Returns the path of the summary.
 async fn write_both(
     context: &Context,
     client: &Client,
@@ -198,15 +198,15 @@ async fn write_both(
 ) -> Result<PathBuf, LoadError> {
     let failed = |cause| context.rejects_failed(cause);
     write_rows(context, client, path).await?;
-    let beside = beside(path);
-    let (mut output, unfinished) = create(&beside).map_err(failed)?;
+    let summary_path = summary_path(path);
+    let (mut output, unfinished) = create(&summary_path).map_err(failed)?;
     writeln!(output, "{summary:#}").and_then(|()| output.flush()).map_err(failed)?;
-    std::fs::rename(unfinished, &beside).map_err(failed)?;
-    Ok(beside)
+    std::fs::rename(unfinished, &summary_path).map_err(failed)?;
+    Ok(summary_path)
 }
 
-/// Where the summary of the rows in `path` is.
-fn beside(path: &Path) -> PathBuf {
+/// Returns the path of the summary of the rows in `path`.
+fn summary_path(path: &Path) -> PathBuf {
     let other = path.with_extension("json");
     if other == path { path.with_extension("summary.json") } else { other }
 }
@@ -237,25 +237,24 @@ async fn write_rows(context: &Context, client: &Client, path: &Path) -> Result<(
     std::fs::rename(unfinished, path).map_err(failed)
 }
 
-/// Refuses a place that is in the dataset's folder, where the file would be found as if it belonged there, or that is
-/// one of its files by another name; and one that cannot be written, which is better told before a load than after.
-/// What is there is left as it is.
-pub(super) fn check_place(place: &RejectsPlace, files: &[SourceFile]) -> Result<(), LoadError> {
-    let RejectsPlace::File(path) = place else { return Ok(()) };
-    let failed = |cause| LoadError::Rejects { place: path.display().to_string(), cause };
-    let taken = |why: &str| failed(io::Error::new(io::ErrorKind::InvalidInput, why.to_owned()));
+/// Checks a target file before the load. It must be writable. It must not be in the dataset's folder, where it would look
+/// like a part of the dataset, and must not be a link to a file of the dataset. An existing file stays unchanged.
+pub(super) fn check_target(target: &OutputTarget, files: &[SourceFile]) -> Result<(), LoadError> {
+    let OutputTarget::File(path) = target else { return Ok(()) };
+    let failed = |cause| LoadError::Rejects { target: path.display().to_string(), cause };
+    let invalid = |reason: &str| failed(io::Error::new(io::ErrorKind::InvalidInput, reason.to_owned()));
     let absolute = std::path::absolute(path).map_err(failed)?;
-    // The folder may yet have to be made: then what counts is where it will be made.
+    // The folder may not exist yet; then its first existing ancestor counts.
     let folder = absolute.ancestors().skip(1).find_map(|ancestor| ancestor.canonicalize().ok());
     for file in files.iter().filter_map(SourceFile::path) {
         let of_dataset = file.parent().and_then(|folder| folder.canonicalize().ok());
         if let (Some(folder), Some(of_dataset)) = (&folder, of_dataset)
             && folder.starts_with(of_dataset)
         {
-            return Err(taken("it is in the dataset's own folder: expected another (--rejects FILE)"));
+            return Err(invalid("it is in the dataset's folder: expected another folder (--rejects FILE)"));
         }
         if path.canonicalize().is_ok_and(|path| file.canonicalize().is_ok_and(|file| path == file)) {
-            return Err(taken("it is a file of the dataset: expected another (--rejects FILE)"));
+            return Err(invalid("it is a file of the dataset: expected another file (--rejects FILE)"));
         }
     }
     if let Some(folder) = absolute.parent() {
@@ -264,7 +263,7 @@ pub(super) fn check_place(place: &RejectsPlace, files: &[SourceFile]) -> Result<
     File::options().append(true).create(true).open(path).map(drop).map_err(failed)
 }
 
-/// Begins the file under a name for the meantime, so that one that is there stays until the new one is complete.
+/// Creates the file under a temporary name, so that an existing one stays until the new one is complete.
 fn create(path: &Path) -> io::Result<(BufWriter<File>, PathBuf)> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".unfinished");
@@ -272,7 +271,7 @@ fn create(path: &Path) -> io::Result<(BufWriter<File>, PathBuf)> {
     Ok((BufWriter::new(File::create(&unfinished)?), unfinished))
 }
 
-/// Whatever the bytes are, they come out of a CSV reader as they went in.
+/// Writes a quoted CSV field. A CSV reader returns exactly these bytes.
 fn write_quoted(output: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     output.write_all(b"\"")?;
     for (index, part) in bytes.split(|&byte| byte == b'"').enumerate() {
@@ -326,14 +325,14 @@ mod tests {
     }
 
     #[test]
-    fn a_percentage_allows_a_hundred_rows_in_any_case() {
+    fn a_percentage_always_allows_a_hundred_rows() {
         assert_eq!(RejectLimit::default().allowed(50), 100);
         assert_eq!(RejectLimit::default().allowed(5_000_000), 5_000);
         assert_eq!(RejectLimit::Rows(0).allowed(5_000_000), 0);
     }
 
     #[test]
-    fn what_is_set_aside_is_written_so_that_a_reader_gets_its_bytes_back() {
+    fn a_csv_reader_gets_the_original_bytes_of_a_rejected_row() {
         let mut written = Vec::new();
         write_quoted(&mut written, b"1,\"a\xff\",\"").unwrap();
         assert_eq!(written, b"\"1,\"\"a\xff\"\",\"\"\"");

@@ -3,14 +3,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::table::TABLES;
 
-/// Fields as COPY has them; none is null.
+/// The fields of an encoded row; none means null.
 type Fields = Vec<Option<Vec<u8>>>;
 
 fn table(name: &str) -> &'static Table {
     TABLES.iter().find(|table| table.name == name).unwrap()
 }
 
-/// The fields of the one row that comes of a line, behind its position, and whether it was repaired.
+/// Encodes a line; returns whether it was repaired, and the fields after the position.
 fn encode(name: &str, line: &[u8]) -> Result<(bool, Fields), Fault> {
     let mut encoder = Encoder::new(table(name), 0, Order::NONE);
     let line = Line { offset: 77, end: 0, bytes: line, length: line.len() as u64 };
@@ -51,7 +51,7 @@ fn fault(name: &str, line: &[u8]) -> (Option<&'static str>, String) {
 }
 
 #[test]
-fn a_bare_null_is_null_and_a_quoted_one_is_text() {
+fn an_unquoted_null_is_null_and_a_quoted_one_is_text() {
     let row = |value: &str| encode("features", format!("1,2,\"Sole\",{value}").as_bytes()).unwrap().1;
     assert_eq!(row("null")[3], None);
     assert_eq!(row("\"null\"")[3], text("null"));
@@ -59,7 +59,7 @@ fn a_bare_null_is_null_and_a_quoted_one_is_text() {
 }
 
 #[test]
-fn a_space_or_a_dollar_before_a_number_is_taken_off_and_counted_as_a_repair() {
+fn removing_a_space_or_a_dollar_before_a_number_counts_as_a_repair() {
     assert_eq!(
         encode("skus", b"135,26,\"11\", 11").unwrap(),
         (true, vec![integer(135), integer(26), text("11"), integer(11)])
@@ -72,19 +72,19 @@ fn a_space_or_a_dollar_before_a_number_is_taken_off_and_counted_as_a_repair() {
 }
 
 #[test]
-fn a_closing_quote_missing_at_the_end_is_added_and_counted() {
+fn adding_a_missing_closing_quote_at_the_end_counts_as_a_repair() {
     let (repaired, row) = encode("photos", b"1,2,\"https://u\",\"uhttps://t").unwrap();
     assert_eq!((repaired, &row[2], &row[3]), (true, &text("https://u"), &text("uhttps://t")));
 }
 
 #[test]
-fn doubled_quotes_stand_for_one() {
+fn doubled_quotes_become_one() {
     let (_, row) = encode("features", br#"1,2,"6"" heel","""a"" ""b""""#).unwrap();
     assert_eq!((&row[2], &row[3]), (&text("6\" heel"), &text("\"a\" \"b\"")));
 }
 
 #[test]
-fn ranks_count_the_rows_that_are_loaded() {
+fn ranks_count_only_loaded_rows() {
     let mut encoder = Encoder::new(table("products"), 0, Order::NONE);
     let mut ranks = Vec::new();
     for line in [&b"5,\"a\",\"b\",\"c\",\"d\",1"[..], b"broken", b"9,\"a\",\"b\",\"c\",\"d\",1"] {
@@ -98,7 +98,7 @@ fn ranks_count_the_rows_that_are_loaded() {
 }
 
 #[test]
-fn the_order_is_that_of_the_key_of_what_is_loaded() {
+fn the_order_is_that_of_the_keys_of_loaded_rows() {
     let order = |name, lines: &[&[u8]]| {
         let mut encoder = Encoder::new(table(name), 0, Order::NONE);
         for line in lines {
@@ -114,14 +114,14 @@ fn the_order_is_that_of_the_key_of_what_is_loaded() {
         "ids are no key of children"
     );
     assert_eq!(order("related", &[b"1,2,2", b"2,1,2"]), of(2, 1, false));
-    assert_eq!(order("related", &[b"1,2,2", b"2,1,0", b"3,4,2"]), of(2, 4, true), "one is set aside");
+    assert_eq!(order("related", &[b"1,2,2", b"2,1,0", b"3,4,2"]), of(2, 4, true), "one is rejected");
     let product = |id| format!("{id},\"a\",\"b\",\"c\",\"d\",1").into_bytes();
     assert_eq!(order("products", &[&product(3), &product(4)]), of(3, 4, true));
     assert_eq!(order("products", &[&product(3), &product(3)]), of(3, 3, false), "an id comes once");
 }
 
 #[test]
-fn what_cannot_be_loaded_is_named_with_its_column() {
+fn a_rejected_row_has_its_column_and_reason() {
     let id = "not a whole number from 1 to 2147483647";
     let count = "not a whole number from 0 to 2147483647";
     let cases: [(&str, &[u8], Option<&str>, &str); 14] = [
@@ -146,7 +146,7 @@ fn what_cannot_be_loaded_is_named_with_its_column() {
 }
 
 #[test]
-fn an_overlong_line_is_set_aside_whatever_it_holds() {
+fn an_overlong_line_is_rejected_with_any_content() {
     let line = Line { offset: 0, end: 0, bytes: b"1,2,3", length: 5_000_000 };
     let fault = Encoder::new(table("related"), 0, Order::NONE).push(&line).unwrap_err();
     assert!(fault.reason.starts_with("longer than 1048576 bytes"), "{}", fault.reason);
@@ -154,14 +154,14 @@ fn an_overlong_line_is_set_aside_whatever_it_holds() {
 
 proptest! {
     #[test]
-    fn no_line_panics_and_what_is_accepted_is_utf8_without_nul(
+    fn no_line_panics_and_accepted_texts_are_utf8_without_nul(
         line in proptest::collection::vec(
             prop_oneof![Just(b'"'), Just(b','), Just(b'7'), Just(b' '), Just(b'$'), any::<u8>()], 0..80),
         index in 0_usize..TABLES.len(),
     ) {
         if let Ok((_, fields)) = encode(TABLES[index].name, &line) {
             let texts = TABLES[index].columns.iter().rev().zip(fields.iter().rev());
-            for (column, field) in texts.filter(|(c, _)| matches!(c.kind, Kind::Text | Kind::OptionalText)) {
+            for (column, field) in texts.filter(|(c, _)| matches!(c.kind, ColumnType::Text | ColumnType::OptionalText)) {
                 let text = field.as_deref().unwrap_or_default();
                 prop_assert!(std::str::from_utf8(text).is_ok() && !text.contains(&0), "{}", column.name);
             }
@@ -169,8 +169,8 @@ proptest! {
     }
 
     #[test]
-    fn numbers_are_read_as_rust_reads_them(number in any::<u64>()) {
+    fn numbers_are_parsed_like_i32(number in any::<u64>()) {
         let digits = number.to_string();
-        prop_assert_eq!(whole_number(digits.as_bytes()), digits.parse::<i32>().ok());
+        prop_assert_eq!(parse_u31(digits.as_bytes()), digits.parse::<i32>().ok());
     }
 }

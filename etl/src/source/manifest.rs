@@ -1,30 +1,30 @@
-//! `manifest.json`, which may lie beside the files of a dataset and says what they must be:
+//! `manifest.json`, an optional description of the files of a dataset:
 //!
 //! ```json
 //! {"files": [{"name": "product.csv", "size": 213900000, "sha256": "9f86d081884c7d65…"}, …]}
 //! ```
-//! It lists the files that make the dataset whole, cart.csv among them if that belongs to it. `size` (bytes) and
-//! `sha256` (64 hexadecimal digits) may be left out; what is said is checked, the size before a file is loaded, the
-//! hash while it is read once for that.
+//! It lists all files of the dataset, including cart.csv if the dataset has one. `size` (bytes) and `sha256` (64
+//! hexadecimal digits) are optional. The loader checks both before it loads a file; for the hash it reads the file once
+//! more.
 
 use serde::Deserialize;
 
 use crate::table::TABLES;
 
-/// What the file is called.
+/// The name of the file.
 pub const MANIFEST: &str = "manifest.json";
 
-/// The longest that one may be, in bytes.
-pub(super) const LONGEST_MANIFEST: u64 = 1 << 20;
+/// The max size of a manifest in bytes.
+pub(super) const MAX_MANIFEST: u64 = 1 << 20;
 
-/// What a dataset must be.
+/// The expected files of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     files: Vec<ManifestFile>,
 }
 
-/// What a file must be.
+/// An expected file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ManifestFile {
@@ -37,10 +37,10 @@ pub struct ManifestFile {
 }
 
 impl Manifest {
-    /// Reads one.
+    /// Parses and checks a manifest.
     ///
     /// # Errors
-    /// What is wrong with it, for a person.
+    /// The first thing that is wrong with it.
     pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
         let mut manifest: Self = serde_json::from_slice(json).map_err(ManifestError::Json)?;
         for file in &mut manifest.files {
@@ -56,41 +56,41 @@ impl Manifest {
         }
         for table in &TABLES {
             match manifest.files.iter().filter(|file| file.name == table.file).count() {
-                0 if !table.optional => return Err(ManifestError::Lacks(table.file)),
+                0 if !table.optional => return Err(ManifestError::Missing(table.file)),
                 0 | 1 => {}
-                _ => return Err(ManifestError::Twice(table.file)),
+                _ => return Err(ManifestError::Duplicate(table.file)),
             }
         }
         Ok(manifest)
     }
 
-    /// What it says of a file; none if that is no part of the dataset.
+    /// Returns the entry of a file; none if the dataset does not include it.
     pub fn file(&self, name: &str) -> Option<&ManifestFile> {
         self.files.iter().find(|file| file.name == name)
     }
 }
 
-/// Why a manifest says nothing.
+/// An error in a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// It is not the JSON that is expected.
+    /// It is not the expected JSON.
     #[error(r#"expected {{"files":[{{"name":"product.csv","size":123,"sha256":"…"}},…]}}: {0}"#)]
     Json(serde_json::Error),
-    /// It lists a file that no dataset has.
-    #[error("lists {0:?}: expected the files of a dataset, product.csv and so on")]
+    /// It lists an unknown file.
+    #[error("lists {0:?}: expected only files of a dataset, such as product.csv")]
     UnknownFile(String),
-    /// It does not list a file that every dataset has.
+    /// It does not list a required file.
     #[error("does not list {0}")]
-    Lacks(&'static str),
+    Missing(&'static str),
     /// It lists a file twice.
     #[error("lists {0} more than once")]
-    Twice(&'static str),
-    /// What should be a hash is none.
+    Duplicate(&'static str),
+    /// It has an invalid hash.
     #[error("has {found:?} for the sha256 of {file}: expected 64 hexadecimal digits")]
     Hash {
         /// The file's name.
         file: String,
-        /// What is there.
+        /// The invalid value.
         found: String,
     },
 }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_lists_the_six_files_and_perhaps_the_carts() {
+    fn a_manifest_lists_six_files_and_optionally_the_carts() {
         assert!(parse(SIX).unwrap().file("cart.csv").is_none());
         let hash = "AB".repeat(32);
         let with_cart = format!(r#"{SIX},{{"name":"cart.csv","size":7,"sha256":"{hash}"}}"#);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_manifest_is_named() {
+    fn an_error_says_what_is_wrong_with_the_manifest() {
         assert_eq!(parse(r#"{"name":"product.csv"}"#).unwrap_err(), "does not list features.csv");
         let error = |more: &str| parse(&format!("{SIX},{more}")).unwrap_err();
         assert!(error(r#"{"name":"sku.csv"}"#).starts_with("lists \"sku.csv\""));

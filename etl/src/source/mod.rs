@@ -1,5 +1,5 @@
-//! The files of a dataset, in a folder or in S3: found, told apart by version, and recognised by their header before
-//! anything is loaded.
+//! The files of a dataset, in a folder or in S3. The loader finds them, records their versions and checks their headers
+//! before it loads anything.
 
 mod manifest;
 
@@ -13,107 +13,107 @@ use futures_util::future::try_join_all;
 use memchr::{memchr, memchr_iter};
 use sha2::{Digest, Sha256};
 
-use crate::csv::{KEPT_OF_LINE, Lines};
-use crate::row::whole_number;
-use crate::s3::{Object, ObjectReader, S3, S3Error, Url};
+use crate::csv::{Lines, MAX_KEPT};
+use crate::row::parse_u31;
+use crate::s3::{Object, ObjectReader, S3, S3Error, S3Url};
 use crate::table::{TABLES, Table};
 
-use manifest::LONGEST_MANIFEST;
+use manifest::MAX_MANIFEST;
 pub use manifest::{MANIFEST, Manifest, ManifestError};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// How much of a file is read to recognise its header, in bytes.
+/// The bytes of a file that the loader reads to check its header.
 const HEAD: u64 = 64 << 10;
 
-/// How far beyond its beginning a line is expected to end, in bytes. More is read where it does not.
+/// The expected max length of a line in bytes. For a longer one, the loader reads more.
 pub(crate) const USUAL_LINE: u64 = 16 << 10;
 
-/// Why a dataset cannot be loaded as it lies there.
+/// An error in a dataset, or in reading it.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// A dataset's name is part of its record and of file names.
+    /// The name is invalid: it is part of the ledger and of file names.
     #[error(
-        "{0:?} can't be a dataset's name: expected 1 to 100 of A-Z a-z 0-9 . _ -, beginning with a letter or digit (--dataset NAME)"
+        "invalid dataset name {0:?}: expected 1 to 100 of A-Z a-z 0-9 . _ -, starting with a letter or digit (--dataset NAME)"
     )]
     Name(String),
     /// The folder or a file cannot be read.
     #[error("cannot read {}: {cause}", path.display())]
     Unreadable {
-        /// Which.
+        /// The folder or file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         cause: io::Error,
     },
     /// An object cannot be read.
     #[error(transparent)]
     S3(#[from] S3Error),
-    /// A dataset is six files, or those its manifest lists; only cart.csv may be missing.
-    #[error("{place} is not a whole dataset: {} missing", missing.join(", "))]
+    /// A required file, or one that the manifest lists, is missing.
+    #[error("{location} is not a complete dataset: {} missing", missing.join(", "))]
     Missing {
-        /// Where the dataset is.
-        place: String,
-        /// The files it lacks.
+        /// The location of the dataset.
+        location: String,
+        /// The missing files.
         missing: Vec<&'static str>,
     },
-    /// The manifest cannot be read as one.
-    #[error("{place} {cause}")]
+    /// The manifest is invalid.
+    #[error("{location} {cause}")]
     Manifest {
-        /// Where it is.
-        place: String,
-        /// What is wrong with it.
+        /// Its location.
+        location: String,
+        /// The error in it.
         cause: ManifestError,
     },
-    /// A file is not the one that the manifest lists, or not yet.
-    #[error("{place} has {found} bytes, and the manifest says {expected}")]
+    /// A file does not have the size that the manifest lists, perhaps not yet.
+    #[error("{location} has {found} bytes: the manifest says {expected}")]
     ManifestSize {
         /// The file.
-        place: String,
+        location: String,
         /// Its size in bytes.
         found: u64,
-        /// What it should be.
+        /// The size in the manifest.
         expected: u64,
     },
-    /// A file has the size that the manifest lists, and another content.
-    #[error("{place} has the SHA-256 {found}, and the manifest says {expected}")]
+    /// A file has the size that the manifest lists, but another content.
+    #[error("{location} has the SHA-256 {found}: the manifest says {expected}")]
     ManifestHash {
         /// The file.
-        place: String,
+        location: String,
         /// The hash of its content.
         found: String,
-        /// What it should be.
+        /// The hash in the manifest.
         expected: String,
     },
     /// The first line is neither the header nor a row.
-    #[error("{place}: line 1 should be the header {expected:?} or a row of it, and is {found:?}")]
+    #[error("{location}: line 1 is {found:?}: expected the header {expected:?}, or a row")]
     Header {
         /// The file.
-        place: String,
-        /// The header a file of this name has.
+        location: String,
+        /// The header of this file.
         expected: String,
-        /// The beginning of the line that is there.
+        /// The beginning of line 1.
         found: String,
     },
-    /// A file with no rows is taken for one that was cut off.
-    #[error("{place} has no rows")]
+    /// A file has no rows: it is probably truncated.
+    #[error("{location} has no rows")]
     NoRows {
         /// The file.
-        place: String,
+        location: String,
     },
-    /// What was read is not one version of the file.
-    #[error("{} was changed while it was read: load it again when it is complete", path.display())]
+    /// The file changed during the load.
+    #[error("{} changed during the load: load it again when it is complete", path.display())]
     Changed {
         /// The file.
         path: PathBuf,
     },
-    /// Time is up, and nothing has come for a while.
-    #[error("stopped to be gone on with later")]
-    OutOfTime,
+    /// The deadline passed during a read.
+    #[error("deadline reached")]
+    DeadlineReached,
 }
 
 impl SourceError {
-    /// Whether the files would have to be others for this to be otherwise.
-    pub fn is_final(&self) -> bool {
+    /// Returns whether a retry with the same files must fail too.
+    pub fn is_permanent(&self) -> bool {
         matches!(
             self,
             Self::Name(_)
@@ -125,92 +125,92 @@ impl SourceError {
         )
     }
 
-    /// Whether a file is not the version any more that was found.
-    pub fn is_of_another_version(&self) -> bool {
+    /// Returns whether a file is no longer the version that the load began with.
+    pub fn is_stale_source(&self) -> bool {
         matches!(self, Self::Changed { .. } | Self::S3(S3Error::Gone(_) | S3Error::Replaced(_)))
     }
 
-    /// What reading failed with: an error of this kind that a reader wrapped, or one of the system.
-    fn of_reading(place: &Place, error: io::Error) -> Self {
-        match (error.downcast::<S3Error>(), place) {
+    /// Converts an error of a [`Reader`].
+    fn from_read_error(location: &FileLocation, error: io::Error) -> Self {
+        match (error.downcast::<S3Error>(), location) {
             (Ok(error), _) => Self::S3(error),
-            (Err(error), _) if error.kind() == io::ErrorKind::TimedOut => Self::OutOfTime,
-            (Err(cause), Place::Disk(path)) => Self::Unreadable { path: path.clone(), cause },
-            (Err(cause), Place::S3(_, object)) => {
+            (Err(error), _) if error.kind() == io::ErrorKind::TimedOut => Self::DeadlineReached,
+            (Err(cause), FileLocation::Disk(path)) => Self::Unreadable { path: path.clone(), cause },
+            (Err(cause), FileLocation::S3(_, object)) => {
                 Self::S3(S3Error::Failed { url: object.url.clone(), cause: cause.to_string() })
             }
         }
     }
 }
 
-/// Where the files of a dataset are.
+/// The location of a dataset.
 #[derive(Clone, Debug)]
-pub enum Location {
-    /// In a folder.
+pub enum DatasetLocation {
+    /// A folder.
     Folder(PathBuf),
-    /// In S3, under a prefix.
-    S3(S3, Url),
+    /// A prefix in S3.
+    S3(S3, S3Url),
 }
 
 /// The files of one dataset.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// What it is called in the record.
+    /// Its name in the ledger.
     pub name: String,
-    /// Where its files are: a folder's path, or `s3://bucket/prefix/`.
+    /// Its location: the path of a folder, or `s3://bucket/prefix/`.
     pub source: String,
-    /// Its files, parents before children; without cart.csv where there is none.
+    /// Its files, parents before children.
     pub files: Vec<SourceFile>,
 }
 
 /// One file of a dataset.
 #[derive(Clone, Debug)]
 pub struct SourceFile {
-    /// The table it is loaded into.
+    /// Its table.
     pub table: &'static Table,
     /// Its size in bytes.
     pub size: u64,
-    /// What tells this version of it from another: the time of its last modification, in nanoseconds; in S3, its ETag.
+    /// Its version: on disk the modification time in nanoseconds, in S3 the ETag.
     pub version: String,
-    /// Where its first row begins, behind a byte order mark and a header.
+    /// The offset of its first row, after a byte order mark and a header.
     pub body_offset: u64,
-    /// The SHA-256 that a manifest says it has, in hexadecimal digits.
+    /// The SHA-256 in the manifest, in hexadecimal digits.
     pub sha256: Option<String>,
-    place: Place,
+    location: FileLocation,
 }
 
 #[derive(Clone, Debug)]
-enum Place {
+enum FileLocation {
     Disk(PathBuf),
     S3(S3, Object),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FileLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Disk(path) => path.display().fmt(f),
-            Place::S3(_, object) => object.url.fmt(f),
+            FileLocation::Disk(path) => path.display().fmt(f),
+            FileLocation::S3(_, object) => object.url.fmt(f),
         }
     }
 }
 
 impl Dataset {
-    /// Looks at the files of a dataset. One that is not named is called as its folder, or the end of its prefix, is.
+    /// Opens and checks the files of a dataset. Its default name is that of the folder, or the last part of the prefix.
     ///
     /// # Errors
-    /// What makes that no dataset, or keeps it from being read.
-    pub async fn open(location: &Location, name: Option<&str>) -> Result<Self, SourceError> {
+    /// An incomplete or invalid dataset, or a failed read.
+    pub async fn open(location: &DatasetLocation, name: Option<&str>) -> Result<Self, SourceError> {
         match location {
-            Location::Folder(dir) => Self::open_folder(dir, name).await,
-            Location::S3(s3, prefix) => Self::open_prefix(s3, prefix, name).await,
+            DatasetLocation::Folder(dir) => Self::open_folder(dir, name).await,
+            DatasetLocation::S3(s3, prefix) => Self::open_prefix(s3, prefix, name).await,
         }
     }
 
     async fn open_folder(dir: &Path, name: Option<&str>) -> Result<Self, SourceError> {
         let unreadable = |cause| SourceError::Unreadable { path: dir.to_owned(), cause };
         let real = dir.canonicalize().map_err(unreadable)?;
-        let of_folder = real.file_name().map(|name| name.to_string_lossy().into_owned());
-        let name = name.map_or_else(|| of_folder.unwrap_or_default(), str::to_owned);
+        let folder_name = real.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.map_or_else(|| folder_name.unwrap_or_default(), str::to_owned);
         check_name(&name)?;
         let present: Vec<_> = std::fs::read_dir(dir)
             .map_err(unreadable)?
@@ -223,16 +223,17 @@ impl Dataset {
             false => None,
         };
         let tables = TABLES.iter().filter(|table| is_present(table.file));
-        let places = tables.map(|table| (table, Place::Disk(dir.join(table.file)))).collect();
-        Self::of_places(name, (real.display().to_string(), &dir.display()), places, manifest.as_ref()).await
+        let locations = tables.map(|table| (table, FileLocation::Disk(dir.join(table.file)))).collect();
+        Self::from_locations(name, (real.display().to_string(), &dir.display()), locations, manifest.as_ref())
+            .await
     }
 
-    async fn open_prefix(s3: &S3, prefix: &Url, name: Option<&str>) -> Result<Self, SourceError> {
-        let of_prefix = prefix.key.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        let name = name.unwrap_or(of_prefix).to_owned();
+    async fn open_prefix(s3: &S3, prefix: &S3Url, name: Option<&str>) -> Result<Self, SourceError> {
+        let last_part = prefix.key.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        let name = name.unwrap_or(last_part).to_owned();
         check_name(&name)?;
         let looking = TABLES.iter().map(|table| async move {
-            match s3.look_at(&prefix.join(table.file)).await {
+            match s3.head(&prefix.join(table.file)).await {
                 Ok(object) => Ok(Some((table, object))),
                 Err(S3Error::Gone(_)) => Ok(None),
                 Err(error) => Err(error),
@@ -242,63 +243,63 @@ impl Dataset {
             try_join_all(looking).await.map_err(SourceError::from)
         })?;
         let objects = found.into_iter().flatten().collect();
-        Self::of_objects(s3, prefix, name, objects, manifest.as_ref()).await
+        Self::from_objects(s3, prefix, name, objects, manifest.as_ref()).await
     }
 
-    /// The manifest under a prefix, if there is one.
+    /// Returns the manifest below a prefix, if there is one.
     ///
     /// # Errors
-    /// That it cannot be read.
-    pub async fn manifest_at(s3: &S3, prefix: &Url) -> Result<Option<Manifest>, SourceError> {
+    /// An invalid manifest, or a failed read.
+    pub async fn manifest_at(s3: &S3, prefix: &S3Url) -> Result<Option<Manifest>, SourceError> {
         let url = prefix.join(MANIFEST);
-        let Some(json) = s3.small(&url, LONGEST_MANIFEST).await? else { return Ok(None) };
+        let Some(json) = s3.get_small(&url, MAX_MANIFEST).await? else { return Ok(None) };
         Manifest::parse(&json)
             .map(Some)
-            .map_err(|cause| SourceError::Manifest { place: url.to_string(), cause })
+            .map_err(|cause| SourceError::Manifest { location: url.to_string(), cause })
     }
 
-    /// A dataset of objects that were found under a prefix.
+    /// Opens and checks a dataset of these objects below a prefix.
     ///
     /// # Errors
-    /// What makes that no dataset, or keeps it from being read.
-    pub async fn of_objects(
+    /// An incomplete or invalid dataset, or a failed read.
+    pub async fn from_objects(
         s3: &S3,
-        prefix: &Url,
+        prefix: &S3Url,
         name: String,
         objects: Vec<(&'static Table, Object)>,
         manifest: Option<&Manifest>,
     ) -> Result<Self, SourceError> {
         let source = prefix.join("").to_string();
-        let in_s3 = |(table, object)| (table, Place::S3(s3.clone(), object));
-        let places = objects.into_iter().map(in_s3).collect();
-        Self::of_places(name, (source.clone(), &source), places, manifest).await
+        let in_s3 = |(table, object)| (table, FileLocation::S3(s3.clone(), object));
+        let locations = objects.into_iter().map(in_s3).collect();
+        Self::from_locations(name, (source.clone(), &source), locations, manifest).await
     }
 
-    async fn of_places(
+    async fn from_locations(
         name: String,
         (source, shown): (String, &(dyn fmt::Display + Sync)),
-        places: Vec<(&'static Table, Place)>,
+        locations: Vec<(&'static Table, FileLocation)>,
         manifest: Option<&Manifest>,
     ) -> Result<Self, SourceError> {
-        // A manifest says what belongs to the dataset; without one it is what is there.
+        // A manifest decides which files the dataset has; without one, all present files belong to it.
         let belongs = |table: &Table| manifest.is_none_or(|manifest| manifest.file(table.file).is_some());
-        let is_present = |table: &Table| places.iter().any(|(present, _)| *present == table);
+        let is_present = |table: &Table| locations.iter().any(|(present, _)| *present == table);
         let is_missing = |table: &&Table| {
             let needed = !table.optional || manifest.is_some_and(|m| m.file(table.file).is_some());
             needed && !is_present(table)
         };
         let missing: Vec<_> = TABLES.iter().filter(is_missing).map(|table| table.file).collect();
         if !missing.is_empty() {
-            return Err(SourceError::Missing { place: shown.to_string(), missing });
+            return Err(SourceError::Missing { location: shown.to_string(), missing });
         }
         let opening =
-            places.into_iter().filter(|(table, _)| belongs(table)).map(|(table, place)| async move {
-                let mut file = SourceFile::open(table, place).await?;
+            locations.into_iter().filter(|(table, _)| belongs(table)).map(|(table, location)| async move {
+                let mut file = SourceFile::open(table, location).await?;
                 if let Some(listed) = manifest.and_then(|manifest| manifest.file(table.file)) {
                     file.sha256.clone_from(&listed.sha256);
                     if let Some(expected) = listed.size.filter(|size| *size != file.size) {
-                        let place = file.place.to_string();
-                        return Err(SourceError::ManifestSize { place, found: file.size, expected });
+                        let location = file.location.to_string();
+                        return Err(SourceError::ManifestSize { location, found: file.size, expected });
                     }
                 }
                 Ok(file)
@@ -310,30 +311,29 @@ impl Dataset {
 fn read_manifest(path: &Path) -> Result<Manifest, SourceError> {
     let unreadable = |cause| SourceError::Unreadable { path: path.to_owned(), cause };
     let mut json = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(LONGEST_MANIFEST).read_to_end(&mut json))
-        .map_err(unreadable)?;
-    Manifest::parse(&json).map_err(|cause| SourceError::Manifest { place: path.display().to_string(), cause })
+    File::open(path).and_then(|file| file.take(MAX_MANIFEST).read_to_end(&mut json)).map_err(unreadable)?;
+    Manifest::parse(&json)
+        .map_err(|cause| SourceError::Manifest { location: path.display().to_string(), cause })
 }
 
-/// Fails for what cannot be the name of a dataset.
+/// Checks the name of a dataset.
 ///
 /// # Errors
-/// [`SourceError::Name`].
+/// [`SourceError::Name`] if it is invalid.
 pub fn check_name(name: &str) -> Result<(), SourceError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let begins_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if begins_well && name.len() <= 100 && name.chars().all(allowed) {
+    let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if starts_well && name.len() <= 100 && name.chars().all(allowed) {
         return Ok(());
     }
     Err(SourceError::Name(name.to_owned()))
 }
 
-/// Reads a file in order. Its errors are told by [`SourceFile::failed`].
+/// A sequential reader of a file. [`SourceFile::failed`] converts its errors.
 pub enum Reader {
-    /// One on disk, which may be changed while it is read.
+    /// A file on disk, which may change during the read.
     Disk(File),
-    /// One in S3, which cannot.
+    /// An object in S3, which cannot.
     S3(Box<ObjectReader>),
 }
 
@@ -347,19 +347,19 @@ impl Read for Reader {
 }
 
 impl SourceFile {
-    /// Looks at an object of this version, as the file of a table.
+    /// Opens a version of an object as the file of a table and checks its header.
     ///
     /// # Errors
-    /// That it is another version by now, cannot be read, or is no such file.
-    pub async fn of_object(s3: &S3, object: Object, table: &'static Table) -> Result<Self, SourceError> {
-        Self::open(table, Place::S3(s3.clone(), object)).await
+    /// A replaced object, a failed read, or a wrong header.
+    pub async fn from_object(s3: &S3, object: Object, table: &'static Table) -> Result<Self, SourceError> {
+        Self::open(table, FileLocation::S3(s3.clone(), object)).await
     }
 
-    async fn open(table: &'static Table, place: Place) -> Result<Self, SourceError> {
-        let (size, version, head) = match &place {
-            Place::Disk(path) => {
+    async fn open(table: &'static Table, location: FileLocation) -> Result<Self, SourceError> {
+        let (size, version, head) = match &location {
+            FileLocation::Disk(path) => {
                 let unreadable = |cause| SourceError::Unreadable { path: path.clone(), cause };
-                // Looked at before it is opened: opening a pipe would wait for someone to write to it.
+                // Checked before opening: opening a pipe blocks until another process writes to it.
                 if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
                     return Err(unreadable(io::Error::new(
                         io::ErrorKind::InvalidInput,
@@ -372,7 +372,7 @@ impl SourceFile {
                 file.take(HEAD).read_to_end(&mut head).map_err(unreadable)?;
                 (size, version, head.into())
             }
-            Place::S3(s3, object) => {
+            FileLocation::S3(s3, object) => {
                 let head = s3.range(object, 0, object.size.min(HEAD)).await?;
                 (object.size, object.etag.clone(), head)
             }
@@ -391,50 +391,55 @@ impl SourceFile {
         } else if looks_like_row(line) {
             bom
         } else if size == 0 && !table.optional {
-            return Err(SourceError::NoRows { place: place.to_string() });
+            return Err(SourceError::NoRows { location: location.to_string() });
         } else {
             let found = String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned();
-            return Err(SourceError::Header { place: place.to_string(), expected: table.header(), found });
+            return Err(SourceError::Header {
+                location: location.to_string(),
+                expected: table.header(),
+                found,
+            });
         };
         if body_offset >= size && !table.optional {
-            return Err(SourceError::NoRows { place: place.to_string() });
+            return Err(SourceError::NoRows { location: location.to_string() });
         }
-        Ok(Self { table, size, version, body_offset, sha256: None, place })
+        Ok(Self { table, size, version, body_offset, sha256: None, location })
     }
 
-    /// Its path, if it is on a disk.
+    /// Returns its path, if it is on disk.
     pub fn path(&self) -> Option<&Path> {
-        match &self.place {
-            Place::Disk(path) => Some(path),
-            Place::S3(..) => None,
+        match &self.location {
+            FileLocation::Disk(path) => Some(path),
+            FileLocation::S3(..) => None,
         }
     }
 
-    /// Reads it from `offset` on, as if to before `end`, where more can be read all the same. Fails if it is no longer the
-    /// version that was found. On a thread that may wait; not beyond `until`, if nothing comes.
+    /// Returns a reader from `offset`. `end` is a hint; the reader can read past it. Reads block, and time out at `until`.
     ///
     /// # Errors
-    /// That it cannot be read, or has changed.
+    /// A failed read, or a changed file.
     pub fn read_from(&self, offset: u64, end: u64, until: Option<Instant>) -> Result<Reader, SourceError> {
-        match &self.place {
-            Place::Disk(path) => {
+        match &self.location {
+            FileLocation::Disk(path) => {
                 let mut file = File::open(path).map_err(|cause| self.failed(cause))?;
                 self.check_same(path, &file)?;
                 file.seek(SeekFrom::Start(offset)).map_err(|cause| self.failed(cause))?;
                 Ok(Reader::Disk(file))
             }
-            Place::S3(s3, object) => Ok(Reader::S3(Box::new(s3.read_from(object, offset, end, until)))),
+            FileLocation::S3(s3, object) => {
+                Ok(Reader::S3(Box::new(s3.read_from(object, offset, end, until))))
+            }
         }
     }
 
-    /// Fails if what was read is no longer the version that was found.
+    /// Checks that the file did not change during the read.
     ///
     /// # Errors
-    /// [`SourceError::Changed`], or that the system cannot tell.
+    /// [`SourceError::Changed`], or a failed read.
     pub fn check_unchanged(&self, reader: &Reader) -> Result<(), SourceError> {
-        match (&self.place, reader) {
-            (Place::Disk(path), Reader::Disk(file)) => self.check_same(path, file),
-            _ => Ok(()), // each range was of this version, or an error
+        match (&self.location, reader) {
+            (FileLocation::Disk(path), Reader::Disk(file)) => self.check_same(path, file),
+            _ => Ok(()), // S3 checked the version of every range
         }
     }
 
@@ -446,15 +451,15 @@ impl SourceFile {
         Err(SourceError::Changed { path: path.to_owned() })
     }
 
-    /// What reading it failed with.
+    /// Converts an error of its [`Reader`].
     pub fn failed(&self, error: io::Error) -> SourceError {
-        SourceError::of_reading(&self.place, error)
+        SourceError::from_read_error(&self.location, error)
     }
 
-    /// Whether its content is what the manifest says, which is told by reading all of it.
+    /// Reads the whole file and compares its SHA-256 with the manifest.
     ///
     /// # Errors
-    /// [`SourceError::ManifestHash`], or that it cannot be read.
+    /// [`SourceError::ManifestHash`], or a failed read.
     pub fn check_hash(&self, until: Option<Instant>) -> Result<(), SourceError> {
         let Some(expected) = &self.sha256 else { return Ok(()) };
         let mut reader = self.read_from(0, self.size, until)?;
@@ -470,14 +475,18 @@ impl SourceFile {
         if found == *expected {
             return Ok(());
         }
-        Err(SourceError::ManifestHash { place: self.place.to_string(), found, expected: expected.clone() })
+        Err(SourceError::ManifestHash {
+            location: self.location.to_string(),
+            found,
+            expected: expected.clone(),
+        })
     }
 
-    /// The line at each of `offsets`, which ascend, as it stands in the file: at most [`KEPT_OF_LINE`] bytes, and its
-    /// length. Reads from the first to the last.
+    /// Returns the line at each of the ascending `offsets`: max [`MAX_KEPT`] bytes of it, and its length. Reads the file
+    /// from the first to the last of them.
     ///
     /// # Errors
-    /// That it cannot be read, or has changed.
+    /// A failed read, or a changed file.
     pub fn lines_at(
         &self,
         offsets: &[u64],
@@ -491,16 +500,16 @@ impl SourceFile {
                 return Err(self.failed(io::ErrorKind::UnexpectedEof.into()));
             };
             if line.offset == offsets[found.len()] {
-                found.push((line.bytes[..line.bytes.len().min(KEPT_OF_LINE)].to_vec(), line.length));
+                found.push((line.bytes[..line.bytes.len().min(MAX_KEPT)].to_vec(), line.length));
             }
         }
         Ok(found)
     }
 
-    /// The line number, from 1, that begins at each of `offsets`, which ascend.
+    /// Returns the line number, from 1, of each of the ascending `offsets`.
     ///
     /// # Errors
-    /// That it cannot be read, or has changed.
+    /// A failed read, or a changed file.
     pub fn line_numbers(&self, offsets: &[u64], until: Option<Instant>) -> Result<Vec<u64>, SourceError> {
         let mut reader = self.read_from(0, offsets.last().copied().unwrap_or(0), until)?;
         let mut block = vec![0; 1 << 20];
@@ -529,7 +538,7 @@ fn size_and_version(file: &File) -> io::Result<(u64, String)> {
     Ok((metadata.len(), modified.to_string()))
 }
 
-/// Whether a line is the table's header, without regard to case, spaces, underscores and quotes.
+/// Returns whether a line is the table's header. Case, spaces, tabs, underscores and quotes do not matter.
 fn is_header(line: &[u8], table: &Table) -> bool {
     let plain = |text: &[u8]| -> Vec<u8> {
         let kept = text.iter().filter(|byte| !matches!(byte, b' ' | b'_' | b'"' | b'\t'));
@@ -538,8 +547,8 @@ fn is_header(line: &[u8], table: &Table) -> bool {
     plain(line) == plain(table.header().as_bytes())
 }
 
-/// Whether a line begins with a number, as every row does and no header.
+/// Returns whether a line begins with a number, as every row does and no header.
 fn looks_like_row(line: &[u8]) -> bool {
     let first = &line[..memchr(b',', line).unwrap_or(line.len())];
-    whole_number(first.trim_ascii()).is_some()
+    parse_u31(first.trim_ascii()).is_some()
 }

@@ -1,4 +1,4 @@
-//! `POST /cart`: one sku into the caller's cart.
+//! `POST /cart`: adds a sku to the caller's cart.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -43,12 +43,13 @@ async fn add_to_cart(app: &App, request: &Request) -> Result<Response, Problem> 
     }
 }
 
-/// The members `sku_id` and `count` of the body; the others are ignored.
+/// Returns the members `sku_id` and `count` of the body. Ignores all others.
 fn sku_id_and_count(request: &Request) -> Result<(i32, i32), Problem> {
     if !request.has_json() {
         return Err(Problem::unsupported_media_type("The body must be application/json."));
     }
-    // A map, because a struct would be read from an array too. Raw, because a number may be too large for any type.
+    // A map, because serde also reads a struct from an array. Raw values, because a number may be too large for any
+    // type.
     let members: HashMap<String, &RawValue> = serde_json::from_slice(&request.body).map_err(|_| NO_JSON)?;
     let sku_id = members.get("sku_id").and_then(|sku_id| integer(sku_id)).ok_or(NO_SKU_ID)?;
     let count = match members.get("count") {
@@ -59,8 +60,9 @@ fn sku_id_and_count(request: &Request) -> Result<(i32, i32), Problem> {
     Ok((in_range(sku_id, 1..=i32::MAX).ok_or(UNKNOWN_SKU)?, count))
 }
 
-/// The integer that a JSON value is or, as a string, spells: front ends send the keys of `skus`, which are strings. As in
-/// JavaScript 33.0 is one, and digits beyond those of a double do not count; one of too many digits for any id is infinite.
+/// Returns the integer in a JSON number, or in a string of one: front ends send the keys of `skus`, which are strings.
+/// As in JavaScript, 33.0 is an integer, and digits beyond the precision of a double are ignored. A number above the
+/// range of a double is infinite.
 fn integer(value: &RawValue) -> Option<f64> {
     let text = value.get();
     let text: Cow<'_, str> =
@@ -72,6 +74,7 @@ fn integer(value: &RawValue) -> Option<f64> {
     (number.is_infinite() || number.fract() == 0.0).then_some(number)
 }
 
+/// Returns a number as an `i32` if it is within the range.
 fn in_range(number: f64, range: std::ops::RangeInclusive<i32>) -> Option<i32> {
     let is_within = f64::from(*range.start()) <= number && number <= f64::from(*range.end());
     #[expect(clippy::cast_possible_truncation, reason = "it is an integer within the range of one")]
@@ -107,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_no_integer() {
+    fn every_other_value_is_not_an_integer() {
         for json in [
             "1.5",
             "null",
@@ -134,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_taken_within_its_range_alone() {
+    fn a_number_outside_the_range_is_rejected() {
         assert_eq!(in_range(2_147_483_647.0, 1..=i32::MAX), Some(i32::MAX));
         for number in [0.0, -0.0, -1.0, 2_147_483_648.0, f64::INFINITY, f64::NEG_INFINITY] {
             assert_eq!(in_range(number, 1..=i32::MAX), None, "{number}");

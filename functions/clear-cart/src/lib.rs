@@ -15,7 +15,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
 };
 
 async fn clear_cart(app: &App, request: &Request) -> Result<Response, Problem> {
-    // A client that shows neither `Authorization` nor a session has no cart.
+    // A client without `Authorization` and session has no cart.
     if let Some(owner) = Owner::from_headers(&request.headers) {
         request.timing.database(app.cart.clear(&owner)).await?;
     }

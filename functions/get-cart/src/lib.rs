@@ -1,4 +1,4 @@
-//! `GET /cart`: what is in the caller's cart.
+//! `GET /cart`: the lines of the caller's cart.
 
 use shared::cart::Owner;
 use shared::endpoint::{ALLOW_CART, Method};
@@ -17,7 +17,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
 async fn get_cart(app: &App, request: &Request) -> Result<Response, Problem> {
     let lines = match Owner::from_headers(&request.headers) {
         Some(owner) => request.timing.database(app.cart.lines(&owner)).await?,
-        None => Vec::new(), // who has shown nothing has no cart
+        None => Vec::new(), // a client without `Authorization` and session has no cart
     };
     Ok(Response::private_json(serde_json::to_vec(&lines).map_err(Problem::internal)?))
 }

@@ -1,5 +1,5 @@
-//! `GET /products/{product_id}/overview`: the whole page in one response, each part byte-equal to its own
-//! endpoint.
+//! `GET /products/{product_id}/overview`: a whole product page in one response. Each part is byte-equal to the response
+//! of its own endpoint.
 
 use shared::endpoint::{ALLOW_GET, Method};
 use shared::{App, Endpoint, Problem, Request, Response};

@@ -1,4 +1,4 @@
-//! From an event to a request.
+//! Builds a request from an event.
 //!
 //! lambda_http detects which service sent the event and knows its fields: an HTTP API (payload format 2.0) or a Function URL,
 //! a REST API (or payload format 1.0), an Application Load Balancer, or VPC Lattice. The request is built here from those
@@ -25,13 +25,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use shared::{Endpoint, Problem};
 
-/// What may not stand in a query as it is. A `%` may: the query is said to come encoded.
+/// Characters that are encoded in a raw query. It is encoded already, so `%` is not among them.
 const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
 
-/// The same for a decoded name or value of a query.
+/// Characters that are encoded in a decoded name or value of a query.
 const DECODED_QUERY: &AsciiSet = &QUERY.add(b'%').add(b'&').add(b'+').add(b'=');
 
-/// What may not stand in a path as it is. What is right in an encoded path stays as it is.
+/// Characters that are encoded in a raw path: those that an encoded path cannot contain.
 const PATH: &AsciiSet =
     &QUERY.add(b'?').add(b'[').add(b'\\').add(b']').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
 
@@ -48,25 +48,25 @@ const NO_ADDRESS: Problem =
 const NO_BODY: Problem =
     Problem::bad_request("The body of the event is not base64, which isBase64Encoded says it is.");
 
-/// What an event stands for.
+/// An event, as far as it is a request.
 pub(crate) struct Event {
-    /// What could be read of the request.
+    /// The request, or an empty one with a refusal.
     pub(crate) request: http::Request<Bytes>,
-    /// The service that sent the event, in whose form the reply has to be.
+    /// The service that sent the event, and whose reply format is used.
     pub(crate) origin: RequestOrigin,
-    /// Why the request cannot be served.
+    /// Why the request is refused.
     pub(crate) refusal: Option<Refusal>,
 }
 
 /// Why an event is refused.
 pub(crate) struct Refusal {
-    /// What the client reads.
+    /// The response to the client.
     pub(crate) problem: Problem,
-    /// What the log says.
+    /// The reason, for the log. It contains no value of the event.
     pub(crate) why: String,
 }
 
-/// The fields that make a request, wherever a family of events has them.
+/// The fields of a request, which each family of events has in other places.
 struct Fields {
     method: Method,
     path: String,
@@ -77,9 +77,9 @@ struct Fields {
 }
 
 impl Event {
-    /// Reads an event for a function that serves `endpoint`, or none. Nothing in it is relied on.
+    /// Reads an event for a function that serves `endpoint`, or no endpoint. Any text is possible.
     pub(crate) fn read(event: &str, endpoint: Option<&Endpoint>) -> Self {
-        // The libraries panic at more than 32,768 headers, and at a parameter of a query that has no value.
+        // The libraries panic on more than 32,768 headers, and on a query parameter without a value.
         let read = catch_unwind(AssertUnwindSafe(|| {
             let read: LambdaRequest = serde_json::from_str(event)?;
             let origin = read.request_origin();
@@ -88,7 +88,7 @@ impl Event {
         let (fields, origin) = match read {
             Ok(Ok(Some(read))) => read,
             Ok(Ok(None)) => return Self::refused(event, Some("it has no method")),
-            Ok(Err(_)) => return Self::refused(event, None), // it says the same of all
+            Ok(Err(_)) => return Self::refused(event, None), // the error is the same for all families
             Err(_) => {
                 return Self::refused(event, Some("it has too many headers, or a parameter without a value"));
             }
@@ -97,7 +97,7 @@ impl Event {
         let mut refuse = |problem, why: String| refusal = Some(Refusal { problem, why });
         let mut address = fields.path;
         if !fields.query.is_empty() {
-            let _ = write!(address, "?{}", fields.query); // a String takes everything
+            let _ = write!(address, "?{}", fields.query); // writing to a String never fails
         }
         let uri = match PathAndQuery::try_from(address) {
             Ok(address) => Uri::from(address),
@@ -123,8 +123,8 @@ impl Event {
         Self { request, origin, refusal }
     }
 
-    /// An event that is no request. The reply goes to the service that seems to have sent it. Without a reason, it is what
-    /// that service's form lacks.
+    /// Refuses an event that is no request, in the format of the service that seems to have sent it. The default reason is
+    /// what that service's format requires and the event lacks.
     fn refused(text: &str, why: Option<&str>) -> Self {
         let event: Value = serde_json::from_str(text).unwrap_or_default();
         let context = &event["requestContext"];
@@ -146,7 +146,7 @@ impl Event {
     }
 }
 
-/// What keeps an event from being one of this form, without a value of it: that may be a password.
+/// Returns why an event cannot be parsed as this form, without any of its values: one may be a password.
 fn lack<Form: DeserializeOwned>(event: &str) -> String {
     let Err(error) = serde_json::from_str::<Form>(event) else { return "unknown".to_owned() };
     let (text, column) = (error.to_string(), error.column());
@@ -156,7 +156,7 @@ fn lack<Form: DeserializeOwned>(event: &str) -> String {
     format!("{} at column {column}", text.split(':').next().unwrap_or_default())
 }
 
-/// The fields of each family; `None` if the event names no method.
+/// Returns the fields of an event; `None` if it has no method.
 fn fields(read: LambdaRequest, endpoint: Option<&Endpoint>) -> Option<Fields> {
     Some(match read {
         LambdaRequest::ApiGatewayV2(event) => {
@@ -216,44 +216,67 @@ fn fields(read: LambdaRequest, endpoint: Option<&Endpoint>) -> Option<Fields> {
     })
 }
 
-/// The path of an event whose route was matched: the endpoint's own, with the parameter that was found there, or what stood
-/// in place of `{proxy+}`, after the part of the endpoint's path that the route has before it. The raw path may be decoded,
-/// and have the name of a stage or a mapping before it.
+/// Returns the path of an event whose route was matched: the endpoint's own with the parameter that API Gateway found, or
+/// the value of `{proxy+}` after the part of the endpoint's path that the route has before it. The raw path may be decoded,
+/// and may begin with a stage or a base path.
 fn of_route(
     route: Option<&str>,
     parameters: &HashMap<String, String>,
     endpoint: Option<&Endpoint>,
 ) -> Option<String> {
     let route = route.map(|route| route.strip_suffix('/').unwrap_or(route))?;
-    let found = |name: &str| parameters.get(name).map_or("", String::as_str);
+    let value = |name: &str| parameters.get(name).map_or("", String::as_str);
     if let Some(endpoint) = endpoint.filter(|endpoint| endpoint.path == route) {
-        return Some(endpoint.path_with(&encoded_segment(endpoint.parameter().map_or("", found))));
+        return Some(endpoint.path_with(&encoded_segment(endpoint.parameter().map_or("", value))));
     }
-    let before = route.strip_suffix("{proxy+}")?;
-    let segments: Vec<String> = found(PROXY).split('/').map(encoded_segment).collect();
-    let rest = segments.join("/");
-    let before = endpoint.filter(|endpoint| endpoint.path.starts_with(before)).map_or_else(
-        || "/".to_owned(), // a base path, which is no part of any endpoint's
-        |endpoint| match endpoint.parameter() {
-            Some(name) => before.replace(&format!("{{{name}}}"), &encoded_segment(found(name))),
-            None => before.to_owned(),
-        },
-    );
-    Some(format!("{before}{}", rest.trim_start_matches('/')))
+    let prefix = own_prefix(route.strip_suffix("/{proxy+}")?, endpoint);
+    let prefix = prefix.iter().map(|segment| match parameter(segment) {
+        Some(name) => format!("/{}", encoded_segment(value(name))),
+        None => format!("/{segment}"),
+    });
+    let prefix: String = prefix.collect();
+    let rest: Vec<String> = value(PROXY).split('/').map(encoded_segment).collect();
+    let rest = rest.join("/");
+    // At the root some events have the slash in the value too. Below a prefix it is an empty segment.
+    let rest = if prefix.is_empty() { rest.trim_start_matches('/') } else { &rest };
+    Some(format!("{prefix}/{rest}"))
 }
 
-/// Encoded again, a slash that was decoded stays within its segment.
+/// Returns the segments at the end of a route's prefix that the endpoint's path begins with. Those before them are a base
+/// path. The names of parameters do not matter.
+fn own_prefix<'a>(prefix: &'a str, endpoint: Option<&Endpoint>) -> Vec<&'a str> {
+    let mut segments: Vec<&str> = prefix.split('/').skip(1).collect();
+    let Some(endpoint) = endpoint else { return segments }; // it returns 404 for every path
+    let path: Vec<&str> = endpoint.path.split('/').skip(1).collect();
+    let is_beginning = |segments: &[&str]| {
+        let is_same = |(one, other): (&&str, &&str)| {
+            one == other || (parameter(one).is_some() && parameter(other).is_some())
+        };
+        segments.len() <= path.len() && segments.iter().zip(&path).all(is_same)
+    };
+    while !is_beginning(&segments) {
+        segments.remove(0);
+    }
+    segments
+}
+
+/// Returns the name of a segment that is a parameter.
+fn parameter(segment: &str) -> Option<&str> {
+    segment.strip_prefix('{')?.strip_suffix('}')
+}
+
+/// Encodes a segment, so that a decoded slash stays within it.
 fn encoded_segment(segment: &str) -> String {
     utf8_percent_encode(segment, NON_ALPHANUMERIC).to_string()
 }
 
-/// A raw path, which some services decode and others do not.
+/// Encodes a raw path, which some services decode and others do not.
 fn encoded(path: &str) -> String {
     let slash = if path.starts_with('/') { "" } else { "/" };
     format!("{slash}{}", utf8_percent_encode(path, PATH))
 }
 
-/// A raw path of API Gateway without the stage that is put before it, unless it is `$default`.
+/// Returns a raw path of API Gateway without its stage, which precedes it unless the stage is `$default`.
 fn without_stage(path: Option<String>, stage: Option<&str>) -> String {
     let path = path.unwrap_or_default();
     let stage = stage.filter(|stage| *stage != "$default");
@@ -261,29 +284,29 @@ fn without_stage(path: Option<String>, stage: Option<&str>) -> String {
     encoded(rest.filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(&path))
 }
 
-/// A query of the parameters that an event lists, those with several values before those with one.
+/// Returns the query of an event that lists parameters: `multiple` if it has any, else `single`.
 fn query(multiple: &QueryMap, single: &QueryMap, encode: &'static AsciiSet) -> String {
     let mut query = String::new();
     for (name, value) in if multiple.is_empty() { single } else { multiple }.iter() {
         let and = if query.is_empty() { "" } else { "&" };
         let (name, value) = (utf8_percent_encode(name, encode), utf8_percent_encode(value, encode));
-        let _ = write!(query, "{and}{name}={value}"); // a String takes everything
+        let _ = write!(query, "{and}{name}={value}"); // writing to a String never fails
     }
     query
 }
 
-/// Where headers come twice, once with all their values, those are all of them.
+/// Returns the headers with all their values, if the event has them, else those with one value each.
 fn multiple_or_single(multiple: HeaderMap, single: HeaderMap) -> HeaderMap {
     if multiple.is_empty() { single } else { multiple }
 }
 
-/// Neither API Gateway nor a Function URL speaks anything but TLS.
+/// Sets `X-Forwarded-Proto`: API Gateway and Function URLs use TLS only.
 fn behind_tls(mut headers: HeaderMap) -> HeaderMap {
     let _ = headers.try_insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
     headers
 }
 
-/// The cookies of an event in one header. One that can be no header must not take the others along.
+/// Joins the cookies of an event to one header, without those that are no valid header values.
 fn cookies(mut cookies: Vec<String>) -> Option<HeaderValue> {
     cookies.retain(|cookie| HeaderValue::from_str(cookie).is_ok());
     if cookies.is_empty() { None } else { HeaderValue::from_str(&cookies.join("; ")).ok() }

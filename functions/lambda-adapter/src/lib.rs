@@ -1,11 +1,11 @@
-//! The Lambda adapter: runs one endpoint as a function, behind API Gateway (an HTTP API or a REST API), a Function URL, an
-//! Application Load Balancer, or VPC Lattice.
+//! The Lambda adapter: runs one endpoint as a function, behind API Gateway (an HTTP API or a REST API), a Function URL,
+//! an Application Load Balancer, or VPC Lattice.
 //!
 //! ```text
 //! event ──event──> request ──> shared::respond ──> response ──reply──> reply
-//!                                   └──log──> a line, which is a metric too
+//!                                   └──log──> a log line with metrics
 //! ```
-//! It is the only crate that knows Lambda. What an answer says is decided in `shared`.
+//! Only this crate knows Lambda's events and replies. `shared` decides what a response contains.
 
 mod event;
 mod log;
@@ -31,18 +31,18 @@ use crate::event::Event;
 use crate::log::Invocation;
 use crate::shutdown::InFlight;
 
-/// How long before the function's own deadline a request is given up: time for the answer to be sent. At the
-/// deadline Lambda ends the process, and the client gets an answer that is none of ours.
+/// Time between the timeout of a request and the function's deadline, to send the response. At the deadline Lambda ends
+/// the process, and the client gets an error of the service in front of it.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(250);
 
-/// A deadline before this many milliseconds since 1970 is none: `cargo lambda watch` says ten minutes.
-const EARLIEST_DEADLINE_MS: u64 = 24 * 60 * 60 * 1000;
+/// Min deadline, in milliseconds since 1970. An earlier value is a duration: `cargo lambda watch` sends ten minutes.
+const MIN_DEADLINE_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// How long requests under way may take after SIGTERM. Half a second after it Lambda ends the process, and the
-/// connection to the database has to be closed by then.
+/// How long requests in flight may take after SIGTERM. Lambda ends the process 500 ms after SIGTERM, and the function
+/// must close its database connection before that.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// What Lambda, or what stands in for it, tells every function.
+/// The variables that Lambda, or a local substitute for it, sets for each function.
 const REQUIRED_VARIABLES: [&str; 4] = [
     "AWS_LAMBDA_RUNTIME_API",
     "AWS_LAMBDA_FUNCTION_NAME",
@@ -50,25 +50,26 @@ const REQUIRED_VARIABLES: [&str; 4] = [
     "AWS_LAMBDA_FUNCTION_VERSION",
 ];
 
-/// How many requests come at once. Only Lambda Managed Instances set it.
+/// The variable with the max concurrent requests. Only Lambda Managed Instances set it.
 const MAX_CONCURRENCY: &str = "AWS_LAMBDA_MAX_CONCURRENCY";
 
-/// A function at work.
+/// A running function.
 struct Function {
-    /// What answers; none where every path is one that nothing is at.
+    /// `None` if the function returns 404 for all paths.
     service: Option<Service>,
-    /// Whether a line is written for each request.
+    /// Whether the function writes an access log.
     access: bool,
     is_warm: AtomicBool,
 }
 
+/// An endpoint with the state that its handler needs.
 struct Service {
     endpoint: &'static Endpoint,
     app: App,
     request_timeout: Duration,
 }
 
-/// Runs an endpoint as a function until Lambda ends it. It is the whole of a `main`; the exit code is its result.
+/// Runs an endpoint as a function until Lambda ends the process. Returns the exit code for `main`.
 #[must_use]
 pub fn serve(endpoint: &'static Endpoint) -> ExitCode {
     start(&function_variables(), || {
@@ -77,18 +78,18 @@ pub fn serve(endpoint: &'static Endpoint) -> ExitCode {
     })
 }
 
-/// Runs a function for the paths that no endpoint has. It needs no database.
+/// Runs a function that returns 404 for all paths. It needs no database. Returns the exit code for `main`.
 #[must_use]
 pub fn serve_not_found() -> ExitCode {
     start(&LOG_VARIABLES, || Ok((LogConfig::read(&Reader::new(&environment))?, None)))
 }
 
-/// A function's configuration, and the endpoint it serves if there is one.
-type Configured = (LogConfig, Option<(&'static Endpoint, FunctionConfig)>);
+/// A function's configuration, and its endpoint if it has one.
+type Configuration = (LogConfig, Option<(&'static Endpoint, FunctionConfig)>);
 
 fn start(
     variables: &[&'static Variable],
-    configure: impl FnOnce() -> Result<Configured, variables::Error>,
+    configure: impl FnOnce() -> Result<Configuration, variables::Error>,
 ) -> ExitCode {
     if env::args_os().len() > 1 {
         println!(
@@ -106,11 +107,11 @@ fn start(
     }
 }
 
-fn run(configure: impl FnOnce() -> Result<Configured, variables::Error>) -> Result<(), Error> {
+fn run(configure: impl FnOnce() -> Result<Configuration, variables::Error>) -> Result<(), Error> {
     if let Some(variable) =
         REQUIRED_VARIABLES.into_iter().find(|name| env::var_os(name).is_none_or(|value| value.is_empty()))
     {
-        let expected = "this is a function for AWS Lambda, which sets it, as `make watch` does on a laptop";
+        let expected = "this is a function for AWS Lambda; to run it locally, use `make watch`";
         return Err(format!("{variable} is not set: {expected}").into());
     }
     let (log, endpoint) = configure()?;
@@ -118,11 +119,11 @@ fn run(configure: impl FnOnce() -> Result<Configured, variables::Error>) -> Resu
     if let Some((_, config)) = &endpoint {
         warn_of_former_names(&config.former_names);
     }
-    let most_at_once = env::var(MAX_CONCURRENCY).ok().and_then(|most| most.parse().ok()).unwrap_or(1_u32);
-    let mut runtime = if most_at_once > 1 {
+    let max_concurrency = env::var(MAX_CONCURRENCY).ok().and_then(|max| max.parse().ok()).unwrap_or(1_u32);
+    let mut runtime = if max_concurrency > 1 {
         tokio::runtime::Builder::new_multi_thread()
     } else {
-        tokio::runtime::Builder::new_current_thread() // more threads would only have to be started
+        tokio::runtime::Builder::new_current_thread() // more threads would only slow the start
     };
     runtime.enable_all().build()?.block_on(async {
         let service = endpoint.map(|(endpoint, config)| Service {
@@ -134,7 +135,7 @@ fn run(configure: impl FnOnce() -> Result<Configured, variables::Error>) -> Resu
     })
 }
 
-/// Answers events until the process is told to end. The connection to the database comes about meanwhile.
+/// Serves events until the process receives a signal. The database connection opens concurrently.
 async fn serve_events(function: Function) -> Result<(), Error> {
     let function = Arc::new(function);
     let in_flight = InFlight::default();
@@ -152,26 +153,25 @@ async fn serve_events(function: Function) -> Result<(), Error> {
     };
     tokio::select! {
         ended = Runtime::new(handler).layer(counting).run_concurrent() => ended,
-        left = function.shut_down(&in_flight) => left,
+        stopped = function.shut_down(&in_flight) => stopped,
     }
 }
 
 impl Function {
     async fn respond(&self, event: LambdaEvent<Box<RawValue>>) -> Result<Box<RawValue>, Error> {
-        let (began, cold_start) = (Instant::now(), !self.is_warm.swap(true, Ordering::Relaxed));
+        let (started, cold_start) = (Instant::now(), !self.is_warm.swap(true, Ordering::Relaxed));
         let endpoint = self.service.as_ref().map(|service| service.endpoint);
         let Event { request, origin, refusal } = Event::read(event.payload.get(), endpoint);
         let method = request.method().clone();
         let (problem, refused) = refusal.map(|refusal| (refusal.problem, refusal.why)).unzip();
-        let mut answer = self.answer(request, problem, &event.context).await;
-        let mut reply = reply::reply(&origin, &answer.response).await?;
+        let mut outcome = self.outcome(request, problem, &event.context).await;
+        let mut reply = reply::reply(&origin, &outcome.response).await?;
         let max_bytes = reply::max_bytes(&origin);
         if reply.get().len() > max_bytes {
-            let cause =
-                format!("the reply has {} bytes, and its receiver takes {max_bytes}", reply.get().len());
-            let request = Event::read(event.payload.get(), endpoint).request; // the first one is used up
-            answer = shared::reject(endpoint.as_slice(), request.into_parts().0, Problem::internal(cause));
-            reply = reply::reply(&origin, &answer.response).await?;
+            let cause = format!("the reply has {} bytes, and the limit is {max_bytes}", reply.get().len());
+            let request = Event::read(event.payload.get(), endpoint).request; // the handler consumed the first one
+            outcome = shared::reject(endpoint.as_slice(), request.into_parts().0, Problem::internal(cause));
+            reply = reply::reply(&origin, &outcome.response).await?;
         }
         if self.access {
             let invocation = Invocation {
@@ -180,14 +180,14 @@ impl Function {
                 cold_start,
                 method: &method,
                 refused: refused.as_deref(),
-                elapsed: began.elapsed(),
+                elapsed: started.elapsed(),
             };
-            let _ = log::write(io::stdout().lock(), &invocation, &answer); // a log that is gone is no reason not to answer
+            let _ = log::write(io::stdout().lock(), &invocation, &outcome); // the reply matters more than the log
         }
         Ok(reply)
     }
 
-    async fn answer(
+    async fn outcome(
         &self,
         request: http::Request<Bytes>,
         problem: Option<Problem>,
@@ -199,19 +199,19 @@ impl Function {
                 shared::reject(endpoint.as_slice(), request.into_parts().0, problem)
             }
             (None, Some(service)) => {
-                let left = remaining_time(context)
-                    .map_or(Duration::MAX, |left| left.saturating_sub(DEADLINE_MARGIN));
-                let within = service.request_timeout.min(left);
-                shared::respond(&service.app, &[service.endpoint], request, within).await
+                let until_deadline = remaining_time(context)
+                    .map_or(Duration::MAX, |remaining| remaining.saturating_sub(DEADLINE_MARGIN));
+                let timeout = service.request_timeout.min(until_deadline);
+                shared::respond(&service.app, &[service.endpoint], request, timeout).await
             }
             (None, None) => shared::respond_not_found(request),
         }
     }
 
-    /// Waits to be told to end, then lets what is under way end and says goodbye to the database, which would
-    /// otherwise have to find out that nobody is there.
+    /// Waits for a signal, drains the requests in flight, and closes the database connection. Without the close,
+    /// Postgres would keep the connection until it notices that the client is gone.
     async fn shut_down(&self, in_flight: &InFlight) -> Result<(), Error> {
-        shutdown::requested().await?;
+        shutdown::shutdown_signal().await?;
         in_flight.drained(DRAIN_TIMEOUT).await;
         if let Some(service) = &self.service {
             service.app.close().await;
@@ -220,8 +220,8 @@ impl Function {
     }
 }
 
-/// How long an invocation may still take; none if it is not told.
+/// Returns the time until the deadline of an invocation, or `None` without a deadline.
 fn remaining_time(context: &Context) -> Option<Duration> {
-    let is_told = context.deadline >= EARLIEST_DEADLINE_MS;
-    is_told.then(|| context.deadline().duration_since(SystemTime::now()).unwrap_or_default())
+    let has_deadline = context.deadline >= MIN_DEADLINE_MS;
+    has_deadline.then(|| context.deadline().duration_since(SystemTime::now()).unwrap_or_default())
 }

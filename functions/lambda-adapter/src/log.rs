@@ -1,5 +1,5 @@
-//! A line for each request. It is a record in CloudWatch's embedded metric format too, so that what is logged is
-//! measured without anything being sent: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
+//! The access log: one line per request. Each line is also a record in CloudWatch's embedded metric format, so that
+//! CloudWatch derives metrics from the log: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
@@ -9,22 +9,22 @@ use serde::Serialize;
 use shared::Outcome;
 use shared::log::{milliseconds, timestamp};
 
-/// What a request that has no route counts under: a metric's dimension needs a text.
+/// The route of requests without an endpoint, because a dimension of a metric must not be null.
 const NO_ROUTE: &str = "none";
 
-/// What the line says of the invocation, beside the answer to it.
+/// The part of a line that does not come from the response.
 #[derive(Debug)]
 pub(crate) struct Invocation<'a> {
-    /// The function's name in Lambda, which tells one deployment from another.
+    /// The function's name in Lambda. It is different in each deployment.
     pub(crate) function: &'a str,
-    /// Lambda's own id of it.
+    /// Lambda's id of the invocation.
     pub(crate) lambda_request_id: &'a str,
-    /// Whether it is the first of its process.
+    /// Whether this is the first invocation of the process.
     pub(crate) cold_start: bool,
     pub(crate) method: &'a Method,
-    /// Why the event was refused, if it was.
+    /// The reason, if the adapter rejected the event.
     pub(crate) refused: Option<&'a str>,
-    /// From the event's arrival to the answer's completion.
+    /// From the arrival of the event until the reply is complete.
     pub(crate) elapsed: Duration,
 }
 
@@ -41,14 +41,14 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<&'a str>,
     route: &'a str,
-    /// A text, as dimensions are.
+    /// A string, because dimensions are strings.
     status: &'a str,
     ms: f64,
     db_ms: f64,
 }
 
-/// Which of the line's members are metrics, and by what they are told apart. Ids are no dimensions: each value of one
-/// would be a metric of its own, and be paid for.
+/// The declaration of the line's metrics and dimensions. Ids are not dimensions, because each value would be a separate
+/// metric with its own cost.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Metrics {
@@ -78,28 +78,32 @@ const DIRECTIVES: [Directive; 1] = [Directive {
     metrics: [Metric { name: "ms", unit: "Milliseconds" }, Metric { name: "db_ms", unit: "Milliseconds" }],
 }];
 
-/// Writes the line at once: a process may be frozen as soon as it has answered.
-pub(crate) fn write(mut output: impl Write, invocation: &Invocation<'_>, answer: &Outcome) -> io::Result<()> {
+/// Writes the line before the reply is sent, because Lambda may freeze the process right after the reply.
+pub(crate) fn write(
+    mut output: impl Write,
+    invocation: &Invocation<'_>,
+    outcome: &Outcome,
+) -> io::Result<()> {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let status = answer.response.status();
+    let status = outcome.response.status();
     let line = Line {
         metrics: Metrics {
             timestamp: u64::try_from(since_1970.as_millis()).unwrap_or_default(),
             cloud_watch_metrics: DIRECTIVES,
         },
         ts: &timestamp(),
-        request_id: answer.request_id.as_str(),
+        request_id: outcome.request_id.as_str(),
         lambda_request_id: invocation.lambda_request_id,
         function: invocation.function,
         cold_start: invocation.cold_start,
         method: shared::log::method(invocation.method),
         refused: invocation.refused,
-        route: answer.route.unwrap_or(NO_ROUTE),
+        route: outcome.route.unwrap_or(NO_ROUTE),
         status: status.as_str(),
         ms: milliseconds(invocation.elapsed),
-        db_ms: milliseconds(answer.database),
+        db_ms: milliseconds(outcome.database),
     };
     let mut text = serde_json::to_vec(&line)?;
     text.push(b'\n');
-    output.write_all(&text) // in one piece, so that lines of requests answered together do not mix
+    output.write_all(&text) // one write, so that the lines of concurrent requests do not mix
 }

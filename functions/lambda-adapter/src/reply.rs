@@ -1,4 +1,4 @@
-//! From a response to the reply that the service behind an event reads, in lambda_http's form of it.
+//! Converts a response into the reply for the service that sent the event, through lambda_http.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -10,15 +10,15 @@ use lambda_http::request::RequestOrigin;
 use lambda_http::{Body, TransformResponse};
 use serde_json::value::{RawValue, to_raw_value};
 
-/// The longest reply that Lambda takes, in bytes:
+/// Max bytes of a reply that Lambda accepts:
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
 const MAX_BYTES: usize = 6_291_556;
 
-/// The longest that an Application Load Balancer takes:
+/// Max bytes of a reply that an Application Load Balancer accepts:
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html>.
 const MAX_ALB_BYTES: usize = 1024 * 1024;
 
-/// The longest reply that goes back to a service, in bytes.
+/// Returns the max bytes of a reply to a service.
 pub(crate) fn max_bytes(origin: &RequestOrigin) -> usize {
     match origin {
         RequestOrigin::Alb => MAX_ALB_BYTES,
@@ -26,27 +26,28 @@ pub(crate) fn max_bytes(origin: &RequestOrigin) -> usize {
     }
 }
 
-/// The JSON that stands for a response.
+/// Returns the JSON reply for a response.
 pub(crate) async fn reply(
     origin: &RequestOrigin,
     response: &Response<Bytes>,
 ) -> serde_json::Result<Box<RawValue>> {
-    let is_coded = response.headers().contains_key(CONTENT_ENCODING);
-    let text = if is_coded { None } else { str::from_utf8(response.body()).ok() };
-    // Base64 for what is coded, or is no text.
+    let is_encoded = response.headers().contains_key(CONTENT_ENCODING);
+    let text = if is_encoded { None } else { str::from_utf8(response.body()).ok() };
+    // An encoded or binary body becomes base64.
     let body =
         text.map_or_else(|| Body::Binary(response.body().to_vec()), |text| Body::Text(text.to_owned()));
     let mut converted = Response::new(body);
     *converted.status_mut() = response.status();
     *converted.headers_mut() = joined(response.headers());
-    // What lambda_http does with a handler's response. It reads the headers for the body's coding, which is known here.
+    // lambda_http converts a handler's response in the same way, but detects binary bodies by their headers.
     let converting =
         TransformResponse::<'_, String, Infallible>::Response(origin.clone(), Box::pin(ready(converted)));
     let Ok(reply) = converting.await;
     to_raw_value(&reply)
 }
 
-/// Headers with one line each, because some forms of a reply have room for one. Cookies cannot share a line.
+/// Returns the headers with one line per name, because some forms of a reply allow only one. Cookies keep separate
+/// lines.
 fn joined(headers: &HeaderMap) -> HeaderMap {
     let mut joined = HeaderMap::with_capacity(headers.len());
     for name in headers.keys() {
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn text_is_sent_as_it_is_and_everything_else_as_base64() {
+    async fn text_stays_text_and_every_other_body_becomes_base64() {
         for origin in [
             RequestOrigin::ApiGatewayV2,
             RequestOrigin::ApiGatewayV1,
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_of_a_header_are_joined_and_cookies_are_not() {
+    async fn lines_of_a_header_are_joined_except_cookies() {
         let response = || {
             let response = Response::builder().header("vary", "a").header("vary", "b");
             response.header("set-cookie", "c=1; Path=/").header("set-cookie", "d=2")

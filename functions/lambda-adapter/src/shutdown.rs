@@ -1,7 +1,7 @@
-//! The end of a function: being told of it, and letting it end well.
+//! Graceful shutdown of a function.
 //!
-//! Lambda sends SIGTERM to functions that have an extension, and kills the others. So one is registered, from within and
-//! under a name, that asks for no events: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>.
+//! Lambda sends SIGTERM only to functions with an extension, and kills the others. So this process registers an
+//! internal extension without events: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ const NEXT: &str = "/2020-01-01/extension/event/next";
 const NAME: &str = "atelier-shutdown";
 const IDENTIFIER: &str = "lambda-extension-identifier";
 
-/// Registers the extension. Without it a function answers all the same, and ends less well.
+/// Registers the extension. If that fails, the function serves requests, but shuts down without draining.
 pub(crate) async fn register() {
     if let Err(error) = try_to_register().await {
-        tracing::warn!(%error, "no extension could be registered: there will be no SIGTERM before the end");
+        tracing::warn!(%error, "cannot register the shutdown extension, Lambda will end this process without SIGTERM");
     }
 }
 
@@ -31,15 +31,17 @@ async fn try_to_register() -> Result<(), Error> {
     let request = Request::post(REGISTER).header("lambda-extension-name", NAME);
     let registered = client.call(request.body(Body::from(r#"{"events":[]}"#))?).await?;
     let identifier = registered.headers().get(IDENTIFIER).cloned();
-    let identifier: HeaderValue = identifier.ok_or_else(|| format!("answered {}", registered.status()))?;
+    let identifier: HeaderValue =
+        identifier.ok_or_else(|| format!("no identifier in response {}", registered.status()))?;
     let next = Request::get(NEXT).header(IDENTIFIER, identifier).body(Body::empty())?;
-    // Lambda waits for this request before it sends events, and leaves it unanswered as there is nothing to tell.
+    // Lambda expects this request before it sends events to the function. No response comes, because the extension has
+    // no events.
     tokio::spawn(async move { client.call(next).await.map(drop) });
     Ok(())
 }
 
-/// Ends when the process is told to.
-pub(crate) async fn requested() -> Result<(), Error> {
+/// Returns on SIGTERM or SIGINT.
+pub(crate) async fn shutdown_signal() -> Result<(), Error> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
@@ -48,32 +50,33 @@ pub(crate) async fn requested() -> Result<(), Error> {
     Ok(())
 }
 
-/// Counts the invocations under way, up to the time at which their replies are sent.
+/// A counter of the invocations in flight. An invocation counts until its reply is sent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct InFlight(Arc<watch::Sender<usize>>);
 
 impl InFlight {
-    /// The same future, counted for as long as it lives once it is polled.
+    /// Wraps an invocation so that it counts from its first poll until it is dropped.
     pub(crate) fn counted<F: Future>(&self, invocation: F) -> impl Future<Output = F::Output> + use<F> {
-        let all = self.clone();
+        let in_flight = self.clone();
         async move {
-            all.0.send_modify(|count| *count += 1);
-            let _one = One(&all);
+            in_flight.0.send_modify(|count| *count += 1);
+            let _guard = InFlightGuard(&in_flight);
             invocation.await
         }
     }
 
-    /// Waits until none is, `most` at the longest.
-    pub(crate) async fn drained(&self, most: Duration) {
+    /// Waits until no invocation is in flight, for at most `limit`.
+    pub(crate) async fn drained(&self, limit: Duration) {
         let mut count = self.0.subscribe();
         let none = pin!(count.wait_for(|count| *count == 0));
-        let _ = tokio::time::timeout(most, none).await; // what takes longer is cut off
+        let _ = tokio::time::timeout(limit, none).await; // the end of the process aborts the others
     }
 }
 
-struct One<'a>(&'a InFlight);
+/// One invocation in flight, until it is dropped.
+struct InFlightGuard<'a>(&'a InFlight);
 
-impl Drop for One<'_> {
+impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
         self.0.0.send_modify(|count| *count -= 1);
     }

@@ -1,4 +1,4 @@
-//! `not-found`: the Lambda function for every path that no endpoint has. It needs no database.
+//! `not-found`: the Lambda function for every path without an endpoint. It needs no database.
 
 use std::process::ExitCode;
 

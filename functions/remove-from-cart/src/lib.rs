@@ -16,7 +16,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
 
 async fn remove_from_cart(app: &App, request: &Request) -> Result<Response, Problem> {
     let sku_id = request.sku_id()?;
-    // A client that shows neither `Authorization` nor a session has no cart.
+    // A client without `Authorization` and session has no cart.
     if let Some(owner) = Owner::from_headers(&request.headers) {
         request.timing.database(app.cart.remove(&owner, sku_id)).await?;
     }

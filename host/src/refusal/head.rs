@@ -1,15 +1,15 @@
-//! The head of a request, as far as it can be read: finding its end, repairing it, and telling what is wrong with it.
+//! The head of a malformed request: finds its end, repairs its target, and determines the problem.
 
 use shared::Problem;
 
-/// The longest request line, and the longest header, that NGINX passes to a host.
+/// Max bytes of a request line or a header that NGINX forwards to a host.
 pub(super) const MAX_LINE_BYTES: usize = 8 * 1024;
 
-/// Problem for a request that no server would understand.
+/// The problem of a request that the host cannot parse.
 pub(super) const UNREADABLE: Problem =
     Problem::bad_request("This is not a request that the service can read.");
 
-/// Methods under which a refused request is answered and logged: `HEAD` must not get a body.
+/// Methods that a substitute keeps, for the access log and because a response to `HEAD` must not have a body.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// The first line of a head, split at its first and its last space.
@@ -20,7 +20,7 @@ struct RequestLine<'a> {
 }
 
 impl<'a> RequestLine<'a> {
-    fn of(bytes: &'a [u8]) -> Option<Self> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
         let bytes = without_empty_lines(bytes);
         let line = bytes.split(|byte| *byte == b'\n').next()?;
         let first = line.iter().position(|byte| *byte == b' ')?;
@@ -33,13 +33,13 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-/// Returns the bytes from the request line on: empty lines may stand before it.
+/// Returns the bytes from the request line on, without the empty lines before it.
 pub(super) fn without_empty_lines(bytes: &[u8]) -> &[u8] {
     let start = bytes.iter().position(|byte| !b"\r\n".contains(byte));
     start.and_then(|start| bytes.get(start..)).unwrap_or_default()
 }
 
-/// Returns where the first head ends: behind an empty line, which may end without a carriage return.
+/// Returns the offset after the first head and its empty line. Lines may end without a carriage return.
 pub(super) fn end(bytes: &[u8]) -> Option<usize> {
     let start = bytes.len() - without_empty_lines(bytes).len();
     memchr::memchr_iter(b'\n', bytes).filter(|end| *end > start).find_map(|end| {
@@ -51,20 +51,20 @@ pub(super) fn end(bytes: &[u8]) -> Option<usize> {
     })
 }
 
-/// Returns the same bytes with a target that hyper takes: percent-encoded where no URI may have the byte. `None` if that
-/// changes nothing, or cannot help.
+/// Returns the bytes with a target that hyper accepts: bytes that are invalid in a URI are percent-encoded. Returns
+/// `None` if that changes nothing or does not help.
 pub(super) fn with_encoded_target(bytes: &[u8]) -> Option<Vec<u8>> {
-    let line = RequestLine::of(bytes)?;
-    let is_fit = |byte: &u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(byte);
-    let is_hopeless = |byte: &u8| byte.is_ascii_control() || *byte == b' ';
-    if line.target.iter().all(is_fit) || line.target.iter().any(is_hopeless) {
+    let line = RequestLine::parse(bytes)?;
+    let is_valid = |byte: &u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(byte);
+    let is_beyond_repair = |byte: &u8| byte.is_ascii_control() || *byte == b' ';
+    if line.target.iter().all(is_valid) || line.target.iter().any(is_beyond_repair) {
         return None;
     }
     let mut encoded = Vec::with_capacity(bytes.len() + 64);
     encoded.extend_from_slice(line.method);
     encoded.push(b' ');
     for byte in line.target {
-        if is_fit(byte) {
+        if is_valid(byte) {
             encoded.push(*byte);
         } else {
             encoded.extend_from_slice(format!("%{byte:02X}").as_bytes());
@@ -75,9 +75,9 @@ pub(super) fn with_encoded_target(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(encoded)
 }
 
-/// Returns the problem of a head to which hyper responds with this status.
+/// Returns the problem of a head that hyper rejects with `status`.
 pub(super) fn problem(bytes: &[u8], status: u16) -> Problem {
-    let line = RequestLine::of(bytes);
+    let line = RequestLine::parse(bytes);
     let version = line.filter(|line| line.method != b"PRI").map_or(&b""[..], |line| line.version_and_rest);
     let is_later = |major: &u8| major.is_ascii_digit() && *major > b'1';
     let first_line = without_empty_lines(bytes).split(|byte| *byte == b'\n').next();
@@ -92,17 +92,17 @@ pub(super) fn problem(bytes: &[u8], status: u16) -> Problem {
     }
 }
 
-/// Returns a request that stands for one that cannot be read, with its method and its id as far as they are well-formed.
+/// Returns a substitute for a malformed request. It keeps the method and the request id if they are well-formed.
 pub(super) fn substitute(bytes: &[u8]) -> String {
     let head = bytes.get(..end(bytes).unwrap_or(bytes.len())).unwrap_or_default();
-    let method = RequestLine::of(head).and_then(|line| str::from_utf8(line.method).ok());
+    let method = RequestLine::parse(head).and_then(|line| str::from_utf8(line.method).ok());
     let method = method.filter(|method| METHODS.contains(method)).unwrap_or("GET");
     let id = header(head, "x-request-id").next().filter(|id| shared::http::request::is_request_id(id));
     let id = id.map(|id| format!("x-request-id: {id}\r\n")).unwrap_or_default();
     format!("{method} / HTTP/1.1\r\nhost: refused\r\n{id}connection: close\r\n\r\n")
 }
 
-/// Returns the values of all headers of this name that are text.
+/// Returns the values of all headers with this name, except values that are not UTF-8.
 pub(super) fn header<'a>(head: &'a [u8], name: &str) -> impl Iterator<Item = &'a str> {
     head.split(|byte| *byte == b'\n').skip(1).filter_map(move |line| {
         let (found, value) = str::from_utf8(line).ok()?.split_once(':')?;
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_ends_behind_the_first_empty_line() {
+    fn a_head_ends_after_the_first_empty_line() {
         for (bytes, expected) in [
             ("GET / HTTP/1.1\r\n\r\nGET", Some(18)),
             ("GET / HTTP/1.1\n\nGET", Some(16)),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_encoded_where_no_uri_may_have_the_byte_and_nothing_else_changes() {
+    fn invalid_bytes_of_a_target_are_percent_encoded_and_nothing_else_changes() {
         let encoded =
             |bytes: &[u8]| with_encoded_target(bytes).map(|bytes| String::from_utf8(bytes).unwrap());
         assert_eq!(
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_substitute_has_the_method_and_the_id_of_the_head_and_nothing_from_behind_it() {
+    fn a_substitute_has_the_method_and_the_request_id_of_the_head_and_nothing_after_it() {
         let substitute = |bytes: &str| super::substitute(bytes.as_bytes());
         assert_eq!(
             substitute("HEAD /\x01 HTTP/1.1\r\nX-Request-Id:  one \r\n\r\n"),
@@ -170,10 +170,10 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_says_what_is_wrong_with_the_first_line() {
-        let status = |bytes: &str, status| format!("{:?}", problem(bytes.as_bytes(), status));
+    fn a_problem_names_the_error_in_the_request_line() {
+        let problem_of = |bytes: &str, status| format!("{:?}", problem(bytes.as_bytes(), status));
         let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(MAX_LINE_BYTES));
-        for (bytes, by_hyper, expected) in [
+        for (bytes, status, expected) in [
             ("GET / HTTP/2.0\r\n\r\n", 400, Problem::version_not_supported()),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, UNREADABLE),
             ("GET / HTTP/1.x\r\n\r\n", 400, UNREADABLE),
@@ -181,7 +181,7 @@ mod tests {
             (&long, 431, Problem::address_too_long()),
             (&long, 414, Problem::address_too_long()),
         ] {
-            assert_eq!(status(bytes, by_hyper), format!("{expected:?}"), "{}", &bytes[..15]);
+            assert_eq!(problem_of(bytes, status), format!("{expected:?}"), "{}", &bytes[..15]);
         }
     }
 }

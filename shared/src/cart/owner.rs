@@ -1,4 +1,4 @@
-//! Whose a cart is. Only a hash of what a caller shows is ever stored, and nothing else opens a cart.
+//! The owner of a cart: a hash of the `Authorization` header or of the session cookie. Only the hash is stored.
 
 use std::fmt::Write;
 
@@ -6,19 +6,19 @@ use http::header::{AUTHORIZATION, COOKIE, InvalidHeaderValue};
 use http::{HeaderMap, HeaderValue};
 use sha2::{Digest, Sha256};
 
-/// The cookie's name. Its value is 32 lowercase hex digits.
+/// The name of the session cookie. Its value is 32 lowercase hex digits.
 const COOKIE_NAME: &str = "atelier_session";
 
-/// 400 days, the most that browsers keep a cookie.
+/// 400 days, the max lifetime of a cookie in browsers.
 const COOKIE_SECONDS: u32 = 34_560_000;
 
-/// The SHA-256 of what a caller showed.
+/// The SHA-256 of the credential that a client sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner([u8; 32]);
 
 impl Owner {
-    /// Whoever the headers say is asking: by `Authorization`, else by the session cookie. `None` if neither
-    /// was sent, or the cookie is not one that could have been issued here.
+    /// Returns the owner by the `Authorization` header, else by the session cookie. `None` if the client sent neither,
+    /// or if the cookie has a form that this service does not issue.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let authorization = headers.get(AUTHORIZATION).filter(|value| !value.is_empty());
@@ -28,49 +28,49 @@ impl Owner {
         }
     }
 
-    /// The hash: 32 bytes.
+    /// Returns the hash: 32 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// What was shown goes into the hash with its kind, so that an `Authorization` header holding a session's
-    /// id is not that session.
-    fn hash(kind: &str, shown: &[u8]) -> Self {
-        Self(Sha256::new().chain_update(kind).chain_update([0]).chain_update(shown).finalize().into())
+    /// Hashes a credential together with its kind, so that an `Authorization` header with the id of a session does not
+    /// open that session.
+    fn hash(kind: &str, credential: &[u8]) -> Self {
+        Self(Sha256::new().chain_update(kind).chain_update([0]).chain_update(credential).finalize().into())
     }
 }
 
-/// A session that was just made up, for a caller who has none.
+/// A new session, for a client without one.
 pub struct Session {
     id: String,
 }
 
 impl Session {
-    /// 128 bits that nobody can guess.
+    /// Creates a session with an id of 128 random bits.
     ///
     /// # Errors
-    /// When the operating system has no random bytes to give.
+    /// The operating system provides no random bytes.
     pub fn issue() -> Result<Self, getrandom::Error> {
         let mut bits = [0; 16];
         getrandom::fill(&mut bits)?;
         let mut id = String::with_capacity(32);
         for byte in bits {
-            let _ = write!(id, "{byte:02x}"); // a String takes everything
+            let _ = write!(id, "{byte:02x}"); // writing to a String cannot fail
         }
         Ok(Self { id })
     }
 
-    /// Whose carts the session opens.
+    /// Returns the owner that the session stands for.
     #[must_use]
     pub fn owner(&self) -> Owner {
         Owner::hash("session", self.id.as_bytes())
     }
 
-    /// The `Set-Cookie` value; `secure` behind TLS, so that it is never sent without.
+    /// Returns the `Set-Cookie` value. With `secure`, browsers send the cookie only with TLS.
     ///
     /// # Errors
-    /// None in practice: everything in it may stand in a header.
+    /// None in practice, because every character of the value is valid in a header.
     pub fn cookie(&self, secure: bool) -> Result<HeaderValue, InvalidHeaderValue> {
         let secure = if secure { "; Secure" } else { "" };
         let id = &self.id;
@@ -82,7 +82,7 @@ impl Session {
     }
 }
 
-/// The first well-formed session id among the cookies of one header.
+/// Returns the first valid session id among the cookies of one header.
 fn session(cookies: &HeaderValue) -> Option<&[u8]> {
     cookies.as_bytes().split(|byte| *byte == b';').find_map(|cookie| {
         let id = cookie.trim_ascii().strip_prefix(COOKIE_NAME.as_bytes())?.strip_prefix(b"=")?;
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_recognised_by_the_cookie_it_was_issued() {
+    fn the_cookie_of_a_session_identifies_its_owner() {
         let session = Session::issue().unwrap();
         let cookie = session.cookie(false).unwrap();
         let cookie = cookie.to_str().unwrap();
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_that_was_not_issued_here_is_nobody() {
+    fn a_cookie_of_another_form_identifies_no_owner() {
         for value in [
             "atelier_session=1",
             "atelier_session=",
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn authorization_goes_before_the_cookie_and_opens_no_session() {
+    fn authorization_takes_precedence_over_the_cookie_and_opens_no_session() {
         let cookie = format!("atelier_session={ID}");
         let by_header = owner(&[("authorization", "Bearer 7"), ("cookie", &cookie)]).unwrap();
         assert_eq!(owner(&[("authorization", "Bearer 7")]), Some(by_header.clone()));

@@ -1,4 +1,4 @@
-//! Pages of the list: one read for all who ask for the same page at the same time.
+//! Pages of the list: one read serves all concurrent requests for the same page.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,9 +7,10 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::cache::Key;
-use super::{Document, LIST, Memory, list};
+use super::{Document, DocumentCache, LIST, list};
 use crate::database::{Callers, Error, Pool, Reply, reply_all};
 
+/// A coalescing reader of pages.
 #[derive(Debug)]
 pub(super) struct Lists {
     desk: Arc<Desk>,
@@ -18,10 +19,10 @@ pub(super) struct Lists {
 #[derive(Debug)]
 struct Desk {
     database: Arc<Pool>,
-    memory: Memory,
-    /// How long a page is waited for.
+    cache: DocumentCache,
+    /// The timeout of a read.
     timeout: Duration,
-    /// Who waits for which page.
+    /// Pending callers by page.
     waiting: Mutex<Callers<Page, Document>>,
 }
 
@@ -29,33 +30,33 @@ struct Desk {
 type Page = (i64, i64);
 
 impl Lists {
-    pub(super) fn new(database: &Arc<Pool>, memory: Memory, timeout: Duration) -> Self {
+    pub(super) fn new(database: &Arc<Pool>, cache: DocumentCache, timeout: Duration) -> Self {
         let (database, waiting) = (Arc::clone(database), Mutex::default());
-        Self { desk: Arc::new(Desk { database, memory, timeout, waiting }) }
+        Self { desk: Arc::new(Desk { database, cache, timeout, waiting }) }
     }
 
-    /// The products ranked `first` to `last`.
-    pub(super) async fn one(&self, first: i64, last: i64) -> Result<Document, Error> {
+    /// Returns the page with the products ranked `first` to `last`.
+    pub(super) async fn load(&self, first: i64, last: i64) -> Result<Document, Error> {
         let _place = self.desk.database.enter()?;
-        let (answer, answered) = oneshot::channel();
-        let is_first = self.desk.waiting().join((first, last), answer);
+        let (reply, result) = oneshot::channel();
+        let is_first = self.desk.waiting().join((first, last), reply);
         if is_first {
-            tokio::spawn(Arc::clone(&self.desk).answer((first, last)));
+            tokio::spawn(Arc::clone(&self.desk).work((first, last)));
         }
-        answered.await.unwrap_or(Err(Error::NOT_CONNECTED)) // nobody answers once the runtime is stopping
+        result.await.unwrap_or(Err(Error::NOT_CONNECTED)) // no reply while the runtime stops
     }
 }
 
 impl Desk {
-    async fn answer(self: Arc<Self>, page: Page) {
-        let mut asked = Asked { desk: &self, page: Some(page) };
-        let read = timeout(self.timeout, self.read(page)).await.unwrap_or(Err(Error::TIMED_OUT));
-        reply_all(asked.end(), &read);
+    async fn work(self: Arc<Self>, page: Page) {
+        let mut pending = PendingRead { desk: &self, page: Some(page) };
+        let result = timeout(self.timeout, self.read(page)).await.unwrap_or(Err(Error::TIMED_OUT));
+        reply_all(pending.end(), &result);
     }
 
     async fn read(&self, (first, last): Page) -> Result<Document, Error> {
-        let page = list(&self.database.ask(&LIST, &[&first, &last]).await?)?;
-        self.memory.keep(Key::List { first, last }, &page);
+        let page = list(&self.database.query(&LIST, &[&first, &last]).await?)?;
+        self.cache.insert(Key::List { first, last }, &page);
         Ok(page)
     }
 
@@ -64,20 +65,20 @@ impl Desk {
     }
 }
 
-/// A page that is being read. However that ends, nobody is left waiting for it.
-struct Asked<'a> {
+/// A read in flight. However it ends, no caller stays pending.
+struct PendingRead<'a> {
     desk: &'a Desk,
     page: Option<Page>,
 }
 
-impl Asked<'_> {
-    /// Who waits for the page. Whoever asks for it from now on has it read again.
+impl PendingRead<'_> {
+    /// Takes the callers of the page. A later request for the page causes a new read.
     fn end(&mut self) -> Vec<Reply<Document>> {
         self.page.take().map(|page| self.desk.waiting().end(&page)).unwrap_or_default()
     }
 }
 
-impl Drop for Asked<'_> {
+impl Drop for PendingRead<'_> {
     fn drop(&mut self) {
         drop(self.end());
     }

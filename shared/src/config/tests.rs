@@ -1,4 +1,4 @@
-//! What is read, and what is refused in which words.
+//! Tests of valid and invalid values, and of the documentation of variables.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ fn parse(pairs: &[(&str, &str)]) -> Result<HostConfig, Error> {
 }
 
 #[test]
-fn everything_but_the_database_has_a_default() {
+fn every_variable_but_the_database_url_has_a_default() {
     let config = parse(&[]).unwrap();
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:3000");
     let database = &config.database;
@@ -29,7 +29,7 @@ fn everything_but_the_database_has_a_default() {
 }
 
 #[test]
-fn a_wrong_value_is_named_with_its_variable_and_what_was_expected() {
+fn an_invalid_value_is_named_with_its_variable_and_the_expected_values() {
     for (variable, value, expected) in [
         ("LISTEN", "3000", "an address and a port such as 127.0.0.1:3000"),
         ("LISTEN", "", "an address and a port such as 127.0.0.1:3000"),
@@ -51,7 +51,7 @@ fn a_wrong_value_is_named_with_its_variable_and_what_was_expected() {
 }
 
 #[test]
-fn sizes_take_units_of_1024_or_none() {
+fn sizes_accept_units_of_1024_or_none() {
     for (value, bytes) in
         [("0", 0), ("1000", 1000), ("3KiB", 3 << 10), ("512MiB", 512 << 20), ("2GiB", 2 << 30)]
     {
@@ -60,7 +60,7 @@ fn sizes_take_units_of_1024_or_none() {
 }
 
 #[test]
-fn a_function_keeps_nothing_in_memory_and_has_one_connection() {
+fn a_function_has_no_cache_and_one_connection() {
     let function = FunctionConfig::from_lookup(&|name| match name {
         "DATABASE_URL" => Some(URL.to_owned()),
         "CACHE_BYTES" => Some("1GiB".to_owned()),
@@ -72,7 +72,7 @@ fn a_function_keeps_nothing_in_memory_and_has_one_connection() {
 }
 
 #[test]
-fn durations_take_milliseconds_and_seconds() {
+fn durations_accept_milliseconds_and_seconds() {
     let config = parse(&[("REQUEST_TIMEOUT", "250ms"), ("SHUTDOWN_GRACE", "3s")]).unwrap();
     assert_eq!(config.requests.timeout, Duration::from_millis(250));
     assert_eq!(config.http.shutdown_grace, Duration::from_secs(3));
@@ -88,7 +88,7 @@ fn the_database_password_is_never_printed() {
     }
 }
 
-/// A certificate that vouches for itself: enough for a file of authorities.
+/// A self-signed certificate, which is enough for a file of authorities.
 fn authority() -> tempfile::NamedTempFile {
     let made = rcgen::generate_simple_self_signed(["an authority".to_owned()]).unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -105,7 +105,7 @@ const AWS: [(&str, &str); 5] = [
 ];
 
 #[test]
-fn with_iam_a_missing_variable_and_an_address_that_cannot_be_signed_for_are_named() {
+fn iam_reports_a_missing_variable_and_an_address_that_cannot_be_signed_for() {
     let file = authority();
     let file = ("DATABASE_CA_FILE", file.path().to_str().unwrap());
     let with = |url: &'static str, left_out: &str| {

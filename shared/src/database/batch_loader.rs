@@ -1,19 +1,19 @@
-//! Ids that are asked for while an answer is under way go into one statement together.
+//! The batch loader: ids requested while a statement is in flight go into the next statement together.
 //!
 //! ```text
-//! one(7) ──┐
-//! one(2) ──┼─ waiting ──> where … = any({7,2,9}) ──> each gets its row, or none
-//! one(9) ──┤
-//! one(7) ──┘  waits with the first 7
+//! load(7) ──┐
+//! load(2) ──┼─ queue ──> where … = any({7,2,9}) ──> each caller gets its row, or none
+//! load(9) ──┤
+//! load(7) ──┘  coalesced with the first 7
 //! ```
-//! Nobody waits for company: an id that comes while no statement is under way goes at once, alone. Only under load do
-//! statements carry several. What a statement costs Postgres is far more than the read itself: 64 clients were served
-//! 1.4 to 1.7 times as many answers with two statements at a time as with one for each, and with one at a time Postgres
-//! takes half as long for an answer as with two (three hosts, 64 connections, measured in turn).
+//! Batching delays nobody: an id that finds no statement in flight goes at once, alone. Statements carry several ids
+//! only under load. A statement costs Postgres far more than the read itself. With 64 clients, two batched statements
+//! at a time served 1.4 to 1.7 times as many responses as one statement per request. With one statement at a time,
+//! Postgres needs half as long per response as with two (three hosts, 64 connections, measured in turn).
 //!
-//! A statement that is slow waits for a disk, a lock or the network. So that those behind it do not wait for that too,
-//! another is sent beside it after a moment ([`SLOW_AFTER`]), and so on, up to [`MAX_IN_FLIGHT`]. An id that is asked for already is
-//! not asked for again: there is one read for all who wait.
+//! A slow statement waits for a disk, a lock or the network. So that later ids do not wait for that too, another
+//! statement starts beside it after [`SLOW_AFTER`], up to [`MAX_IN_FLIGHT`] at once. Concurrent requests for an id are
+//! coalesced: one read serves them all.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -26,21 +26,21 @@ use tokio_postgres::types::ToSql;
 
 use super::{Callers, Error, Pool, Reply, Sql, reply_all};
 
-/// How long no statement was sent, though ids are waiting, until one is sent beside those under way. Longer than they
-/// take on a busy machine, or batches would become small just when large ones are needed.
+/// How long ids wait since the latest statement before another one starts beside it. Longer than a statement takes on a
+/// busy machine, or batches would become small just when large ones are needed.
 const SLOW_AFTER: Duration = Duration::from_millis(5);
 
-/// Statements of one kind that may be under way when they are slow.
+/// The max number of statements of one loader in flight at once.
 const MAX_IN_FLIGHT: usize = 8;
 
-/// Ids in one statement at most, which bounds what its answer takes in memory.
+/// The max number of ids in one statement, which bounds the memory for its rows.
 const MAX_BATCH: usize = 128;
 
-/// Rows read before others have their turn: an overview is unpacked and packed again, which takes as long as dozens of
-/// answers from memory.
+/// How many rows are decoded before other tasks run. To decode an overview, gzip is undone and done again, which takes
+/// as long as dozens of cached responses.
 const DECODE_CHUNK: usize = 16;
 
-/// Reads single rows by id, each statement as many as there are to read.
+/// A batch loader of single rows by id.
 #[derive(Debug)]
 pub(crate) struct BatchLoader<T> {
     desk: Arc<Desk<T>>,
@@ -51,7 +51,7 @@ struct Desk<T> {
     /// Takes an array of ids; the first column is the id, and no two rows have the same.
     sql: &'static Sql,
     read: Box<Read<T>>,
-    /// How long a statement is waited for: Postgres has given it up by then, or is gone.
+    /// The timeout of a statement. Postgres has cancelled it by then, or does not respond.
     timeout: Duration,
     queue: Mutex<Queue<T>>,
 }
@@ -59,19 +59,19 @@ struct Desk<T> {
 type Read<T> = dyn Fn(i32, &Row) -> Result<T, Error> + Send + Sync;
 
 struct Queue<T> {
-    /// Who waits for which id, be it in a statement or not yet.
+    /// Pending callers by id, whether the id is in a statement or not yet.
     waiting: Callers<i32, Option<T>>,
-    /// Ids that no statement has yet.
+    /// Ids for the next statement.
     ids: VecDeque<i32>,
     in_flight: usize,
-    /// When the latest of these was sent.
+    /// When the latest statement was sent.
     sent: Instant,
-    /// Whether a task looks whether they are slow.
+    /// Whether a task checks for slow statements.
     is_watched: bool,
 }
 
 impl<T: Clone + Send + 'static> BatchLoader<T> {
-    /// `read` makes of an id and its row what is asked for; it is called once for each row.
+    /// Creates a batch loader. `read` decodes an id and its row; it is called once per row.
     pub(crate) fn new(
         database: &Arc<Pool>,
         sql: &'static Sql,
@@ -84,16 +84,19 @@ impl<T: Clone + Send + 'static> BatchLoader<T> {
         Self { desk: Arc::new(Desk { database, sql, read, timeout, queue }) }
     }
 
-    /// The row with this id, if there is one.
-    pub(crate) async fn one(&self, id: i32) -> Result<Option<T>, Error> {
+    /// Returns the decoded row with this id; `None` if there is no such row.
+    ///
+    /// # Errors
+    /// The statement fails, or the queue limit is reached.
+    pub(crate) async fn load(&self, id: i32) -> Result<Option<T>, Error> {
         let _place = self.desk.database.enter()?;
-        let (answer, answered) = oneshot::channel();
-        match self.desk.queue_up(id, answer) {
+        let (reply, result) = oneshot::channel();
+        match self.desk.queue_up(id, reply) {
             Due::Work => drop(tokio::spawn(Arc::clone(&self.desk).work())),
             Due::Watch => drop(tokio::spawn(Arc::clone(&self.desk).watch())),
             Due::Nothing => {}
         }
-        answered.await.unwrap_or(Err(Error::NOT_CONNECTED)) // nobody answers once the runtime is stopping
+        result.await.unwrap_or(Err(Error::NOT_CONNECTED)) // no reply while the runtime stops
     }
 }
 
@@ -103,7 +106,7 @@ impl<T> fmt::Debug for Desk<T> {
     }
 }
 
-/// Which task has to be started for someone who waits.
+/// The task a new caller must spawn.
 enum Due {
     Nothing,
     Work,
@@ -111,9 +114,9 @@ enum Due {
 }
 
 impl<T: Clone + Send + 'static> Desk<T> {
-    fn queue_up(&self, id: i32, answer: Reply<Option<T>>) -> Due {
+    fn queue_up(&self, id: i32, reply: Reply<Option<T>>) -> Due {
         let mut queue = self.queue();
-        if !queue.waiting.join(id, answer) {
+        if !queue.waiting.join(id, reply) {
             return Due::Nothing;
         }
         queue.ids.push_back(id);
@@ -124,7 +127,7 @@ impl<T: Clone + Send + 'static> Desk<T> {
         if std::mem::replace(&mut queue.is_watched, true) { Due::Nothing } else { Due::Watch }
     }
 
-    /// Sends another statement whenever those under way are slow, for as long as ids are waiting.
+    /// Starts another statement whenever those in flight are slow, as long as ids wait.
     async fn watch(self: Arc<Self>) {
         let mut next = SLOW_AFTER;
         loop {
@@ -134,23 +137,23 @@ impl<T: Clone + Send + 'static> Desk<T> {
                 queue.is_watched = false;
                 return;
             }
-            let since = queue.sent.elapsed();
-            if since >= SLOW_AFTER && queue.in_flight < MAX_IN_FLIGHT {
+            let elapsed = queue.sent.elapsed();
+            if elapsed >= SLOW_AFTER && queue.in_flight < MAX_IN_FLIGHT {
                 queue.in_flight += 1;
                 drop(tokio::spawn(Arc::clone(&self).work()));
             }
-            next = if since < SLOW_AFTER { SLOW_AFTER - since } else { SLOW_AFTER };
+            next = if elapsed < SLOW_AFTER { SLOW_AFTER - elapsed } else { SLOW_AFTER };
         }
     }
 
-    /// Asks for all who wait, again and again until nobody does, or others can do it alone again.
+    /// Sends statements until no id waits, or until fewer tasks suffice again.
     async fn work(self: Arc<Self>) {
         let mut was_slow = true;
         while let Some(batch) = self.take(was_slow) {
             let sent = Instant::now();
             let parameters: [&(dyn ToSql + Sync); 1] = [&batch.ids];
-            let asked = tokio::time::timeout(self.timeout, self.database.ask(self.sql, &parameters)).await;
-            match asked.unwrap_or(Err(Error::TIMED_OUT)) {
+            let result = tokio::time::timeout(self.timeout, self.database.query(self.sql, &parameters)).await;
+            match result.unwrap_or(Err(Error::TIMED_OUT)) {
                 Ok(rows) => batch.hand_out(&rows).await,
                 Err(error) => batch.fail(&error),
             }
@@ -158,8 +161,8 @@ impl<T: Clone + Send + 'static> Desk<T> {
         }
     }
 
-    /// Ids that somebody still waits for. Without any this task is no longer under way; nor is it when it is one of
-    /// several and Postgres is quick, so that batches become large again.
+    /// Takes the ids of the next statement, without those that no caller waits for any more. Returns `None` if the task
+    /// must end: no id waits, or it is one of several tasks and Postgres is fast, so that batches become large again.
     fn take(&self, was_slow: bool) -> Option<Batch<'_, T>> {
         let mut queue = self.queue();
         if queue.in_flight > 1 && !was_slow {
@@ -191,14 +194,14 @@ impl<T> Desk<T> {
     }
 }
 
-/// Ids in one statement. However it ends, nobody is left waiting for them.
+/// The ids of one statement. However the statement ends, no caller stays pending.
 struct Batch<'a, T> {
     desk: &'a Desk<T>,
     ids: Vec<i32>,
 }
 
 impl<T: Clone> Batch<'_, T> {
-    /// Gives all who wait for one of the ids the row, or the news that there is none.
+    /// Replies to each caller with its decoded row, or with `None`.
     async fn hand_out(mut self, rows: &[Row]) {
         let ids = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i32>, _>>();
         let ids = match ids {
@@ -212,16 +215,16 @@ impl<T: Clone> Batch<'_, T> {
             }
             reply_all(waiting.remove(&id).unwrap_or_default(), &(self.desk.read)(id, row).map(Some));
         }
-        waiting.into_values().for_each(|answers| reply_all(answers, &Ok(None)));
+        waiting.into_values().for_each(|callers| reply_all(callers, &Ok(None)));
     }
 
     fn fail(mut self, error: &Error) {
-        self.end().into_values().for_each(|answers| reply_all(answers, &Err(error.clone())));
+        self.end().into_values().for_each(|callers| reply_all(callers, &Err(error.clone())));
     }
 }
 
 impl<T> Batch<'_, T> {
-    /// Who waits for the ids. Whoever asks for one of them from now on has it read again.
+    /// Takes the callers of the ids. A later request for one of the ids causes a new read.
     fn end(&mut self) -> HashMap<i32, Vec<Reply<Option<T>>>> {
         let ids = std::mem::take(&mut self.ids);
         let mut queue = self.desk.queue();
@@ -233,7 +236,7 @@ impl<T> Drop for Batch<'_, T> {
     fn drop(&mut self) {
         drop(self.end());
         if std::thread::panicking() {
-            self.desk.queue().in_flight -= 1; // its task goes, and another has to come for those who wait
+            self.desk.queue().in_flight -= 1; // the task ends, and the next caller must spawn another
         }
     }
 }

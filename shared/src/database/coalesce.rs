@@ -1,4 +1,4 @@
-//! Who waits for the same thing waits for one read of it.
+//! Request coalescing: one read serves all concurrent callers of a key.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 
 use super::Error;
 
-/// Where the answer for one of those who wait goes.
+/// The channel to one pending caller.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
-/// All who wait, by what they wait for.
+/// Pending callers by key.
 #[derive(Debug)]
 pub(crate) struct Callers<K, T> {
     by_key: HashMap<K, Vec<Reply<T>>>,
@@ -23,28 +23,28 @@ impl<K, T> Default for Callers<K, T> {
 }
 
 impl<K: Eq + Hash, T> Callers<K, T> {
-    /// Takes someone in, and says whether they are the first, for whom it has to be asked. Who asks for the first will
-    /// answer all.
-    pub(crate) fn join(&mut self, key: K, answer: Reply<T>) -> bool {
-        let waiting = self.by_key.entry(key).or_default();
-        waiting.push(answer);
-        waiting.len() == 1
+    /// Adds a caller, and returns whether it is the first of its key. The first caller must start the read; its result
+    /// serves all callers of the key.
+    pub(crate) fn join(&mut self, key: K, reply: Reply<T>) -> bool {
+        let callers = self.by_key.entry(key).or_default();
+        callers.push(reply);
+        callers.len() == 1
     }
 
-    /// Whether somebody waits for it who has not given up.
+    /// Returns whether a caller of the key still waits.
     pub(crate) fn is_wanted(&self, key: &K) -> bool {
-        self.by_key.get(key).is_some_and(|waiting| !waiting.iter().all(Reply::is_closed))
+        self.by_key.get(key).is_some_and(|callers| !callers.iter().all(Reply::is_closed))
     }
 
-    /// Those who wait for it, to be answered. Who comes from now on is the first again.
+    /// Removes and returns the callers of the key. The next caller is the first again.
     pub(crate) fn end(&mut self, key: &K) -> Vec<Reply<T>> {
         self.by_key.remove(key).unwrap_or_default()
     }
 }
 
-/// Gives all of them the same answer.
-pub(crate) fn reply_all<T: Clone>(answers: Vec<Reply<T>>, answer: &Result<T, Error>) {
-    for waiter in answers {
-        let _ = waiter.send(answer.clone()); // fails when they have given up waiting
+/// Sends all callers the same result.
+pub(crate) fn reply_all<T: Clone>(callers: Vec<Reply<T>>, result: &Result<T, Error>) {
+    for caller in callers {
+        let _ = caller.send(result.clone()); // fails if the caller was cancelled
     }
 }

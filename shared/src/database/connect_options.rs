@@ -1,4 +1,4 @@
-//! Where a database is and how it is spoken to: service and loader connect in this one way.
+//! How to connect to the database. Service and loader both connect through this module.
 
 use std::fmt;
 use std::pin::Pin;
@@ -10,52 +10,52 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::rds_token::RdsTokenSigner;
 
-/// Where a database is and how it is spoken to. [`crate::config::address_from_lookup`] makes one of what
-/// people write, and sees to it that nothing crosses a network unencrypted.
+/// The address of a database, and the TLS and authentication of its connections. [`Self::read`] reads it from the
+/// environment and refuses to send anything over a network without TLS.
 #[derive(Clone)]
 pub struct ConnectOptions {
     settings: Config,
     tls: Option<MakeRustlsConnect>,
-    /// Who signs a token in place of a password, for each connection anew.
+    /// Signs a new token for each connection, in place of a password.
     signer: Option<RdsTokenSigner>,
 }
 
-/// What drives a connection: nothing is sent or received unless it is polled. It ends with the connection, which it
-/// closes in good order once the client is dropped. Boxed, because a connection has another type with TLS than without.
+/// The future that sends and receives for a connection; the caller must poll it. Once the client is dropped, it closes
+/// the connection gracefully and returns. Boxed, because connections with and without TLS have different types.
 pub type Driver = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 impl ConnectOptions {
-    /// Of a server on this machine, which is spoken to without encryption.
+    /// Options for a server on this machine, without TLS.
     #[must_use]
     pub fn without_tls(mut settings: Config) -> Self {
         settings.ssl_mode(SslMode::Disable);
         Self { settings, tls: None, signer: None }
     }
 
-    /// Of a server that has to prove who it is before anything else is said.
+    /// Options for a server that must present a valid certificate before anything else is sent.
     pub(crate) fn with_tls(mut settings: Config, tls: MakeRustlsConnect) -> Self {
         settings.ssl_mode(SslMode::Require);
         Self { settings, tls: Some(tls), signer: None }
     }
 
-    /// The same server, which is shown tokens of this signer in place of a password.
+    /// Replaces the password by tokens of this signer.
     pub(crate) fn with_signer(self, signer: RdsTokenSigner) -> Self {
         Self { signer: Some(signer), ..self }
     }
 
-    /// User, database, hosts and options.
+    /// Returns the user, database, hosts and options.
     #[must_use]
     pub fn settings(&self) -> &Config {
         &self.settings
     }
 
-    /// Whether the server has to prove who it is, and everything is encrypted.
+    /// Returns whether connections use TLS.
     #[must_use]
     pub fn has_tls(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// The same place, with something of the settings changed; not the hosts or the encryption.
+    /// Returns a copy with changed settings. The change must leave hosts and TLS as they are.
     #[must_use]
     pub fn with(&self, change: impl FnOnce(&mut Config)) -> Self {
         let mut changed = self.clone();
@@ -63,14 +63,14 @@ impl ConnectOptions {
         changed
     }
 
-    /// Each of its hosts by itself, in the order in which they are named.
+    /// Returns options for each host alone, in the order of the address.
     #[must_use]
     pub fn servers(&self) -> Vec<Self> {
         let settings = &self.settings;
         let (hosts, addresses, ports) =
             (settings.get_hosts(), settings.get_hostaddrs(), settings.get_ports());
         let one = |at: usize| {
-            let mut one = without_place(settings);
+            let mut one = without_hosts(settings);
             match hosts.get(at) {
                 Some(Host::Tcp(name)) => _ = one.host(name),
                 Some(Host::Unix(directory)) => _ = one.host_path(directory),
@@ -79,7 +79,7 @@ impl ConnectOptions {
             if let Some(address) = addresses.get(at) {
                 one.hostaddr(*address);
             }
-            // One port may stand for all.
+            // One port may apply to all hosts.
             if let Some(port) = ports.get(at).or(ports.first()) {
                 one.port(*port);
             }
@@ -88,7 +88,7 @@ impl ConnectOptions {
         (0..hosts.len().max(addresses.len())).map(one).collect()
     }
 
-    /// The hosts, for people.
+    /// Returns the hosts as text, for messages.
     #[must_use]
     pub fn host(&self) -> String {
         let mut named: Vec<String> = self.settings.get_hosts().iter().map(host_name).collect();
@@ -101,10 +101,10 @@ impl ConnectOptions {
     /// Opens a connection.
     ///
     /// # Errors
-    /// What keeps it from coming about; a certificate that is refused is among the causes.
+    /// The server is unreachable, refuses the login, or presents an invalid certificate.
     pub async fn connect(&self) -> Result<(Client, Driver), Error> {
         let mut signed = None;
-        // That it can sign was seen when it was made.
+        // `RdsTokenSigner::checked` has proved that it can sign.
         if let Some(token) = self.signer.as_ref().and_then(|signer| signer.token(SystemTime::now()).ok()) {
             signed.insert(self.settings.clone()).password(token);
         }
@@ -122,7 +122,7 @@ impl ConnectOptions {
     }
 }
 
-/// Without secrets.
+/// Shows no secret.
 impl fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (settings, signer) = (&self.settings, &self.signer);
@@ -131,8 +131,8 @@ impl fmt::Debug for ConnectOptions {
     }
 }
 
-/// All of the settings but which servers there are, and which of them will do.
-fn without_place(settings: &Config) -> Config {
+/// Copies all settings except the hosts and `target_session_attrs`.
+fn without_hosts(settings: &Config) -> Config {
     let mut copy = Config::new();
     copy.ssl_mode(settings.get_ssl_mode())
         .ssl_negotiation(settings.get_ssl_negotiation())

@@ -1,10 +1,10 @@
-//! Why the database gave no answer.
+//! Errors of the database.
 
 use std::sync::Arc;
 
 use tokio_postgres::error::SqlState;
 
-/// Why the database gave no answer: a kind, from which everything else follows, and a cause for the log.
+/// An error of the database: a kind, which decides the response, and a cause for the log.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}", .kind.description())]
 pub struct Error {
@@ -13,25 +13,25 @@ pub struct Error {
     source: Option<Source>,
 }
 
-/// What kind of trouble it is.
+/// The kind of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// No connection is up, or the one that was used was lost.
+    /// No connection is up, or the connection was lost during the statement.
     Unreachable,
-    /// The tables are not there: nothing has been published yet.
+    /// The tables do not exist: no catalog has been published yet.
     NoCatalog,
-    /// The database gave up on the statement: it took too long, or it was in another's way.
+    /// The statement took too long, or Postgres cancelled it because of a lock, a deadlock or a conflict.
     Timeout,
-    /// As many wait for the database already as may.
+    /// The queue limit is reached.
     Overloaded,
-    /// Anything else: a fault of ours, of a row or of the database's set-up.
+    /// Anything else: a bug, an unexpected row, or wrong database settings.
     Internal,
 }
 
-/// Shared, because one statement may have failed for many.
+/// The cause, shared by all requests whose ids were in one statement.
 type Source = Arc<dyn std::error::Error + Send + Sync>;
 
-/// An error and what caused it, on one line.
+/// Returns an error and its causes on one line.
 pub fn error_chain(error: &dyn std::error::Error) -> String {
     // Postgres puts a detail and a hint on lines of their own.
     let text = |error: &dyn std::error::Error| error.to_string().replace('\n', "; ");
@@ -39,7 +39,7 @@ pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         let text = text(cause);
-        // Some errors say in their own line what caused them.
+        // Some errors repeat their cause in their own message.
         if !line.ends_with(&text) {
             line = format!("{line}: {text}");
         }
@@ -53,9 +53,9 @@ impl Kind {
         match self {
             Self::Unreachable => "no connection to the database",
             Self::NoCatalog => "no catalog has been published yet",
-            Self::Timeout => "the database gave up on a statement",
-            Self::Overloaded => "too many wait for the database",
-            Self::Internal => "the database did what was not foreseen",
+            Self::Timeout => "the statement timed out",
+            Self::Overloaded => "too many requests wait for the database",
+            Self::Internal => "unexpected database error",
         }
     }
 }
@@ -64,22 +64,22 @@ impl Error {
     /// No connection is up.
     pub(crate) const NOT_CONNECTED: Self = Self { kind: Kind::Unreachable, source: None };
 
-    /// The connection that was used has answered nobody for longer than any statement may take.
+    /// The server has responded to no statement on this connection for longer than any statement may take.
     pub(crate) const STALLED: Self = Self { kind: Kind::Unreachable, source: None };
 
-    /// Postgres has neither answered nor given up.
+    /// Postgres has neither responded to the statement nor cancelled it in time.
     pub(crate) const TIMED_OUT: Self = Self { kind: Kind::Timeout, source: None };
 
-    /// All places to wait are taken.
+    /// The queue limit is reached.
     pub(crate) const OVERLOADED: Self = Self { kind: Kind::Overloaded, source: None };
 
-    /// What kind of trouble it is.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// A row that does not hold what its statement promises.
+    /// Returns an error for a row that does not hold what its statement promises.
     pub(crate) fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { kind: Kind::Internal, source: Some(source.into().into()) }
     }
@@ -102,7 +102,7 @@ impl From<tokio_postgres::Error> for Error {
                 | &SqlState::CRASH_SHUTDOWN
                 | &SqlState::CANNOT_CONNECT_NOW
                 | &SqlState::IDLE_SESSION_TIMEOUT
-                // A primary that has just become a standby; which is the primary now is soon known.
+                // A primary that has just become a replica. The next status query finds the new primary.
                 | &SqlState::READ_ONLY_SQL_TRANSACTION,
             ) => Kind::Unreachable,
             Some(_) => Kind::Internal,

@@ -1,5 +1,5 @@
-//! The pool: picks a connection for each statement, limits how many requests wait, and retries a read once on another
-//! connection.
+//! The connection pool: it picks a connection for each statement, limits how many requests wait, and retries a read
+//! once on another connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,132 +16,139 @@ use super::reconnect::{self, ConnectAttempts, Reconnector, Slot};
 use super::replicas::Replicas;
 use super::{ConnectOptions, Edition, Error, Kind, Parameters, Routing, Settings, Sql};
 
-/// How long the connections may take to close gracefully.
+/// The max time for closing the connections gracefully.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// The shared connections. Dropping it closes them.
+/// A connection pool. Dropping it closes the connections.
 #[derive(Debug)]
 pub struct Pool {
-    /// Of each server the first, then of each the second, and so on.
+    /// The first connection to each server, then the second to each, and so on.
     slots: Vec<Arc<Slot>>,
     servers: usize,
     replicas: Arc<Replicas>,
-    /// How many requests wait for an answer, and how many may.
+    /// How many requests wait for the database, and the queue limit.
     waiting: AtomicUsize,
-    most_waiting: usize,
+    max_waiting: usize,
+    /// Counts statements, to spread them over the servers.
     next: AtomicUsize,
     /// How long a request waits for a connection when none is up.
-    wait: Duration,
-    /// Changes with every attempt to connect that begins or ends, and when all connections are closed.
+    connect_wait: Duration,
+    /// Changes when an attempt to connect starts or ends, and when the pool closes.
     attempts: Arc<watch::Sender<ConnectAttempts>>,
-    /// Each task that keeps a connection up holds a receiver.
+    /// Each reconnector holds a receiver until it ends.
     closing: watch::Sender<bool>,
     tasks: Vec<AbortHandle>,
 }
 
 impl Pool {
-    /// Starts connecting, so many times to each server, and goes on trying for as long as this value lives. Needs a
-    /// running tokio runtime.
+    /// Starts this number of connections to each server, and reconnects them until the pool is closed or dropped. Needs
+    /// a running tokio runtime.
     #[must_use]
     pub fn start(settings: &Settings, routing: Routing, connections: usize) -> Self {
         let (attempts, closing) = (Arc::new(watch::Sender::default()), watch::Sender::new(false));
-        let address = reconnect::connect_options(settings, routing);
-        let servers = if routing == Routing::AnyServer { vec![address] } else { address.servers() };
-        // Servers take turns, so that the connections that requests take in turn are to another each time.
-        let count = servers.len();
-        let servers = servers.into_iter().enumerate();
-        let addresses: Vec<(usize, ConnectOptions)> =
-            std::iter::repeat_n(servers, connections).flatten().collect();
-        let replicas = Arc::new(Replicas::new(routing, addresses.len()));
-        let keep = |(number, (server, address))| {
+        let options = reconnect::connect_options(settings, routing);
+        let servers = if routing == Routing::AnyServer { vec![options] } else { options.servers() };
+        let server_count = servers.len();
+        // Servers alternate, so that consecutive slots belong to different servers.
+        let targets: Vec<(usize, ConnectOptions)> =
+            std::iter::repeat_n(servers.into_iter().enumerate(), connections).flatten().collect();
+        let replicas = Arc::new(Replicas::new(routing, targets.len()));
+        let start = |(number, (server, options))| {
             let slot: Arc<Slot> = Arc::default();
-            let upkeep = Reconnector {
+            let reconnector = Reconnector {
                 settings: settings.clone(),
-                address,
+                options,
                 slot: Arc::clone(&slot),
                 number,
                 server,
                 replicas: Arc::clone(&replicas),
                 attempts: Arc::clone(&attempts),
             };
-            (slot, tokio::spawn(upkeep.run(closing.subscribe())).abort_handle())
+            (slot, tokio::spawn(reconnector.run(closing.subscribe())).abort_handle())
         };
-        let (slots, tasks) = addresses.into_iter().enumerate().map(keep).unzip();
+        let (slots, tasks) = targets.into_iter().enumerate().map(start).unzip();
         let (next, waiting) = Default::default();
-        let (wait, most_waiting) = (settings.connect_wait, settings.max_waiting);
+        let (connect_wait, max_waiting) = (settings.connect_wait, settings.max_waiting);
         Self {
             slots,
-            servers: count.max(1),
+            servers: server_count.max(1),
             replicas,
             waiting,
-            most_waiting,
+            max_waiting,
             next,
-            wait,
+            connect_wait,
             attempts,
             closing,
             tasks,
         }
     }
 
-    /// The catalog that is served, as last heard; `None` before anything was heard of one.
+    /// Returns the current catalog, as far as this process knows; `None` before a server has reported one.
     pub(crate) fn edition(&self) -> Option<Edition> {
         self.replicas.edition()
     }
 
-    /// What a row of that generation is filed under, which was just read.
+    /// Returns the cache key of a generation that was just read.
     pub(crate) fn edition_of(&self, generation: i32) -> Edition {
         self.replicas.edition_of(generation)
     }
 
-    /// How long nothing was heard of which catalog is served, if that is longer than it should be.
+    /// Returns how long ago a server last confirmed the current catalog, if that is longer than usual.
     pub(crate) fn staleness(&self) -> Option<Duration> {
         self.replicas.staleness()
     }
 
-    /// Waits until one connection is up, `most` at the longest, and says whether one is.
+    /// Waits up to `limit` until a connection is up, and returns whether one is.
     pub async fn wait_until_connected(&self, limit: Duration) -> bool {
         let mut attempts = self.attempts.subscribe();
-        let one_is_up = async {
-            while self.next_live(None).is_none() {
+        let connected = async {
+            while self.least_busy(None).is_none() {
                 let _ = attempts.changed().await; // fails only without `self.attempts`
             }
         };
-        timeout(limit, one_is_up).await.is_ok()
+        timeout(limit, connected).await.is_ok()
     }
 
-    /// Closes the connections: Postgres is statuses, once the statements under way are answered, if that is soon. Whoever
-    /// asks for something from now on is statuses that there is no connection.
+    /// Closes the connections gracefully, once no statement is in flight; after `CLOSE_TIMEOUT` it aborts them. Later
+    /// requests fail at once with [`Kind::Unreachable`].
     pub async fn close(&self) {
         self.closing.send_replace(true);
-        self.attempts.send_modify(|_| {}); // for those who wait
+        self.attempts.send_modify(|_| {}); // wakes waiting requests
         if timeout(CLOSE_TIMEOUT, self.closing.closed()).await.is_err() {
             self.abort();
         }
     }
 
-    /// A place among those who wait for an answer, for as long as it is kept; an error if all are taken.
+    /// Counts a request as waiting until the returned value is dropped.
+    ///
+    /// # Errors
+    /// [`Error::OVERLOADED`] at the queue limit.
     pub(crate) fn enter(&self) -> Result<Place<'_>, Error> {
         let place = Place(&self.waiting);
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        if before < self.most_waiting { Ok(place) } else { Err(Error::OVERLOADED) }
+        if before < self.max_waiting { Ok(place) } else { Err(Error::OVERLOADED) }
     }
 
-    /// Rows of a statement that changes nothing.
+    /// Sends a statement that changes nothing, and returns its rows.
     pub(crate) async fn read(
         &self,
         sql: &'static Sql,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, Error> {
         let _place = self.enter()?;
-        self.ask(sql, parameters).await
+        self.query(sql, parameters).await
     }
 
-    /// The same for those who have a place already. Should its connection close or fall silent meanwhile, another is
-    /// asked, once.
-    pub(crate) async fn ask(&self, sql: &'static Sql, parameters: Parameters<'_>) -> Result<Vec<Row>, Error> {
-        let first = self.usable(None).await?;
+    /// Does the same for requests that are counted as waiting already. If the connection closes or stops responding, it
+    /// retries once on another connection.
+    pub(crate) async fn query(
+        &self,
+        sql: &'static Sql,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, Error> {
+        let first = self.connection(None).await?;
         match first.query(sql, parameters).await {
-            Err(error) if error.kind() == Kind::Unreachable => match self.usable(Some(&first)).await {
+            Err(error) if error.kind() == Kind::Unreachable => match self.connection(Some(&first)).await {
                 Ok(other) => other.query(sql, parameters).await,
                 Err(_) => Err(error),
             },
@@ -149,18 +156,18 @@ impl Pool {
         }
     }
 
-    /// Rows of a statement that may change something. It is never sent twice: when its connection closes,
-    /// whether it was carried out is not known. To prepare it changes nothing, and may be done again.
+    /// Sends a statement that may change something, and returns its rows. It is never sent twice, because after a lost
+    /// connection nobody knows whether it was carried out. Preparing it changes nothing, so that is retried once.
     pub(crate) async fn write(
         &self,
         sql: &'static Sql,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, Error> {
         let _place = self.enter()?;
-        let first = self.usable(None).await?;
+        let first = self.connection(None).await?;
         match first.prepare(sql).await {
             Ok(()) => first.query(sql, parameters).await,
-            Err(error) if error.kind() == Kind::Unreachable => match self.usable(Some(&first)).await {
+            Err(error) if error.kind() == Kind::Unreachable => match self.connection(Some(&first)).await {
                 Ok(other) => other.query(sql, parameters).await,
                 Err(_) => Err(error),
             },
@@ -168,26 +175,29 @@ impl Pool {
         }
     }
 
-    /// A connection that is alive and is not `except`. When there is none, one is waited for, if so configured.
-    async fn usable(&self, except: Option<&Arc<Connection>>) -> Result<Arc<Connection>, Error> {
+    /// Returns a healthy connection other than `except`. If there is none, it waits for one, if so configured.
+    async fn connection(&self, except: Option<&Arc<Connection>>) -> Result<Arc<Connection>, Error> {
         if *self.closing.borrow() {
             return Err(Error::NOT_CONNECTED);
         }
-        match self.alive(except).await {
+        match self.healthy(except).await {
             Some(connection) => Ok(connection),
-            None if self.wait.is_zero() => Err(Error::NOT_CONNECTED),
-            None => timeout(self.wait, self.wait_for(except)).await.unwrap_or(Err(Error::NOT_CONNECTED)),
+            None if self.connect_wait.is_zero() => Err(Error::NOT_CONNECTED),
+            None => {
+                let connection = self.wait_for_connection(except);
+                timeout(self.connect_wait, connection).await.unwrap_or(Err(Error::NOT_CONNECTED))
+            }
         }
     }
 
-    /// Waits until a connection is made, or until an attempt that began meanwhile has failed: then there is none to be
-    /// had. One that began before may fail for what has passed since.
-    async fn wait_for(&self, except: Option<&Arc<Connection>>) -> Result<Arc<Connection>, Error> {
+    /// Waits until a connection is up, or until an attempt to connect fails that started during the wait. An earlier
+    /// attempt may fail for a reason that no longer exists.
+    async fn wait_for_connection(&self, except: Option<&Arc<Connection>>) -> Result<Arc<Connection>, Error> {
         let mut attempts = self.attempts.subscribe();
-        let before = attempts.borrow().begun;
+        let started_before = attempts.borrow().started;
         self.slots.iter().for_each(|slot| slot.wake());
-        while !*self.closing.borrow() && attempts.borrow_and_update().failed <= before {
-            if let Some(connection) = self.alive(except).await {
+        while !*self.closing.borrow() && attempts.borrow_and_update().failed <= started_before {
+            if let Some(connection) = self.healthy(except).await {
                 return Ok(connection);
             }
             let _ = attempts.changed().await; // fails only without `self.attempts`
@@ -195,34 +205,36 @@ impl Pool {
         Err(Error::NOT_CONNECTED)
     }
 
-    /// A connection that is not `except` and, if there is doubt, has given a sign of life.
-    async fn alive(&self, except: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
-        let first = self.next_live(except)?;
+    /// Returns a connection other than `except` that was used recently or has responded to a probe.
+    async fn healthy(&self, except: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
+        let first = self.least_busy(except)?;
         if first.probe_if_idle().await {
             return Some(first);
         }
-        // What ended one may have ended all. Those without doubt come first; the others are asked together, so that
-        // the time for one is enough.
-        let (doubtful, sure): (Vec<_>, Vec<_>) =
-            self.eligible(0, except).partition(|live| live.needs_probe());
-        if let Some(connection) = sure.into_iter().min_by_key(|live| shares_server(live, except)) {
+        // The fault that ended one connection may have ended all. Connections that need no probe come first. The others
+        // are probed at the same time, so that it takes no longer than one probe.
+        let (idle, active): (Vec<_>, Vec<_>) =
+            self.eligible(0, except).partition(|live| live.health().needs_probe());
+        if let Some(connection) = active.into_iter().min_by_key(|live| shares_server(live, except)) {
             return Some(connection);
         }
-        let alive = join_all(doubtful.iter().map(|connection| connection.probe_if_idle())).await;
-        doubtful.into_iter().zip(alive).find_map(|(connection, alive)| alive.then_some(connection))
+        let are_up = join_all(idle.iter().map(|connection| connection.probe_if_idle())).await;
+        idle.into_iter().zip(are_up).find_map(|(connection, is_up)| is_up.then_some(connection))
     }
 
-    /// A connection that is up, as far as anybody here knows, and is not `except`: the one with the fewest answers due,
-    /// and of several the first to the server whose turn it is. What is sent waits for all that was sent before it over
-    /// the same connection; and a process of Postgres that has just answered does so again sooner than another. What has
-    /// come over `except` may be its server's doing, so that others to the same one are the last choice.
-    fn next_live(&self, except: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
+    /// Returns the connection with the fewest statements in flight, other than `except`. Statements of a connection run
+    /// one after another, so a new one waits for all of those. Connections that stalled, and those to the server of
+    /// `except`, which may share its fault, come last. Among equals, the servers take turns; within a server the first
+    /// connection wins, because a Postgres process that has just responded is faster than one that was idle.
+    fn least_busy(&self, except: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
         let server = self.next.fetch_add(1, Ordering::Relaxed) % self.servers;
-        self.eligible(server, except)
-            .min_by_key(|live| (shares_server(live, except), live.is_stalled(), live.in_flight()))
+        self.eligible(server, except).min_by_key(|live| {
+            let health = live.health();
+            (shares_server(live, except), health.is_stalled(), health.in_flight())
+        })
     }
 
-    /// Each connection that is up and is_eligible, but for `except`, in turn from the one with the number `first`.
+    /// Returns each connection that is up and eligible, except `except`, from the slot `first` on and around.
     fn eligible(
         &self,
         first: usize,
@@ -242,7 +254,7 @@ impl Pool {
     }
 }
 
-/// Whether two connections are to the same server.
+/// Returns whether two connections are to the same server.
 fn shares_server(one: &Arc<Connection>, other: Option<&Arc<Connection>>) -> bool {
     other.is_some_and(|other| one.server() == other.server())
 }
@@ -253,7 +265,7 @@ impl Drop for Pool {
     }
 }
 
-/// A place among those who wait for an answer.
+/// A request that is counted as waiting for the database.
 #[derive(Debug)]
 pub(crate) struct Place<'a>(&'a AtomicUsize);
 

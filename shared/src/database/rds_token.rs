@@ -1,5 +1,5 @@
-//! Tokens that stand for a password at RDS: a URL that is signed here, with the credentials of the function, and that
-//! the database has AWS check. A token is good for 15 minutes, and only for opening a connection.
+//! RDS tokens: signed URLs that replace a password. This process signs a token with its AWS credentials, and RDS
+//! verifies it with IAM. A token is valid for 15 minutes, and only for opening connections.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -8,12 +8,12 @@ use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 
-/// The longest that AWS allows.
-const GOOD_FOR: Duration = Duration::from_secs(900);
+/// The max lifetime that AWS allows.
+const LIFETIME: Duration = Duration::from_secs(900);
 
-const SCHEME: &str = "https://"; // signed, but no part of the token
+const SCHEME: &str = "https://"; // signed, but not part of the token
 
-/// Who signs, and for whom on which server.
+/// A signer of tokens for one user on one server.
 #[derive(Clone)]
 pub(crate) struct RdsTokenSigner {
     pub(crate) host: String,
@@ -23,26 +23,26 @@ pub(crate) struct RdsTokenSigner {
     pub(crate) credentials: Credentials,
 }
 
-/// Why there is no token.
+/// Why a token cannot be signed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("the request for a token is incomplete")]
+    #[error("incomplete request for a token")]
     Incomplete(#[from] v4::signing_params::BuildError),
-    #[error("the request for a token cannot be signed")]
+    #[error("cannot sign the request for a token")]
     Unsigned(#[from] aws_sigv4::http_request::SigningError),
 }
 
 impl RdsTokenSigner {
-    /// The same signer, if it can sign: whether it can does not depend on when.
+    /// Returns the signer if it can sign a token. If it can now, it always can.
     pub(crate) fn checked(self) -> Result<Self, Error> {
         self.token(SystemTime::now()).map(|_| self)
     }
 
-    /// A token signed at this time. Nothing is sent for it.
+    /// Returns a token signed at this time. It needs no network.
     pub(crate) fn token(&self, at: SystemTime) -> Result<String, Error> {
         let identity = self.credentials.clone().into();
         let mut settings = SigningSettings::default();
-        settings.expires_in = Some(GOOD_FOR);
+        settings.expires_in = Some(LIFETIME);
         settings.signature_location = SignatureLocation::QueryParams;
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
@@ -53,20 +53,20 @@ impl RdsTokenSigner {
             .build()?
             .into();
         let (host, port) = (&self.host, self.port);
-        let mut url = format!("{SCHEME}{host}:{port}/?Action=connect&DBUser={}", encoded(&self.user));
+        let mut url = format!("{SCHEME}{host}:{port}/?Action=connect&DBUser={}", percent_encode(&self.user));
         let request = SignableRequest::new("GET", &url, std::iter::empty(), SignableBody::Bytes(&[]))?;
         let (signed, _) = sign(request, &parameters)?.into_parts();
         let (_, mut signed) = signed.into_parts();
-        // Any order will do for AWS. This is the one of its other libraries, so that tokens can be compared.
+        // AWS accepts any order. This is the order of its other libraries, so that a test can compare tokens.
         signed.sort_by_key(|(name, _)| *name == "X-Amz-Signature");
         for (name, value) in &signed {
-            url += &format!("&{name}={}", encoded(value));
+            url += &format!("&{name}={}", percent_encode(value));
         }
         Ok(url.split_off(SCHEME.len()))
     }
 }
 
-/// Without secrets.
+/// Shows no secret.
 impl fmt::Debug for RdsTokenSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (host, port, user, region) = (&self.host, self.port, &self.user, &self.region);
@@ -74,8 +74,8 @@ impl fmt::Debug for RdsTokenSigner {
     }
 }
 
-/// Percent-encoded as signatures want it: all but the letters, digits and `-_.~`.
-fn encoded(text: &str) -> String {
+/// Percent-encodes all bytes except letters, digits and `-_.~`, as a signature requires.
+fn percent_encode(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     let one = |byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     text.bytes().map(one).collect()
@@ -114,7 +114,7 @@ mod tests {
         RdsTokenSigner { host, port, user, region, credentials }
     }
 
-    /// What botocore 1.44.8 made of the same, at noon of 1 March 2026:
+    /// Tokens of botocore 1.44.8 for the same input, at noon of 1 March 2026:
     ///
     /// ```python
     /// import datetime, botocore.session
@@ -126,7 +126,7 @@ mod tests {
     ///     print(session.create_client("rds", region_name=REGION).generate_db_auth_token(HOST, PORT, USER, REGION))
     /// ```
     #[test]
-    fn a_token_is_the_one_that_aws_itself_would_make() {
+    fn a_token_equals_that_of_the_aws_library() {
         let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(1_772_366_400);
         let session = "IQoJb3JpZ2lu+/x//w==EXAMPLE+token/=";
         for (signer, expected) in [
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signer_tells_no_secret() {
+    fn debug_output_of_a_signer_shows_no_secret() {
         let shown = format!("{:?}", signer(HOST, 5432, "web", "eu-central-1", Some("s3ssion")));
         assert!(shown.contains("web") && !shown.contains("wJalr") && !shown.contains("s3ssion"), "{shown}");
     }

@@ -1,4 +1,5 @@
-//! Keeps a connection up: makes it, makes it again when it is lost, closes it in good order at the end.
+//! Connecting and reconnecting with backoff: one task per connection keeps it up, polls the status of its server, and
+//! closes it gracefully at shutdown.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -7,42 +8,42 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
+use super::clock::FreezeAwareInstant;
 use super::connect_options::Driver;
-use super::connection::{Connection, FreezeAwareInstant};
-use super::replicas::{Replicas, Routing, STATUS_INTERVAL};
-use super::{ConnectOptions, Error, Kind, Settings, error_chain};
+use super::connection::Connection;
+use super::replicas::{Replicas, STATUS_INTERVAL};
+use super::{ConnectOptions, Error, Kind, Routing, ServerStatus, Settings, error_chain};
 
-/// The first wait before connecting again; it doubles with every failure up to [`BACKOFF_MAX`].
+/// The first pause before reconnecting. It doubles after each failure, up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 
-/// Short enough that readers are back soon after the database is, long enough not to be a burden on one that
-/// starts.
+/// Short enough to reconnect soon after the database returns, long enough not to burden a database that starts.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-/// A connection of this age was of use, and is made again at once when it is lost. A server that takes connections
-/// only to drop them is treated like one that is down.
+/// The age from which a connection is stable: if it is lost, the task reconnects without a pause. A server that accepts
+/// connections and drops them is treated like one that is unavailable.
 const STABLE_AFTER: Duration = Duration::from_secs(1);
 
-/// An attempt of this age is begun anew when somebody waits for it.
+/// The age from which an attempt to connect is restarted if a request waits for it.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 
-/// Where a connection is put while it is up.
+/// The place of one connection in the pool, empty while it is down.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     connection: RwLock<Option<Arc<Connection>>>,
-    wanted: Notify,
+    woken: Notify,
 }
 
 impl Slot {
-    /// The connection, unless it is down.
+    /// Returns the connection if it is up.
     pub(super) fn live(&self) -> Option<Arc<Connection>> {
         let connection = self.connection.read().unwrap_or_else(PoisonError::into_inner);
         connection.as_ref().filter(|connection| connection.is_up()).cloned()
     }
 
-    /// Somebody waits for a connection: a pause between two attempts is cut short.
+    /// Ends the pause between two attempts early, because a request waits for a connection.
     pub(super) fn wake(&self) {
-        self.wanted.notify_one();
+        self.woken.notify_one();
     }
 
     fn put(&self, connection: &Arc<Connection>) {
@@ -53,105 +54,109 @@ impl Slot {
         *self.connection.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Ends when somebody waits for a connection and the attempt that began then has taken long: the process may have
-    /// been frozen meanwhile, and the other end have given up.
-    async fn is_wanted_since(&self, began: FreezeAwareInstant) {
+    /// Waits until a request needs a connection and the attempt that began at `began` is slow. The process may have
+    /// been frozen during the attempt, so that the server no longer takes part in it.
+    async fn needs_restart(&self, began: FreezeAwareInstant) {
         loop {
-            self.wanted.notified().await;
+            self.woken.notified().await;
             if began.elapsed() > SLOW_AFTER {
                 return;
             }
         }
     }
 
-    async fn pause(&self, wait: Duration) {
-        let in_any_case = wait.min(BACKOFF_MIN);
-        sleep(in_any_case).await;
-        let _ = timeout(wait - in_any_case, self.wanted.notified()).await;
+    /// Waits for `pause`. [`Self::wake`] shortens it to [`BACKOFF_MIN`].
+    async fn back_off(&self, pause: Duration) {
+        let min = pause.min(BACKOFF_MIN);
+        sleep(min).await;
+        let _ = timeout(pause - min, self.woken.notified()).await;
     }
 }
 
-/// What those who wait for a connection are statuses.
+/// Counts of the attempts to connect, over all connections of a pool.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ConnectAttempts {
-    /// How many have begun.
-    pub(super) begun: u64,
-    /// The number of the latest of those that failed.
+    /// How many have started.
+    pub(super) started: u64,
+    /// The number of the latest one that failed.
     pub(super) failed: u64,
 }
 
-/// What the task of one connection works with.
+/// The task that keeps one connection up.
 pub(super) struct Reconnector {
     pub(super) settings: Settings,
-    /// Where to connect to.
-    pub(super) address: ConnectOptions,
+    /// How to connect.
+    pub(super) options: ConnectOptions,
     pub(super) slot: Arc<Slot>,
-    /// Which one it is of all connections.
+    /// The index of the connection among all of the pool.
     pub(super) number: usize,
-    /// To which server it is, of several.
+    /// The index of its server.
     pub(super) server: usize,
     pub(super) replicas: Arc<Replicas>,
-    /// Changes with every attempt that begins or ends.
+    /// Changes when an attempt starts or ends.
     pub(super) attempts: Arc<watch::Sender<ConnectAttempts>>,
 }
 
 impl Reconnector {
-    /// Keeps a connection in the slot until the service ends, which is when `closing` turns true.
+    /// Keeps a connection in the slot until `closing` becomes true.
     pub(super) async fn run(self, mut closing: watch::Receiver<bool>) {
-        let host = self.address.host();
-        let mut wait = BACKOFF_MIN;
-        let mut was_used = true; // of a server that is as it should be there is nothing to tell
+        let host = self.options.host();
+        let mut pause = BACKOFF_MIN;
+        let mut was_eligible = true; // so that the log says nothing about a server that is eligible from the start
         loop {
-            let number = self.begin();
+            let number = self.start_attempt();
             let began = FreezeAwareInstant::now();
             let attempt = tokio::select! {
-                attempt = connect(self.settings.connect_timeout, &self.address) => attempt,
-                () = self.slot.is_wanted_since(began) => continue,
-                () = is_true(&mut closing) => return,
+                attempt = connect(self.settings.connect_timeout, &self.options) => attempt,
+                () = self.slot.needs_restart(began) => continue,
+                () = closed(&mut closing) => return,
             };
             match attempt {
                 Ok((client, driver)) => {
                     tracing::debug!(host, "connected to the database");
                     let connection = Connection::new(client, self.server, &self.settings);
-                    let Some(lost) = self.hold(connection, driver, &mut was_used, &mut closing).await else {
-                        return;
-                    };
-                    let cause = lost.cause;
-                    tracing::warn!(host, cause, "lost a connection to the database, connecting again");
+                    let lost = self.run_until_lost(connection, driver, &mut was_eligible, &mut closing).await;
+                    let Some(lost) = lost else { return };
+                    tracing::warn!(
+                        host,
+                        error = lost.cause,
+                        cause = lost.cause,
+                        "lost a database connection, reconnecting"
+                    );
                     if lost.was_stable {
-                        wait = BACKOFF_MIN;
+                        pause = BACKOFF_MIN;
                         continue;
                     }
                 }
                 Err(cause) => {
-                    tracing::warn!(host, cause, "cannot connect to the database");
+                    tracing::warn!(host, error = cause, cause, "cannot connect to the database");
                     self.attempts.send_modify(|attempts| attempts.failed = attempts.failed.max(number));
                 }
             }
             tokio::select! {
-                () = self.slot.pause(jittered(wait)) => {}
-                () = is_true(&mut closing) => return,
+                () = self.slot.back_off(with_jitter(pause)) => {}
+                () = closed(&mut closing) => return,
             }
-            wait = (wait * 2).min(BACKOFF_MAX);
+            pause = (pause * 2).min(BACKOFF_MAX);
         }
     }
 
-    /// Counts an attempt.
-    fn begin(&self) -> u64 {
+    /// Counts an attempt and returns its number.
+    fn start_attempt(&self) -> u64 {
         let mut number = 0;
         self.attempts.send_modify(|attempts| {
-            attempts.begun += 1;
-            number = attempts.begun;
+            attempts.started += 1;
+            number = attempts.started;
         });
         number
     }
 
-    /// Has a connection in the slot until it is lost; `None` if it was closed because the service ends.
-    async fn hold(
+    /// Runs a connection until it is lost; returns `None` if it was closed because the pool closes.
+    async fn run_until_lost(
         &self,
         connection: Connection,
         mut driver: Driver,
-        was_used: &mut bool,
+        was_eligible: &mut bool,
         closing: &mut watch::Receiver<bool>,
     ) -> Option<Disconnected> {
         let up = Arc::new(connection);
@@ -160,102 +165,106 @@ impl Reconnector {
                 cause: ended.err().map(|error| error_chain(&error)),
                 was_stable: up.age() >= STABLE_AFTER,
             }),
-            // It took time to find that out, so this cannot come in quick succession.
-            () = up.silent() => Some(Disconnected { cause: Some("it does not answer".to_owned()), was_stable: true }),
-            refused = self.show(&up, was_used) => Some(Disconnected {
-                cause: Some(error_chain(&refused)),
+            // A timeout takes time, so it cannot cause a busy loop of attempts.
+            () = up.health().dead() => {
+                Some(Disconnected { cause: Some("connection timed out".to_owned()), was_stable: true })
+            }
+            error = self.monitor(&up, was_eligible) => Some(Disconnected {
+                cause: Some(error_chain(&error)),
                 was_stable: up.age() >= STABLE_AFTER,
             }),
-            () = is_true(closing) => None,
+            () = closed(closing) => None,
         };
         self.slot.clear();
         self.replicas.record(self.number, None);
         if lost.is_none() {
-            // Those who wait for an answer still hold it. After the last of them the driver takes leave of Postgres.
+            // Requests in flight hold the connection too. After the last one ends, the driver closes it gracefully.
             drop(up);
             let _ = driver.await;
         }
         lost
     }
 
-    /// Puts a connection into the slot, and has it known how its server stands, from before it is used for as long as it
-    /// is up. Ends with an error if the server will not say.
-    async fn show(&self, up: &Arc<Connection>, was_used: &mut bool) -> Error {
+    /// Records the status of the server, then puts the connection into the slot and polls the status again and again.
+    /// Returns the error of a status query that means that the connection cannot be used.
+    async fn monitor(&self, up: &Arc<Connection>, was_eligible: &mut bool) -> Error {
         let mut latest = self.replicas.latest();
-        let is_asked = self.replicas.are_monitored();
-        let mut is_shown = false;
+        let is_monitored = self.replicas.are_monitored();
+        let mut is_in_slot = false;
         loop {
             latest.borrow_and_update();
-            if is_asked {
+            if is_monitored {
                 match up.query_status().await {
                     Ok(status) => {
                         self.replicas.record(self.number, Some(status));
-                        self.tell(was_used);
+                        self.log_role_change(&status, was_eligible);
                     }
-                    // Held up behind others. Silent to all for longer, it would be given up.
+                    // Delayed behind other statements. If the server responds to none of them, the connection is marked
+                    // dead.
                     Err(error)
-                        if is_shown
+                        if is_in_slot
                             && up.is_up()
                             && matches!(error.kind(), Kind::Timeout | Kind::Unreachable) => {}
                     Err(error) => return error,
                 }
             }
-            if !is_shown {
+            if !is_in_slot {
                 self.slot.put(up);
-                self.attempts.send_modify(|_| {}); // for those who wait
-                is_shown = true;
+                self.attempts.send_modify(|_| {}); // wakes waiting requests
+                is_in_slot = true;
             }
-            if !is_asked {
+            if !is_monitored {
                 return std::future::pending().await;
             }
-            let _ = timeout(STATUS_INTERVAL, latest.changed()).await; // at the latest then
+            let _ = timeout(STATUS_INTERVAL, latest.changed()).await; // at once after a publish
         }
     }
 
-    /// Has the log tell whether the server is used, if that is something else than it was. The first connection to it
-    /// speaks for all.
-    fn tell(&self, was_used: &mut bool) {
-        let is_used = self.replicas.is_eligible(self.number);
-        if std::mem::replace(was_used, is_used) == is_used || self.number != self.server {
+    /// Logs whether the server is used from now on, if that has changed. Only the first connection to a server logs it.
+    fn log_role_change(&self, status: &ServerStatus, was_eligible: &mut bool) {
+        let is_eligible = self.replicas.is_eligible(self.number);
+        if std::mem::replace(was_eligible, is_eligible) == is_eligible || self.number != self.server {
             return;
         }
-        let host = self.address.host();
-        match (self.replicas.routing(), is_used) {
-            (Routing::Primary, true) => tracing::info!(host, "the server takes writes: carts are kept there"),
-            (Routing::Primary, false) => {
-                tracing::info!(host, "the server takes no writes: no carts are kept there");
+        let host = self.options.host();
+        let (publication, latest) = (status.publication_id(), self.replicas.latest_id());
+        match (self.replicas.routing(), is_eligible) {
+            (Routing::Primary, true) => tracing::info!(host, "server accepts writes, using it for carts"),
+            (Routing::Primary, false) => tracing::info!(host, "server is read-only, not using it for carts"),
+            (_, true) => {
+                tracing::info!(host, publication, "server has the latest catalog, using it for reads again");
             }
-            (_, true) => tracing::info!(host, "the server has the latest catalog: it is read from again"),
-            (_, false) => tracing::warn!(host, "the server has not the latest catalog: it is not read from"),
+            (_, false) => {
+                tracing::warn!(host, publication, latest, "replica is behind, removing it from reads");
+            }
         }
     }
 }
 
-/// How a connection ended.
+/// Why a connection ended.
 struct Disconnected {
     cause: Option<String>,
     was_stable: bool,
 }
 
-async fn is_true(closing: &mut watch::Receiver<bool>) {
-    let _ = closing.wait_for(|closing| *closing).await; // fails if there is no service any more
+async fn closed(closing: &mut watch::Receiver<bool>) {
+    let _ = closing.wait_for(|closing| *closing).await; // fails if the pool was dropped
 }
 
-/// One attempt, or why it failed, in one line.
+/// Makes one attempt to connect. The error is one line for the log.
 async fn connect(limit: Duration, options: &ConnectOptions) -> Result<(Client, Driver), String> {
     match timeout(limit, options.connect()).await {
-        Ok(made) => made.map_err(|error| error_chain(&error)),
-        Err(_) => Err(format!("no connection within {} ms", limit.as_millis())),
+        Ok(connected) => connected.map_err(|error| error_chain(&error)),
+        Err(_) => Err(format!("timed out after {} ms", limit.as_millis())),
     }
 }
 
-/// What Postgres is to do for each of this service's connections, beside giving up slow statements. It would plan anew each
-/// statement that has fewer ids than the ten which it expects of an array, for that looks cheaper; each is a search by one
-/// index however many they are.
+/// Makes Postgres plan each prepared statement once. It expects ten ids in an array and would plan again for fewer,
+/// because that looks cheaper; but the plan is the same search of one index for any number of ids.
 const PLAN_ONCE: &str = "-c plan_cache_mode=force_generic_plan";
 
-/// The address with everything that holds for each of this service's connections. They are startup options and not a
-/// `set`, which a proxy between here and the database could not share among its clients.
+/// Returns the options of each connection of the pool. They are startup options and not `set` statements, because a
+/// connection pooler between this process and Postgres could not share connections changed by `set`.
 pub(super) fn connect_options(settings: &Settings, routing: Routing) -> ConnectOptions {
     let timeout = settings.statement_timeout.as_millis();
     settings.connect.with(|config| {
@@ -264,15 +273,15 @@ pub(super) fn connect_options(settings: &Settings, routing: Routing) -> ConnectO
         config.keepalives_idle(Duration::from_secs(30));
         config.keepalives_interval(Duration::from_secs(5));
         config.keepalives_retries(3);
-        config.tcp_user_timeout(Duration::from_secs(10)); // detects a peer that disappeared under load as well
+        config.tcp_user_timeout(Duration::from_secs(10)); // detects a lost peer while data is in flight
         if config.get_application_name().is_none() {
             config.application_name(if routing == Routing::Primary { "atelier-cart" } else { "atelier" });
         }
     })
 }
 
-/// Half of `wait` and a random part of the other half, so that connections lost together do not come back
+/// Returns half of `pause` plus a random part of the other half, so that connections lost together do not reconnect
 /// together.
-fn jittered(wait: Duration) -> Duration {
-    wait.mul_f64(0.5 + fastrand::f64() / 2.0)
+fn with_jitter(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }

@@ -1,9 +1,10 @@
-//! Which catalog each server has, and which of them takes writes: asked over each connection once a second.
+//! The status of each server: which publication it has, and whether it accepts writes. Each connection polls it once a
+//! second.
 //!
-//! One statement is health check, turnover of what readers keep, and choice of a server. A server that lags behind is
-//! statuses by the catalog that was published last: it is not read from until it has that too. Nor is it when it is the last
-//! that is left, for nobody is shown a catalog that was replaced. Only a server that takes writes can take back what was
-//! heard: it was promoted before it had everything, or is another database.
+//! One statement serves as health check, invalidates the cache, and decides which servers requests use. A replica that
+//! lags behind the latest known publication is not read from until it has caught up, even if it is the last server
+//! left: nobody reads a catalog that was replaced. Only a server that accepts writes can move the latest publication
+//! back: it was promoted before it had caught up, or it is another database.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ use tokio_postgres::Row;
 
 use super::{Error, Sql};
 
-/// One row, whether or not anything was published. By the primary key of `etl.publication`, from its end.
+/// Returns one row, even if nothing was published. Uses the primary key of `etl.publication`, from its end.
 pub(crate) const SERVER_STATUS: Sql = Sql {
     slot: 7,
     text: "select current_setting('transaction_read_only') = 'on', latest.id, latest.at, latest.generation, \
@@ -22,61 +23,66 @@ pub(crate) const SERVER_STATUS: Sql = Sql {
            (select id, at, generation from etl.publication order by id desc limit 1) as latest on true",
 };
 
-/// How often it is asked: a new catalog is noticed within this time.
+/// The interval between two status queries. A host notices a new catalog within this time.
 pub(super) const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Which servers a connection may be to.
+/// The servers that requests of a pool may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Routing {
-    /// Any that answers. Servers are not asked how they stand, and those of an address take each other's place as
-    /// libpq has it: the first that can be reached, in their order.
+    /// Any server. Their status is not polled. As in libpq, each connection is to the first server of the address that
+    /// can be reached.
     AnyServer,
-    /// Any that has the catalog that was published last.
+    /// Any server with the latest publication.
     UpToDate,
-    /// The primary.
+    /// The server that accepts writes.
     Primary,
 }
 
-/// What a server said when it was last asked.
+/// The status of a server when it was last polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ServerStatus {
-    /// It takes no writes: a standby, or a primary that is kept from writing.
+    /// It accepts no writes: a replica, or a primary that is set to read-only.
     pub(crate) is_replica: bool,
-    /// Nothing was published: `None`.
+    /// Its latest publication; `None` if nothing was published.
     pub(crate) publication: Option<Publication>,
 }
 
-/// Which catalog is served since the publication with this number. A rollback is a publication too: generations go
-/// back, numbers do not.
+/// The record of one publish or rollback. A rollback takes the generation back, but its id is higher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Publication {
     id: i64,
     at: SystemTime,
-    /// When the first was published in this database, by which it is statuses from another one.
+    /// When the first publication of this database was made, which distinguishes it from another database.
     first_published_at: SystemTime,
     pub(crate) generation: i32,
 }
 
 impl ServerStatus {
-    /// Of the rows of [`SERVER_STATUS`].
-    pub(crate) fn of(rows: &[Row]) -> Result<Self, Error> {
+    /// Parses the row of [`SERVER_STATUS`].
+    pub(crate) fn from_rows(rows: &[Row]) -> Result<Self, Error> {
         let Some(row) = rows.first() else { return Ok(Self::default()) };
-        let published = match row.try_get::<_, Option<i64>>(1)? {
-            Some(number) => {
-                let (at, generation, since) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
-                Some(Publication { id: number, at, first_published_at: since, generation })
+        let publication = match row.try_get::<_, Option<i64>>(1)? {
+            Some(id) => {
+                let (at, generation, first_published_at) =
+                    (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+                Some(Publication { id, at, first_published_at, generation })
             }
             None => None,
         };
-        Ok(Self { is_replica: row.try_get(0)?, publication: published })
+        Ok(Self { is_replica: row.try_get(0)?, publication })
+    }
+
+    /// Returns the id of its publication; 0 if nothing was published.
+    pub(super) fn publication_id(&self) -> i64 {
+        id(&self.publication)
     }
 }
 
-/// A catalog among all that one process has met: a database that takes the place of another, or is brought back to an
-/// earlier time, counts generations anew.
+/// A catalog, distinct from all others that this process has seen. A generation alone is not: a database that replaces
+/// another, or is restored from a backup, may reuse the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Edition {
-    /// How many databases were there before.
+    /// How many other databases this process has seen before this one.
     database: u32,
     generation: i32,
 }
@@ -88,68 +94,70 @@ impl Edition {
     }
 }
 
-/// What all connections have been statuses, put together. What is read for an answer from memory takes no lock.
+/// The statuses of all connections, and the latest publication that follows from them. Reads for a cached response take
+/// no lock.
 #[derive(Debug)]
 pub(super) struct Replicas {
     routing: Routing,
-    /// By connection; `None` for one that is down.
+    /// The latest status by connection; `None` for a connection that is down.
     statuses: Mutex<Vec<Option<ServerStatus>>>,
-    /// The latest publication that was heard of. Those who ask each second ask at once when it changes.
+    /// The latest known publication. When it changes, all connections poll at once.
     latest: watch::Sender<Option<Publication>>,
-    /// Its [`Edition`] in one number, 0 in the lower half before there is one.
+    /// Its [`Edition`] in one number; the lower half is 0 before the first publication.
     edition: AtomicU64,
-    /// Whether a server that is up has it.
+    /// Whether a server that is up has the latest publication.
     is_current: AtomicBool,
-    /// When one last said so, in milliseconds after `began`.
+    /// When a server last confirmed it, in milliseconds after `started`.
     last_confirmed: AtomicU64,
-    began: Instant,
+    started: Instant,
 }
 
 impl Replicas {
     pub(super) fn new(routing: Routing, connections: usize) -> Self {
         let (latest, edition, is_current, last_confirmed) = Default::default();
         let statuses = Mutex::new(vec![None; connections]);
-        Self { routing, statuses, latest, edition, is_current, last_confirmed, began: Instant::now() }
+        Self { routing, statuses, latest, edition, is_current, last_confirmed, started: Instant::now() }
     }
 
     pub(super) fn routing(&self) -> Routing {
         self.routing
     }
 
-    /// Whether servers are asked at all.
+    /// Returns whether the status of servers is polled.
     pub(super) fn are_monitored(&self) -> bool {
         self.routing != Routing::AnyServer
     }
 
-    /// Takes down what a connection was statuses, or that it is down.
+    /// Records a connection's latest status, or `None` when it is disconnected.
     pub(super) fn record(&self, connection: usize, status: Option<ServerStatus>) {
         let mut statuses = self.statuses();
-        if let Some(place) = statuses.get_mut(connection) {
-            *place = status;
+        if let Some(entry) = statuses.get_mut(connection) {
+            *entry = status;
         }
         let up = || statuses.iter().flatten();
-        if let Some(heard) = up().map(|status| status.publication).max_by_key(id) {
-            // What others were statuses may have been before the latest publication.
-            let by_primary = status.is_some_and(|status| !status.is_replica);
+        if let Some(reported) = up().map(|status| status.publication).max_by_key(id) {
+            // The statuses of other connections may be older than the latest publication.
+            let is_from_primary = status.is_some_and(|status| !status.is_replica);
             self.latest.send_if_modified(|latest| {
-                let is_taken = *latest != heard && (by_primary || id(&heard) > id(latest));
-                if is_taken {
-                    self.serve(*latest, heard);
-                    *latest = heard;
+                let is_new = *latest != reported && (is_from_primary || id(&reported) > id(latest));
+                if is_new {
+                    self.serve(*latest, reported);
+                    *latest = reported;
                 }
-                is_taken
+                is_new
             });
         }
         let latest = *self.latest.borrow();
         let has_latest = |status: &ServerStatus| status.publication == latest;
         self.is_current.store(up().any(has_latest), Ordering::Relaxed);
         if status.as_ref().is_some_and(has_latest) {
-            let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.last_confirmed.store(elapsed, Ordering::Relaxed);
         }
     }
 
-    /// Within a database numbers only go up, each is published once, and the first is always the same.
+    /// Makes the catalog of a publication the current one. Within a database, ids only rise, each id is published once,
+    /// and the first publication stays the same. Otherwise it is another database.
     fn serve(&self, before: Option<Publication>, now: Option<Publication>) {
         let follows = |before: Publication| {
             now.is_some_and(|now| now.id > before.id && now.first_published_at == before.first_published_at)
@@ -161,12 +169,17 @@ impl Replicas {
         self.edition.store(edition, Ordering::Relaxed);
     }
 
-    /// Changes when a connection has heard of another publication than the latest up to now.
+    /// Returns a receiver that changes with the latest known publication.
     pub(super) fn latest(&self) -> watch::Receiver<Option<Publication>> {
         self.latest.subscribe()
     }
 
-    /// Whether a connection may be used, by what it was statuses last.
+    /// Returns the id of the latest known publication; 0 if nothing was published.
+    pub(super) fn latest_id(&self) -> i64 {
+        id(&self.latest.borrow())
+    }
+
+    /// Returns whether requests may use a connection, by the latest status of its server.
     pub(super) fn is_eligible(&self, connection: usize) -> bool {
         let is_eligible = |status: &ServerStatus| match self.routing {
             Routing::AnyServer => true,
@@ -181,12 +194,12 @@ impl Replicas {
         self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The catalog that is served, as last heard; `None` before anything was published or heard.
+    /// Returns the current catalog, as far as this process knows; `None` before a server has reported a publication.
     pub(super) fn edition(&self) -> Option<Edition> {
         Some(self.last_edition()).filter(|edition| edition.generation != 0)
     }
 
-    /// That generation of the database which is there now.
+    /// Returns this generation of the current database.
     pub(super) fn edition_of(&self, generation: i32) -> Edition {
         Edition { generation, ..self.last_edition() }
     }
@@ -198,16 +211,16 @@ impl Replicas {
         Edition { database, generation: generation.cast_signed() }
     }
 
-    /// How long ago it was last heard that this is the catalog that is served, if no server says so any more, or none
-    /// has for longer than it should take.
+    /// Returns how long ago a server last confirmed the current catalog. `None` while a server that is up has it, and
+    /// confirmed it within three intervals.
     pub(super) fn staleness(&self) -> Option<Duration> {
         let last_confirmed = Duration::from_millis(self.last_confirmed.load(Ordering::Relaxed));
-        let staleness = self.began.elapsed().saturating_sub(last_confirmed);
+        let staleness = self.started.elapsed().saturating_sub(last_confirmed);
         (staleness > 3 * STATUS_INTERVAL || !self.is_current.load(Ordering::Relaxed)).then_some(staleness)
     }
 }
 
-/// By which publications follow each other; 0 before there is one.
+/// Returns the id of a publication; 0 for none. A later publication has a higher id.
 fn id(publication: &Option<Publication>) -> i64 {
     publication.map_or(0, |publication| publication.id)
 }
@@ -220,12 +233,13 @@ mod tests {
         published_at([0, 0], id, generation)
     }
 
-    /// In seconds: when the first was published, and when this was.
+    /// A primary; `seconds` are the times of its first publication and of this one.
     fn published_at(seconds: [u64; 2], id: i64, generation: i32) -> Option<ServerStatus> {
-        let [since, at] = seconds.map(|after| SystemTime::UNIX_EPOCH + Duration::from_secs(after));
+        let [first_published_at, at] =
+            seconds.map(|after| SystemTime::UNIX_EPOCH + Duration::from_secs(after));
         Some(ServerStatus {
             is_replica: false,
-            publication: Some(Publication { id, at, first_published_at: since, generation }),
+            publication: Some(Publication { id, at, first_published_at, generation }),
         })
     }
 
@@ -238,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_lags_behind_is_not_used_until_it_has_the_latest_catalog() {
+    fn a_lagging_replica_is_not_used_until_it_has_the_latest_catalog() {
         let replicas = Replicas::new(Routing::UpToDate, 2);
         assert_eq!(generation(&replicas), None);
         replicas.record(0, replica(7, 3));
@@ -252,28 +266,28 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_lags_behind_is_not_used_though_it_is_the_last_until_it_takes_writes() {
+    fn a_lagging_replica_is_not_used_even_as_the_last_server_until_it_is_promoted() {
         let replicas = Replicas::new(Routing::UpToDate, 2);
         replicas.record(0, primary(8, 4));
         replicas.record(1, replica(7, 3));
         replicas.record(0, None);
         replicas.record(1, replica(7, 3));
         assert!(!replicas.is_eligible(1));
-        assert_eq!(generation(&replicas), Some(4), "what was last heard is kept");
+        assert_eq!(generation(&replicas), Some(4), "the latest known publication stays");
         replicas.record(1, primary(7, 3));
         assert!(replicas.is_eligible(1));
         assert_eq!(generation(&replicas), Some(3));
     }
 
     #[test]
-    fn a_catalog_counts_as_confirmed_for_as_long_as_a_server_that_is_up_says_that_it_is_the_latest() {
+    fn a_catalog_is_confirmed_while_a_server_that_is_up_has_it() {
         let replicas = Replicas::new(Routing::UpToDate, 2);
         assert!(replicas.staleness().is_some());
         replicas.record(0, primary(8, 4));
         replicas.record(1, replica(7, 3));
         assert_eq!(replicas.staleness(), None);
         replicas.record(0, None);
-        assert!(replicas.staleness().is_some(), "the one that is up has an older catalog");
+        assert!(replicas.staleness().is_some(), "the server that is up has an older catalog");
         replicas.record(1, replica(8, 4));
         assert_eq!(replicas.staleness(), None);
         replicas.record(1, None);
@@ -281,33 +295,33 @@ mod tests {
     }
 
     #[test]
-    fn another_database_in_the_place_of_the_first_has_other_editions_though_its_numbers_are_the_same() {
+    fn a_replaced_or_restored_database_has_new_editions_even_with_the_same_ids_and_generations() {
         let replicas = Replicas::new(Routing::UpToDate, 1);
         replicas.record(0, primary(8, 4));
         let first = replicas.edition();
         replicas.record(0, None);
         replicas.record(0, primary(8, 4));
-        assert_eq!(replicas.edition(), first, "it is back");
-        let mut met = vec![first];
+        assert_eq!(replicas.edition(), first, "the same database");
+        let mut seen = vec![first];
         for another in [
-            published_at([0, 1], 8, 4), // brought back to before its eighth publication, which was made again
-            published_at([0, 0], 7, 4), // brought back to its seventh
-            published_at([1, 2], 9, 4), // made anew
+            published_at([0, 1], 8, 4), // restored to before its eighth publication, which was repeated
+            published_at([0, 0], 7, 4), // restored to its seventh
+            published_at([1, 2], 9, 4), // created again
             published_at([2, 2], 1, 4),
         ] {
             replicas.record(0, another);
             assert_eq!(generation(&replicas), Some(4));
-            assert!(!met.contains(&replicas.edition()), "{another:?}");
-            met.push(replicas.edition());
+            assert!(!seen.contains(&replicas.edition()), "{another:?}");
+            seen.push(replicas.edition());
         }
-        replicas.record(0, Some(ServerStatus::default())); // one in which nothing was published yet
+        replicas.record(0, Some(ServerStatus::default())); // a database without a publication
         assert_eq!(replicas.edition(), None);
         replicas.record(0, published_at([2, 2], 1, 4));
-        assert!(!met.contains(&replicas.edition()));
+        assert!(!seen.contains(&replicas.edition()));
     }
 
     #[test]
-    fn what_was_heard_is_not_taken_back_by_what_others_were_told_before() {
+    fn an_older_status_of_another_connection_does_not_take_the_latest_publication_back() {
         let replicas = Replicas::new(Routing::UpToDate, 2);
         replicas.record(0, primary(8, 4));
         replicas.record(1, primary(8, 4));
@@ -320,18 +334,18 @@ mod tests {
     }
 
     #[test]
-    fn a_rollback_is_later_than_what_it_takes_back_though_its_generation_is_lower() {
+    fn a_rollback_is_the_latest_publication_even_though_its_generation_is_lower() {
         let replicas = Replicas::new(Routing::UpToDate, 2);
-        let heard = replicas.latest();
+        let latest = replicas.latest();
         replicas.record(0, primary(8, 4));
         let before = replicas.edition_of(3);
         replicas.record(1, replica(9, 3));
-        assert_eq!(replicas.edition(), Some(before), "what was kept of it is good again");
-        assert!(heard.has_changed().unwrap());
+        assert_eq!(replicas.edition(), Some(before), "its cached responses are valid again");
+        assert!(latest.has_changed().unwrap());
     }
 
     #[test]
-    fn writes_go_to_the_primary_whatever_catalog_it_has() {
+    fn writes_use_the_primary_even_if_it_has_an_older_catalog() {
         let replicas = Replicas::new(Routing::Primary, 2);
         replicas.record(0, replica(8, 4));
         replicas.record(1, primary(7, 3));

@@ -7,7 +7,7 @@ use tokio_postgres::config::Host;
 
 use super::ConnectOptions;
 use super::rds_token::RdsTokenSigner;
-use super::url::{connect_options, shown_host};
+use super::url::{DATABASE_CA_FILE, DATABASE_URL, connect_options, shown_host};
 use crate::variables::{Default, Error, Kind, ReadBy, Reader, Variable};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -34,39 +34,6 @@ pub struct Settings {
     /// gets requests before its first connection is up, so it waits.
     pub connect_wait: Duration,
 }
-
-/// Where Postgres is.
-pub static DATABASE_URL: Variable = Variable {
-    name: "DATABASE_URL",
-    former_name: None,
-    kind: Kind::Text("an address such as postgresql://user:password@localhost/atelier"),
-    default: Default::Required,
-    read_by: ReadBy::All,
-    summary: "the address of Postgres, as postgresql://user:password@host/database or key=value pairs",
-    details: "It may name several servers, a primary and its replicas, in any order: \
-        `postgresql://user:password@one,two/database`. The host reads from every server that has the latest catalog \
-        and keeps carts on the primary; it checks each server once a second. It never reads from a lagging replica, \
-        even if no other server is left. The loader uses the primary. A function uses the first server that it \
-        reaches; for the functions of the cart, add `target_session_attrs=read-write`, which selects the primary. \
-        A Unix socket is `postgresql:///database?host=/directory&user=name`. Connections to a socket, `localhost` or a \
-        loopback address are not encrypted unless `sslmode` is `require`, `verify-ca` or `verify-full`. Connections to \
-        any other host always use TLS; `sslmode=disable` is an error there. With TLS the server must present a \
-        certificate for the host's name from an authority in `DATABASE_CA_FILE`: all three modes mean `verify-full`. \
-        The client uses SCRAM channel binding if the server offers it; `channel_binding=require` makes it mandatory. \
-        The password is never logged.",
-};
-
-/// The certificate authorities.
-pub static DATABASE_CA_FILE: Variable = Variable {
-    name: "DATABASE_CA_FILE",
-    former_name: None,
-    kind: Kind::Text("a PEM file with the authorities that may vouch for the database server"),
-    default: Default::RequiredWith("TLS"),
-    read_by: ReadBy::All,
-    summary: "a PEM file of the certificate authorities that the database server's certificate may come from",
-    details: "For RDS, use the bundle of its region. Every authority in the file can impersonate the database, so keep it \
-        short.",
-};
 
 /// Passwords or tokens.
 pub static DATABASE_AUTH: Variable = Variable {
@@ -298,6 +265,6 @@ fn signer(reader: &Reader<'_>, options: &ConnectOptions) -> Result<RdsTokenSigne
     signer.checked().map_err(|error| Error::Invalid {
         variable: DATABASE_AUTH.name,
         value: "iam".to_owned(),
-        expected: format!("what a token can be signed for ({error})"),
+        expected: format!("settings that a token can be signed with ({error})"),
     })
 }

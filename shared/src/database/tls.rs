@@ -1,5 +1,5 @@
-//! TLS to Postgres: rustls with ring. The server has to prove that it is the host that was asked for, by a certificate
-//! of an authority that was named; no public store and no setting makes an exception.
+//! TLS to Postgres, with rustls and ring. The server must present a certificate for its host name from an authority in
+//! the configured file. No public store of authorities and no setting changes that.
 
 use std::sync::Arc;
 
@@ -8,19 +8,19 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Why a file of authorities is of no use.
+/// Why a file of certificate authorities is invalid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    // What was found is left out: rustls tells it as a list of numbers.
-    #[error("it is not PEM, or cut off")]
+    // Without the source's own text, which shows the bytes as a list of numbers.
+    #[error("the file is not PEM, or it is truncated")]
     Pem(#[from] pem::Error),
-    #[error("it holds no certificate")]
+    #[error("the file contains no certificate")]
     Empty,
     #[error("{0}")]
     Tls(#[from] rustls::Error),
 }
 
-/// What connects to servers that the authorities in `pem` vouch for, and to no others.
+/// Returns a connector that accepts only servers with a certificate from the authorities in `pem`.
 pub(crate) fn trusting(pem: &[u8]) -> Result<MakeRustlsConnect, Error> {
     let mut authorities = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -33,7 +33,7 @@ pub(crate) fn trusting(pem: &[u8]) -> Result<MakeRustlsConnect, Error> {
         .with_safe_default_protocol_versions()?
         .with_root_certificates(authorities)
         .with_no_client_auth();
-    // Where the address says sslnegotiation=direct, Postgres insists on it; elsewhere it does no harm.
+    // Postgres requires this with sslnegotiation=direct, and ignores it otherwise.
     config.alpn_protocols = vec![b"postgresql".to_vec()];
     Ok(MakeRustlsConnect::new(config))
 }

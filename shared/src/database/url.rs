@@ -1,16 +1,48 @@
-//! Parses the address of a database and decides on TLS: required for another machine, on request for this one. With TLS
-//! the server's certificate and name are checked, whatever `sslmode` says.
+//! Parses `DATABASE_URL` and decides on TLS: always for another machine, on request for this one. With TLS the server's
+//! certificate and name are verified, whatever `sslmode` says.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use tokio_postgres::config::Host;
 
-use super::settings::{DATABASE_CA_FILE, DATABASE_URL};
 use super::{ConnectOptions, tls};
-use crate::variables::Error;
+use crate::variables::{Default, Error, Kind, ReadBy, Variable};
 
-/// What `sslmode` requests.
+/// The address of Postgres.
+pub static DATABASE_URL: Variable = Variable {
+    name: "DATABASE_URL",
+    former_name: None,
+    kind: Kind::Text("an address such as postgresql://user:password@localhost/atelier"),
+    default: Default::Required,
+    read_by: ReadBy::All,
+    summary: "the address of Postgres, as postgresql://user:password@host/database or key=value pairs",
+    details: "It may name several servers, a primary and its replicas, in any order: \
+        `postgresql://user:password@one,two/database`. The host reads from every server that has the latest catalog \
+        and keeps carts on the primary; it checks each server once a second. It never reads from a lagging replica, \
+        even if no other server is left. The loader uses the primary. A function uses the first server that it \
+        reaches; for the functions of the cart, add `target_session_attrs=read-write`, which selects the primary. \
+        A Unix socket is `postgresql:///database?host=/directory&user=name`. Connections to a socket, `localhost` or a \
+        loopback address are not encrypted unless `sslmode` is `require`, `verify-ca` or `verify-full`. Connections to \
+        any other host always use TLS; `sslmode=disable` is an error there. With TLS the server must present a \
+        certificate for the host's name from an authority in `DATABASE_CA_FILE`: all three modes mean `verify-full`. \
+        The client uses SCRAM channel binding if the server offers it; `channel_binding=require` makes it mandatory. \
+        The password is never logged.",
+};
+
+/// The certificate authorities.
+pub static DATABASE_CA_FILE: Variable = Variable {
+    name: "DATABASE_CA_FILE",
+    former_name: None,
+    kind: Kind::Text("a PEM file with the authorities that may vouch for the database server"),
+    default: Default::RequiredWith("TLS"),
+    read_by: ReadBy::All,
+    summary: "a PEM file of the certificate authorities that the database server's certificate may come from",
+    details: "For RDS, use the bundle of its region. Every authority in the file can impersonate the database, so keep it \
+        short.",
+};
+
+/// The TLS that `sslmode` requests.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Requested {
     Plain,
@@ -29,7 +61,7 @@ pub(super) fn connect_options(url: &str, ca_file: Option<&str>) -> Result<Connec
         Err(Error::Invalid { variable: DATABASE_URL.name, value, expected })
     };
     let (url, ssl_mode) = take_ssl_mode(url);
-    // The parser's own message may repeat a piece of the password.
+    // The parser's own message may contain a part of the password.
     let Ok(settings) = tokio_postgres::Config::from_str(&url) else {
         return invalid("(not shown, it may hold a password)", &DATABASE_URL.kind.to_string());
     };
@@ -98,8 +130,8 @@ fn is_local(host: &Host) -> bool {
     }
 }
 
-/// Takes `sslmode` out of an address, as the parser of tokio-postgres does not know all of its values: what is left,
-/// and the last value.
+/// Removes `sslmode` from an address, because the parser of tokio-postgres does not know all of its values. Returns the
+/// rest and the last value.
 fn take_ssl_mode(address: &str) -> (String, Option<String>) {
     if address.starts_with("postgresql://") || address.starts_with("postgres://") {
         take_from_url(address)
@@ -109,9 +141,9 @@ fn take_ssl_mode(address: &str) -> (String, Option<String>) {
 }
 
 fn take_from_url(url: &str) -> (String, Option<String>) {
-    // Before an `@` are user and password, in which a question mark means nothing.
-    let (credentials, place) = url.split_at(url.find('@').unwrap_or_default());
-    let Some((place, query)) = place.split_once('?') else { return (url.to_owned(), None) };
+    // User and password are before the `@`; a question mark in them does not start the query.
+    let (credentials, target) = url.split_at(url.find('@').unwrap_or_default());
+    let Some((target, query)) = target.split_once('?') else { return (url.to_owned(), None) };
     let mut ssl_mode = None;
     let mut kept = Vec::new();
     for parameter in query.split('&') {
@@ -121,7 +153,7 @@ fn take_from_url(url: &str) -> (String, Option<String>) {
         }
     }
     let query = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
-    (format!("{credentials}{place}{query}"), ssl_mode)
+    (format!("{credentials}{target}{query}"), ssl_mode)
 }
 
 fn take_from_pairs(pairs: &str) -> (String, Option<String>) {
@@ -141,8 +173,8 @@ fn take_from_pairs(pairs: &str) -> (String, Option<String>) {
     (kept + rest, ssl_mode)
 }
 
-/// How many bytes the value is long that `text` begins with: to the quote that ends it, else to a space. A backslash
-/// takes either's meaning away.
+/// Returns the length in bytes of the value at the start of `text`, which ends after its closing quote or before a
+/// space. A backslash escapes both.
 fn value_length(text: &str) -> usize {
     let is_quoted = text.starts_with('\'');
     let mut is_escaped = false;

@@ -1,4 +1,4 @@
-//! Which coding a client takes, and gzip both ways.
+//! Content codings: the one that a client accepts, and gzip in both directions.
 
 use std::cell::RefCell;
 
@@ -6,22 +6,22 @@ use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 
-/// No document comes near it; it bounds what a damaged length could make us set aside.
-const LARGEST_BYTES: usize = 64 << 20;
+/// The max plain size of a document, far above any real one. It bounds the memory that a corrupt length can allocate.
+const MAX_PLAIN_BYTES: usize = 64 << 20;
 
 thread_local! {
-    // Making one costs more than using it. Level 1: level 6 takes 40 % longer for 2 % less.
+    // Creating one costs more than using it. Level 1, because level 6 takes 40 % longer and saves 2 %.
     static COMPRESSOR: RefCell<Compressor> =
         RefCell::new(Compressor::new(CompressionLvl::new(1).unwrap_or_default()));
     static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
 }
 
-/// Bytes that should be gzip and are not.
+/// Bytes that are not valid gzip.
 #[derive(Debug, thiserror::Error)]
-#[error("a stored document is not sound gzip")]
-pub struct Damaged;
+#[error("cannot decompress a stored document: invalid gzip")]
+pub struct InvalidGzip;
 
-/// Whether the answer should be gzipped: the client takes gzip, and does not like plain better.
+/// Returns whether the response should be gzipped: the client accepts gzip and does not prefer plain.
 pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
     let (mut gzip, mut any, mut identity) = (None, None, 0);
     for value in headers.get_all(ACCEPT_ENCODING) {
@@ -43,7 +43,7 @@ pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
     gzip > 0 && gzip >= identity
 }
 
-/// The `q` of a coding in thousandths; `None` if it is not a number from 0 to 1 with three decimals at most.
+/// Returns the `q` of a coding in thousandths; `None` if it is not a number from 0 to 1 with at most three decimals.
 fn weight(parameters: &str) -> Option<u16> {
     let parameters = parameters.trim();
     if parameters.is_empty() {
@@ -59,23 +59,24 @@ fn weight(parameters: &str) -> Option<u16> {
     (thousandths <= 1000).then_some(thousandths)
 }
 
-/// Gzips a body; `None` if that makes it no smaller.
+/// Gzips a body. Returns `None` if that makes it no smaller.
 pub(crate) fn gzip(plain: &[u8]) -> Option<Vec<u8>> {
     COMPRESSOR.with_borrow_mut(|compressor| {
-        let mut packed = vec![0; compressor.gzip_compress_bound(plain.len())];
-        let length = compressor.gzip_compress(plain, &mut packed).ok()?;
-        packed.truncate(length);
-        (length < plain.len()).then_some(packed)
+        let mut gzipped = vec![0; compressor.gzip_compress_bound(plain.len())];
+        let length = compressor.gzip_compress(plain, &mut gzipped).ok()?;
+        gzipped.truncate(length);
+        (length < plain.len()).then_some(gzipped)
     })
 }
 
-/// Undoes gzip of one member, whose last four bytes are the length of what is in it.
-pub(crate) fn gunzip(packed: &[u8]) -> Result<Vec<u8>, Damaged> {
-    let length = packed.last_chunk().map(|bytes| u32::from_le_bytes(*bytes)).ok_or(Damaged)?;
-    let length = usize::try_from(length).ok().filter(|length| *length <= LARGEST_BYTES).ok_or(Damaged)?;
+/// Decompresses one gzip member, whose last four bytes are its plain length.
+pub(crate) fn gunzip(gzipped: &[u8]) -> Result<Vec<u8>, InvalidGzip> {
+    let length = gzipped.last_chunk().map(|bytes| u32::from_le_bytes(*bytes)).ok_or(InvalidGzip)?;
+    let length =
+        usize::try_from(length).ok().filter(|length| *length <= MAX_PLAIN_BYTES).ok_or(InvalidGzip)?;
     let mut plain = vec![0; length];
-    let written = DECOMPRESSOR.with_borrow_mut(|inflate| inflate.gzip_decompress(packed, &mut plain));
-    if written.is_ok_and(|written| written == length) { Ok(plain) } else { Err(Damaged) }
+    let written = DECOMPRESSOR.with_borrow_mut(|inflate| inflate.gzip_decompress(gzipped, &mut plain));
+    if written.is_ok_and(|written| written == length) { Ok(plain) } else { Err(InvalidGzip) }
 }
 
 #[cfg(test)]
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_used_where_it_is_asked_for() {
+    fn gzip_is_used_where_the_client_accepts_it() {
         for values in [
             &["gzip"][..],
             &["GZIP"],
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_not_used_where_it_is_refused_or_plain_is_liked_better() {
+    fn gzip_is_not_used_where_the_client_refuses_it_or_prefers_plain() {
         for values in [
             &[][..],
             &[""],
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_gzipped_comes_back() {
+    fn gunzip_returns_the_body_that_was_gzipped() {
         let plain = b"forest green & black, ".repeat(100);
         let packed = gzip(&plain).unwrap();
         assert!(packed.len() < plain.len());
@@ -138,12 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn damaged_gzip_is_an_error() {
-        let mut packed = gzip(&[b'a'; 500]).unwrap();
-        gunzip(&packed[..10]).unwrap_err();
+    fn invalid_gzip_is_an_error() {
+        let mut gzipped = gzip(&[b'a'; 500]).unwrap();
+        gunzip(&gzipped[..10]).unwrap_err();
         gunzip(b"").unwrap_err();
-        let last = packed.len() - 1;
-        packed[last] = 0xff; // a length of almost 4 GiB
-        gunzip(&packed).unwrap_err();
+        let last = gzipped.len() - 1;
+        gzipped[last] = 0xff; // a length of almost 4 GiB
+        gunzip(&gzipped).unwrap_err();
     }
 }

@@ -1,12 +1,12 @@
-//! What went wrong, as the client is statuses (RFC 9457) and as the log is.
+//! Problems: error responses (RFC 9457), with a cause for the log.
 
 use http::StatusCode;
 use serde::Serialize;
 
 use crate::database::{self, Kind};
 
-/// A refusal or a failure: never a success. What the client reads is fixed text, so that nothing of ours or
-/// of another client's gets out; what we need to know goes to the log as the cause.
+/// An error response. The client reads fixed text, so that it learns nothing about the service or other clients. The
+/// cause goes to the log.
 #[derive(Debug)]
 pub struct Problem {
     pub(crate) status: StatusCode,
@@ -15,7 +15,7 @@ pub struct Problem {
     pub(crate) cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// After how many seconds it is worth asking again.
+/// The `Retry-After` of a 503, in seconds.
 pub(crate) const RETRY_AFTER_SECONDS: &str = "1";
 
 #[derive(Serialize)]
@@ -38,19 +38,19 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// 404: what is asked for does not exist.
+    /// 404: the resource does not exist.
     #[must_use]
     pub const fn not_found(detail: &'static str) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
-    /// 404: there is no product with the id.
+    /// 404: no product has this id.
     #[must_use]
     pub const fn no_such_product() -> Self {
         Self::not_found("There is no product with this id.")
     }
 
-    /// 405: the path exists, but not for this method; `allow` lists those it has.
+    /// 405: the path does not support the method; `allow` lists those that it supports.
     #[must_use]
     pub fn method_not_allowed(allow: &'static str) -> Self {
         let detail = "This path does not have this method; Allow lists those it has.";
@@ -75,54 +75,54 @@ impl Problem {
         Self::new(StatusCode::URI_TOO_LONG, "The path and query of a request have at most 8 KiB.")
     }
 
-    /// 415: the body is of another type than the one expected.
+    /// 415: the body has another media type than the expected one.
     #[must_use]
     pub const fn unsupported_media_type(detail: &'static str) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
     }
 
-    /// 422: the request is understood and cannot be carried out.
+    /// 422: the request is well-formed but cannot be carried out.
     #[must_use]
     pub const fn unprocessable(detail: &'static str) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
-    /// 431: more headers than a client may send, or more bytes of them.
+    /// 431: too many headers, or too many bytes of headers.
     #[must_use]
     pub const fn headers_too_large() -> Self {
         let detail = "A request has at most 100 headers, of at most 8 KiB each and 32 KiB together.";
         Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
     }
 
-    /// 501: the body is in a transfer coding other than `chunked`.
+    /// 501: the body has a transfer coding other than `chunked`.
     #[must_use]
     pub const fn transfer_coding_unknown() -> Self {
         Self::new(StatusCode::NOT_IMPLEMENTED, "This coding of a request's body is not known here.")
     }
 
-    /// 505: a version of HTTP that the host does not speak.
+    /// 505: the host does not support this version of HTTP.
     #[must_use]
     pub const fn version_not_supported() -> Self {
         Self::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "The service speaks HTTP/1.0, HTTP/1.1 and HTTP/2.")
     }
 
-    /// 503 with `Retry-After`: not now.
+    /// 503 with `Retry-After`: temporarily unavailable.
     #[must_use]
     pub const fn unavailable(detail: &'static str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
-    /// 503 with `Retry-After` for what was not foreseen; the cause is for the log.
+    /// 503 with `Retry-After` for an unexpected error; `cause` goes to the log.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { cause: Some(cause.into()), ..Self::unavailable("The service cannot answer this just now.") }
     }
 
-    /// 500: a handler panicked, which is a fault of ours.
+    /// 500: a handler panicked, which is a bug.
     pub(crate) const fn panic() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The service failed. The fault has been logged.")
     }
 
-    /// The JSON that the client reads.
+    /// Returns the JSON body.
     pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {
         let title = self.status.canonical_reason().unwrap_or_default();
         let body = Body {
@@ -132,14 +132,14 @@ impl Problem {
             detail: self.detail,
             request_id,
         };
-        serde_json::to_vec(&body).unwrap_or_default() // strings and a number always serialise
+        serde_json::to_vec(&body).unwrap_or_default() // strings and a number always serialize
     }
 }
 
 impl From<database::Error> for Problem {
     fn from(error: database::Error) -> Self {
         match error.kind() {
-            // The connection's own task has logged it.
+            // The reconnector has logged the cause.
             Kind::Unreachable => Self::unavailable("The database cannot be reached just now."),
             Kind::NoCatalog => Self::unavailable("No catalog has been published yet."),
             Kind::Timeout => Self::unavailable("The database took too long to answer."),
@@ -161,12 +161,12 @@ mod tests {
     }
 
     #[test]
-    fn what_the_database_said_is_not_told() {
+    fn a_problem_hides_the_error_of_the_database() {
         let cause = database::Error::internal("relation \"x\" at 10.0.0.7");
         let problem = Problem::from(cause);
         assert_eq!(problem.status, StatusCode::SERVICE_UNAVAILABLE);
-        let statuses = String::from_utf8(problem.body("1")).unwrap();
-        assert!(!statuses.contains("relation"), "{statuses}");
+        let body = String::from_utf8(problem.body("1")).unwrap();
+        assert!(!body.contains("relation"), "{body}");
         assert!(problem.cause.is_some());
     }
 }

@@ -1,5 +1,4 @@
-//! What handlers read of a request. Everything a client sends is parsed strictly here, and what is wrong with
-//! it is a [`Problem`].
+//! Requests as handlers read them. This module parses strictly, and invalid input becomes a [`Problem`].
 
 use std::fmt::Write as _;
 
@@ -9,84 +8,84 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::{Problem, Timing};
 
-/// What a body may hold at most.
+/// The max size of a body, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024;
 
-/// The most products on a page of the list.
+/// The max number of products on a page of the list.
 pub const MAX_COUNT: i32 = 1000;
 
-/// The most header lines of a client. Those of proxies ([`is_of_proxies`]) do not count.
+/// The max number of header lines from a client. Headers of proxies ([`is_proxy_header`]) do not count.
 pub(crate) const MAX_HEADERS: usize = 100;
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// A request, free of any transport.
+/// A request, independent of any transport.
 #[derive(Debug)]
 pub struct Request {
-    /// As sent; `HEAD` included.
+    /// As sent, so it can be `HEAD`.
     pub method: Method,
-    /// As sent: never decoded, never normalised.
+    /// As sent: neither decoded nor normalized.
     pub uri: Uri,
     /// As sent.
     pub headers: HeaderMap,
     /// At most [`MAX_BODY_BYTES`].
     pub body: Bytes,
-    /// The client's `X-Request-Id`, or one made here.
+    /// The client's `X-Request-Id`, or a generated one.
     pub id: RequestId,
-    /// What the answer's `Server-Timing` will say.
+    /// The times for the response's `Server-Timing`.
     pub timing: Timing,
-    /// Where in the path the parameter of the endpoint's template is.
+    /// The range of the endpoint's parameter in the path.
     pub(crate) parameter: std::ops::Range<usize>,
 }
 
-/// Which products a list page holds.
+/// A page of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// From 1.
+    /// The number of the page, from 1.
     pub page: i32,
-    /// 1 to [`MAX_COUNT`].
+    /// Products per page, 1 to [`MAX_COUNT`].
     pub count: i32,
 }
 
-/// What a request is known by in answers and logs: 1 to 64 of `[A-Za-z0-9._-]`.
+/// The id of a request in the response and the log: 1 to 64 of `[A-Za-z0-9._-]`.
 #[derive(Debug, Clone)]
 pub struct RequestId(HeaderValue);
 
 impl Request {
     pub(crate) fn new(parts: http::request::Parts, body: Bytes) -> Self {
-        let id = RequestId::of(&parts.headers);
+        let id = RequestId::from_headers(&parts.headers);
         let http::request::Parts { method, uri, headers, .. } = parts;
         Self { method, uri, headers, body, id, timing: Timing::default(), parameter: 0..0 }
     }
 
-    /// The `{product_id}` of the path.
+    /// Parses the `{product_id}` of the path.
     ///
     /// # Errors
-    /// 400 unless it is a whole number as [`whole_number`] reads one.
+    /// 400 unless [`parse_id`] accepts it.
     pub fn product_id(&self) -> Result<i32, Problem> {
         self.path_id("A product id is a whole number from 1 to 2147483647, without sign or leading zeros.")
     }
 
-    /// The `{sku_id}` of the path.
+    /// Parses the `{sku_id}` of the path.
     ///
     /// # Errors
-    /// 400 unless it is a whole number as [`whole_number`] reads one.
+    /// 400 unless [`parse_id`] accepts it.
     pub fn sku_id(&self) -> Result<i32, Problem> {
         self.path_id("A sku id is a whole number from 1 to 2147483647, without sign or leading zeros.")
     }
 
     fn path_id(&self, expected: &'static str) -> Result<i32, Problem> {
-        let id = self.uri.path().get(self.parameter.clone()).and_then(whole_number);
+        let id = self.uri.path().get(self.parameter.clone()).and_then(parse_id);
         id.ok_or(Problem::bad_request(expected))
     }
 
-    /// The query's `page` and `count`. One that is absent or empty has its default, of a repeated one the first counts,
-    /// and a `count` above [`MAX_COUNT`] is that many: front ends ask for 5000 to get everything. Other parameters are
-    /// ignored.
+    /// Parses `page` and `count` of the query. A parameter that is absent or empty has its default, and the first of
+    /// repeated ones counts. A `count` above [`MAX_COUNT`] becomes [`MAX_COUNT`], because front ends request 5000 to
+    /// get everything. Other parameters are ignored.
     ///
     /// # Errors
-    /// 400 if one of them is anything else than a whole number in range.
+    /// 400 if one of the two is not a whole number in range.
     pub fn page(&self) -> Result<Page, Problem> {
         let (mut page, mut count) = (None, None);
         for (name, value) in form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes()) {
@@ -97,22 +96,22 @@ impl Request {
             }
         }
         let [page, count] = [page, count].map(|value| value.filter(|value| !value.is_empty()));
-        let page = page.map_or(Some(1), |page| whole_number(&page));
-        let count = count.map_or(Some(5), |count| whole_number_up_to(MAX_COUNT, &count));
+        let page = page.map_or(Some(1), |page| parse_id(&page));
+        let count = count.map_or(Some(5), |count| parse_capped(MAX_COUNT, &count));
         Ok(Page {
             page: page.ok_or(Problem::bad_request("page is a whole number from 1 to 2147483647."))?,
             count: count.ok_or(Problem::bad_request("count is a whole number from 1 on."))?,
         })
     }
 
-    /// Whether the body is said to be JSON.
+    /// Returns whether `Content-Type` is JSON.
     #[must_use]
     pub fn has_json(&self) -> bool {
         let essence = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()?.split(';').next());
         essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
     }
 
-    /// Whether the client speaks TLS to whatever stands before this service.
+    /// Returns whether the client connected with TLS to a proxy in front of this service.
     #[must_use]
     pub fn is_behind_tls(&self) -> bool {
         let scheme =
@@ -121,8 +120,8 @@ impl Request {
     }
 }
 
-/// Headers that a proxy or API Gateway adds, changes or removes on the way from the client.
-const OF_PROXIES: [&str; 10] = [
+/// Headers that a proxy or API Gateway may add, change or remove.
+const PROXY_HEADERS: [&str; 10] = [
     "connection",
     "content-length",
     "forwarded",
@@ -135,22 +134,22 @@ const OF_PROXIES: [&str; 10] = [
     "x-request-id",
 ];
 
-/// Whether a header of this name may differ from one transport to another.
-pub(crate) fn is_of_proxies(name: &HeaderName) -> bool {
+/// Returns whether a header may differ between transports, because a proxy may change it.
+pub(crate) fn is_proxy_header(name: &HeaderName) -> bool {
     let name = name.as_str();
-    name.starts_with("x-forwarded-") || name.starts_with("x-amz") || OF_PROXIES.contains(&name)
+    name.starts_with("x-forwarded-") || name.starts_with("x-amz") || PROXY_HEADERS.contains(&name)
 }
 
 impl Page {
-    /// The ranks of the page's first and last product. They may be far past the end of the catalog.
+    /// Returns the ranks of the first and last product of the page. They may be far past the end of the catalog.
     #[must_use]
     pub fn ranks(self) -> (i64, i64) {
         let (page, count) = (i64::from(self.page), i64::from(self.count));
         ((page - 1) * count + 1, page * count)
     }
 
-    /// The `Link` (RFC 8288) of this page of a list of `total` products: references that are queries alone, so that they
-    /// hold below any stage or base path.
+    /// Returns the `Link` header (RFC 8288) of this page in a list of `total` products. Each reference consists of a
+    /// query alone, so it works below any stage or base path.
     #[must_use]
     pub fn links(self, total: i32) -> String {
         let Self { page, count } = self;
@@ -165,7 +164,7 @@ impl Page {
         ] {
             if exists {
                 let comma = if links.is_empty() { "" } else { ", " };
-                let _ = write!(links, "{comma}<?page={page}&count={count}>; rel=\"{relation}\""); // a String takes everything
+                let _ = write!(links, "{comma}<?page={page}&count={count}>; rel=\"{relation}\""); // cannot fail
             }
         }
         links
@@ -173,20 +172,20 @@ impl Page {
 }
 
 impl RequestId {
-    fn of(headers: &HeaderMap) -> Self {
+    fn from_headers(headers: &HeaderMap) -> Self {
         match headers.get(X_REQUEST_ID) {
             Some(id) if id.to_str().is_ok_and(is_request_id) => Self(id.clone()),
-            _ => Self::made(),
+            _ => Self::generate(),
         }
     }
 
-    /// Sixteen hex digits. They need to differ, not to be secret.
-    fn made() -> Self {
+    /// Generates sixteen hex digits. They must be unique, not secret.
+    fn generate() -> Self {
         let digits = hex(fastrand::u64(..));
-        Self(HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("-"))) // hex digits always fit
+        Self(HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("-"))) // hex digits are always valid
     }
 
-    /// The id's text.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()
@@ -197,14 +196,14 @@ impl RequestId {
     }
 }
 
-/// Whether a client's `X-Request-Id` is taken over: 1 to 64 of `[A-Za-z0-9._-]`.
+/// Returns whether a client's `X-Request-Id` is valid: 1 to 64 of `[A-Za-z0-9._-]`.
 #[must_use]
 pub fn is_request_id(id: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=64).contains(&id.len()) && id.bytes().all(is_allowed)
 }
 
-/// Whether a path is one that NGINX refuses: an escape in it is none or stands for NUL, or it leads above the root.
+/// Returns whether NGINX rejects a path: it contains an invalid escape or an escaped NUL, or it leads above the root.
 pub(crate) fn is_malformed(path: &str) -> bool {
     if !path.bytes().any(|byte| byte == b'%' || byte == b'.') {
         return false;
@@ -226,14 +225,14 @@ pub(crate) fn is_malformed(path: &str) -> bool {
     climbs || !path.split('%').skip(1).all(is_escape)
 }
 
-/// A whole number from 1 to 2147483647 in decimal digits, without sign, spaces or leading zeros.
+/// Parses an id: a whole number from 1 to 2147483647, without sign, spaces or leading zeros.
 #[must_use]
-pub fn whole_number(text: &str) -> Option<i32> {
+pub fn parse_id(text: &str) -> Option<i32> {
     if is_positive_decimal(text) { text.parse().ok() } else { None }
 }
 
-/// The same, but for a number above `max`, of any number of digits, which is read as `max`.
-fn whole_number_up_to(max: i32, text: &str) -> Option<i32> {
+/// Parses a whole number as [`parse_id`] does, of any number of digits. A number above `max` becomes `max`.
+fn parse_capped(max: i32, text: &str) -> Option<i32> {
     is_positive_decimal(text).then(|| text.parse().map_or(max, |number: i32| number.min(max)))
 }
 
@@ -241,7 +240,7 @@ fn is_positive_decimal(text: &str) -> bool {
     !text.is_empty() && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The 16 lowercase hex digits of a number.
+/// Returns the 16 lowercase hex digits of a number.
 pub(crate) fn hex(number: u64) -> [u8; 16] {
     let mut digits = [0; 16];
     for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
@@ -264,13 +263,13 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_are_read_strictly() {
-        assert_eq!(whole_number("1"), Some(1));
-        assert_eq!(whole_number("2147483647"), Some(i32::MAX));
+    fn ids_are_parsed_strictly() {
+        assert_eq!(parse_id("1"), Some(1));
+        assert_eq!(parse_id("2147483647"), Some(i32::MAX));
         for text in
             ["", "0", "007", "-1", "+1", " 1", "1 ", "5.55", "1e3", "abc", "٣", "2147483648", "99999999999"]
         {
-            assert_eq!(whole_number(text), None, "{text}");
+            assert_eq!(parse_id(text), None, "{text}");
         }
     }
 
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_parameter_has_its_default_and_of_a_repeated_one_the_first_counts() {
+    fn an_empty_parameter_has_its_default_and_the_first_of_repeated_ones_counts() {
         for (query, page, count) in [
             ("page=&count=", 1, 5),
             ("page&count", 1, 5),
@@ -298,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_above_the_limit_is_the_limit() {
+    fn a_count_above_the_limit_becomes_the_limit() {
         let long = "9".repeat(4000);
         for count in ["1000", "1001", "5000", "2147483648", "99999999999999999999", &long] {
             let page = request(&format!("/products?count={count}"), &[]).page().unwrap();
@@ -307,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_or_count_that_is_no_whole_number_in_range_is_a_bad_request() {
+    fn a_page_or_count_that_is_not_a_whole_number_in_range_is_a_bad_request() {
         for query in [
             "count=0",
             "count=-1",
@@ -323,14 +322,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_page_there_can_be_has_ranks() {
+    fn the_highest_page_number_has_ranks() {
         let (first, last) = Page { page: i32::MAX, count: 1000 }.ranks();
         assert_eq!((first, last), (2_147_483_646_001, 2_147_483_647_000));
         assert_eq!(Page { page: 1, count: 5 }.ranks(), (1, 5));
     }
 
     #[test]
-    fn a_page_links_to_the_others_that_there_are() {
+    fn a_page_links_to_the_other_pages_that_exist() {
         let links = |page, count, total| Page { page, count }.links(total);
         assert_eq!(
             links(2, 3, 7),
@@ -351,21 +350,21 @@ mod tests {
     }
 
     #[test]
-    fn a_request_id_is_taken_over_if_it_is_well_formed() {
-        let longest = "x".repeat(64);
-        for id in ["a", "Az09._-", &longest] {
+    fn a_valid_request_id_of_the_client_is_kept() {
+        let max_length = "x".repeat(64);
+        for id in ["a", "Az09._-", &max_length] {
             assert_eq!(request("/", &[("x-request-id", id)]).id.as_str(), id);
         }
         let too_long = "x".repeat(65);
         for id in ["", "a b", "a\"b", &too_long] {
-            let made = request("/", &[("x-request-id", id)]).id;
-            assert!(made.as_str() != id && made.as_str().len() == 16, "{id}");
+            let generated = request("/", &[("x-request-id", id)]).id;
+            assert!(generated.as_str() != id && generated.as_str().len() == 16, "{id}");
         }
         assert_ne!(request("/", &[]).id.as_str(), request("/", &[]).id.as_str());
     }
 
     #[test]
-    fn a_path_is_malformed_where_an_escape_is_none_and_above_the_root() {
+    fn a_path_with_an_invalid_escape_or_above_the_root_is_malformed() {
         for path in
             ["/%zz", "/%", "/a%2", "/%00", "/%0", "/..", "/a/../..", "/%2e%2E/a", "/./..", "/../products"]
         {
@@ -379,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_told_by_its_media_type() {
+    fn json_is_recognized_by_its_media_type() {
         for (value, json) in [
             ("application/json", true),
             ("Application/JSON; charset=utf-8", true),

@@ -1,4 +1,4 @@
-//! What handlers answer with, and how it becomes a response: coding, `ETag` and 304, caching, CORS.
+//! Responses of handlers, and how they become HTTP: content coding, `ETag` and 304, caching, CORS.
 
 use std::time::Duration;
 
@@ -10,8 +10,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::endpoint::CORS_METHODS;
-use crate::http::document::{Content, Document, GZIP_FROM_BYTES};
+use crate::http::document::{Content, Document, GZIP_ABOVE_BYTES};
 use crate::http::encoding;
 use crate::http::problem::{Problem, RETRY_AFTER_SECONDS};
 use crate::http::request::{Page, Request, X_REQUEST_ID, hex};
@@ -22,37 +21,41 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 const PUBLIC: &str = "public, max-age=60, stale-while-revalidate=600, stale-if-error=86400";
 
-/// A handler's answer: a success. What is not a success is a [`Problem`].
+/// The `Access-Control-Allow-Methods` header of every path: the methods of the whole service.
+pub const CORS_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
+
+/// A successful response of a handler. An error response is a [`Problem`].
 #[derive(Debug)]
 pub struct Response {
     status: StatusCode,
     content_type: &'static str,
     content: Content,
-    /// XXH3-64 of the plain body. With one the answer may be cached, without one it may not.
+    /// XXH3-64 of the plain body. Clients and proxies may cache a response with a tag, and none without.
     tag: Option<u64>,
-    /// For how long nobody could tell whether it is still right.
+    /// How long ago its catalog was last confirmed; `None` if it is not stale.
     stale_for: Option<Duration>,
-    /// Which page of the list it is, and how many products there are in all.
+    /// The page of the list, and the number of products in the catalog.
     listed: Option<(Page, i32)>,
     cookie: Option<HeaderValue>,
 }
 
 impl Response {
-    /// 200, JSON of the catalog. If it is gzipped, it is sent so to those who take it, and plain to the others.
+    /// 200 with JSON of the catalog. A gzipped document is sent as it is to clients that accept gzip, and decompressed
+    /// for the others.
     #[must_use]
     pub fn document(document: Document) -> Self {
         let Document { content, tag, stale_for, .. } = document;
         Self { tag: Some(tag), stale_for, content, ..Self::private_json(Bytes::new()) }
     }
 
-    /// 200, a page of the list, with `X-Total-Count` and `Link` where the catalog's total is known.
+    /// 200 with a page of the list, and with `X-Total-Count` and `Link` if the document has a total.
     #[must_use]
     pub fn page(page: Page, document: Document) -> Self {
         let listed = document.total.map(|total| (page, total));
         Self { listed, ..Self::document(document) }
     }
 
-    /// 200, JSON that nobody may keep.
+    /// 200 with JSON that must not be cached.
     #[must_use]
     pub fn private_json(body: impl Into<Bytes>) -> Self {
         Self {
@@ -72,14 +75,14 @@ impl Response {
         Self { status: StatusCode::NO_CONTENT, ..Self::private_json(Bytes::new()) }
     }
 
-    /// 201, the word `Created`.
+    /// 201 with the text `Created`.
     #[must_use]
     pub fn created() -> Self {
         let body = Bytes::from_static(b"Created");
         Self { status: StatusCode::CREATED, content_type: "text/plain", ..Self::private_json(body) }
     }
 
-    /// The same, with a `Set-Cookie`.
+    /// Returns the response with a `Set-Cookie`.
     #[must_use]
     pub fn with_cookie(self, cookie: Option<HeaderValue>) -> Self {
         Self { cookie, ..self }
@@ -103,7 +106,7 @@ impl Response {
                     let links = HeaderValue::try_from(page.links(total)).map_err(Problem::internal)?;
                     headers.insert(LINK, links);
                 }
-                if matched(&request.headers, &digits) {
+                if matches_etag(&request.headers, &digits) {
                     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
                     *response.status_mut() = StatusCode::NOT_MODIFIED;
                     return Ok(response);
@@ -121,7 +124,7 @@ impl Response {
         if let Some(cookie) = self.cookie {
             headers.insert(SET_COOKIE, cookie);
         }
-        let (body, is_gzipped) = self.content.coded_for(request)?;
+        let (body, is_gzipped) = self.content.encode_for(request)?;
         if is_gzipped {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
@@ -131,12 +134,14 @@ impl Response {
 }
 
 impl Content {
-    /// The body as this client takes it, and whether that is gzipped.
-    fn coded_for(self, request: &Request) -> Result<(Bytes, bool), Problem> {
+    /// Returns the body in a coding that the client accepts, and whether that is gzip.
+    fn encode_for(self, request: &Request) -> Result<(Bytes, bool), Problem> {
         match self {
             Self::Gzipped(body) if encoding::accepts_gzip(&request.headers) => Ok((body, true)),
             Self::Gzipped(body) => Ok((encoding::gunzip(&body).map_err(Problem::internal)?.into(), false)),
-            Self::Plain(body) if body.len() > GZIP_FROM_BYTES && encoding::accepts_gzip(&request.headers) => {
+            Self::Plain(body)
+                if body.len() > GZIP_ABOVE_BYTES && encoding::accepts_gzip(&request.headers) =>
+            {
                 Ok(encoding::gzip(&body).map_or((body, false), |gzipped| (gzipped.into(), true)))
             }
             Self::Plain(body) => Ok((body, false)),
@@ -161,18 +166,18 @@ impl Problem {
     }
 }
 
-/// 204 to the `OPTIONS` a browser sends before a request to another origin.
+/// Returns the 204 for the `OPTIONS` request that a browser sends before a request to another origin.
 pub(crate) fn preflight() -> http::Response<Bytes> {
     let mut response = empty(StatusCode::NO_CONTENT);
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(CORS_METHODS));
-    // `*` stands for every header but `Authorization`.
+    // `*` means every header except `Authorization`.
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, *"));
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     response
 }
 
-/// Adds what every answer carries, and takes the body from an answer to `HEAD`.
+/// Adds the headers of every response, and removes the body of a response to `HEAD`.
 pub(crate) fn complete(mut response: http::Response<Bytes>, request: &Request) -> http::Response<Bytes> {
     if request.method == Method::HEAD {
         let length = std::mem::take(response.body_mut()).len();
@@ -190,7 +195,7 @@ pub(crate) fn complete(mut response: http::Response<Bytes>, request: &Request) -
     response
 }
 
-/// A response with room for all the headers an answer can have.
+/// Returns an empty response with capacity for all headers that a response can have.
 fn empty(status: StatusCode) -> http::Response<Bytes> {
     let mut response = http::Response::new(Bytes::new());
     *response.status_mut() = status;
@@ -198,21 +203,21 @@ fn empty(status: StatusCode) -> http::Response<Bytes> {
     response
 }
 
-/// `W/"<digits>"`: weak, because one tag stands for every coding of the same content.
+/// Returns `W/"<digits>"`: weak, because one tag stands for every coding of the same content.
 fn etag(digits: &[u8; 16]) -> Result<HeaderValue, Problem> {
     let mut etag = *b"W/\"................\"";
     etag[3..19].copy_from_slice(digits);
     HeaderValue::from_bytes(&etag).map_err(Problem::internal)
 }
 
-/// That the answer was kept, and for how many seconds nobody could tell whether it is still right (RFC 9211).
+/// Returns the `Cache-Status` of a stale response: a hit, stale for this many seconds (RFC 9211).
 fn cache_status(seconds: u64) -> Result<HeaderValue, Problem> {
     HeaderValue::try_from(format!("atelier; hit; ttl=-{seconds}")).map_err(Problem::internal)
 }
 
-/// Whether `If-None-Match` is `*` or lists the tag, compared weakly. A tag cannot hold a quote, so what
-/// stands between an odd quote and the next is one.
-fn matched(headers: &HeaderMap, digits: &[u8; 16]) -> bool {
+/// Returns whether `If-None-Match` is `*` or lists the tag, compared weakly. A tag contains no quote, so each text
+/// between an odd quote and the next is a tag.
+fn matches_etag(headers: &HeaderMap, digits: &[u8; 16]) -> bool {
     headers.get_all(IF_NONE_MATCH).iter().any(|value| {
         let value = value.as_bytes().trim_ascii();
         value == b"*" || value.split(|byte| *byte == b'"').skip(1).step_by(2).any(|tag| tag == digits)
@@ -233,14 +238,14 @@ mod tests {
         Request::new(request.body(()).unwrap().into_parts().0, Bytes::new())
     }
 
-    fn answer(body: &str, headers: &[(&str, &str)]) -> http::Response<Bytes> {
-        let content = Content::packed(body.as_bytes(), GZIP_FROM_BYTES);
+    fn respond(body: &str, headers: &[(&str, &str)]) -> http::Response<Bytes> {
+        let content = Content::compress(body.as_bytes(), GZIP_ABOVE_BYTES);
         let document = Document::new(content, TAG, None);
         Response::document(document).into_http(&request(Method::GET, headers)).unwrap()
     }
 
     #[test]
-    fn a_tag_that_the_client_has_is_answered_304() {
+    fn a_request_with_the_current_tag_gets_304() {
         for value in [
             "*",
             "W/\"00ab000000000001\"",
@@ -248,7 +253,7 @@ mod tests {
             "\"x\", W/\"00ab000000000001\"",
             "\"a,b\",\"00ab000000000001\", \"z\"",
         ] {
-            let response = answer("[1]", &[("if-none-match", value)]);
+            let response = respond("[1]", &[("if-none-match", value)]);
             assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{value}");
             assert_eq!(response.headers()[ETAG], "W/\"00ab000000000001\"");
             assert_eq!(response.headers()[CACHE_CONTROL], PUBLIC);
@@ -257,42 +262,42 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_that_the_client_has_not_is_answered_in_full() {
+    fn a_request_with_another_tag_gets_the_body() {
         for value in ["", "00ab000000000001", "W/\"00ab\"", "\"x\" 00ab000000000001 \"y\"", "\"*\""] {
-            let response = answer("[1]", &[("if-none-match", value)]);
+            let response = respond("[1]", &[("if-none-match", value)]);
             assert_eq!(response.status(), StatusCode::OK, "{value}");
             assert_eq!(&response.body()[..], b"[1]");
         }
     }
 
     #[test]
-    fn a_plain_body_is_gzipped_from_one_kibibyte() {
+    fn a_plain_body_above_one_kibibyte_is_gzipped() {
         let long = "long ".repeat(300);
-        let gzipped = answer(&long, &[("accept-encoding", "gzip")]);
+        let gzipped = respond(&long, &[("accept-encoding", "gzip")]);
         assert_eq!(gzipped.headers()[CONTENT_ENCODING], "gzip");
         assert_eq!(encoding::gunzip(gzipped.body()).unwrap(), long.as_bytes());
-        let plain = answer(&long, &[]);
+        let plain = respond(&long, &[]);
         assert_eq!(plain.headers().get(CONTENT_ENCODING), None);
         assert_eq!(plain.headers()[VARY], "Accept-Encoding");
         assert_eq!(plain.headers()[ETAG], gzipped.headers()[ETAG]);
-        let short = answer("[1]", &[("accept-encoding", "gzip")]);
+        let short = respond("[1]", &[("accept-encoding", "gzip")]);
         assert_eq!(short.headers().get(CONTENT_ENCODING), None);
     }
 
     #[test]
-    fn a_gzipped_body_is_undone_for_clients_that_do_not_take_it() {
+    fn a_gzipped_body_is_decompressed_for_clients_that_do_not_accept_gzip() {
         let plain = "styles ".repeat(300);
         let gzipped = encoding::gzip(plain.as_bytes()).unwrap();
-        let answer = |headers: &[(&str, &str)]| {
+        let respond = |headers: &[(&str, &str)]| {
             let document = Document::new(Content::Gzipped(gzipped.clone().into()), TAG, None);
             Response::document(document).into_http(&request(Method::GET, headers)).unwrap()
         };
-        assert_eq!(answer(&[]).body(), plain.as_bytes());
-        assert_eq!(answer(&[("accept-encoding", "gzip")]).body(), &gzipped);
+        assert_eq!(respond(&[]).body(), plain.as_bytes());
+        assert_eq!(respond(&[("accept-encoding", "gzip")]).body(), &gzipped);
     }
 
     #[test]
-    fn a_page_says_how_many_products_there_are_on_304_too_and_past_the_end_it_does_not() {
+    fn a_page_has_the_total_and_links_also_with_304_but_not_past_the_end() {
         let document = |total| {
             let content = Content::Plain(Bytes::from_static(b"[]"));
             Document { total, ..Document::new(content, TAG, None) }
@@ -310,17 +315,16 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_nobody_could_confirm_says_for_how_long() {
+    fn a_stale_response_has_its_age() {
         let content = Content::Plain(Bytes::from_static(b"[1]"));
-        let last_confirmed = Document::new(content, TAG, Some(1));
-        let unconfirmed =
-            Document { stale_for: Some(Duration::from_millis(7_900)), ..last_confirmed.clone() };
+        let confirmed = Document::new(content, TAG, Some(1));
+        let stale = Document { stale_for: Some(Duration::from_millis(7_900)), ..confirmed.clone() };
         let headers = |document: Document| {
             let response = Response::document(document).into_http(&request(Method::GET, &[])).unwrap();
             (response.headers().get(AGE).cloned(), response.headers().get(CACHE_STATUS).cloned())
         };
-        assert_eq!(headers(last_confirmed), (None, None));
-        let (age, cache_status) = headers(unconfirmed);
+        assert_eq!(headers(confirmed), (None, None));
+        let (age, cache_status) = headers(stale);
         assert_eq!(
             (age.unwrap(), cache_status.unwrap()),
             ("7".parse().unwrap(), "atelier; hit; ttl=-7".parse().unwrap())
@@ -328,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_head_keeps_the_length_of_the_body_it_leaves_out() {
+    fn a_response_to_head_keeps_the_length_of_the_body() {
         let request = request(Method::HEAD, &[]);
         let document = Document::new(Content::Plain(Bytes::from_static(b"[1,2]")), TAG, None);
         let response = complete(Response::document(document).into_http(&request).unwrap(), &request);

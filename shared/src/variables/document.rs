@@ -36,20 +36,16 @@ pub fn markdown(title: &str, variables: &[&Variable]) -> String {
         format!("## {title}\n\n| variable | default | values | read by | sets |\n|---|---|---|---|---|\n");
     for variable in variables {
         let (values, read_by) = (values(variable).unwrap_or_default(), read_by(variable.read_by));
-        let default = default(variable);
-        let _ = writeln!(
-            text,
-            "| [`{name}`](#{anchor}) | {default} | {values} | {read_by} | {summary} |",
-            name = variable.name,
-            anchor = variable.name.to_lowercase(),
-            summary = variable.summary,
-        );
+        let (name, default, summary) = (variable.name, default(variable), variable.summary);
+        let name = match details(variable) {
+            Some(_) => format!("[`{name}`](#{})", name.to_lowercase()),
+            None => format!("`{name}`"),
+        };
+        let _ = writeln!(text, "| {name} | {default} | {values} | {read_by} | {summary} |");
     }
     for variable in variables {
-        let details = [variable.details.to_owned(), former_name(variable).unwrap_or_default()];
-        let details: Vec<String> = details.into_iter().filter(|text| !text.is_empty()).collect();
-        if !details.is_empty() {
-            let _ = write!(text, "\n### {}\n\n{}\n", variable.name, details.join(" "));
+        if let Some(details) = details(variable) {
+            let _ = write!(text, "\n### {}\n\n{details}\n", variable.name);
         }
     }
     text
@@ -98,7 +94,12 @@ fn read_by(programs: ReadBy) -> &'static str {
     }
 }
 
-fn former_name(variable: &Variable) -> Option<String> {
-    let name = variable.former_name?;
-    Some(format!("Its former name, `{name}`, is still read in this release, with a warning."))
+/// What a section of the page says about a variable, if there is more than its row says.
+fn details(variable: &Variable) -> Option<String> {
+    let former_name = variable
+        .former_name
+        .map(|name| format!("Its former name, `{name}`, is still read in this release, with a warning."));
+    let details = [Some(variable.details.to_owned()).filter(|details| !details.is_empty()), former_name];
+    let details: Vec<String> = details.into_iter().flatten().collect();
+    (!details.is_empty()).then(|| details.join(" "))
 }

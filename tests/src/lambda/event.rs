@@ -1,4 +1,4 @@
-//! From a request to the event that each service makes of it.
+//! The events that each AWS service makes of a request.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::RawTarget;
 
-/// The service that makes an event of a request.
+/// An AWS service that makes an event of a request.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// An HTTP API in payload format 2.0, which decodes the path and names the route that it matched.
@@ -26,21 +26,21 @@ pub enum Source {
     Lattice,
 }
 
-/// What an API of API Gateway has found for a request.
+/// The route that an API of API Gateway has matched.
 #[derive(Debug, Clone)]
 pub struct Matched {
-    /// `ANY /products/{product_id}` or `$default`; in a REST API it is the path alone that an event names.
+    /// `ANY /products/{product_id}` or `$default`. The events of a REST API have only the path.
     pub route_key: String,
-    /// What the route's parameters stand for, decoded.
+    /// The values of the route's parameters, decoded.
     pub path_parameters: Vec<(String, String)>,
-    /// The stage, which is a part of some paths unless it is `$default`.
+    /// The stage, which is part of some paths unless it is `$default`.
     pub stage: &'static str,
-    /// The base path of a custom domain, which is before the path that a client sends: `/shop`, or empty.
+    /// The base path of a custom domain, which precedes the path that a client sends: `/shop`, or empty.
     pub base_path: &'static str,
 }
 
 impl Matched {
-    /// On the stage `$default`, without a base path.
+    /// Returns a match on the stage `$default`, without a base path.
     pub fn by_default(route_key: &str, path_parameters: Vec<(String, String)>) -> Self {
         Self { route_key: route_key.to_owned(), path_parameters, stage: "$default", base_path: "" }
     }
@@ -55,14 +55,14 @@ impl Matched {
         self.route_key.split_once(' ').map_or(self.route_key.as_str(), |(_, path)| path)
     }
 
-    /// What stands before a raw path that has the stage in it.
+    /// Returns the prefix of raw paths that include the stage.
     fn stage_path(&self) -> String {
         if self.stage == "$default" { String::new() } else { format!("/{}", self.stage) }
     }
 }
 
 impl Source {
-    /// The event of a request.
+    /// Returns the event of a request.
     pub fn event(&self, request: &Request<Bytes>) -> Value {
         let (path, query) = RawTarget::of(request);
         let mut event = match self {
@@ -73,7 +73,7 @@ impl Source {
             Self::Url => {
                 format_2(request, "$default", &path, &query, &Matched::by_default("$default", Vec::new()))
             }
-            // In a format 1.0 event of an HTTP API the path has the stage, in one of a REST API it has not.
+            // The path includes the stage in a format 1.0 event of an HTTP API, but not in an event of a REST API.
             Self::HttpApiFormat1(matched) => format_1(
                 request,
                 &[&matched.stage_path(), matched.base_path, &decoded(&path)].concat(),
@@ -168,7 +168,7 @@ fn format_2(
     event
 }
 
-/// Format 1.0 has everything twice: once with all values, and once with the last one.
+/// Returns a format 1.0 event, which has parameters and headers twice: with all values, and with the last one.
 fn format_1(request: &Request<Bytes>, path: &str, query: &str, matched: &Matched) -> Value {
     let headers = multiple(&forwarded(request));
     let parameters = pairs(query, true);
@@ -205,12 +205,12 @@ fn format_1(request: &Request<Bytes>, path: &str, query: &str, matched: &Matched
     })
 }
 
-/// A piece of a path as API Gateway hands it on.
+/// Returns a part of a path, decoded as API Gateway does it.
 pub(crate) fn decoded(path: &str) -> String {
     percent_decode_str(path).decode_utf8_lossy().into_owned()
 }
 
-/// A query as lists of values by name: decoded and `null` if it is empty in API Gateway, as it was sent elsewhere.
+/// Returns a query as lists of values by name. For API Gateway it is decoded, and `null` if it is empty.
 fn pairs(query: &str, is_decoded: bool) -> Value {
     let mut pairs: Map<String, Value> = Map::new();
     let part = |part: &str| if is_decoded { decoded(&part.replace('+', " ")) } else { part.to_owned() };
@@ -222,7 +222,7 @@ fn pairs(query: &str, is_decoded: bool) -> Value {
     if pairs.is_empty() && is_decoded { Value::Null } else { pairs.into() }
 }
 
-/// The last of each list of values.
+/// Returns the last value of each list.
 fn last(all: &Value) -> Value {
     let Some(all) = all.as_object() else { return Value::Null };
     let last = |(name, values): (&String, &Value)| Some((name.clone(), values.as_array()?.last()?.clone()));
@@ -242,7 +242,7 @@ fn values(headers: &HeaderMap, name: &header::HeaderName) -> Vec<String> {
     all.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
 }
 
-/// The headers of a request with what is added on the way.
+/// Returns the headers of a request with those that the service adds.
 fn forwarded(request: &Request<Bytes>) -> HeaderMap {
     let mut headers = request.headers().clone();
     let host = "a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com".parse().unwrap();
@@ -259,7 +259,7 @@ fn forwarded(request: &Request<Bytes>) -> HeaderMap {
     headers
 }
 
-/// Whether a body is handed on as text if it can be.
+/// Returns whether the service passes a body on as text, provided that it is UTF-8.
 fn has_text(request: &Request<Bytes>) -> bool {
     let kind = request
         .headers()

@@ -1,4 +1,4 @@
-//! A function's binary at work.
+//! A function's binary, run with a local Runtime API.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,21 +11,21 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use super::{Outcome, RuntimeApi};
 
-/// How long a function of the template has for an invocation.
+/// The timeout of the functions in template.yaml.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A function's process and the Runtime API that it polls. Both end when this is dropped.
+/// A function's process and the Runtime API that it polls. Dropping this stops both.
 #[derive(Debug)]
 pub struct Function {
     api: RuntimeApi,
     process: Child,
-    /// What it writes to standard output, if that is looked at.
+    /// Standard output, if the test reads it.
     log: Option<Lines<BufReader<ChildStdout>>>,
 }
 
 impl Function {
-    /// Starts `program` with Lambda's variables, these, and no others. `log` says whether its log is read; if not, it
-    /// goes nowhere.
+    /// Starts `program` with Lambda's variables and `variables`, and without the variables of this process. If `log` is
+    /// false, the log is discarded.
     pub async fn start(program: &Path, variables: &[(&str, OsString)], log: bool) -> Self {
         let api = RuntimeApi::start().await;
         let mut command = Command::new(program);
@@ -42,22 +42,22 @@ impl Function {
         Self { api, process, log }
     }
 
-    /// What it polls.
+    /// Returns the Runtime API that the process polls.
     pub fn api(&self) -> &RuntimeApi {
         &self.api
     }
 
-    /// The id of its process.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
-        self.process.id().expect("the function has ended")
+        self.process.id().expect("the function has exited")
     }
 
-    /// Has it answer an event, as long as a function of the template may take.
+    /// Sends an event, and waits for the outcome until the timeout of the functions in template.yaml.
     pub async fn invoke(&self, event: impl Into<Bytes>) -> Outcome {
         self.api.invoke(event, TIMEOUT).await
     }
 
-    /// The reply to an event; there must be one.
+    /// Sends an event and returns the reply. Panics if there is none.
     pub async fn reply(&self, event: impl Into<Bytes>) -> Bytes {
         let event = event.into();
         match self.invoke(event.clone()).await {
@@ -66,32 +66,32 @@ impl Function {
         }
     }
 
-    /// The next line of its log.
-    pub async fn line(&mut self) -> String {
+    /// Returns the next line of the log.
+    pub async fn next_line(&mut self) -> String {
         let log = self.log.as_mut().expect("the log is not read");
-        log.next_line().await.unwrap().expect("the function's log has ended")
+        log.next_line().await.unwrap().expect("the function's log ended")
     }
 
-    /// How it has ended, if it has.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    /// Returns the exit status if the process has exited.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.process.try_wait().unwrap()
     }
 
-    /// Has it take an event that it does not outlive; answers with how it has ended. It must not have answered by then.
-    pub async fn dies_of(&mut self, event: impl Into<Bytes>, time: Duration) -> ExitStatus {
+    /// Sends an event that crashes the process, and returns the exit status. Panics if there is an outcome before.
+    pub async fn crashes_on(&mut self, event: impl Into<Bytes>, time: Duration) -> ExitStatus {
         tokio::select! {
-            outcome = self.api.invoke(event, time) => panic!("it is still there: {outcome:?}"),
+            outcome = self.api.invoke(event, time) => panic!("the function did not crash: {outcome:?}"),
             ended = self.process.wait() => ended.unwrap(),
         }
     }
 
-    /// Ends it at once, and waits until it is gone.
+    /// Kills the process and waits until it has exited.
     pub async fn kill(mut self) {
         self.process.kill().await.unwrap();
     }
 
-    /// Waits until it has ended.
-    pub async fn end(&mut self) -> ExitStatus {
+    /// Waits until the process has exited.
+    pub async fn wait(&mut self) -> ExitStatus {
         self.process.wait().await.unwrap()
     }
 }

@@ -1,6 +1,6 @@
-//! What stands in for AWS where none can be had: the Runtime API that runs a function's binary ([`RuntimeApi`],
-//! [`Function`]), and what turns HTTP into events for it and its replies into HTTP again: APIs of API Gateway ([`Gateway`]),
-//! and Function URLs, load balancers and VPC Lattice ([`Direct`]).
+//! A local replacement for AWS: the Runtime API that runs a function's binary ([`RuntimeApi`], [`Function`]), and the
+//! services that turn HTTP requests into events and replies into HTTP responses. These are APIs of API Gateway
+//! ([`Gateway`]), and Function URLs, load balancers and VPC Lattice ([`Direct`]).
 //!
 //! ```text
 //! request ──> Gateway (routes of template.yaml) ──event──> RuntimeApi <──poll── the function's process

@@ -1,4 +1,4 @@
-//! From a function's reply to a response, as each service reads it.
+//! The response that each AWS service makes of a function's reply.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,27 +8,27 @@ use serde_json::Value;
 
 use super::{Outcome, Source};
 
-/// Where a service looks for headers in a reply.
+/// The place of headers in a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// `headers` with a line each, and `cookies`.
+    /// `headers` with one line each, and `cookies`.
     Format2,
     /// `multiValueHeaders`.
     Format1,
     /// `multiValueHeaders`, and a `statusDescription` that begins with the status.
     Alb,
-    /// `headers` with a line each.
+    /// `headers` with one line each.
     Lattice,
 }
 
-/// The response that a reply in payload format 2.0 stands for.
+/// Returns the response that an HTTP API makes of a reply in payload format 2.0.
 pub fn response(outcome: &Outcome) -> Response<Bytes> {
     read(outcome, Form::Format2)
 }
 
 impl Source {
-    /// The response that this service makes of a reply. What is no such reply becomes a 500 or 502, and what came too late a
-    /// 503, as API Gateway has them.
+    /// Returns the response that this service makes of a reply. An invalid reply becomes 500 or 502, and a timeout 503,
+    /// as with API Gateway.
     pub fn response(&self, outcome: &Outcome) -> Response<Bytes> {
         let form = match self {
             Self::HttpApi(_) | Self::Url => Form::Format2,
@@ -43,15 +43,15 @@ impl Source {
 fn read(outcome: &Outcome, form: Form) -> Response<Bytes> {
     match outcome {
         Outcome::Reply(reply) => {
-            from_reply(reply, form).unwrap_or_else(|| gateway_s_own(502, "Internal Server Error"))
+            from_reply(reply, form).unwrap_or_else(|| gateway_error(502, "Internal Server Error"))
         }
-        Outcome::Error(_) => gateway_s_own(500, "Internal Server Error"),
-        Outcome::TimedOut => gateway_s_own(503, "Service Unavailable"),
+        Outcome::Error(_) => gateway_error(500, "Internal Server Error"),
+        Outcome::TimedOut => gateway_error(503, "Service Unavailable"),
     }
 }
 
-/// What API Gateway says by itself: without any of the headers that are promised of every answer.
-pub(crate) fn gateway_s_own(status: u16, message: &str) -> Response<Bytes> {
+/// Returns an error of API Gateway itself, without the headers that every response of the service has.
+pub(crate) fn gateway_error(status: u16, message: &str) -> Response<Bytes> {
     let body = serde_json::json!({ "message": message }).to_string();
     Response::builder()
         .status(status)
@@ -85,7 +85,7 @@ fn from_reply(reply: &[u8], form: Form) -> Option<Response<Bytes>> {
     let body =
         if reply["isBase64Encoded"] == true { STANDARD.decode(body).ok()? } else { body.as_bytes().to_vec() };
     let mut response = response.body(Bytes::from(body)).ok()?;
-    // The service says how long a body is.
+    // The service sets the content length itself.
     let length = response.body().len();
     let is_bare = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
     if !is_bare && !response.headers().contains_key(header::CONTENT_LENGTH) {

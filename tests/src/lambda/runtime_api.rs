@@ -1,4 +1,5 @@
-//! The Runtime API of one function, and as much of the Extensions API as a function needs to be told of its end.
+//! The Runtime API of one function, and the part of the Extensions API that a function needs to be notified of its
+//! shutdown.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -18,22 +19,22 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
-/// What Lambda takes for a reply, in bytes.
-const LONGEST_REPLY: usize = 6_291_556;
+/// Lambda's limit for a reply, in bytes.
+const MAX_REPLY_BYTES: usize = 6_291_556;
 
-/// What became of an invocation.
+/// The result of an invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The function's answer.
+    /// The function's reply.
     Reply(Bytes),
-    /// The function said that it failed.
+    /// The function reported an error.
     Error(Bytes),
-    /// There was no answer by the deadline.
+    /// There was no reply by the deadline.
     TimedOut,
 }
 
-/// A Runtime API on a port of its own. It ends when it is dropped; so does a function that polls it, unless it answers
-/// several events at once.
+/// A Runtime API on a free port. Dropping it stops it, and a function that polls it exits, unless that function handles
+/// several events concurrently.
 #[derive(Debug)]
 pub struct RuntimeApi {
     address: SocketAddr,
@@ -45,13 +46,13 @@ pub struct RuntimeApi {
 struct State {
     invocations: mpsc::UnboundedSender<Invocation>,
     waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>,
-    answers: Mutex<HashMap<String, oneshot::Sender<Outcome>>>,
+    pending: Mutex<HashMap<String, oneshot::Sender<Outcome>>>,
     next_id: AtomicUsize,
-    /// How many times the function has asked for an event.
+    /// The number of polls so far.
     polls: watch::Sender<usize>,
-    /// How many events it was given.
+    /// The number of events that the function has received.
     taken: watch::Sender<usize>,
-    /// The names of the extensions it has registered.
+    /// The names of the extensions that the function has registered.
     extensions: Mutex<Vec<String>>,
 }
 
@@ -71,7 +72,7 @@ impl RuntimeApi {
         let state = Arc::new(State {
             invocations,
             waiting: waiting.into(),
-            answers: Mutex::default(),
+            pending: Mutex::default(),
             next_id: AtomicUsize::new(1),
             polls: watch::Sender::new(0),
             taken: watch::Sender::new(0),
@@ -81,36 +82,36 @@ impl RuntimeApi {
         Self { address, state, accepting }
     }
 
-    /// The value of `AWS_LAMBDA_RUNTIME_API`.
+    /// Returns the value of `AWS_LAMBDA_RUNTIME_API`.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Has the function answer an event, for which it gets as long as this.
+    /// Sends an event to the function, and waits for the outcome until this timeout.
     pub async fn invoke(&self, event: impl Into<Bytes>, within: Duration) -> Outcome {
         let id =
             format!("00000000-0000-4000-8000-{:012}", self.state.next_id.fetch_add(1, Ordering::Relaxed));
-        let (answer, answered) = oneshot::channel();
-        self.state.answers.lock().unwrap().insert(id.clone(), answer);
+        let (sender, outcome) = oneshot::channel();
+        self.state.pending.lock().unwrap().insert(id.clone(), sender);
         let invocation = Invocation { id, event: event.into(), deadline: SystemTime::now() + within };
         self.state.invocations.send(invocation).unwrap();
-        match tokio::time::timeout(within, answered).await {
+        match tokio::time::timeout(within, outcome).await {
             Ok(outcome) => outcome.unwrap(),
             Err(_) => Outcome::TimedOut,
         }
     }
 
-    /// Waits until the function has asked for events this many times in all, which it does when it has nothing to do.
+    /// Waits until the function has polled this many times in total. It polls when it is idle.
     pub async fn polled(&self, times: usize) {
         self.state.polls.subscribe().wait_for(|polls| *polls >= times).await.unwrap();
     }
 
-    /// Waits until the function was given this many events in all.
+    /// Waits until the function has received this many events in total.
     pub async fn taken(&self, events: usize) {
         self.state.taken.subscribe().wait_for(|taken| *taken >= events).await.unwrap();
     }
 
-    /// The names of the extensions that the function has registered.
+    /// Returns the names of the extensions that the function has registered.
     pub fn extensions(&self) -> Vec<String> {
         self.state.extensions.lock().unwrap().clone()
     }
@@ -143,26 +144,26 @@ impl State {
             ("GET", ["2018-06-01", "runtime", "invocation", "next"]) => self.next().await,
             ("POST", ["2018-06-01", "runtime", "invocation", id, "response"]) => {
                 let body = body.collect().await.unwrap().to_bytes();
-                if body.len() > LONGEST_REPLY {
+                if body.len() > MAX_REPLY_BYTES {
                     return Response::builder()
                         .status(StatusCode::PAYLOAD_TOO_LARGE)
                         .body(Full::default())
                         .unwrap();
                 }
-                self.answered(id, Outcome::Reply(body))
+                self.complete(id, Outcome::Reply(body))
             }
             ("POST", ["2018-06-01", "runtime", "invocation", id, "error"]) => {
                 let body = body.collect().await.unwrap().to_bytes();
-                self.answered(id, Outcome::Error(body))
+                self.complete(id, Outcome::Error(body))
             }
             ("POST", ["2020-01-01", "extension", "register"]) => {
                 let name = parts.headers["lambda-extension-name"].to_str().unwrap().to_owned();
                 self.extensions.lock().unwrap().push(name);
-                let answer = r#"{"functionName":"tested","functionVersion":"1","handler":"bootstrap"}"#;
+                let registered = r#"{"functionName":"tested","functionVersion":"1","handler":"bootstrap"}"#;
                 let response = Response::builder().header("lambda-extension-identifier", "tested");
-                response.body(Full::from(answer)).unwrap()
+                response.body(Full::from(registered)).unwrap()
             }
-            // Nothing is subscribed to, so there is never an event.
+            // The function subscribes to no events, so none is ever sent.
             ("GET", ["2020-01-01", "extension", "event", "next"]) => std::future::pending().await,
             _ => Response::builder().status(StatusCode::NOT_FOUND).body(Full::default()).unwrap(),
         }
@@ -188,10 +189,10 @@ impl State {
             .unwrap()
     }
 
-    fn answered(&self, id: &str, outcome: Outcome) -> Response<Full<Bytes>> {
-        let status = match self.answers.lock().unwrap().remove(id) {
-            Some(answer) => {
-                let _ = answer.send(outcome); // nobody waits for it any more after the deadline
+    fn complete(&self, id: &str, outcome: Outcome) -> Response<Full<Bytes>> {
+        let status = match self.pending.lock().unwrap().remove(id) {
+            Some(sender) => {
+                let _ = sender.send(outcome); // after the deadline the receiver is gone
                 StatusCode::ACCEPTED
             }
             None => StatusCode::BAD_REQUEST,

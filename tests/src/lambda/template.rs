@@ -1,4 +1,4 @@
-//! What the suite has to know of template.yaml: the routes, and which functions they lead to.
+//! The part of template.yaml that the suite needs: the routes and their functions.
 
 mod expand;
 
@@ -7,7 +7,7 @@ use std::path::Path;
 use http::Method;
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// Returns the template in this file, with what its loops make in place of the loops.
+/// Returns the template in this file, with its loops expanded.
 pub fn read_template(path: &Path) -> Yaml {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     expand::expand(&YamlLoader::load_from_str(&text).unwrap().remove(0))
@@ -18,13 +18,13 @@ pub fn read_template(path: &Path) -> Yaml {
 pub struct Route {
     /// `ANY /products/{product_id}`, or `$default`.
     pub key: String,
-    /// The name of the function that it leads to: `get-product`.
+    /// The name of the route's function: `get-product`.
     pub function: String,
 }
 
 impl Route {
-    /// The routes that the template makes.
-    pub fn all_of_the_template() -> Vec<Self> {
+    /// Returns the routes of template.yaml, with the loops expanded.
+    pub fn from_template() -> Vec<Self> {
         let template = read_template(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml"));
         let resources = &template["Resources"];
         let of_type = |resource: &&Yaml| resource["Type"].as_str() == Some("AWS::ApiGatewayV2::Route");
@@ -37,8 +37,8 @@ impl Route {
             .collect()
     }
 
-    /// A route leads to an integration, that to the alias `live` of a function, whose name is that of what is built into
-    /// it. Tags such as `!Sub` are not part of what the parser tells.
+    /// Reads a route. A route targets an integration, and the integration targets the alias `live` of a function. The
+    /// function's name is the name of its build folder. The parser discards tags such as `!Sub`.
     fn read(route: &Yaml, resources: &Yaml) -> Self {
         let text =
             |value: &Yaml| value.as_str().unwrap_or_else(|| panic!("{value:?} in {route:?}")).to_owned();
@@ -51,17 +51,17 @@ impl Route {
         Self { key: text(&properties["RouteKey"]), function: text(binary) }
     }
 
-    /// Whether it takes what no other route takes.
+    /// Returns whether the route matches requests that no other route matches.
     pub fn is_default(&self) -> bool {
         self.key == "$default"
     }
 
-    /// Whether it takes any method.
+    /// Returns whether the route matches any method.
     pub fn is_for_any_method(&self) -> bool {
         self.key.starts_with("ANY ")
     }
 
-    /// What its parameters stand for in this path, encoded; none if a request is not for it.
+    /// Returns the values of the route's parameters in this path, encoded, or `None` if the request does not match.
     pub fn parameters(&self, method: &Method, path: &str) -> Option<Vec<(String, String)>> {
         if self.is_default() {
             return Some(Vec::new());

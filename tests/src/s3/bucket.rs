@@ -1,4 +1,4 @@
-//! A bucket of one test's own, and what a test does to it.
+//! A bucket for one test, and the test's operations on it.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -10,83 +10,83 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{REGION, moto, send, variables};
 
-/// What a key keeps as it is in a path.
+/// The characters that are not percent-encoded, besides letters and digits.
 const KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A bucket in this process's moto. It goes with the process.
+/// A bucket in this process's moto server. It is lost when the process exits.
 #[derive(Clone, Debug)]
 pub struct Bucket {
     server: SocketAddr,
     name: String,
 }
 
-/// An object as a listing has it.
+/// An object in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// Its key.
+    /// The key.
     pub key: String,
-    /// Its size, in bytes.
+    /// The size, in bytes.
     pub size: u64,
-    /// Its ETag, in quotes.
+    /// The ETag, in quotes.
     pub etag: String,
 }
 
 impl Bucket {
-    /// Makes an empty one, and starts moto if this is the first.
+    /// Creates an empty bucket with a unique name. The first call starts moto.
     pub async fn create() -> Self {
         Self::named(&format!("test-{:016x}", fastrand::u64(..))).await
     }
 
-    /// The same, with a name that is given: one test of a process can have it.
+    /// Creates an empty bucket with this name, which only one test of a process may use.
     pub async fn named(name: &str) -> Self {
         let bucket = Self { server: moto::address().await, name: name.to_owned() };
         let body = format!(
             "<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
         );
-        let made = bucket.ask(Method::PUT, &format!("/{}", bucket.name), body).await;
+        let made = bucket.send(Method::PUT, &format!("/{}", bucket.name), body).await;
         assert_eq!(made.status(), StatusCode::OK, "{made:?}");
         bucket
     }
 
-    /// What it is called.
+    /// Returns the bucket's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The server that it is in.
+    /// Returns the address of the bucket's server.
     pub fn server(&self) -> SocketAddr {
         self.server
     }
 
-    /// With these a program of the AWS SDK finds it.
+    /// Returns the variables that point programs with the AWS SDK at the bucket's server.
     pub fn variables(&self) -> [(&'static str, OsString); 4] {
         variables(self.server)
     }
 
-    /// `s3://<bucket>/<key>`.
+    /// Returns `s3://<bucket>/<key>`.
     pub fn url(&self, key: &str) -> String {
         format!("s3://{}/{key}", self.name)
     }
 
-    /// The path of an object in a request.
+    /// Returns the path of an object in a request.
     pub fn path(&self, key: &str) -> String {
         format!("/{}/{}", self.name, utf8_percent_encode(key, KEY))
     }
 
-    /// Makes or replaces an object, and answers with its ETag, which is in quotes.
+    /// Creates or replaces an object, and returns its ETag, in quotes.
     pub async fn put(&self, key: &str, content: impl Into<Bytes>) -> String {
-        let answer = self.ask(Method::PUT, &self.path(key), content).await;
-        assert_eq!(answer.status(), StatusCode::OK, "{key}: {answer:?}");
-        etag(&answer)
+        let response = self.send(Method::PUT, &self.path(key), content).await;
+        assert_eq!(response.status(), StatusCode::OK, "{key}: {response:?}");
+        etag(&response)
     }
 
-    /// The same with a file's content.
+    /// Creates or replaces an object with the content of a file, and returns its ETag, in quotes.
     pub async fn put_file(&self, key: &str, file: &Path) -> String {
         let content = std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         self.put(key, content).await
     }
 
-    /// Puts every file of a folder, in the order of their names; keys are `prefix` and the file's name.
+    /// Uploads every file of a folder, in the order of their names. A key is `prefix` and the file's name.
     pub async fn put_folder(&self, prefix: &str, folder: &Path) {
         let entries = folder.read_dir().unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         let mut files: Vec<_> =
@@ -97,30 +97,31 @@ impl Bucket {
         }
     }
 
-    /// The content of an object, if there is one.
+    /// Returns the content of an object, if it exists.
     pub async fn get(&self, key: &str) -> Option<Bytes> {
-        found(self.ask(Method::GET, &self.path(key), Bytes::new()).await).map(Response::into_body)
+        found(self.send(Method::GET, &self.path(key), Bytes::new()).await).map(Response::into_body)
     }
 
-    /// The ETag of an object, if there is one; in quotes.
+    /// Returns the ETag of an object, in quotes, if it exists.
     pub async fn etag(&self, key: &str) -> Option<String> {
-        found(self.ask(Method::HEAD, &self.path(key), Bytes::new()).await).as_ref().map(etag)
+        found(self.send(Method::HEAD, &self.path(key), Bytes::new()).await).as_ref().map(etag)
     }
 
-    /// Removes an object, whether there is one or not.
+    /// Deletes an object, whether or not it exists.
     pub async fn delete(&self, key: &str) {
-        let answer = self.ask(Method::DELETE, &self.path(key), Bytes::new()).await;
-        assert_eq!(answer.status(), StatusCode::NO_CONTENT, "{key}: {answer:?}");
+        let response = self.send(Method::DELETE, &self.path(key), Bytes::new()).await;
+        assert_eq!(response.status(), StatusCode::NO_CONTENT, "{key}: {response:?}");
     }
 
-    /// The objects whose keys begin with this, a thousand at most, in the order of their keys.
+    /// Returns the objects whose keys start with `prefix`, in the order of their keys. Panics if there are more than
+    /// 1000.
     pub async fn list(&self, prefix: &str) -> Vec<Object> {
         let prefix = utf8_percent_encode(prefix, NON_ALPHANUMERIC);
         let path = format!("/{}?list-type=2&prefix={prefix}", self.name);
-        let answer = self.ask(Method::GET, &path, Bytes::new()).await;
-        assert_eq!(answer.status(), StatusCode::OK, "{answer:?}");
-        let listing = str::from_utf8(answer.body()).unwrap();
-        assert!(!listing.contains("<IsTruncated>true"), "there are more than fit into one listing");
+        let response = self.send(Method::GET, &path, Bytes::new()).await;
+        assert_eq!(response.status(), StatusCode::OK, "{response:?}");
+        let listing = str::from_utf8(response.body()).unwrap();
+        assert!(!listing.contains("<IsTruncated>true"), "more objects than fit into one listing");
         let entries = listing.split("<Contents>").skip(1);
         entries
             .map(|entry| Object {
@@ -131,25 +132,25 @@ impl Bucket {
             .collect()
     }
 
-    async fn ask(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Response<Bytes> {
+    async fn send(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Response<Bytes> {
         let request = Request::builder().method(method).uri(path).body(body.into()).unwrap();
         send(self.server, request).await.unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 }
 
-fn found(answer: Response<Bytes>) -> Option<Response<Bytes>> {
-    match answer.status() {
+fn found(response: Response<Bytes>) -> Option<Response<Bytes>> {
+    match response.status() {
         StatusCode::NOT_FOUND => None,
-        StatusCode::OK => Some(answer),
-        _ => panic!("{answer:?}"),
+        StatusCode::OK => Some(response),
+        _ => panic!("{response:?}"),
     }
 }
 
-fn etag(answer: &Response<Bytes>) -> String {
-    answer.headers()["etag"].to_str().unwrap().to_owned()
+fn etag(response: &Response<Bytes>) -> String {
+    response.headers()["etag"].to_str().unwrap().to_owned()
 }
 
-/// The text of the first element of this name.
+/// Returns the text of the first element of this name.
 fn element(xml: &str, name: &str) -> String {
     let (_, rest) = xml.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("no {name} in {xml}"));
     let text = rest.split_once('<').map_or(rest, |(text, _)| text);

@@ -1,9 +1,9 @@
-//! What stands in for S3: moto's server, which honours `Range` and `If-Match` ([`Bucket`]), and a proxy before it that
-//! fails as S3 and networks do ([`Proxy`]).
+//! A local replacement for S3: moto's server, which supports `Range` and `If-Match` ([`Bucket`]), and a proxy in front
+//! of it that injects failures of S3 and networks ([`Proxy`]).
 //!
 //! ```text
-//! loader ──> Proxy (a script says what becomes of each request) ──> moto <── Bucket: put, get, list, delete
-//!    └────────────────── or without it, straight to ─────────────────┘
+//! loader ──> Proxy (a script chooses a fault for each request) ──> moto <── Bucket: put, get, list, delete
+//!    └────────────────────── or without the proxy ──────────────────┘
 //! ```
 
 mod bucket;
@@ -21,12 +21,12 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 pub use bucket::{Bucket, Object};
-pub use proxy::{Fault, Proxy, Seen};
+pub use proxy::{Fault, Proxy, S3Request};
 
-/// The region that buckets are in.
+/// The region of all buckets.
 pub const REGION: &str = "eu-central-1";
 
-/// With these a program of the AWS SDK takes `server` for S3.
+/// Returns the variables that make programs with the AWS SDK use `server` as S3.
 pub fn variables(server: SocketAddr) -> [(&'static str, OsString); 4] {
     [
         ("AWS_ENDPOINT_URL", format!("http://{server}").into()),
@@ -36,11 +36,11 @@ pub fn variables(server: SocketAddr) -> [(&'static str, OsString); 4] {
     ]
 }
 
-/// Sends one request, whose URI is a path, on a connection of its own. Its signature is none, but moto looks only
-/// whether there is one.
+/// Sends one request, whose URI is a path, on a new connection. The signature is not valid: moto only checks that there
+/// is one.
 ///
 /// # Errors
-/// What became of the connection, where it brought no whole answer.
+/// The connection's error, if there is no complete response.
 pub async fn send(server: SocketAddr, request: Request<Bytes>) -> Result<Response<Bytes>, hyper::Error> {
     let stream = TcpStream::connect(server).await.unwrap_or_else(|error| panic!("{server}: {error}"));
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;

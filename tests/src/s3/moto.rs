@@ -1,23 +1,23 @@
-//! The server of moto, one for each process of tests.
+//! The moto server, one for each process of tests.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use local::{Guarded, Watch};
+use local::{SupervisedChild, Supervision};
 use tokio::sync::OnceCell;
 
-/// How long it may take to start; Python reads some hundred modules.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The time limit for the server's start. Python loads hundreds of modules.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
 struct Moto {
     address: SocketAddr,
-    /// Nothing drops a static: the end of the process stops the server.
-    _server: Guarded,
+    /// Never dropped, because it is in a static. The supervisor stops the server when this process exits.
+    _server: SupervisedChild,
 }
 
-/// Where this process's server listens. It is started at first use.
+/// Returns the address of this process's server, which the first call starts.
 pub(super) async fn address() -> SocketAddr {
     static MOTO: OnceCell<Moto> = OnceCell::const_new();
     MOTO.get_or_init(start).await.address
@@ -28,31 +28,35 @@ async fn start() -> Moto {
     let log = directory.join("log");
     let mut command = Command::new(program());
     command.args(["-H", "127.0.0.1", "-p", "0"]); // a free port, which its log names
-    // It has nothing to keep. At TERM it would raise an exception, which Python drops where it is at the wrong place.
-    let watch = Watch { stop_with: "KILL", remove: Some(&directory), account: None };
-    let mut server = Guarded::spawn(&command, watch, Some(std::fs::File::create(&log).unwrap())).unwrap();
+    // The server has no state to keep. On TERM it raises an exception that Python sometimes discards, so it is killed.
+    let supervision = Supervision { stop_with: "KILL", remove: Some(&directory), account: None };
+    let mut server =
+        SupervisedChild::spawn(&command, supervision, Some(std::fs::File::create(&log).unwrap())).unwrap();
     let since = Instant::now();
     loop {
-        let said = std::fs::read_to_string(&log).unwrap_or_default();
-        if let Some(address) = listening(&said) {
+        let output = std::fs::read_to_string(&log).unwrap_or_default();
+        if let Some(address) = listening(&output) {
             return Moto { address, _server: server };
         }
         if let Some(status) = server.ended().unwrap() {
-            panic!("moto_server has ended ({status}): {said}");
+            panic!("moto_server exited ({status}): {output}");
         }
-        assert!(since.elapsed() < PATIENCE, "moto_server does not listen: {said}");
+        assert!(
+            since.elapsed() < START_TIMEOUT,
+            "moto_server does not listen after {START_TIMEOUT:?}: {output}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// The address in a line that it writes once it listens, if all of that line is there.
+/// Returns the address that the server logs once it listens, if the whole line is there.
 fn listening(log: &str) -> Option<SocketAddr> {
     let lines = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
     let address = lines.filter_map(|line| line.split_once("Running on http://")).next()?.1;
     address.trim().parse().ok()
 }
 
-/// What `make tools` has installed, else what is on the path.
+/// Returns the program that `make tools` has installed, or else the one on PATH.
 fn program() -> PathBuf {
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/moto_server");
     let path = std::env::var_os("PATH").unwrap_or_default();

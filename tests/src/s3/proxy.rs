@@ -1,7 +1,7 @@
-//! A proxy that fails on purpose: what becomes of each request is for the test's script to say.
+//! A proxy that injects failures: the test's script chooses a fault for each request.
 //!
-//! It runs on a thread of its own, so that it goes on while a test waits for a process without `await`. Connections of
-//! clients are kept alive, as S3 does; each request goes to the server behind on a new one.
+//! The proxy runs on a separate thread, so that it continues while a test waits for a process without `await`. It keeps
+//! connections of clients alive, as S3 does. It sends each request to the server on a new connection.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -31,67 +31,68 @@ use tokio::task::{LocalSet, spawn_local};
 
 use super::variables;
 
-/// How long what was sent gets to arrive before its connection is cut off: a reset takes away what is still on its way.
+/// The time for sent data to arrive before the connection is reset: a reset discards data that is still in transit.
 const ARRIVAL: Duration = Duration::from_millis(50);
 
-/// What becomes of a request.
+/// An injected fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing out of the ordinary: it is passed on, and so is the answer.
+    /// No fault: the proxy forwards the request and the response.
     None,
-    /// It is not passed on, and this is the answer, with the body that S3 has for this code.
+    /// The proxy does not forward the request, and returns this status, with S3's body for this code.
     Refusal(StatusCode, &'static str),
-    /// It is not passed on, and there is no answer for as long as the client waits.
-    Silence,
-    /// The connection is reset (RST) when so many bytes of the answer's body were sent. One that has no more than these
-    /// ends well.
+    /// The proxy does not forward the request, and never responds.
+    Hang,
+    /// The proxy resets the connection (RST) once it has sent `after` bytes of the body. A body of `after` bytes or
+    /// less is complete.
     Reset {
-        /// How many.
+        /// The number of bytes.
         after: usize,
     },
-    /// The connection is closed in good order (FIN) there, although more was announced.
+    /// The proxy closes the connection (FIN) once it has sent `after` bytes of the body, although the content length is
+    /// more.
     Close {
-        /// How many bytes.
+        /// The number of bytes.
         after: usize,
     },
-    /// The answer's body comes slowly; with a long wait, it stalls.
+    /// The proxy sends the body slowly. With a long pause the body stalls.
     Trickle {
-        /// So many bytes at a time,
+        /// The number of bytes at a time.
         bytes: usize,
-        /// with this long after each.
+        /// The pause after each piece.
         every: Duration,
     },
 }
 
 impl Fault {
-    /// What S3 answers to who asks too much: 503.
+    /// S3's response when the request rate is too high: 503.
     pub const SLOW_DOWN: Self = Self::Refusal(StatusCode::SERVICE_UNAVAILABLE, "SlowDown");
-    /// What S3 answers when something failed there: 500.
+    /// S3's response to an internal failure: 500.
     pub const INTERNAL_ERROR: Self = Self::Refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError");
-    /// What S3 answers to who has no right: 403.
+    /// S3's response without permission: 403.
     pub const ACCESS_DENIED: Self = Self::Refusal(StatusCode::FORBIDDEN, "AccessDenied");
 }
 
-/// A request that the proxy was sent.
+/// A request that the proxy has received.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Its method.
+pub struct S3Request {
+    /// The method.
     pub method: Method,
-    /// The bucket in its path.
+    /// The bucket in the path.
     pub bucket: String,
-    /// The key in its path, decoded; empty where the bucket itself is meant, as when it is listed.
+    /// The key in the path, decoded. Empty for a request on the bucket itself, such as a listing.
     pub key: String,
-    /// Its query, as it came; empty without one.
+    /// The query as received, or empty.
     pub query: String,
     /// The header `Range`: `bytes=0-99`.
     pub range: Option<String>,
     /// The header `If-Match`.
     pub if_match: Option<String>,
-    /// How many requests with this method, bucket and key there were, with this one. Retries count.
+    /// The number of requests with this method, bucket and key so far, with this one. Retries count.
     pub nth: usize,
 }
 
-/// The proxy, on a port of its own. It ends, with all its connections, when it is dropped.
+/// The proxy, on a free port. Dropping it closes all its connections.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -99,12 +100,12 @@ pub struct Proxy {
     _running: oneshot::Sender<Infallible>,
 }
 
-type Log = Arc<Mutex<Vec<Seen>>>;
+type Log = Arc<Mutex<Vec<S3Request>>>;
 type Body = BoxBody<Bytes, io::Error>;
 
 impl Proxy {
-    /// Starts one before `server`. The script is asked about each request, and a request waits for what the script
-    /// awaits: so it can replace an object just before the second range of it is read.
+    /// Starts a proxy in front of `server`. The script runs once for each request, and the proxy waits for it. So it can
+    /// replace an object just before the second range of it is read.
     ///
     /// ```no_run
     /// # use conformance::s3::{Bucket, Fault, Proxy};
@@ -120,7 +121,7 @@ impl Proxy {
     /// });
     /// # }
     /// ```
-    pub fn start(server: SocketAddr, script: impl AsyncFn(&Seen) -> Fault + Send + 'static) -> Self {
+    pub fn start(server: SocketAddr, script: impl AsyncFn(&S3Request) -> Fault + Send + 'static) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -142,22 +143,22 @@ impl Proxy {
         Self { address, seen, _running: running }
     }
 
-    /// Where it listens.
+    /// Returns the proxy's address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// With these a program of the AWS SDK takes it for S3.
+    /// Returns the variables that make programs with the AWS SDK use the proxy as S3.
     pub fn variables(&self) -> [(&'static str, OsString); 4] {
         variables(self.address)
     }
 
-    /// The requests so far, in the order in which they came.
-    pub fn seen(&self) -> Vec<Seen> {
+    /// Returns the requests so far, in the order of their arrival.
+    pub fn requests(&self) -> Vec<S3Request> {
         self.seen.lock().unwrap().clone()
     }
 
-    /// How many requests there were so far with this method for this key.
+    /// Returns the number of requests so far with this method and key.
     pub fn count(&self, method: &Method, key: &str) -> usize {
         self.seen.lock().unwrap().iter().filter(|seen| seen.method == method && seen.key == key).count()
     }
@@ -165,34 +166,34 @@ impl Proxy {
 
 async fn accept<F>(listener: TcpListener, server: SocketAddr, script: Rc<F>, log: Log)
 where
-    F: AsyncFn(&Seen) -> Fault + 'static,
+    F: AsyncFn(&S3Request) -> Fault + 'static,
 {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
         let reset = Arc::new(AtomicBool::new(false));
-        let stream = Front { stream, reset: Arc::clone(&reset) };
+        let stream = ClientStream { stream, reset: Arc::clone(&reset) };
         let (script, log) = (Rc::clone(&script), Arc::clone(&log));
         let service = service_fn(move |request| {
             let (script, log, reset) = (Rc::clone(&script), Arc::clone(&log), Arc::clone(&reset));
             async move {
-                let seen = note(&request, &log);
+                let seen = record(&request, &log);
                 let fault = script(&seen).await;
-                Ok::<_, Infallible>(answer(request, server, fault, reset).await)
+                Ok::<_, Infallible>(respond(request, server, fault, reset).await)
             }
         });
         spawn_local(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
 
-fn note(request: &Request<Incoming>, log: &Log) -> Seen {
+fn record(request: &Request<Incoming>, log: &Log) -> S3Request {
     let header = |name: HeaderName| {
         let value = request.headers().get(name)?;
         Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
     let path = request.uri().path().trim_start_matches('/');
     let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
-    let mut seen = Seen {
+    let mut seen = S3Request {
         method: request.method().clone(),
         bucket: bucket.to_owned(),
         key: percent_decode_str(key).decode_utf8_lossy().into_owned(),
@@ -202,24 +203,25 @@ fn note(request: &Request<Incoming>, log: &Log) -> Seen {
         nth: 1,
     };
     let mut log = log.lock().unwrap();
-    let alike =
-        |other: &&Seen| (&other.method, &other.bucket, &other.key) == (&seen.method, &seen.bucket, &seen.key);
+    let alike = |other: &&S3Request| {
+        (&other.method, &other.bucket, &other.key) == (&seen.method, &seen.bucket, &seen.key)
+    };
     seen.nth += log.iter().filter(alike).count();
     log.push(seen.clone());
     seen
 }
 
-async fn answer(
+async fn respond(
     request: Request<Incoming>,
     server: SocketAddr,
     fault: Fault,
     reset: Arc<AtomicBool>,
 ) -> Response<Body> {
     match fault {
-        Fault::Silence => std::future::pending().await,
+        Fault::Hang => std::future::pending().await,
         Fault::Refusal(status, code) => {
-            let _ = request.into_body().collect().await; // S3 reads what it refuses, too
-            refusal(status, code, "The test wants it so.")
+            let _ = request.into_body().collect().await; // S3 also reads the body of a request that it rejects
+            refusal(status, code, "injected by the test")
         }
         _ => match forward(request, server).await {
             Ok(response) => response.map(|body| faulty(body, fault, reset)),
@@ -244,7 +246,7 @@ async fn forward(
     let stream = TcpStream::connect(server).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     spawn_local(connection);
-    // What concerns a connection, and what hyper has seen to.
+    // These headers belong to one connection, or hyper has handled them.
     for name in [CONNECTION, EXPECT, TRANSFER_ENCODING] {
         request.headers_mut().remove(name);
     }
@@ -255,14 +257,14 @@ async fn forward(
     Ok(response)
 }
 
-/// The body of an answer on its way to the client, with what is to go wrong with it.
+/// Returns a response's body with the fault injected.
 fn faulty(body: Incoming, fault: Fault, reset: Arc<AtomicBool>) -> Body {
-    let (sender, passed_on) = Channel::new(1);
-    spawn_local(pass_on(body, fault, reset, sender));
-    passed_on.boxed()
+    let (sender, forwarded) = Channel::new(1);
+    spawn_local(forward_body(body, fault, reset, sender));
+    forwarded.boxed()
 }
 
-async fn pass_on(
+async fn forward_body(
     mut body: Incoming,
     fault: Fault,
     reset: Arc<AtomicBool>,
@@ -279,11 +281,11 @@ async fn pass_on(
         };
         if let Some(left) = &mut left {
             if data.len() > *left {
-                // An error here, and below, is a client that went away.
+                // Here and below, an error means that the client has disconnected.
                 let _ = client.send_data(data.slice(..*left)).await;
                 tokio::time::sleep(ARRIVAL).await;
                 reset.store(matches!(fault, Fault::Reset { .. }), Ordering::Relaxed);
-                return client.abort(io::Error::other("the test wants it so"));
+                return client.abort(io::Error::other("injected by the test"));
             }
             *left -= data.len();
         }
@@ -302,21 +304,21 @@ async fn pass_on(
     }
 }
 
-/// A client's connection, which is reset instead of closed when it is dropped, if that is wanted.
-struct Front {
+/// A client's connection. Dropping it resets it instead of closing it if `reset` is set.
+struct ClientStream {
     stream: TcpStream,
     reset: Arc<AtomicBool>,
 }
 
-impl Drop for Front {
+impl Drop for ClientStream {
     fn drop(&mut self) {
         if self.reset.load(Ordering::Relaxed) {
-            let _ = self.stream.set_zero_linger(); // an error is a connection that is gone already
+            let _ = self.stream.set_zero_linger(); // on an error the connection is already closed
         }
     }
 }
 
-impl AsyncRead for Front {
+impl AsyncRead for ClientStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -326,7 +328,7 @@ impl AsyncRead for Front {
     }
 }
 
-impl AsyncWrite for Front {
+impl AsyncWrite for ClientStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -341,7 +343,7 @@ impl AsyncWrite for Front {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.reset.load(Ordering::Relaxed) {
-            return Poll::Ready(Ok(())); // a FIN would come before the RST
+            return Poll::Ready(Ok(())); // a FIN would precede the RST
         }
         Pin::new(&mut self.stream).poll_shutdown(context)
     }

@@ -1,4 +1,4 @@
-//! Shoppers who add to their carts again and again, and what is in the carts afterwards.
+//! Shoppers who add to their carts continuously, and checks of the carts afterwards.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,27 +11,27 @@ use conformance::{Transport as _, get_with};
 use http::{Request, Response};
 use tokio::task::JoinHandle;
 
-use crate::stand::serving::Socket;
+use crate::support::serving::Socket;
 
-/// Between one answer and the next request.
+/// The pause between a response and the next request.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Adds one of a sku to somebody's cart.
+/// Adds one unit of a SKU to a cart.
 pub async fn add(server: SocketAddr, owner: &str) -> Response<Bytes> {
     let request = Request::post("/cart").header("content-type", "application/json");
     let request = request.header("authorization", owner).body(Bytes::from_static(br#"{"sku_id":1}"#));
     Socket(server).call(request.unwrap()).await
 }
 
-/// How many of it are in there.
+/// Returns the SKU's count in a cart.
 async fn count(server: SocketAddr, owner: &str) -> u64 {
-    let answer = get_with(&Socket(server), "/cart", &[("authorization", owner)]).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let lines: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    let response = get_with(&Socket(server), "/cart", &[("authorization", owner)]).await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    let lines: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
     lines[0]["count"].as_u64().unwrap_or_default()
 }
 
-/// Several of them, with a cart each.
+/// Several shoppers, each with a cart.
 pub struct Shoppers {
     server: SocketAddr,
     stop: Arc<AtomicBool>,
@@ -39,15 +39,16 @@ pub struct Shoppers {
 }
 
 impl Shoppers {
-    /// Begins to add, so many at a time.
-    pub fn begin(server: SocketAddr, number: usize) -> Self {
+    /// Starts this many concurrent shoppers.
+    pub fn start(server: SocketAddr, number: usize) -> Self {
         let stop = Arc::<AtomicBool>::default();
-        let running = (0..number).map(|nth| tokio::spawn(add_on(server, nth, Arc::clone(&stop)))).collect();
+        let running =
+            (0..number).map(|nth| tokio::spawn(add_until_stopped(server, nth, Arc::clone(&stop)))).collect();
         Self { server, stop, running }
     }
 
-    /// Ends, prints how often they were answered with which status, and answers with it. Each cart must hold what was
-    /// acknowledged, and beyond that no more than what was not.
+    /// Stops the shoppers; prints and returns the number of responses by status. Each cart must hold what was
+    /// acknowledged, and at most the unacknowledged units beyond that.
     pub async fn end(self, what: &str) -> BTreeMap<u16, u64> {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = BTreeMap::<u16, u64>::new();
@@ -56,7 +57,7 @@ impl Shoppers {
             let acknowledged = statuses.get(&201).copied().unwrap_or_default();
             let added: u64 = statuses.values().sum();
             let count = count(self.server, &owner).await;
-            assert!((acknowledged..=added).contains(&count), "{owner} has {count}, answered {statuses:?}");
+            assert!((acknowledged..=added).contains(&count), "{owner} has {count}, statuses {statuses:?}");
             for (status, count) in statuses {
                 *all.entry(status).or_default() += count;
             }
@@ -66,7 +67,11 @@ impl Shoppers {
     }
 }
 
-async fn add_on(server: SocketAddr, nth: usize, stop: Arc<AtomicBool>) -> (String, BTreeMap<u16, u64>) {
+async fn add_until_stopped(
+    server: SocketAddr,
+    nth: usize,
+    stop: Arc<AtomicBool>,
+) -> (String, BTreeMap<u16, u64>) {
     let owner = format!("shopper {nth} {:x}", fastrand::u64(..));
     let mut statuses = BTreeMap::new();
     while !stop.load(Ordering::Relaxed) {

@@ -1,4 +1,4 @@
-//! Requests at a steady rate for as long as something lasts, and what became of them.
+//! A steady rate of requests during a test, and a report of the results.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,23 +6,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use bench::open_loop::{Pace, Plan, Report, Requests, Route};
+use bench::open_loop::{LoadProfile, Rate, Report, Requests, Route};
 
 use super::{PRODUCTS, a_while, rate};
 
-/// Requests may wait as long as people do: one that an answer comes for has not failed.
+/// A request may take as long as a person waits. It has failed only if there is no response by then.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a hanging host holds up, until it is noticed, for each takes a connection of its own.
-const MOST_CONNECTIONS: usize = 8192;
+/// The limit of connections. A hanging host delays many requests until NGINX notices, and each of them holds a
+/// connection.
+const MAX_CONNECTIONS: usize = 8192;
 
-/// How long it is tried how many requests the machine can bear, how often, and the share of the most that the load may be.
-/// What a busy machine is late with, NGINX takes for a host that hangs.
+/// The duration and the number of trials that measure the machine's maximum rate, and the largest share of it that the
+/// load may use. On a busier machine, hosts respond late and NGINX treats them as hanging.
 const TRIAL: Duration = Duration::from_secs(1);
 const TRIALS: usize = 3;
 const SHARE: f64 = 0.5;
 
-/// The least share of the time for which there must have been a load: of one that was not there, nothing would fail.
+/// The minimum share of the time during which there must have been load. Without load nothing could fail.
 const PRESENT: f64 = 0.9;
 
 /// A load on a server.
@@ -33,37 +34,37 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins to ask for any product of the catalog, in each of the four routes, and does so for a while.
-    pub async fn begin(server: SocketAddr) -> Self {
+    /// Starts requests for any product of the catalog on each of the four routes, and waits a while.
+    pub async fn start(server: SocketAddr) -> Self {
         Self::of(server, Requests::of(Route::Product, PRODUCTS)).await
     }
 
-    /// The same with these ids and pages.
+    /// Starts requests for these ids and pages, and waits a while.
     pub async fn of(server: SocketAddr, requests: Requests) -> Self {
         let routes = vec![Route::List, Route::Product, Route::Styles, Route::Related];
         let requests = Requests { routes, seed: fastrand::u64(..), ..requests };
         let mut best: f64 = 0.0;
         for _ in 0..TRIALS {
-            let trial = Plan::new(server, Pace::Closed, TRIAL, requests.clone());
+            let trial = LoadProfile::new(server, Rate::ClosedLoop, TRIAL, requests.clone());
             let trial = tokio::task::spawn_blocking(move || trial.run()).await.unwrap().unwrap();
-            all_well("before anything happens", &trial);
+            assert_no_failures("before anything happens", &trial);
             best = best.max(trial.rate());
         }
         let (rate, most) = (rate(), SHARE * best);
         assert!(
             rate <= most,
-            "FLEET_RATE={rate}: expected at most {most:.0}, half of what this machine can bear"
+            "FLEET_RATE={rate}: expected at most {most:.0}, half of this machine's maximum"
         );
         let whole_test = Duration::from_mins(10);
-        let mut plan = Plan::new(server, Pace::PerSecond(rate), whole_test, requests);
-        (plan.timeout, plan.most_connections, plan.asks_again) = (TIMEOUT, MOST_CONNECTIONS, true);
+        let mut plan = LoadProfile::new(server, Rate::PerSecond(rate), whole_test, requests);
+        (plan.timeout, plan.max_connections, plan.retries) = (TIMEOUT, MAX_CONNECTIONS, true);
         let stop = Arc::clone(&plan.stop);
         let load = Self { stop, begun: Instant::now(), running: thread::spawn(move || plan.run()) };
         a_while().await;
         load
     }
 
-    /// Ends it after another while, and prints what became of it.
+    /// Waits a while, stops the load, and prints and returns its report.
     pub async fn end(self, what: &str) -> Report {
         a_while().await;
         let lasted = self.begun.elapsed();
@@ -78,7 +79,7 @@ impl Load {
             report.ok,
             report.failed(),
             report.failures,
-            report.asked_again,
+            report.retried,
             milliseconds(0.5),
             milliseconds(0.99),
             milliseconds(1.0),
@@ -91,15 +92,15 @@ impl Load {
         report
     }
 
-    /// The same; none must have failed, nor any connection have been lost.
-    pub async fn ends_well(self, what: &str) {
+    /// Stops the load. No request may have failed, and no connection may have been lost.
+    pub async fn end_without_failures(self, what: &str) {
         let report = self.end(what).await;
-        assert_eq!(report.asked_again, 0, "{what}: connections were lost");
-        all_well(what, &report);
+        assert_eq!(report.retried, 0, "{what}: connections were lost");
+        assert_no_failures(what, &report);
     }
 }
 
-/// There must have been some, and none must have failed.
-pub fn all_well(what: &str, report: &Report) {
+/// Asserts that there were requests, and that none failed.
+pub fn assert_no_failures(what: &str, report: &Report) {
     assert!(report.ok > 0 && report.failed() == 0, "{what}: {:?}, {:?}", report.failures, report.statuses);
 }

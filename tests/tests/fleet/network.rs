@@ -1,7 +1,7 @@
-//! Networks of a test's own, joined by a wire that can be cut without a word.
+//! Temporary networks, joined by a link that can drop packets silently.
 //!
-//! Each is a network namespace. Nothing of the machine's own network is in one, and nothing of it is changed. The kernel
-//! takes a namespace away with the last process in it, and the wire with that, however the test ends.
+//! Each network is a network namespace, isolated from the machine's own network. The kernel removes a namespace and its
+//! link with the last process in it, however the test ends.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,10 +10,10 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// Ends when the test does, since that holds its standard input.
+/// This process exits when the test does, because the test holds its standard input.
 const HOLD: &str = "ip link set lo up && echo held && exec cat";
 
-/// A network, with a loopback interface and maybe a wire to another.
+/// A network with a loopback interface and possibly a link to another network.
 pub struct Network {
     holder: Child,
     namespace: File,
@@ -23,18 +23,15 @@ impl Network {
     pub fn make() -> Self {
         let mut unshare = Command::new("unshare");
         unshare.args(["--net", "sh", "-c", HOLD]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut holder = unshare.spawn().expect("a network of a test's own takes `unshare` of Linux");
-        let mut said = [0; 5];
-        let is_held = holder.stdout.as_mut().unwrap().read_exact(&mut said).is_ok();
-        assert!(
-            is_held,
-            "a network of a test's own takes root, and `ip` of iproute2; what was said is above"
-        );
+        let mut holder = unshare.spawn().expect("fleet tests with a network need `unshare`, of Linux");
+        let mut printed = [0; 5];
+        let is_held = holder.stdout.as_mut().unwrap().read_exact(&mut printed).is_ok();
+        assert!(is_held, "fleet tests with a network need root, and `ip` of iproute2; see the output above");
         let namespace = File::open(format!("/proc/{}/ns/net", holder.id())).unwrap();
         Self { holder, namespace }
     }
 
-    /// Lays a wire to another, which has the second of these addresses at its end.
+    /// Links this network to another. The first address is for this end, the second for the other.
     pub fn wire_to(&self, other: &Self, [here, there]: [&str; 2]) {
         self.ip(&format!("link add wire type veth peer name wire netns {}", other.holder.id()));
         for (network, address) in [(self, here), (other, there)] {
@@ -43,14 +40,14 @@ impl Network {
         }
     }
 
-    /// Runs `ip` in it.
+    /// Runs `ip` in this network.
     pub fn ip(&self, arguments: &str) {
         let mut nsenter = Command::new("nsenter");
         nsenter.arg(format!("--net=/proc/{}/ns/net", self.holder.id())).arg("ip").args(arguments.split(' '));
-        assert!(nsenter.status().unwrap().success(), "ip {arguments}: what was said is above");
+        assert!(nsenter.status().unwrap().success(), "ip {arguments}: see the output above");
     }
 
-    /// Does something in it: every socket that is opened and every process that is started by that is there.
+    /// Runs a future in this network: all sockets and processes that it opens or starts are in the namespace.
     pub fn within<F: Future>(&self, begin: impl FnOnce() -> F + Send) -> F::Output
     where
         F::Output: Send,
@@ -60,13 +57,13 @@ impl Network {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(begin())
         };
-        std::thread::scope(|scope| scope.spawn(within).join().expect("what failed is told above"))
+        std::thread::scope(|scope| scope.spawn(within).join().expect("see the failure above"))
     }
 }
 
 impl Drop for Network {
     fn drop(&mut self) {
         drop(self.holder.stdin.take());
-        let _ = self.holder.wait(); // it ends by itself
+        let _ = self.holder.wait(); // it exits by itself
     }
 }

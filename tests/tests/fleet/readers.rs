@@ -1,4 +1,4 @@
-//! Readers who compare each answer with those of two catalogs.
+//! Readers that compare each response with those of two catalogs.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,23 +10,23 @@ use conformance::{get, get_with};
 use tokio::task::JoinHandle;
 
 use super::{PRODUCTS, until};
-use crate::stand::Document;
-use crate::stand::serving::Socket;
+use crate::support::Document;
+use crate::support::serving::Socket;
 
-/// How many read at a time.
+/// The number of concurrent readers.
 const READERS: u32 = 4;
 
-/// A product that every host has in memory: it is answered of the catalog before until the host hears of the next. Others
-/// may be read from the new one before.
+/// A product that every host has cached: a host serves it from the old catalog until it learns of the new one. Other
+/// products may already come from the new one.
 const ONE: i32 = 7;
 
-/// What a reader may be answered of.
+/// The catalogs that a reader accepts.
 const EITHER: u8 = 0;
 const OLD: u8 = 1;
 const NEW: u8 = 2;
 const STOP: u8 = 3;
 
-/// All that is stored of both.
+/// All stored documents of both catalogs.
 pub struct Catalogs {
     pub old: Vec<Document>,
     pub new: Vec<Document>,
@@ -40,7 +40,7 @@ struct Shared {
     compared: AtomicU64,
 }
 
-/// Several who ask for the overviews of products, which must be of one catalog or the other.
+/// Several readers of product overviews, each of which must be of one catalog or the other.
 pub struct Readers {
     hosts: Vec<SocketAddr>,
     shared: Arc<Shared>,
@@ -48,8 +48,8 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// Begins to ask, of hosts that serve the old catalog.
-    pub async fn begin(server: SocketAddr, hosts: Vec<SocketAddr>, catalogs: Catalogs) -> Self {
+    /// Starts readers of hosts that serve the old catalog.
+    pub async fn start(server: SocketAddr, hosts: Vec<SocketAddr>, catalogs: Catalogs) -> Self {
         let by_id = |all: Vec<Document>| all.iter().map(|one| (one.product_id, one.overview())).collect();
         let shared = Arc::new(Shared {
             server,
@@ -66,13 +66,14 @@ impl Readers {
         Self { hosts, shared, running }
     }
 
-    /// Waits until every host answers of the new catalog, and has readers insist on it from then on. Answers with how
-    /// long that took.
+    /// Waits until every host serves the new catalog; from then on the readers accept only that. Returns how long it
+    /// took.
     pub async fn find_new(&self) -> Duration {
         self.find(NEW).await
     }
 
-    /// The same with the old one.
+    /// Waits until every host serves the old catalog; from then on the readers accept only that. Returns how long it
+    /// took.
     pub async fn find_old(&self) -> Duration {
         self.find(OLD).await
     }
@@ -80,7 +81,7 @@ impl Readers {
     async fn find(&self, expected: u8) -> Duration {
         let catalog = if expected == NEW { &self.shared.new } else { &self.shared.old };
         let path = overview(ONE);
-        let found = until("every host answers of the other catalog", async || {
+        let found = until("every host serves the other catalog", async || {
             for &host in &self.hosts {
                 if get(&Socket(host), &path).await.text() != catalog[&ONE] {
                     return false;
@@ -93,12 +94,12 @@ impl Readers {
         after
     }
 
-    /// Has readers take answers of both catalogs again.
+    /// Makes the readers accept both catalogs again.
     pub fn expect_either(&self) {
         self.shared.expected.store(EITHER, Ordering::SeqCst);
     }
 
-    /// Lets them end, and answers with how many answers they have compared, all told.
+    /// Stops the readers, and returns how many responses they have compared in total.
     pub async fn end(self) -> u64 {
         self.shared.expected.store(STOP, Ordering::SeqCst);
         for reader in self.running {
@@ -120,16 +121,16 @@ async fn read(shared: Arc<Shared>) {
         }
         let id = fastrand::i32(1..=PRODUCTS.try_into().unwrap());
         let path = overview(id);
-        let answer = get_with(&Socket(shared.server), &path, &[("accept-encoding", "gzip")]).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        let text = answer.text();
+        let response = get_with(&Socket(shared.server), &path, &[("accept-encoding", "gzip")]).await;
+        assert_eq!(response.status, 200, "{}", response.text());
+        let text = response.text();
         let is_of = |catalog: u8| text == (if catalog == NEW { &shared.new } else { &shared.old })[&id];
-        // What changed meanwhile leaves it open which one it is.
+        // If the expectation changed during the request, either catalog is right.
         let is_right = match shared.expected.load(Ordering::SeqCst) {
             expected @ (OLD | NEW) if expected == before => is_of(expected),
             _ => is_of(OLD) || is_of(NEW),
         };
-        assert!(is_right, "{path}, where {before} is expected: {text}");
+        assert!(is_right, "{path}, expected {before}: {text}");
         shared.compared.fetch_add(1, Ordering::Relaxed);
     }
 }

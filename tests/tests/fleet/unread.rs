@@ -1,4 +1,4 @@
-//! Asking for what no host has in memory, while the load asks for what all have.
+//! Requests for products that no host has cached, during a load of requests for cached ones.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,19 +10,20 @@ use conformance::get;
 use tokio::task::JoinHandle;
 
 use super::PRODUCTS;
-use crate::stand::serving::Socket;
+use crate::support::serving::Socket;
 
-/// The products that hosts are to have in memory are those up to this one.
+/// The highest id of the products that hosts have cached.
 const READ: u32 = 500;
-/// So are these pages of the list, with so many products each.
+/// The number of pages of the list that hosts have cached, and their length.
 const PAGES: u32 = 20;
 const COUNT: u32 = 10;
 
-/// How many ask at a time, each with a pause between its requests: a hundred a second or so, all told.
-const ASKERS: u32 = 4;
+/// The number of concurrent clients, and the pause of each between its requests. Together they send about 100 requests
+/// per second.
+const CLIENTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(30);
 
-/// Has a host read what [`read`] asks for.
+/// Makes a host cache what [`read`] requests.
 pub async fn warm(host: SocketAddr) {
     let host = Socket(host);
     for id in 1..=READ {
@@ -35,89 +36,90 @@ pub async fn warm(host: SocketAddr) {
     }
 }
 
-/// For what a host that is warm has in memory, and nothing else.
+/// Returns requests for exactly what a warm host has cached.
 pub fn read() -> Requests {
     Requests { pages: 1..=PAGES, counts: COUNT..=COUNT, ..Requests::of(Route::Product, READ) }
 }
 
-/// A product that nobody has asked for.
+/// Returns the path of a product that nobody has requested.
 fn unread(nth: u64) -> String {
     let unread = u64::from(PRODUCTS - READ);
     let part = ["", "/styles", "/related"][usize::try_from(nth / unread).unwrap() % 3];
     format!("/products/{}{part}", u64::from(READ) + 1 + nth % unread)
 }
 
-/// What came of it so far.
+/// The results so far.
 #[derive(Default)]
-struct Seen {
-    asked: AtomicU64,
+struct Results {
+    requested: AtomicU64,
     ok: AtomicU64,
     unavailable: AtomicU64,
     stop: AtomicBool,
 }
 
-/// Some who ask a server for one product after another that nobody has asked for.
+/// Several clients that request one uncached product after another.
 pub struct Unread {
     server: SocketAddr,
-    seen: Arc<Seen>,
+    results: Arc<Results>,
     running: Vec<JoinHandle<()>>,
 }
 
 impl Unread {
-    /// Begins to. Each answer must be 200, or 503 with `Retry-After`.
-    pub fn begin(server: SocketAddr) -> Self {
-        let seen = Arc::<Seen>::default();
-        let running = (0..ASKERS).map(|_| tokio::spawn(ask_on(server, Arc::clone(&seen)))).collect();
-        Self { server, seen, running }
+    /// Starts the clients. Each response must be 200, or 503 with `Retry-After`.
+    pub fn start(server: SocketAddr) -> Self {
+        let results = Arc::<Results>::default();
+        let running =
+            (0..CLIENTS).map(|_| tokio::spawn(request_until_stopped(server, Arc::clone(&results)))).collect();
+        Self { server, results, running }
     }
 
-    /// How many were answered 200.
+    /// Returns the number of 200s.
     pub fn ok(&self) -> u64 {
-        self.seen.ok.load(Ordering::Relaxed)
+        self.results.ok.load(Ordering::Relaxed)
     }
 
-    /// How many were answered 503.
+    /// Returns the number of 503s.
     pub fn unavailable(&self) -> u64 {
-        self.seen.unavailable.load(Ordering::Relaxed)
+        self.results.unavailable.load(Ordering::Relaxed)
     }
 
-    /// Whether each of these hosts answers such a request with 200, NGINX aside.
-    pub async fn is_answered_by(&self, hosts: &[SocketAddr]) -> bool {
+    /// Returns whether each of these hosts returns 200 for such a request, without NGINX.
+    pub async fn succeeds_on(&self, hosts: &[SocketAddr]) -> bool {
         for &host in hosts {
-            if ask(host, &self.seen).await != 200 {
+            if request(host, &self.results).await != 200 {
                 return false;
             }
         }
         true
     }
 
-    /// Ends, and prints what was seen.
+    /// Stops the clients, and prints the results.
     pub async fn end(self, what: &str) {
-        self.seen.stop.store(true, Ordering::Relaxed);
-        for asker in self.running {
-            asker.await.unwrap();
+        self.results.stop.store(true, Ordering::Relaxed);
+        for client in self.running {
+            client.await.unwrap();
         }
-        let (ok, unavailable) = (&self.seen.ok, &self.seen.unavailable);
-        println!("{what}, what no host had in memory: ok {ok:?}, 503 with Retry-After {unavailable:?}");
+        let (ok, unavailable) = (&self.results.ok, &self.results.unavailable);
+        println!("{what}, uncached products: ok {ok:?}, 503 with Retry-After {unavailable:?}");
     }
 }
 
-async fn ask_on(server: SocketAddr, seen: Arc<Seen>) {
-    while !seen.stop.load(Ordering::Relaxed) {
-        match ask(server, &seen).await {
-            200 => &seen.ok,
-            _ => &seen.unavailable,
+async fn request_until_stopped(server: SocketAddr, results: Arc<Results>) {
+    while !results.stop.load(Ordering::Relaxed) {
+        match request(server, &results).await {
+            200 => &results.ok,
+            _ => &results.unavailable,
         }
         .fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn ask(server: SocketAddr, seen: &Seen) -> u16 {
-    let path = unread(seen.asked.fetch_add(1, Ordering::Relaxed));
-    let answer = get(&Socket(server), &path).await;
-    let status = answer.status.as_u16();
-    let is_well = status == 200 || (status == 503 && answer.header("retry-after") == "1");
-    assert!(is_well, "{path}: {status}, {}", answer.text());
+async fn request(server: SocketAddr, results: &Results) -> u16 {
+    let path = unread(results.requested.fetch_add(1, Ordering::Relaxed));
+    let response = get(&Socket(server), &path).await;
+    let status = response.status.as_u16();
+    let is_expected = status == 200 || (status == 503 && response.header("retry-after") == "1");
+    assert!(is_expected, "{path}: {status}, {}", response.text());
     status
 }

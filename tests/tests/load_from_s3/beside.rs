@@ -1,4 +1,4 @@
-//! What lies beside a dataset's files: the rejects that a load writes, the manifest that it reads.
+//! The files beside a dataset's files: the rejects that a load writes, and the manifest that it reads.
 
 use std::collections::HashMap;
 
@@ -8,25 +8,26 @@ use http::Method;
 use local::testing::Database;
 use serde_json::{Value, json};
 
-use crate::stand;
-use crate::stand::incoming::{Incoming, files, manifest, undisturbed};
-use crate::stand::s3::{
-    BRISK, Over, assert_served, complaint, folder, generated, handle_all, load_by_command, serving, summary,
+use crate::support;
+use crate::support::incoming::{Incoming, files, manifest, undisturbed};
+use crate::support::s3::{
+    FaultSwitch, SHORT_TIMEOUTS, assert_served, error_message, folder, generated, handle_all,
+    load_by_command, serving, summary,
 };
 
 #[tokio::test]
-async fn the_command_writes_what_it_sets_aside_to_s3_as_to_a_file() {
+async fn the_command_writes_rejected_rows_to_s3_as_to_a_file() {
     let incoming = Incoming::create().await;
     incoming.bucket.put_folder("incoming/spring/", &small_dataset()).await;
     let (url, rejects) = (incoming.bucket.url("incoming/spring/"), incoming.bucket.url("rejects"));
     let variables = incoming.bucket.variables();
-    let told = summary(&load_by_command(
+    let output = summary(&load_by_command(
         &incoming.database,
         &variables,
         &[&url, "--rejects", &rejects, "--dataset", "named"],
     ));
-    assert!(told.contains(&format!("set aside, in {rejects}/named/1.csv:")), "{told}");
-    let from_folder = stand::load_into(Database::create().await.unwrap(), &small_dataset()).await;
+    assert!(output.contains(&format!("rejected rows, in {rejects}/named/1.csv:")), "{output}");
+    let from_folder = support::load_into(Database::create().await.unwrap(), &small_dataset()).await;
     assert_eq!(incoming.bucket.get("rejects/named/1.csv").await.unwrap(), from_folder.rejects);
     let json: Value =
         serde_json::from_slice(&incoming.bucket.get("rejects/named/1.json").await.unwrap()).unwrap();
@@ -43,41 +44,44 @@ async fn the_command_writes_what_it_sets_aside_to_s3_as_to_a_file() {
 }
 
 #[tokio::test]
-async fn nothing_is_published_while_what_was_set_aside_cannot_be_written() {
+async fn nothing_is_published_while_rejected_rows_cannot_be_written() {
     let (incoming, served) = serving().await;
     let expected = undisturbed(generated().await.folder.path()).await;
     let records = incoming.put_folder("spring", generated().await.folder.path()).await;
     let url = incoming.bucket.url("incoming/spring/");
-    let over = Over::default();
-    let until = over.clone();
+    let switch = FaultSwitch::default();
+    let script_switch = switch.clone();
     let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
-        if seen.method == Method::PUT && !until.is() { Fault::ACCESS_DENIED } else { Fault::None }
+        if seen.method == Method::PUT && !script_switch.is_off() { Fault::ACCESS_DENIED } else { Fault::None }
     });
-    let refused = incoming.through(&proxy, BRISK).await;
+    let refused = incoming.through(&proxy, SHORT_TIMEOUTS).await;
     let error = handle_all(&refused, &records).await.unwrap_err();
     let place = incoming.bucket.url("rejects/spring/2.csv");
-    assert!(error.contains(&place) && error.contains("S3 answers 403, AccessDenied"), "{error}");
+    assert!(error.contains(&place) && error.contains("S3 returned 403, AccessDenied"), "{error}");
     let rejects = incoming.bucket.url("rejects");
-    let line =
-        complaint(&load_by_command(&incoming.database, &proxy.variables(), &[&url, "--rejects", &rejects]));
-    assert!(line.contains(&place) && line.contains("S3 answers 403, AccessDenied"), "{line}");
+    let line = error_message(&load_by_command(
+        &incoming.database,
+        &proxy.variables(),
+        &[&url, "--rejects", &rejects],
+    ));
+    assert!(line.contains(&place) && line.contains("S3 returned 403, AccessDenied"), "{line}");
     assert_eq!(incoming.published().await, 1);
     assert_served(&incoming, &served).await;
     let recorded = "select step || ': ' || reason from etl.load where generation = 2";
     assert_eq!(incoming.text(recorded).await, format!("assemble: {line}"));
-    over.end();
+    switch.turn_off();
     assert!(refused.is_done(&records[0]).await);
     assert_served(&incoming, &expected).await;
     assert_eq!(
         incoming.number("select max(generation)::bigint from etl.load").await,
         2,
-        "the same load went on"
+        "the same load resumes"
     );
     assert!(incoming.bucket.get("rejects/spring/2.json").await.is_some());
 }
 
 #[tokio::test]
-async fn the_command_holds_a_dataset_to_its_manifest_in_s3_as_in_a_folder() {
+async fn the_command_verifies_a_manifest_in_s3_as_in_a_folder() {
     let (incoming, served) = serving().await;
     let folder = folder();
     for (name, content) in files(&small_dataset()) {
@@ -95,7 +99,7 @@ async fn the_command_holds_a_dataset_to_its_manifest_in_s3_as_in_a_folder() {
     };
     let zeros = "0".repeat(64);
     let wrong = [
-        (of("skus.csv", "size", 1.into()), "skus.csv has 245 bytes, and the manifest says 1"),
+        (of("skus.csv", "size", 1.into()), "skus.csv has 245 bytes: the manifest says 1"),
         (of("skus.csv", "sha256", zeros.into()), "skus.csv has the SHA-256"),
         (of("skus.csv", "sha256", "0".into()), "expected 64 hexadecimal digits"),
         (of("skus.csv", "name", "sku.csv".into()), "lists \"sku.csv\""),
@@ -109,14 +113,14 @@ async fn the_command_holds_a_dataset_to_its_manifest_in_s3_as_in_a_folder() {
         incoming.bucket.put("incoming/spring/manifest.json", manifest).await;
         for (kind, place) in &places {
             let output = load_by_command(&incoming.database, &incoming.bucket.variables(), &[place]);
-            let line = complaint(&output);
+            let line = error_message(&output);
             assert!(line.contains(reason), "{kind} {nth}: {line}");
         }
     }
     assert_eq!(incoming.published().await, 1);
     assert_served(&incoming, &served).await;
     let failed = "select count(*) from etl.load where step = 'failed' and reason like '%SHA-256%'";
-    assert_eq!(incoming.number(failed).await, 2, "what can be seen at once begins no load");
+    assert_eq!(incoming.number(failed).await, 2, "a mismatch that is visible at once starts no load");
     std::fs::write(folder.path().join("manifest.json"), &right).unwrap();
     incoming.bucket.put("incoming/spring/manifest.json", right).await;
     for place in places.values() {
@@ -127,6 +131,6 @@ async fn the_command_holds_a_dataset_to_its_manifest_in_s3_as_in_a_folder() {
                     where verified and generation > 1";
     assert_eq!(incoming.number(verified).await, 14);
     incoming.bucket.delete("incoming/spring/cart.csv").await;
-    let line = complaint(&load_by_command(&incoming.database, &incoming.bucket.variables(), &[&prefix]));
-    assert_eq!(line, format!("{prefix} is not a whole dataset: cart.csv missing"));
+    let line = error_message(&load_by_command(&incoming.database, &incoming.bucket.variables(), &[&prefix]));
+    assert_eq!(line, format!("{prefix} is not a complete dataset: cart.csv missing"));
 }

@@ -1,20 +1,21 @@
-//! Whatever the files hold, they are loaded from S3 as from a folder, in pieces of any size.
+//! Loads from S3 publish the same catalog as loads from a folder, for any content of the files and any size of the
+//! pieces.
 
 use conformance::small_dataset;
 use etl::generate::Options;
-use etl::load::{LoadOptions, RejectsPlace, Summary};
+use etl::load::{LoadOptions, OutputTarget, Summary};
 use etl::progress::Progress;
-use etl::s3::{Reading, S3};
-use etl::source::{Dataset, Location};
+use etl::s3::{ReadPolicy, S3};
+use etl::source::{Dataset, DatasetLocation};
 use local::testing::Database;
 
-use crate::stand::incoming::{Incoming, content, files, undisturbed};
-use crate::stand::s3::{
-    BRISK, Set, assert_same, assert_served, complaint, folder, generated, handle_all, load_by_command,
-    serving, summary,
+use crate::support::incoming::{Incoming, content, files, undisturbed};
+use crate::support::s3::{
+    SHORT_TIMEOUTS, Set, assert_same, assert_served, error_message, folder, generated, handle_all,
+    load_by_command, serving, summary,
 };
 
-/// The hand-made dataset, changed.
+/// Returns the hand-made dataset with changed files.
 fn changed(change: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Vec<(String, Vec<u8>)> {
     let changed = files(&small_dataset()).into_iter().map(|(name, content)| {
         let content = change(&name, content);
@@ -35,8 +36,8 @@ fn replaced(content: &[u8], from: &str, to: &[u8]) -> Vec<u8> {
     replaced
 }
 
-/// Loads files from S3, by the function and by the command, and holds both against a load from a folder; answers with
-/// the database of the first, for what else there is to say of it.
+/// Loads files from S3 with the function and with the command, and compares both with a load from a folder. Returns the
+/// function's database and the content, for further assertions.
 async fn same_from_s3(files: &[(String, Vec<u8>)]) -> (Incoming, String) {
     let set = Set::of(files).await;
     let incoming = Incoming::create().await;
@@ -64,13 +65,13 @@ async fn line_endings_and_a_byte_order_mark_change_nothing() {
         }))
         .await
         .1;
-        // Only where a row begins in its file is otherwise.
+        // Only the byte offsets of the rows differ.
         let what = format!("{crlf} {bom} {end:?}");
         assert_same(&without_places(&loaded), &without_places(&lf), &what);
     }
 }
 
-/// Content, but for where rows begin.
+/// Returns content without the positions of rows.
 fn without_places(content: &str) -> String {
     let is_place = |part: &&str| !part.contains("\"position\":") && !part.contains("\"byte_offset\":");
     let lines = content.lines().map(|line| {
@@ -83,7 +84,7 @@ fn without_places(content: &str) -> String {
 }
 
 #[tokio::test]
-async fn lines_that_are_blank_hold_nul_or_no_utf_8_are_set_aside_alike() {
+async fn blank_lines_nul_and_invalid_utf_8_are_handled_alike() {
     let (incoming, _) = same_from_s3(&changed(|name, content| match name {
         "product.csv" => replaced(&content, "Pay on the", b"Pay on \0 the"),
         "features.csv" => replaced(&content, "\n", b"\n\n\r\n"),
@@ -99,7 +100,7 @@ async fn lines_that_are_blank_hold_nul_or_no_utf_8_are_set_aside_alike() {
 }
 
 #[tokio::test]
-async fn older_copies_of_the_files_are_loaded_alike() {
+async fn files_in_the_legacy_format_are_loaded_alike() {
     let folder = folder();
     let options = Options { scale: 0.000_1, seed: 11, legacy_format: true };
     etl::generate::generate(&options, folder.path(), |_| {}).unwrap();
@@ -128,8 +129,8 @@ async fn no_row_is_lost_where_every_third_closing_quote_is_missing() {
         .collect();
     assert!(unclosed > 100, "{unclosed}");
     let (incoming, repaired) = same_from_s3(&files).await;
-    // Nor is one mended to another than it was.
-    assert_same(&without_places(&repaired), &without_places(&set.expected), "what was mended");
+    // The repaired values equal the original ones.
+    assert_same(&without_places(&repaired), &without_places(&set.expected), "repaired rows");
     let counts = "from etl.load_file where file = 'photos.csv'";
     let lines = files.iter().find(|(name, _)| name == "photos.csv").unwrap();
     let lines = i64::try_from(lines.1.iter().filter(|byte| **byte == b'\n').count()).unwrap() - 1;
@@ -146,8 +147,8 @@ async fn a_file_without_rows_is_refused_from_s3_as_from_a_folder() {
         (&b""[..], "styles.csv has no rows"),
         (b"id,productId,name,sale_price,original_price,default_style\r\n", "styles.csv has no rows"),
         (b"\xef\xbb\xbfid,productId,name,sale_price,original_price,default_style", "styles.csv has no rows"),
-        (b"\xff\xfei\0d\0", "styles.csv: line 1 should be the header"),
-        (b"\n1,1,\"Slate\",null,185,1\n", "styles.csv: line 1 should be the header"),
+        (b"\xff\xfei\0d\0", "styles.csv: line 1 is "),
+        (b"\n1,1,\"Slate\",null,185,1\n", "styles.csv: line 1 is "),
     ] {
         let files = changed(|name, content| match name {
             "styles.csv" => content_of_styles.to_vec(),
@@ -160,10 +161,11 @@ async fn a_file_without_rows_is_refused_from_s3_as_from_a_folder() {
         let records = incoming.put_folder("spring", folder.path()).await;
         handle_all(&incoming, &records).await.unwrap();
         let refused = incoming.text("select refused from etl.incoming_file where file = 'styles.csv'").await;
-        let from_s3 = complaint(&load_by_command(&incoming.database, &incoming.bucket.variables(), &[&url]));
+        let from_s3 =
+            error_message(&load_by_command(&incoming.database, &incoming.bucket.variables(), &[&url]));
         assert_eq!(from_s3, refused);
         let place = folder.path().to_str().unwrap();
-        let from_folder = complaint(&load_by_command(&incoming.database, &[], &[place]));
+        let from_folder = error_message(&load_by_command(&incoming.database, &[], &[place]));
         assert_eq!(from_folder.replace(&format!("{place}/"), &url), from_s3);
         assert!(from_s3.contains(reason), "{from_s3}");
     }
@@ -172,26 +174,26 @@ async fn a_file_without_rows_is_refused_from_s3_as_from_a_folder() {
 }
 
 #[tokio::test]
-async fn carts_without_a_row_are_no_reason_to_refuse() {
+async fn a_cart_csv_without_rows_is_accepted() {
     let header = b"id,user_session,product_id,active";
     same_from_s3(&changed(|name, content| if name == "cart.csv" { header.to_vec() } else { content })).await;
 }
 
-/// Loads what is under a prefix, read so and in such pieces.
+/// Loads a dataset under a prefix with this read policy and these sizes of ranges and commits.
 async fn load_in_pieces(
     incoming: &Incoming,
     database: &Database,
-    reading: Reading,
+    reading: ReadPolicy,
     range_bytes: u64,
     commit_bytes: u64,
 ) -> (String, Summary) {
-    let s3 = S3::of_server(&format!("http://{}", incoming.bucket.server()), "x", "x").await.with(reading);
-    let place = Location::S3(s3, incoming.bucket.url("incoming/spring/").parse().unwrap());
+    let s3 = S3::with_endpoint(&format!("http://{}", incoming.bucket.server()), "x", "x").await.with(reading);
+    let place = DatasetLocation::S3(s3, incoming.bucket.url("incoming/spring/").parse().unwrap());
     let rejects = tempfile::tempdir().unwrap();
     let options = LoadOptions {
         range_bytes,
         commit_bytes,
-        ..LoadOptions::new(RejectsPlace::File(rejects.path().join("rejects.csv")), Progress::Silent)
+        ..LoadOptions::new(OutputTarget::File(rejects.path().join("rejects.csv")), Progress::Silent)
     };
     let dataset = Dataset::open(&place, None).await.unwrap();
     let summary = etl::load::load(&database.config(), dataset, options).await.unwrap();
@@ -199,12 +201,12 @@ async fn load_in_pieces(
 }
 
 #[tokio::test]
-async fn pieces_of_any_size_come_to_what_one_piece_does() {
+async fn pieces_of_any_size_load_the_same_catalog() {
     let incoming = Incoming::create().await;
     incoming.put_folder("spring", &small_dataset()).await;
     let expected = undisturbed(&small_dataset()).await;
     for (range_bytes, read_bytes) in [(97, 10_000), (300, 64)] {
-        let reading = Reading { range: read_bytes, ..BRISK };
+        let reading = ReadPolicy { range: read_bytes, ..SHORT_TIMEOUTS };
         let (loaded, _) = load_in_pieces(&incoming, &incoming.database, reading, range_bytes, 1).await;
         assert_same(&loaded, &expected, &format!("in ranges of {range_bytes}, read by {read_bytes}"));
     }
@@ -220,7 +222,7 @@ async fn a_line_longer_than_many_ranges_is_one_line() {
     let set = Set::of(&files).await;
     let incoming = Incoming::create().await;
     incoming.put_folder("spring", set.folder.path()).await;
-    let reading = Reading { range: 1 << 20, ..BRISK };
+    let reading = ReadPolicy { range: 1 << 20, ..SHORT_TIMEOUTS };
     for range_bytes in [200_000, 777_777, 3_000_100] {
         let (loaded, summary) =
             load_in_pieces(&incoming, &incoming.database, reading, range_bytes, 100_000).await;

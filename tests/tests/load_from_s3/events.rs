@@ -1,16 +1,16 @@
-//! What events tell of, in any order, several at once, or damaged.
+//! Events in any order, concurrent or damaged.
 
 use std::time::Duration;
 
 use conformance::small_dataset;
 use serde_json::Value;
 
-use crate::stand::events::{self, Arrived};
-use crate::stand::incoming::{Incoming, failed, message};
-use crate::stand::s3::{assert_served, generated, handle_all, serving};
+use crate::support::events::{self, Arrived};
+use crate::support::incoming::{Incoming, failed, message};
+use crate::support::s3::{assert_served, generated, handle_all, serving};
 
 #[tokio::test]
-async fn two_datasets_whose_files_arrive_by_turns_are_published_in_the_order_in_which_they_became_whole() {
+async fn two_interleaved_datasets_are_published_in_the_order_of_their_completion() {
     let (incoming, _) = serving().await;
     let set = generated().await;
     let six = |records: Vec<Value>| {
@@ -22,7 +22,7 @@ async fn two_datasets_whose_files_arrive_by_turns_are_published_in_the_order_in_
     let mut random = fastrand::Rng::with_seed(seed);
     let mut all = [spring, autumn].concat();
     random.shuffle(&mut all);
-    // One event with all of them: no one is published before the last has arrived.
+    // One event has all files, so no dataset is published before the last file has arrived.
     handle_all(&incoming, &all).await.unwrap();
     let whole_at = |name: &str| all.iter().rposition(|record| events::key(record).contains(name)).unwrap();
     let expected = if whole_at("spring") < whole_at("autumn") { "spring autumn" } else { "autumn spring" };
@@ -32,7 +32,7 @@ async fn two_datasets_whose_files_arrive_by_turns_are_published_in_the_order_in_
 }
 
 #[tokio::test]
-async fn two_invocations_at_once_with_little_time_are_done_in_the_end() {
+async fn two_concurrent_invocations_with_short_deadlines_finish_the_load() {
     let (incoming, served) = serving().await;
     let set = generated().await;
     let mut records = incoming.put_folder("spring", set.folder.path()).await;
@@ -55,19 +55,19 @@ async fn two_invocations_at_once_with_little_time_are_done_in_the_end() {
         }
         time *= 2;
     }
-    assert!(time > Duration::from_millis(2), "there was time for all at once");
+    assert!(time > Duration::from_millis(2), "one invocation had time for everything");
     assert_served(&incoming, &set.expected).await;
     assert_eq!(incoming.number("select count(*) from etl.load").await, 2);
 }
 
 #[tokio::test]
-async fn no_event_is_more_than_the_function_can_take() {
+async fn the_function_survives_damaged_events() {
     let arrived = Arrived::create().await;
-    events::damaged(&arrived, fastrand::u64(..), 150).await;
+    events::send_damaged(&arrived, fastrand::u64(..), 150).await;
 }
 
 #[tokio::test]
-async fn a_sequencer_that_is_none_is_no_reason_to_ask_again() {
+async fn an_invalid_sequencer_returns_no_message() {
     let incoming = Incoming::create().await;
     let mut record = incoming.put("spring", "skus.csv", "1,1,\"S\",1").await;
     for sequencer in ["\0", "not hexadecimal", "\u{1f9e5}", &"0".repeat(100_000)] {

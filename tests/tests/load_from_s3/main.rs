@@ -1,5 +1,5 @@
-//! What is read from S3 is what would be read from a folder, whatever becomes of the requests and whatever the files
-//! hold; what cannot be read changes nothing that is served.
+//! Loads from S3 publish the same catalog as loads from a folder, whatever happens to the requests and whatever the
+//! files contain. A load that fails leaves the served catalog unchanged.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
@@ -8,5 +8,5 @@ mod content;
 mod disturbed;
 mod events;
 mod replaced;
-#[path = "../stand/mod.rs"]
-mod stand;
+#[path = "../support/mod.rs"]
+mod support;

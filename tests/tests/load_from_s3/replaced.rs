@@ -1,4 +1,4 @@
-//! Objects that become others, or are gone, while they are read.
+//! Objects that are replaced or deleted during a read.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,27 +6,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use conformance::s3::{Fault, Proxy};
 use http::Method;
 
-use crate::stand::incoming::Teller;
-use crate::stand::s3::{
-    PATIENT, asked_for, assert_served, check_requests, complaint, generated, handle_all, is_for_rows,
-    load_by_command, serving, summary, with_other,
+use crate::support::incoming::EventSender;
+use crate::support::s3::{
+    LONG_TIMEOUT, assert_served, check_requests, error_message, generated, handle_all, is_for_rows,
+    load_by_command, requested_range, serving, summary, with_other,
 };
 
-/// What becomes of photos.csv just before its second range of rows is read.
+/// The change of photos.csv just before its second range of rows is read.
 #[derive(Clone, Copy, PartialEq)]
 enum Change {
     Replaced,
-    /// And the event that tells of it comes before the load notices.
-    ReplacedAndTold,
+    /// The file is replaced, and its event arrives before the load notices.
+    ReplacedWithEvent,
     Deleted,
 }
 
-/// When a file changes.
+/// The moment of the change.
 #[derive(Clone, Copy, PartialEq)]
 enum When {
-    /// While its rows are loaded.
+    /// While the loader loads the rows.
     Loading,
-    /// While they are read once more, for the documents.
+    /// While the loader reads the rows again, for the documents.
     Assembling,
 }
 
@@ -37,12 +37,12 @@ async fn changes_in_mid_read(change: Change, when: When) {
     let (incoming, served) = serving().await;
     let records = incoming.put_folder("spring", set.folder.path()).await;
 
-    let (teller, telling) = Teller::new(&incoming);
+    let (event_sender, handled) = EventSender::new(&incoming);
     let (inside, content_of_new) = (incoming.clone(), new.clone());
-    let (asked, changed) = (std::sync::Mutex::new(HashSet::new()), AtomicBool::new(false));
+    let (requested, changed) = (std::sync::Mutex::new(HashSet::new()), AtomicBool::new(false));
     let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
         let is_time = is_for_rows(seen, "/photos.csv") && {
-            let is_first = asked.lock().unwrap().insert(asked_for(seen).0);
+            let is_first = requested.lock().unwrap().insert(requested_range(seen).0);
             match when {
                 When::Loading => seen.nth == 4,
                 When::Assembling => !is_first && !changed.swap(true, Ordering::Relaxed),
@@ -53,32 +53,32 @@ async fn changes_in_mid_read(change: Change, when: When) {
                 Change::Deleted => inside.bucket.delete(&seen.key).await,
                 _ => drop(inside.bucket.put(&seen.key, content_of_new.clone()).await),
             }
-            if change == Change::ReplacedAndTold {
-                teller.tell(inside.record(&seen.key).await).await;
+            if change == Change::ReplacedWithEvent {
+                event_sender.send(inside.record(&seen.key).await).await;
             }
         }
         Fault::None
     });
-    let disturbed = incoming.through(&proxy, PATIENT).await;
+    let disturbed = incoming.through(&proxy, LONG_TIMEOUT).await;
     let first = handle_all(&disturbed, &records).await;
     check_requests(&proxy);
     let (reason, step) = match change {
         Change::Deleted => ("does not exist", "abandoned"),
-        _ => ("was replaced while it was read", "abandoned"),
+        _ => ("was replaced during the load", "abandoned"),
     };
     let recorded = incoming.text("select step || ': ' || reason from etl.load where generation = 2").await;
     assert!(recorded.starts_with(step) && recorded.contains(reason), "{recorded}");
     assert!(recorded.contains(&incoming.bucket.url("incoming/spring/photos.csv")), "{recorded}");
-    if change == Change::ReplacedAndTold {
-        // Whoever of the two is done first: the other, called again, finds nothing to do.
-        assert!(telling.await.unwrap());
+    if change == Change::ReplacedWithEvent {
+        // Either call may complete first. The other finds nothing to do.
+        assert!(handled.await.unwrap());
         assert!(handle_all(&disturbed, &records).await.is_ok(), "{first:?}");
     } else {
         first.unwrap();
         assert_eq!(incoming.published().await, 1);
         assert_served(&incoming, &served).await;
         let waiting = "select count(*) from etl.incoming_file where file = 'photos.csv'";
-        assert_eq!(incoming.number(waiting).await, 0, "it waits for the event of the new one");
+        assert_eq!(incoming.number(waiting).await, 0, "the dataset waits for the event of the new object");
         if change == Change::Deleted {
             assert!(disturbed.is_done(&incoming.put("spring", "photos.csv", new).await).await);
         } else {
@@ -90,31 +90,31 @@ async fn changes_in_mid_read(change: Change, when: When) {
 }
 
 #[tokio::test]
-async fn an_object_that_is_replaced_while_it_is_read_is_loaded_when_its_event_comes() {
+async fn an_object_replaced_during_a_read_is_loaded_when_its_event_arrives() {
     changes_in_mid_read(Change::Replaced, When::Loading).await;
     changes_in_mid_read(Change::Replaced, When::Assembling).await;
 }
 
 #[tokio::test]
-async fn an_object_that_is_replaced_while_it_is_read_is_loaded_if_its_event_came_before_that_was_noticed() {
-    changes_in_mid_read(Change::ReplacedAndTold, When::Loading).await;
-    changes_in_mid_read(Change::ReplacedAndTold, When::Assembling).await;
+async fn an_object_replaced_during_a_read_is_loaded_if_its_event_arrives_before_the_detection() {
+    changes_in_mid_read(Change::ReplacedWithEvent, When::Loading).await;
+    changes_in_mid_read(Change::ReplacedWithEvent, When::Assembling).await;
 }
 
 #[tokio::test]
-async fn an_object_that_is_deleted_while_it_is_read_is_waited_for() {
+async fn a_load_waits_for_an_object_deleted_during_a_read() {
     changes_in_mid_read(Change::Deleted, When::Loading).await;
     changes_in_mid_read(Change::Deleted, When::Assembling).await;
 }
 
 #[tokio::test]
-async fn the_command_gives_up_an_object_that_is_replaced_or_deleted_while_it_is_read() {
+async fn the_command_abandons_a_load_when_an_object_is_replaced_or_deleted_during_a_read() {
     let set = generated().await;
     let other = with_other(set, "styles.csv").await;
     let new = std::fs::read(other.folder.path().join("styles.csv")).unwrap();
     let (incoming, served) = serving().await;
     let url = incoming.bucket.url("incoming/spring/");
-    for (is_deleted, reason) in [(true, "does not exist"), (false, "was replaced while it was read")] {
+    for (is_deleted, reason) in [(true, "does not exist"), (false, "was replaced during the load")] {
         incoming.bucket.put_folder("incoming/spring/", set.folder.path()).await;
         let (inside, new) = (incoming.bucket.clone(), new.clone());
         let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
@@ -127,7 +127,7 @@ async fn the_command_gives_up_an_object_that_is_replaced_or_deleted_while_it_is_
             }
             Fault::None
         });
-        let line = complaint(&load_by_command(&incoming.database, &proxy.variables(), &[&url]));
+        let line = error_message(&load_by_command(&incoming.database, &proxy.variables(), &[&url]));
         assert!(line.contains(&format!("{url}styles.csv {reason}")), "{line}");
         let recorded = incoming
             .text("select step || ': ' || reason from etl.load order by generation desc limit 1")

@@ -1,4 +1,4 @@
-//! The documents of a batch, merged from its rows.
+//! Assembly of the documents of a batch from its rows.
 
 use std::mem::take;
 use std::ops::AddAssign;
@@ -7,20 +7,21 @@ use bytes::Bytes;
 use tokio_postgres::Client;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::super::{Context, LARGEST_ANSWER, LoadError, json};
+use super::super::{Context, LoadError, MAX_RESPONSE, json};
 use super::gzip::Gzip;
-use super::reading::{Keys, Reading};
+use super::reading::{KeySet, RowSource};
 use super::rows::{Feature, Groups, Parent, Parents, Photo, Product, Related, Sku, Style};
-use crate::record;
+use crate::ledger;
 use crate::table::TABLES;
 
-/// How many answers of a batch, of so many bytes at most, its gzip code is made for.
+/// The number of responses of a batch that train the gzip code.
 const SAMPLES: usize = 64;
-const LONGEST_SAMPLE: usize = 64 << 10;
+/// The max size of each of them in bytes.
+const MAX_SAMPLE: usize = 64 << 10;
 
-/// How many rows of each table reached a document.
+/// The number of rows of each table that reached a document.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Merged {
+pub(super) struct RowCounts {
     products: u64,
     features: u64,
     styles: u64,
@@ -29,7 +30,7 @@ pub(super) struct Merged {
     related: u64,
 }
 
-impl AddAssign for Merged {
+impl AddAssign for RowCounts {
     fn add_assign(&mut self, other: Self) {
         self.products += other.products;
         self.features += other.features;
@@ -40,7 +41,7 @@ impl AddAssign for Merged {
     }
 }
 
-impl Merged {
+impl RowCounts {
     pub(super) async fn check(
         &self,
         context: &Context,
@@ -58,15 +59,15 @@ impl Merged {
         };
         for table in &TABLES {
             let Some(merged) = of_table(table.name) else { continue };
-            let loaded = record::file_counts(client, context.generation, table.file).await?.counts.loaded;
+            let loaded = ledger::file_counts(client, context.generation, table.file).await?.counts.loaded;
             if merged != loaded {
-                let what = format!("{loaded} {} were loaded and {merged} are in documents", table.name);
-                return Err(LoadError::Inconsistent(what));
+                let what = format!("{loaded} {} were loaded, but {merged} are in documents", table.name);
+                return Err(LoadError::Bug(what));
             }
         }
         if documents != self.products {
-            let what = format!("{} documents were sent and {documents} arrived", self.products);
-            return Err(LoadError::Inconsistent(what));
+            let what = format!("{} documents were sent, but Postgres copied {documents}", self.products);
+            return Err(LoadError::Bug(what));
         }
         Ok(())
     }
@@ -84,9 +85,9 @@ struct Batch {
 }
 
 impl Batch {
-    /// Reads those of the products with these ids, in place of what was there.
-    async fn read(&mut self, from: &Reading<'_>, ids: &Keys) -> Result<(), LoadError> {
-        // Side by side, since a stretch of a file in S3 takes its time to begin.
+    /// Replaces the rows by those of the products with these ids.
+    async fn read(&mut self, from: &RowSource<'_>, ids: &KeySet) -> Result<(), LoadError> {
+        // In parallel, because a range in S3 has a high latency.
         (self.products, self.features, self.related, self.styles) = tokio::try_join!(
             from.rows(ids, take(&mut self.products)),
             from.rows(ids, take(&mut self.features)),
@@ -101,8 +102,8 @@ impl Batch {
         Ok(())
     }
 
-    /// Puts the answer of `/products/{id}`.
-    fn put_product(&self, out: &mut Vec<u8>, product: &Parent, merged: &mut Merged) {
+    /// Appends the response of `/products/{id}`.
+    fn put_product(&self, out: &mut Vec<u8>, product: &Parent, merged: &mut RowCounts) {
         let (features, rows) = self.features.of(product.id).unwrap_or_default();
         merged.products += 1;
         merged.features += rows;
@@ -111,8 +112,8 @@ impl Batch {
         out.extend_from_slice(b"]}");
     }
 
-    /// Puts the answer of `/products/{id}/related`.
-    fn put_related(&self, out: &mut Vec<u8>, product: &Parent, merged: &mut Merged) {
+    /// Appends the response of `/products/{id}/related`.
+    fn put_related(&self, out: &mut Vec<u8>, product: &Parent, merged: &mut RowCounts) {
         let (related, rows) = self.related.of(product.id).unwrap_or_default();
         merged.related += rows;
         out.push(b'[');
@@ -120,8 +121,8 @@ impl Batch {
         out.push(b']');
     }
 
-    /// Puts the answer of `/products/{id}/styles`.
-    fn put_styles(&self, out: &mut Vec<u8>, product: &Parent, merged: &mut Merged) {
+    /// Appends the response of `/products/{id}/styles`.
+    fn put_styles(&self, out: &mut Vec<u8>, product: &Parent, merged: &mut RowCounts) {
         let styles = self.styles.rows();
         let styles = &styles[styles.partition_point(|style| style.product_id < product.id)..];
         let styles = &styles[..styles.partition_point(|style| style.product_id == product.id)];
@@ -146,33 +147,37 @@ impl Batch {
         out.extend_from_slice(b"]}");
     }
 
-    /// Some answers of `/products/{id}/styles`, from all over the batch.
+    /// Returns some responses of `/products/{id}/styles`, evenly distributed over the batch.
     fn samples(&self) -> Vec<Vec<u8>> {
         let products = self.products.rows();
         let mut styles = Vec::new();
         let sample = |product| {
             styles.clear();
-            self.put_styles(&mut styles, product, &mut Merged::default());
-            styles[..styles.len().min(LONGEST_SAMPLE)].to_vec()
+            self.put_styles(&mut styles, product, &mut RowCounts::default());
+            styles[..styles.len().min(MAX_SAMPLE)].to_vec()
         };
         products.iter().step_by(products.len().div_ceil(SAMPLES).max(1)).map(sample).collect()
     }
 }
 
-/// Makes the documents of one batch after the other.
+/// An assembler of the documents of one batch after the other.
 pub(super) struct Assembler {
-    pub(super) merged: Merged,
+    pub(super) merged: RowCounts,
     batch: Batch,
     gzip: Gzip,
 }
 
 impl Assembler {
     pub(super) fn new() -> Self {
-        Self { merged: Merged::default(), batch: Batch::default(), gzip: Gzip::new() }
+        Self { merged: RowCounts::default(), batch: Batch::default(), gzip: Gzip::new() }
     }
 
-    /// The rows of `documents` for the products with these ids, in the binary form of COPY.
-    pub(super) async fn assemble(&mut self, from: &Reading<'_>, ids: &Keys) -> Result<Vec<Bytes>, LoadError> {
+    /// Returns the rows of `documents` for the products with these ids, in the binary format of COPY.
+    pub(super) async fn assemble(
+        &mut self,
+        from: &RowSource<'_>,
+        ids: &KeySet,
+    ) -> Result<Vec<Bytes>, LoadError> {
         self.batch.read(from, ids).await?;
         let Self { merged, batch, gzip } = self;
         gzip.train(batch.samples().iter().map(Vec::as_slice));
@@ -180,13 +185,13 @@ impl Assembler {
         let (mut product, mut styles, mut related) = (Vec::new(), Vec::new(), Vec::new());
         let mut compressed = Vec::new();
         for row in batch.products.rows() {
-            for answer in [&mut product, &mut styles, &mut related, &mut compressed] {
-                answer.clear();
+            for response in [&mut product, &mut styles, &mut related, &mut compressed] {
+                response.clear();
             }
             batch.put_product(&mut product, row, merged);
             batch.put_styles(&mut styles, row, merged);
             batch.put_related(&mut related, row, merged);
-            if styles.len() > LARGEST_ANSWER {
+            if styles.len() > MAX_RESPONSE {
                 return Err(LoadError::TooLarge { table: "styles", parent: format!("product {}", row.id) });
             }
             gzip.compress(&styles, &mut compressed);
@@ -208,16 +213,16 @@ impl Assembler {
     }
 }
 
-/// How many bytes of documents are sent at a time.
+/// The size of a chunk of documents in bytes.
 const CHUNK: usize = 256 << 10;
 
-/// What front ends read where a style has none: the live API answers so, and they rely on it.
+/// The photos of a style without photos. The original API returns this, and front ends rely on it.
 const NO_PHOTOS: &[u8] = b"{\"thumbnail_url\":null,\"url\":null}";
-/// As [`NO_PHOTOS`].
+/// The SKUs of a style without SKUs; see [`NO_PHOTOS`].
 const NO_SKUS: &[u8] = b"\"null\":{\"quantity\":null,\"size\":null}";
 
 fn put(out: &mut Vec<u8>, value: &[u8]) -> Result<(), LoadError> {
-    let too_large = |_| LoadError::Inconsistent("a document is larger than Postgres can hold".to_owned());
+    let too_large = |_| LoadError::Bug("a document is larger than Postgres can hold".to_owned());
     let length = i32::try_from(value.len()).map_err(too_large)?;
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(value);

@@ -1,8 +1,8 @@
-//! The third step: the rows of each product are merged into its finished answers.
+//! The third step: merges the rows of each product into its finished responses, the documents.
 //!
-//! Products are taken in batches by rank. A batch finds the rows that belong to it by the (parent, position) indexes, so
-//! nothing depends on the order of the files; what is in memory is one batch a worker. Every row that reaches a document
-//! is counted, and the counts must be those of the load's record.
+//! A worker takes products in batches by rank. It finds their rows through the (parent, position) indexes, so nothing
+//! depends on the order of the files. Each worker has one batch in memory. The loader counts every row that reaches a
+//! document, and the counts must match those in the ledger.
 
 mod documents;
 mod gzip;
@@ -18,25 +18,25 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
-use self::documents::{Assembler, Merged};
-use self::reading::{InOrder, Keys, Reading};
+use self::documents::{Assembler, RowCounts};
+use self::reading::{KeySet, RowSource, SortedFiles};
 use super::{Context, LoadError};
 use crate::failpoint;
 use crate::progress::Task;
 use crate::row::{COPY_HEADER, COPY_TRAILER};
 use crate::table::{DOCUMENTS_DDL, TABLES};
 
-/// How many products are assembled at a time: some 15 MB of rows.
+/// The number of products in a batch: about 15 MB of rows.
 const BATCH: i32 = 4096;
 
-/// How many chunks of documents may wait for the database.
+/// The max number of chunks of documents that wait for the database.
 const CHUNKS_AHEAD: usize = 4;
 
-/// Fills `catalog_next.documents`, from nothing.
+/// Creates and fills `catalog_next.documents`, from scratch.
 pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     let mut client = context.connect().await?;
     let first_ids = Arc::new(first_ids(&client).await?);
-    let in_order = Arc::new(InOrder::of_record(context, &client).await?);
+    let in_order = Arc::new(SortedFiles::from_ledger(context, &client).await?);
     let task = context.options.progress.steps("assembling", first_ids.len() as u64);
 
     let (sender, mut batches) = mpsc::channel(CHUNKS_AHEAD);
@@ -46,7 +46,7 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
         let worker = Worker {
             context: Arc::clone(context),
             first_ids: Arc::clone(&first_ids),
-            in_order: Arc::clone(&in_order),
+            sorted: Arc::clone(&in_order),
             next: Arc::clone(&next),
             documents: sender.clone(),
             task: task.clone(),
@@ -63,18 +63,18 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     while let Some(documents) = batches.recv().await {
         sink.send(documents).await?;
     }
-    let mut merged = Merged::default();
+    let mut merged = RowCounts::default();
     while let Some(result) = workers.join_next().await {
-        merged += result.map_err(|_| LoadError::Inconsistent("a worker panicked".to_owned()))??;
+        merged += result.map_err(|_| LoadError::Bug("a worker panicked".to_owned()))??;
     }
     sink.send(Bytes::from_static(COPY_TRAILER)).await?;
     let written = sink.as_mut().finish().await?;
     drop(sink);
-    failpoint::reach(failpoint::ASSEMBLING);
-    // Beside what is left to be done to the documents, which keeps one processor busy.
+    failpoint::hit(failpoint::ASSEMBLING);
+    // In parallel with the rest of the step, which uses one processor.
     let analysis = tokio::spawn(analyze_tables(Arc::clone(context)));
     transaction.commit().await?;
-    failpoint::reach(failpoint::ASSEMBLED);
+    failpoint::hit(failpoint::ASSEMBLED);
     merged.check(context, &client, written).await?;
     client
         .batch_execute(
@@ -82,7 +82,7 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
              analyze catalog_next.documents",
         )
         .await?;
-    analysis.await.map_err(|_| LoadError::Inconsistent("analyze panicked".to_owned()))??;
+    analysis.await.map_err(|_| LoadError::Bug("analyze panicked".to_owned()))??;
     task.finish();
     Ok(())
 }
@@ -91,7 +91,7 @@ const COPY_DOCUMENTS: &str = "copy catalog_next.documents
      (product_id, product, styles, related, product_tag, styles_tag, related_tag)
      from stdin with (format binary, freeze)";
 
-/// The id of the first product of each batch.
+/// Returns the id of the first product of each batch.
 async fn first_ids(client: &Client) -> Result<Vec<i32>, LoadError> {
     let rows = client
         .query(
@@ -107,8 +107,8 @@ async fn first_ids(client: &Client) -> Result<Vec<i32>, LoadError> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// The planner's statistics of the tables. Requests read by keys alone, which a tenth of the usual sample
-/// is plenty for, in a tenth of the time.
+/// Collects the planner's statistics. Requests read only by key, so a tenth of the default sample is enough and takes a
+/// tenth of the time.
 async fn analyze_tables(context: Arc<Context>) -> Result<(), LoadError> {
     let client = context.connect().await?;
     client.batch_execute("set default_statistics_target = 10").await?;
@@ -118,42 +118,42 @@ async fn analyze_tables(context: Arc<Context>) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Takes batch after batch until there are no more.
+/// A worker that assembles batches until there are no more.
 struct Worker {
     context: Arc<Context>,
     first_ids: Arc<Vec<i32>>,
-    in_order: Arc<InOrder>,
+    sorted: Arc<SortedFiles>,
     next: Arc<AtomicUsize>,
     documents: mpsc::Sender<Bytes>,
     task: Task,
 }
 
 impl Worker {
-    async fn run(self) -> Result<Merged, LoadError> {
+    async fn run(self) -> Result<RowCounts, LoadError> {
         let done = self.assemble_all().await;
         if done.is_err() {
-            // What the others would go on with would be for nothing.
+            // Stops the other workers: their work would be useless.
             self.next.store(self.first_ids.len(), Ordering::Relaxed);
         }
         done
     }
 
-    async fn assemble_all(&self) -> Result<Merged, LoadError> {
+    async fn assemble_all(&self) -> Result<RowCounts, LoadError> {
         let client = self.context.connect().await?;
-        // Statistics come later; without them a scan and a sort may look cheaper than they are.
+        // There are no statistics yet; without them the planner underestimates a scan and a sort.
         client
             .batch_execute("set enable_seqscan = off; set enable_sort = off; set enable_bitmapscan = off")
             .await?;
-        let reading = Reading { context: &self.context, client: &client, in_order: &self.in_order };
+        let reading = RowSource { context: &self.context, client: &client, sorted: &self.sorted };
         let mut assembler = Assembler::new();
         loop {
             self.context.check_time()?;
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(&from) = self.first_ids.get(number) else { break };
             let to = self.first_ids.get(number + 1).map_or(i32::MAX, |next| next - 1);
-            for documents in assembler.assemble(&reading, &Keys::Range(from, to)).await? {
+            for documents in assembler.assemble(&reading, &KeySet::Range(from, to)).await? {
                 if self.documents.send(documents).await.is_err() {
-                    return Ok(assembler.merged); // the receiver failed, and says why
+                    return Ok(assembler.merged); // the receiver failed and returns its error
                 }
             }
             self.task.advance(1);

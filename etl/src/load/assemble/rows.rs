@@ -1,14 +1,14 @@
-//! The rows of a batch, already turned into the JSON they will be part of.
+//! The rows of a batch as JSON fragments of the documents.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::super::copy_out::Row;
-use super::super::{LARGEST_ANSWER, LoadError, json};
-use super::reading::{Gather, Keys};
+use super::super::{LoadError, MAX_RESPONSE, json};
+use super::reading::{KeySet, RowSink};
 use crate::table::{TABLES, Table};
 
-/// The rows of one parent: JSON, the elements joined by commas.
+/// The rows of one parent: JSON elements, separated by commas.
 struct Group {
     parent: i32,
     json: Range<usize>,
@@ -16,7 +16,7 @@ struct Group {
 }
 
 fn out_of_order(table: &Table) -> LoadError {
-    LoadError::Inconsistent(format!("{} came out of order", table.name))
+    LoadError::Bug(format!("{} are out of order", table.name))
 }
 
 /// A batch's rows of one kind, grouped by parent in ascending order.
@@ -26,13 +26,13 @@ pub(super) struct Groups<E> {
     element: PhantomData<E>,
 }
 
-/// What a row of one table is in its parent's JSON.
+/// A row of one table as an element of its parent's JSON.
 pub(super) trait Element: Send + 'static {
     const TABLE: &'static Table;
-    /// What kind of row the parent is.
+    /// The kind of the parent.
     const OF: &'static str;
 
-    /// Writes the row with this id, whose fields after the parent are in `row`.
+    /// Writes the row with this id. `row` has the fields after the parent.
     fn write(out: &mut Vec<u8>, id: i32, row: Row<'_>) -> Result<(), LoadError>;
 }
 
@@ -42,7 +42,7 @@ impl<E> Default for Groups<E> {
     }
 }
 
-impl<E: Element> Gather for Groups<E> {
+impl<E: Element> RowSink for Groups<E> {
     const TABLE: &'static Table = E::TABLE;
 
     fn clear(&mut self) {
@@ -58,7 +58,7 @@ impl<E: Element> Gather for Groups<E> {
                 E::write(&mut self.json, id, row)?;
                 last.json.end = self.json.len();
                 last.rows += 1;
-                if last.json.len() > LARGEST_ANSWER {
+                if last.json.len() > MAX_RESPONSE {
                     let parent = format!("{} {parent}", E::OF);
                     return Err(LoadError::TooLarge { table: E::TABLE.name, parent });
                 }
@@ -75,7 +75,7 @@ impl<E: Element> Gather for Groups<E> {
 }
 
 impl<E> Groups<E> {
-    /// The elements of one parent, and how many rows they are.
+    /// Returns the elements of one parent and their number.
     pub(super) fn of(&self, parent: i32) -> Option<(&[u8], u64)> {
         let index = self.groups.binary_search_by_key(&parent, |group| group.parent).ok()?;
         let group = &self.groups[index];
@@ -151,26 +151,26 @@ impl Element for Sku {
     }
 }
 
-/// A row that others are part of.
+/// A row that has children.
 pub(super) struct Parent {
     pub(super) id: i32,
-    /// The product that it is, or is of.
+    /// Its own id for a product, otherwise the id of its product.
     pub(super) product_id: i32,
     json: Range<usize>,
 }
 
-/// A batch's rows of one kind that others are part of: the JSON of each up to where those begin.
+/// The rows of one kind that have children: the JSON of each up to its first child.
 pub(super) struct Parents<O> {
     json: Vec<u8>,
     rows: Vec<Parent>,
     opening: PhantomData<O>,
 }
 
-/// How a row of one table begins in JSON.
+/// The JSON of a row up to its first child.
 pub(super) trait Opening: Send + 'static {
     const TABLE: &'static Table;
 
-    /// Writes the row; answers with its id and its product's.
+    /// Writes the row and returns its id and the id of its product.
     fn write(out: &mut Vec<u8>, row: Row<'_>) -> Result<(i32, i32), LoadError>;
 }
 
@@ -180,7 +180,7 @@ impl<O> Default for Parents<O> {
     }
 }
 
-impl<O: Opening> Gather for Parents<O> {
+impl<O: Opening> RowSink for Parents<O> {
     const TABLE: &'static Table = O::TABLE;
 
     fn clear(&mut self) {
@@ -200,25 +200,25 @@ impl<O: Opening> Gather for Parents<O> {
 }
 
 impl<O> Parents<O> {
-    /// The rows, in ascending order of product.
+    /// Returns the rows in ascending order of product.
     pub(super) fn rows(&self) -> &[Parent] {
         &self.rows
     }
 
-    /// How one of them begins.
+    /// Returns the JSON of a row up to its first child.
     pub(super) fn opening(&self, of: &Parent) -> &[u8] {
         &self.json[of.json.clone()]
     }
 
-    /// The keys of these rows' children, and of few others: a range where their ids lie close together, as they do in
-    /// files sorted by product, else each by itself.
-    pub(super) fn ids(&self) -> Keys {
+    /// Returns the ids for a search of the children: a range if the ids are close together, as in files sorted by
+    /// product, otherwise a list. The range may include a few other ids.
+    pub(super) fn ids(&self) -> KeySet {
         let ids = || self.rows.iter().map(|row| row.id);
         let (lowest, highest) = (ids().min().unwrap_or(0), ids().max().unwrap_or(0));
         let span = i64::from(highest) - i64::from(lowest);
         match usize::try_from(span).is_ok_and(|span| span <= 2 * self.rows.len()) {
-            true => Keys::Range(lowest, highest),
-            false => Keys::Each(ids().collect()),
+            true => KeySet::Range(lowest, highest),
+            false => KeySet::Each(ids().collect()),
         }
     }
 }
@@ -274,19 +274,19 @@ impl Opening for Style {
 mod tests {
     use super::*;
 
-    /// The binary form of a row of numbers.
+    /// Returns a row of numbers in binary format.
     fn fields(numbers: &[i32]) -> Vec<u8> {
         numbers.iter().flat_map(|number| [4_i32, *number]).flat_map(i32::to_be_bytes).collect()
     }
 
     #[test]
-    fn a_row_out_of_order_is_refused() {
+    fn a_row_out_of_order_is_an_error() {
         let mut related = Groups::<Related>::default();
         for (row, expected) in [
             ([1, 7, 3], Ok(())),
             ([2, 7, 4], Ok(())),
             ([3, 9, 5], Ok(())),
-            ([4, 7, 6], Err("related came out of order")),
+            ([4, 7, 6], Err("related are out of order")),
         ] {
             let pushed = related.push(Row::new(&fields(&row)));
             match expected {

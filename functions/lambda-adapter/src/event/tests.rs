@@ -84,21 +84,26 @@ fn a_proxy_route_gives_what_stands_in_its_place_with_its_slashes() {
 }
 
 #[test]
-fn the_part_of_the_endpoint_s_path_before_a_proxy_stays() {
+fn the_part_of_the_endpoint_s_path_before_a_proxy_is_kept() {
+    let id_and_rest = json!({ "product_id": "7/1", "id": "71", "proxy": "styles" });
     for (resource, parameters, expected) in [
         ("/products/{proxy+}", json!({ "proxy": "71/styles/" }), "/products/71/styles/"),
-        (
-            "/products/{product_id}/{proxy+}",
-            json!({ "product_id": "7/1", "proxy": "styles" }),
-            "/products/7%2F1/styles",
-        ),
+        ("/products/{proxy+}", json!({ "proxy": "/71/styles" }), "/products//71/styles"),
+        ("/shop/products/{proxy+}", json!({ "proxy": "71/styles" }), "/products/71/styles"),
+        ("/products/{product_id}/{proxy+}", id_and_rest.clone(), "/products/7%2F1/styles"),
+        ("/products/{id}/{proxy+}", id_and_rest, "/products/71/styles"),
         ("/prod/{proxy+}", json!({ "proxy": "products/71/styles" }), "/products/71/styles"),
-        ("/products/{id}/{proxy+}", json!({ "id": "71", "proxy": "styles" }), "/styles"),
+        (
+            "/products/{product_id}/styles/{proxy+}",
+            json!({ "product_id": "7", "proxy": "x" }),
+            "/products/7/styles/x",
+        ),
+        ("{proxy+}", json!({ "proxy": "products/71/styles" }), "/"),
     ] {
         let event = json!({ "routeKey": format!("ANY {resource}"), "pathParameters": parameters });
-        assert_eq!(uri(&format_2(&event)), expected);
+        assert_eq!(uri(&format_2(&event)), expected, "{resource}");
         let event = json!({ "resource": resource, "pathParameters": parameters });
-        assert_eq!(uri(&format_1(&event)), expected);
+        assert_eq!(uri(&format_1(&event)), expected, "{resource}");
     }
 }
 

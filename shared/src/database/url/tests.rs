@@ -4,7 +4,7 @@ use super::*;
 
 const URL: &str = "postgresql://reader:s3cret@localhost/atelier";
 
-/// A certificate that vouches for itself: enough for a file of authorities.
+/// A self-signed certificate, which is enough for a file of authorities.
 fn authority() -> tempfile::NamedTempFile {
     let made = rcgen::generate_simple_self_signed(["an authority".to_owned()]).unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -13,7 +13,7 @@ fn authority() -> tempfile::NamedTempFile {
 }
 
 #[test]
-fn each_of_several_servers_has_an_address_of_its_own() {
+fn an_address_of_several_servers_is_split_into_one_per_server() {
     let file = authority();
     let url = "postgresql://reader:s3cret@one.example.com:5433,two.example.com:5434/atelier\
                ?target_session_attrs=read-write&application_name=shop&keepalives_idle=7";
@@ -39,7 +39,7 @@ fn address(url: &str, file: &tempfile::NamedTempFile) -> Result<ConnectOptions, 
 }
 
 #[test]
-fn this_machine_is_spoken_to_without_encryption_unless_asked() {
+fn connections_to_this_machine_use_tls_only_on_request() {
     let file = authority();
     for url in [
         "postgresql:///atelier?host=/run/postgresql&user=reader",
@@ -64,7 +64,7 @@ fn this_machine_is_spoken_to_without_encryption_unless_asked() {
 }
 
 #[test]
-fn another_machine_is_spoken_to_with_tls_whatever_the_address_says() {
+fn connections_to_another_machine_always_use_tls() {
     let file = authority();
     for url in [
         "postgresql://reader:s3cret@db.example.com/atelier",
@@ -83,7 +83,7 @@ fn another_machine_is_spoken_to_with_tls_whatever_the_address_says() {
 }
 
 #[test]
-fn an_address_that_would_have_no_encryption_is_refused() {
+fn an_address_without_the_required_tls_is_rejected() {
     let file = authority();
     for (url, expected) in [
         (
@@ -109,17 +109,17 @@ fn an_address_that_would_have_no_encryption_is_refused() {
 }
 
 #[test]
-fn a_file_of_authorities_that_is_of_no_use_is_named() {
+fn an_invalid_file_of_authorities_is_named_with_the_reason() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
     let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let begun = "-----BEGIN CERTIFICATE-----\nMIIB";
     let no_certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for (content, cause) in [
-        ("", "it holds no certificate"),
-        ("garbage", "it holds no certificate"),
-        (&key, "it holds no certificate"),
-        (begun, "it is not PEM, or cut off)"),
+        ("", "the file contains no certificate"),
+        ("garbage", "the file contains no certificate"),
+        (&key, "the file contains no certificate"),
+        (begun, "the file is not PEM, or it is truncated)"),
         (no_certificate, "invalid peer certificate: BadEncoding"),
     ] {
         std::fs::write(path, content).unwrap();

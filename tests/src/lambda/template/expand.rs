@@ -1,15 +1,17 @@
-//! The expansion of `Fn::ForEach`, as the transform AWS::LanguageExtensions does it, for what our templates use of it.
+//! The expansion of `Fn::ForEach`, as the transform AWS::LanguageExtensions does it, for the forms that our templates
+//! use.
 //!
-//! The parser does not tell tags: `!Ref X` is a text, `!FindInMap [A, B, C]` a list. In the body of a loop, a form that
-//! stands for a text becomes that text: a reference the name of its resource, a place in `Mappings` the value there.
+//! The parser discards tags: `!Ref X` is a text, `!FindInMap [A, B, C]` a list. In the body of a loop, the expansion
+//! replaces forms that stand for a text: a reference becomes the name of its resource, and a lookup in `Mappings` the
+//! value there.
 
 use yaml_rust2::Yaml;
 use yaml_rust2::yaml::Hash;
 
-/// The values of the loops around an entry, by the names of their variables.
+/// The values of the enclosing loops, by the names of their variables.
 type Variables = Vec<(String, String)>;
 
-/// Returns a template with what its loops make in place of the loops.
+/// Returns a template with its loops expanded.
 pub(super) fn expand(template: &Yaml) -> Yaml {
     let sections = template.as_hash().unwrap().iter().map(|(name, section)| {
         let expanded = match (name.as_str(), section) {
@@ -32,7 +34,7 @@ fn add_entries(entries: &Hash, variables: &Variables, mappings: &Yaml, expanded:
             let [Yaml::String(variable), Yaml::Array(items), Yaml::Hash(body)] =
                 entry.as_vec().unwrap().as_slice()
             else {
-                panic!("{name:?} is no variable, list and body: {entry:?}");
+                panic!("{name:?} is not a variable, a list and a body: {entry:?}");
             };
             for item in items {
                 let mut variables = variables.clone();
@@ -50,7 +52,7 @@ fn add_entries(entries: &Hash, variables: &Variables, mappings: &Yaml, expanded:
     }
 }
 
-/// Returns a value with the values of loops in place of `${Variable}`, `&{Variable}` and `!Ref Variable`.
+/// Returns a value in which the loops' values replace `${Variable}`, `&{Variable}` and `!Ref Variable`.
 fn substituted(value: &Yaml, variables: &Variables) -> Yaml {
     let text_of = |text: &str| {
         let mut text = text.to_owned();
@@ -75,7 +77,7 @@ fn substituted(value: &Yaml, variables: &Variables) -> Yaml {
     }
 }
 
-/// Returns a value with texts in place of the forms that stand for texts.
+/// Returns a value in which texts replace the forms that stand for texts.
 fn simplified(value: Yaml, mappings: &Yaml) -> Yaml {
     match value {
         Yaml::Array(items) => {
@@ -94,8 +96,8 @@ fn simplified(value: Yaml, mappings: &Yaml) -> Yaml {
     }
 }
 
-/// Returns what a list stands for if it is a `!FindInMap` that can be resolved, a `!GetAtt` of an ARN, a `!Sub` with
-/// values of its own, or a `!Join` of texts.
+/// Returns the text that a list stands for: a `!FindInMap` that can be resolved, a `!GetAtt` of an ARN, a `!Sub` with
+/// values, or a `!Join` of texts.
 fn text_of_list(items: &[Yaml], mappings: &Yaml) -> Option<Yaml> {
     match items {
         [Yaml::String(map), Yaml::String(key), Yaml::String(name)] => {
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_makes_its_body_for_each_item() {
+    fn a_loop_repeats_its_body_for_each_item() {
         let template = parsed(
             r#"
 Mappings:
@@ -181,7 +183,7 @@ Resources:
     }
 
     #[test]
-    fn loops_can_be_within_loops_and_leave_out_what_names_cannot_have() {
+    fn nested_loops_strip_characters_that_names_cannot_have() {
         let template = parsed(
             r#"
 Outputs:
@@ -208,7 +210,7 @@ Outputs:
 
     #[test]
     #[should_panic(expected = "is made twice")]
-    fn a_name_is_made_once() {
+    fn a_repeated_name_panics() {
         expand(&parsed("Resources: { A: {}, 'Fn::ForEach::X': [X, [A], { '${X}': {} }] }"));
     }
 }

@@ -1,17 +1,17 @@
-//! The codes of DEFLATE (RFC 1951, section 3.2), made once for many texts.
+//! The Huffman codes of DEFLATE (RFC 1951, section 3.2), constructed once for many texts.
 
 use super::matches::{MAX_MATCH, Tokens, WINDOW};
 
-/// The longest code of a literal, a length or a distance.
+/// The max code length of a literal, a length or a distance.
 pub(super) const MAX_CODE_LENGTH: u32 = 15;
-/// The longest code of a code length.
+/// The max code length of a code length.
 const MAX_CODE_LENGTH_CODE: u32 = 7;
 
 const LITERALS: usize = 256;
 const END_OF_BLOCK: usize = 256;
 const FIRST_LENGTH_SYMBOL: usize = 257;
 const LITERAL_LENGTH_SYMBOLS: usize = 286;
-/// The fixed code has two symbols more, which never occur but take part in its construction.
+/// The fixed code has two more symbols, which never occur but affect its construction.
 const FIXED_LITERAL_LENGTH_SYMBOLS: usize = 288;
 const DISTANCE_SYMBOLS: usize = 30;
 const MIN_LENGTH: usize = 3;
@@ -25,18 +25,18 @@ const DYNAMIC_BLOCK: Bits = Bits { value: 2, count: 2 };
 
 /// The order in which a dynamic block's header gives the code lengths of the code length alphabet.
 const CODE_LENGTH_ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
-/// The code length symbol that repeats the previous length 3 to 6 times, as two extra bits tell.
+/// The code length symbol that repeats the previous length 3 to 6 times; two extra bits have the number.
 const REPEAT_PREVIOUS: usize = 16;
 const MIN_REPEAT: usize = 3;
 const MAX_REPEAT: usize = 6;
 
-/// Training takes every symbol to occur at least once in so many blocks: so each has a code, and texts unlike the
-/// samples can be written at no great loss.
+/// Training assumes that every symbol occurs at least once in this number of blocks. So each symbol has a code, and texts
+/// unlike the samples compress too.
 const BLOCKS_PER_LITERAL_LENGTH: u64 = 8;
-/// Few symbols share this alphabet, and the great distances among them occur in large texts only.
+/// The same for distances. This alphabet has few symbols, and large distances occur only in large texts.
 const BLOCKS_PER_DISTANCE: u64 = 1;
 
-/// A string of up to 32 bits, of which the lowest is sent first.
+/// A string of up to 32 bits, sent from the lowest bit.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub(super) struct Bits {
     pub(super) value: u32,
@@ -57,7 +57,7 @@ impl Bits {
     }
 }
 
-/// The symbol and the extra bits of a length or a distance, counted from its least value.
+/// Returns the symbol and the extra bits of a length or a distance, counted from its min value.
 ///
 /// Both alphabets of RFC 1951 follow one rule: each number of extra bits serves a class of 2^`class_bits` symbols,
 /// but none extra serves two classes.
@@ -82,7 +82,7 @@ fn distance_symbol(distance: usize) -> (usize, Bits) {
     symbol_and_extra(distance - 1, DISTANCE_CLASS_BITS)
 }
 
-/// How often each symbol occurs in some blocks.
+/// The frequencies of symbols in some blocks.
 pub(super) struct Frequencies {
     literal_length: [u64; LITERAL_LENGTH_SYMBOLS],
     distance: [u64; DISTANCE_SYMBOLS],
@@ -123,7 +123,7 @@ pub(super) struct CodeLengths {
 }
 
 impl CodeLengths {
-    /// The code that RFC 1951 gives for blocks without a code of their own.
+    /// Returns the fixed code of RFC 1951.
     pub(super) fn fixed() -> Self {
         let mut literal_length = vec![8; FIXED_LITERAL_LENGTH_SYMBOLS];
         literal_length[144..256].fill(9);
@@ -131,7 +131,7 @@ impl CodeLengths {
         Self { header: vec![FIXED_BLOCK], literal_length, distance: vec![5; DISTANCE_SYMBOLS] }
     }
 
-    /// A code made for blocks of these frequencies, which has a place for every other symbol too.
+    /// Returns a code for blocks with these frequencies, which also covers every other symbol.
     pub(super) fn dynamic(frequencies: &Frequencies) -> Self {
         let blocks = frequencies.blocks().max(1);
         let lengths = |counts: &[u64], blocks_per_symbol: u64| {
@@ -144,7 +144,7 @@ impl CodeLengths {
         Self { header: dynamic_header(&literal_length, &distance), literal_length, distance }
     }
 
-    /// The bits that blocks of these frequencies take, without the extra bits, which no code changes.
+    /// Returns the size in bits of blocks with these frequencies, without the extra bits, which no code changes.
     pub(super) fn cost(&self, frequencies: &Frequencies) -> u64 {
         let bits = |lengths: &[u32], counts: &[u64]| -> u64 {
             lengths.iter().zip(counts).map(|(length, count)| u64::from(*length) * count).sum()
@@ -156,15 +156,15 @@ impl CodeLengths {
     }
 }
 
-/// What a block is written with: the bits of everything that occurs in it.
+/// A code: the bits of every part of a block.
 pub(super) struct Code {
-    /// The start of the block, after the bit that tells whether it is the last.
+    /// The start of the block, after the last-block bit.
     pub(super) header: Vec<Bits>,
     pub(super) literals: [Bits; LITERALS],
     /// By length, with the extra bits.
     pub(super) lengths: [Bits; MAX_MATCH + 1],
     pub(super) end_of_block: Bits,
-    /// By symbol; a power of two of them lets the bounds check vanish.
+    /// By symbol; the length is a power of two so that the compiler removes the bounds check.
     distances: [Bits; DISTANCE_SYMBOLS.next_power_of_two()],
 }
 
@@ -184,7 +184,7 @@ impl Code {
         }
     }
 
-    /// The code and the extra bits of a distance.
+    /// Returns the code and the extra bits of a distance.
     #[inline]
     pub(super) fn distance(&self, distance: usize) -> Bits {
         let (symbol, extra) = distance_symbol(distance);
@@ -192,10 +192,10 @@ impl Code {
     }
 }
 
-/// Gives runs of neighbours their mean weight, where that saves more in headers than it costs in texts.
+/// Gives runs of adjacent symbols their mean weight, if that saves more in headers than it costs in texts.
 ///
-/// Symbols of one weight get codes of one length, and runs of one length are what a header holds cheaply; in small
-/// texts it takes a tenth of all bits. Dynamic programming finds, for each end of a run, the cheapest way to get there.
+/// Symbols with the same weight get the same code length, and runs of the same length are cheap in a header, which takes a
+/// tenth of the bits of a small text. Dynamic programming finds the cheapest division up to each end of a run.
 /// `blocks` is the weight of a symbol that occurs once in every block.
 #[allow(clippy::cast_precision_loss, reason = "the costs are estimates")]
 fn even_out(weights: &[u64], blocks: u64) -> Vec<u64> {
@@ -203,15 +203,15 @@ fn even_out(weights: &[u64], blocks: u64) -> Vec<u64> {
     let mut cheapest = vec![(0.0, 0)];
     for end in 1..=weights.len() {
         let mut run_weight = 0;
-        let ways = (0..end).rev().map(|start| {
+        let divisions = (0..end).rev().map(|start| {
             run_weight += weights[start];
             let mean = run_weight as f64 / (end - start) as f64;
             let text_bits = run_weight as f64 * (total as f64 / mean).log2();
             let header_bits = (blocks * run_bits(end - start)) as f64;
             (cheapest[start].0 + text_bits + header_bits, start)
         });
-        let way = ways.min_by(|one, other| one.0.total_cmp(&other.0));
-        cheapest.extend(way);
+        let cheapest_division = divisions.min_by(|one, other| one.0.total_cmp(&other.0));
+        cheapest.extend(cheapest_division);
     }
     let mut evened = weights.to_vec();
     let mut end = weights.len();
@@ -224,7 +224,7 @@ fn even_out(weights: &[u64], blocks: u64) -> Vec<u64> {
     evened
 }
 
-/// About how many bits a header takes for a run of equal code lengths; compare [`run_lengths`].
+/// Estimates the bits of a run of equal code lengths in a header; compare [`run_lengths`].
 fn run_bits(run: usize) -> u64 {
     const BITS_PER_SYMBOL: u64 = 5;
     let (full_repeats, rest) = ((run - 1) / MAX_REPEAT, (run - 1) % MAX_REPEAT);
@@ -232,18 +232,18 @@ fn run_bits(run: usize) -> u64 {
     BITS_PER_SYMBOL * (1 + full_repeats + last) as u64
 }
 
-/// A coin of the package-merge algorithm: a symbol, or a package of cheaper coins.
+/// A coin of the package-merge algorithm: a symbol or a package of cheaper coins.
 #[derive(Clone)]
 struct Coin {
     weight: u64,
     symbols: Vec<usize>,
 }
 
-/// Optimal code lengths of at most `limit` bits for all symbols with a weight, by package-merge (Larmore and
+/// Returns optimal code lengths of max `limit` bits for all symbols with a weight, by package-merge (Larmore and
 /// Hirschberg 1990).
 ///
-/// Each round pairs the coins of one denomination, and merges the pairs with fresh coins of the next. Every time a
-/// symbol is among the cheapest coins in the end adds a bit to its code.
+/// Each round pairs the coins of one denomination and merges the pairs with new coins of the next. In the end, each
+/// occurrence of a symbol among the cheapest coins adds a bit to its code.
 pub(super) fn code_lengths(weights: &[u64], limit: u32) -> Vec<u32> {
     let symbols = weights.iter().enumerate().filter(|(_, weight)| **weight > 0);
     let mut fresh: Vec<Coin> =
@@ -267,14 +267,14 @@ pub(super) fn code_lengths(weights: &[u64], limit: u32) -> Vec<u32> {
     lengths
 }
 
-/// The code that RFC 1951, section 3.2.2, derives from code lengths.
+/// Derives the code from code lengths (RFC 1951, section 3.2.2).
 pub(super) fn canonical_code(lengths: &[u32]) -> Vec<Bits> {
     let mut codes = vec![Bits::default(); lengths.len()];
     let mut next = 0_u32;
     for count in 1..=MAX_CODE_LENGTH {
         next <<= 1;
         for (code, _) in codes.iter_mut().zip(lengths).filter(|(_, length)| **length == count) {
-            // Codes are sent from their most significant bit, unlike all else.
+            // Codes, unlike all other values, are sent from the most significant bit.
             *code = Bits { value: next.reverse_bits() >> (u32::BITS - count), count };
             next += 1;
         }
@@ -282,7 +282,7 @@ pub(super) fn canonical_code(lengths: &[u32]) -> Vec<Bits> {
     codes
 }
 
-/// The start of a block with a code of its own (RFC 1951, section 3.2.7), in as few pieces as possible.
+/// Returns the start of a block with a dynamic code (RFC 1951, section 3.2.7), in as few pieces as possible.
 fn dynamic_header(literal_length: &[u32], distance: &[u32]) -> Vec<Bits> {
     let sequence = run_lengths(&[literal_length, distance].concat());
     let mut frequencies = [0; CODE_LENGTH_ORDER.len()];
@@ -304,8 +304,8 @@ fn dynamic_header(literal_length: &[u32], distance: &[u32]) -> Vec<Bits> {
     join(counts.into_iter().chain(code_lengths).chain(coded_sequence))
 }
 
-/// Code lengths as symbols of the code length alphabet and their extra bits; as no length is 0, the symbols for runs
-/// of 0 are not needed.
+/// Returns code lengths as symbols of the code length alphabet with their extra bits. No length is 0, so it does not need
+/// the symbols for runs of 0.
 fn run_lengths(lengths: &[u32]) -> Vec<(usize, Bits)> {
     let mut sequence = Vec::new();
     for run in lengths.chunk_by(|one, next| one == next) {

@@ -1,44 +1,46 @@
 //! The search for repeated strings: the LZ77 half of DEFLATE.
 
-/// The largest distance of a match (RFC 1951, section 3.2.5).
+/// The max distance of a match (RFC 1951, section 3.2.5).
 pub(super) const WINDOW: usize = 32_768;
-/// The greatest length of a match.
+/// The max length of a match.
 pub(super) const MAX_MATCH: usize = 258;
 
-/// DEFLATE knows matches from 3 bytes, but those under 5 save little over literals, and they hide longer ones.
+/// The min length of a match. DEFLATE allows 3, but matches under 5 save little over literals and hide longer ones.
 const MIN_MATCH: usize = 5;
-/// 2^12 places of two bytes are cleared in less than 0.1 µs, and leave the first-level cache room for the text.
+/// The size of the hash table: clearing 2^12 positions of two bytes takes less than 0.1 µs, and the first-level cache still
+/// has space for the text.
 const TABLE_BITS: u32 = 12;
-/// 2^64 divided by the golden ratio: spreads all bits hashed over the upper bits of the product.
+/// 2^64 divided by the golden ratio, which spreads all hashed bits over the upper bits of the product.
 const HASH_MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-/// After so many rounds without a match the search begins to skip, ever further, to hurry through stretches that do
-/// not compress.
-const PATIENCE: usize = 32;
-/// How far before the end of a match a place is entered once more, as many strings recur together with what follows.
+/// The number of rounds without a match after which the search starts to skip bytes, more with each round, to save time
+/// in text that does not compress.
+const MISSES_BEFORE_SKIP: usize = 32;
+/// The distance before the end of a match at which one more position is entered: many strings recur together with their
+/// successors.
 const RESUME: usize = 2;
 const WORD: usize = size_of::<u64>();
 
-/// What the search makes of a text, told in order.
+/// A receiver of the literals and matches of a text, in order.
 pub(super) trait Tokens {
-    /// Bytes to be sent as they are, at most [`MAX_LITERALS`].
+    /// Receives literal bytes, max [`MAX_LITERALS`].
     fn literals<const COUNT: usize>(&mut self, bytes: [u8; COUNT]);
 
-    /// The next `length` bytes repeat those `distance` bytes before.
+    /// Receives a match: the next `length` bytes repeat those `distance` bytes before.
     fn copy(&mut self, length: usize, distance: usize);
 }
 
-/// The most literals told at once, and the number of places probed in a round.
+/// The max number of literals per call, and the number of positions that a round probes.
 pub(super) const MAX_LITERALS: usize = 2;
 
-/// Finds matches by a hash table with the last place of each string.
+/// A match finder with a hash table of the last position of each string.
 ///
-/// Places are kept modulo 2^16. This halves the memory to be cleared for each text, takes texts of any length, and is
-/// precise enough: a distance within the window can be told from it, and the bytes compared tell whether it is a match.
+/// Positions are stored modulo 2^16. This halves the memory to clear for each text, allows texts of any length, and is
+/// precise enough: it determines every distance within the window, and a comparison of the bytes verifies the match.
 pub(super) struct Matcher {
     table: Box<[u16; 1 << TABLE_BITS]>,
 }
 
-/// An earlier place that may repeat.
+/// An earlier position that may match.
 struct Candidate {
     distance: usize,
     matches: bool,
@@ -51,8 +53,8 @@ impl Matcher {
 
     /// Divides `text` into literals and matches, independent of earlier texts.
     ///
-    /// `tokens` is passed by value so that its state can live in registers. Each round probes two places, since most
-    /// rounds find nothing and then share the cost of sending literals.
+    /// `tokens` is passed by value so that its state can stay in registers. Each round probes two positions: most rounds
+    /// find nothing, and then two literals share the cost of a call.
     pub(super) fn search<T: Tokens>(&mut self, text: &[u8], mut tokens: T) -> T {
         self.table.fill(0);
         let mut at = 0;
@@ -65,8 +67,8 @@ impl Matcher {
                 tokens.literals([byte, next_byte]);
                 at += 2;
                 misses += 1;
-                if misses > PATIENCE {
-                    let skipped = &text[at..text.len().min(at + misses / PATIENCE * 2)];
+                if misses > MISSES_BEFORE_SKIP {
+                    let skipped = &text[at..text.len().min(at + misses / MISSES_BEFORE_SKIP * 2)];
                     send_literals(skipped, &mut tokens);
                     at += skipped.len();
                 }
@@ -91,10 +93,9 @@ impl Matcher {
         tokens
     }
 
-    /// Looks for an earlier place with the same first bytes as `at`, where `word` stands.
+    /// Searches an earlier position with the same first bytes as `word`, the text at `at`.
     ///
-    /// A candidate is compared even outside the window: one branch on the outcome is cheaper than two that are hard to
-    /// predict.
+    /// It compares a candidate even outside the window: one branch is cheaper than two that are hard to predict.
     #[inline]
     fn probe(&mut self, text: &[u8], at: usize, word: u64) -> Candidate {
         let distance = self.enter(word, at);
@@ -103,11 +104,11 @@ impl Matcher {
         Candidate { distance, matches: in_window & (hashed_bytes(word) == hashed_bytes(earlier)) }
     }
 
-    /// Makes `at` the last place of the string that `word` begins with, and returns the distance to the one before.
+    /// Stores `at` as the last position of the string at the start of `word`. Returns the distance to the one before.
     #[inline]
     #[allow(
         clippy::cast_possible_truncation,
-        reason = "places are kept modulo 2^16, and a hash has TABLE_BITS bits"
+        reason = "positions are stored modulo 2^16, and a hash has TABLE_BITS bits"
     )]
     fn enter(&mut self, word: u64, at: usize) -> usize {
         let hash = hashed_bytes(word).wrapping_mul(HASH_MULTIPLIER) >> (u64::BITS - TABLE_BITS);
@@ -116,7 +117,7 @@ impl Matcher {
     }
 }
 
-/// The first [`MIN_MATCH`] bytes of a word, moved to its upper end.
+/// Returns the first [`MIN_MATCH`] bytes of a word, moved to its upper end.
 #[inline]
 fn hashed_bytes(word: u64) -> u64 {
     word << (8 * (WORD - MIN_MATCH))
@@ -127,7 +128,7 @@ fn word_at(text: &[u8], at: usize) -> Option<u64> {
     text.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
-/// For how many bytes the text at `at` repeats what is `distance` bytes before.
+/// Returns the number of bytes at `at` that repeat those `distance` bytes before.
 #[inline]
 fn match_length(text: &[u8], at: usize, distance: usize) -> usize {
     let end = text.len().min(at + MAX_MATCH);

@@ -1,8 +1,8 @@
-//! A gzip encoder for many small texts that are much alike.
+//! A gzip encoder for many small, similar texts.
 //!
-//! What makes an encoder slow on small texts is what it does for each of them besides the search for matches: counting
-//! symbols, constructing codes, clearing large tables. [`Gzip`] makes its code once, from samples, and writes every
-//! token as soon as it is found. The bytes of a member depend on its text and on the samples only.
+//! On small texts, a general encoder spends most of its time outside the search for matches: it counts symbols,
+//! constructs codes and clears large tables. [`Gzip`] constructs its code once, from samples, and writes every token at
+//! once. The bytes of a member depend only on its text and the samples.
 
 mod huffman;
 mod matches;
@@ -15,37 +15,36 @@ use matches::{MAX_LITERALS, Matcher, Tokens};
 /// RFC 1952, section 2.3: magic number, DEFLATE, no flags, no time, the fastest algorithm, an unknown file system.
 const MEMBER_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
 
-/// The most bytes of a stored block (RFC 1951, section 3.2.4).
+/// The max bytes of a stored block (RFC 1951, section 3.2.4).
 const MAX_STORED_BLOCK: usize = 65_535;
 /// A stored block's type and padding, its length, and the complement of its length.
 const STORED_BLOCK_HEADER: usize = 5;
 const STORED_BLOCK: Bits = Bits { value: 0, count: 2 };
 
-/// Each block of a text is searched and coded on its own, and stored if that is smaller. Blocks are large enough that
-/// neither their headers nor the matches lost at their limits matter.
+/// The max bytes of a block. The encoder searches and codes each block separately, and stores it if that is smaller.
+/// Blocks are so large that neither headers nor lost matches at the boundaries matter.
 const MAX_BLOCK: usize = 4 * MAX_STORED_BLOCK;
-/// A header has less than 320 codes of at most 9 bits; the rest is room for the last word to be written whole.
+/// A header has less than 320 codes of max 9 bits; the rest leaves space to write the last word completely.
 const MAX_BLOCK_HEADER: usize = 512;
-/// No token takes more bits than its bytes would as literals of the longest code.
+/// A token takes at most the bits of its bytes as literals with the longest code.
 const MAX_CODED_BLOCK: usize = MAX_BLOCK * MAX_CODE_LENGTH as usize / 8 + MAX_BLOCK_HEADER;
 
-/// The lengths of text from which the trained code may be used: training finds out which is worth its header.
+/// The candidates for the min text length of the trained code. Training finds the length that justifies its header.
 const TRAINED_FROM: [usize; 8] = [128, 256, 512, 1024, 2048, 4096, 8192, MAX_BLOCK];
 
 const WORD: usize = size_of::<u64>();
-/// A flush leaves up to 7 bits in the word, and what is put before the next one must fit in beside them.
+/// A flush leaves up to 7 bits in the word; the bits before the next flush must fit too.
 const _: () = assert!(7 + MAX_LITERALS * MAX_CODE_LENGTH as usize <= 8 * WORD);
 const _: () = assert!(7 + (MAX_CODE_LENGTH + 5) + (MAX_CODE_LENGTH + 13) <= u64::BITS);
 
-/// Compresses texts to members of the gzip format.
+/// A compressor of texts to gzip members.
 pub(super) struct Gzip {
     matcher: Matcher,
     fixed: Code,
     trained: Code,
-    /// Shorter blocks take the fixed code, whose header is but two bits.
+    /// The min length for the trained code. Shorter blocks use the fixed code, whose header has two bits.
     trained_from: usize,
-    /// Holds a coded block until it is known not to be larger than its text, and spares `out` from being grown for the
-    /// worst case.
+    /// A buffer for a coded block until its size is known, so that `out` need not grow for the worst case.
     coded: Box<[u8]>,
 }
 
@@ -56,7 +55,7 @@ impl Default for Gzip {
 }
 
 impl Gzip {
-    /// An encoder with the fixed code of DEFLATE, until it is trained.
+    /// Returns an encoder with the fixed code of DEFLATE, until it is trained.
     pub(super) fn new() -> Self {
         let fixed = CodeLengths::fixed();
         Self {
@@ -68,7 +67,7 @@ impl Gzip {
         }
     }
 
-    /// Replaces the code by one for texts such as the samples, whatever the training before.
+    /// Replaces the code by one for texts like the samples.
     pub(super) fn train<'a>(&mut self, samples: impl Iterator<Item = &'a [u8]>) {
         let samples: Vec<&[u8]> = samples.collect();
         let fixed = CodeLengths::fixed();
@@ -122,7 +121,7 @@ impl Gzip {
     }
 }
 
-/// Writes tokens in a code.
+/// A writer of tokens with a code.
 struct Encoder<'a> {
     code: &'a Code,
     writer: BitWriter<'a>,
@@ -161,7 +160,7 @@ impl Tokens for Encoder<'_> {
     }
 }
 
-/// Collects bits in a word, and writes the word where its first whole bytes belong.
+/// A bit writer. It collects bits in a word and writes its whole bytes.
 struct BitWriter<'a> {
     bytes: &'a mut [u8],
     at: usize,
@@ -180,7 +179,7 @@ impl<'a> BitWriter<'a> {
         self.count += bits.count;
     }
 
-    /// Writes the whole bytes of the word; those behind them will be overwritten by the next flush.
+    /// Writes the word; the next flush overwrites the bytes after the whole ones.
     #[inline]
     fn flush(&mut self) {
         self.bytes[self.at..self.at + WORD].copy_from_slice(&self.word.to_le_bytes());
@@ -194,14 +193,14 @@ impl<'a> BitWriter<'a> {
         &self.bytes[..self.at]
     }
 
-    /// After a flush, the bits that did not fill a byte.
+    /// Returns the bits that a flush left over.
     #[allow(clippy::cast_possible_truncation, reason = "a flush leaves less than 8 bits")]
     fn tail(&self) -> Bits {
         Bits { value: self.word as u32, count: self.count }
     }
 }
 
-/// Divides bytes into pieces of at most `limit`, at least one, and tells which is the last.
+/// Divides bytes into pieces of max `limit`, at least one, and returns for each whether it is the last.
 fn pieces(bytes: &[u8], limit: usize) -> impl Iterator<Item = (&[u8], bool)> {
     let count = bytes.len().div_ceil(limit).max(1);
     (1..=count).map(move |nth| (&bytes[(nth - 1) * limit..bytes.len().min(nth * limit)], nth == count))

@@ -19,14 +19,14 @@ fn compressed(gzip: &mut Gzip, text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Checks that two decoders, one of which insists on complete codes, give the text back; returns the size.
+/// Checks that two decoders return the text, one of which requires complete codes. Returns the size.
 fn assert_round_trip(gzip: &mut Gzip, text: &[u8]) -> usize {
     let member = compressed(gzip, text);
     let mut decoded = Vec::new();
     let mut reader = GzDecoder::new(member.as_slice());
     reader.read_to_end(&mut decoded).unwrap();
     assert!(decoded == text, "flate2 decodes another text, of {} bytes", text.len());
-    assert!(reader.into_inner().is_empty(), "bytes behind the member");
+    assert!(reader.into_inner().is_empty(), "bytes after the member");
     let mut decoded = vec![0; text.len()];
     let count = libdeflater::Decompressor::new().gzip_decompress(&member, &mut decoded).unwrap();
     assert!(
@@ -43,7 +43,7 @@ fn assert_round_trip(gzip: &mut Gzip, text: &[u8]) -> usize {
     member.len()
 }
 
-/// The size of a member whose blocks are all stored.
+/// Returns the size of a member with only stored blocks.
 fn largest_member(length: usize) -> usize {
     MEMBER_FRAME + length + 5 * length.div_ceil(MAX_STORED_BLOCK).max(1)
 }
@@ -109,7 +109,7 @@ fn trained() -> Gzip {
     trained_with(&products(1, 40))
 }
 
-/// Text of a random alphabet, in which strings recur.
+/// Returns text of a random alphabet with recurring strings.
 fn random_text(rng: &mut Rng, length: usize) -> Vec<u8> {
     let symbols = power_of_two(rng, 0..=8);
     let alphabet = random_bytes(rng, symbols);
@@ -130,7 +130,7 @@ fn random_text(rng: &mut Rng, length: usize) -> Vec<u8> {
     text
 }
 
-/// Carries the tokens out, and keeps the copies.
+/// A decoder of tokens that records the matches.
 #[derive(Default)]
 struct Replay {
     text: Vec<u8>,
@@ -157,7 +157,7 @@ fn copies(text: &[u8]) -> Vec<(usize, usize)> {
     replay.copies
 }
 
-/// The sum of 2^-length over all codes, in units of 2^-15; a complete code has 2^15.
+/// Returns the sum of 2^-length over all codes, in units of 2^-15. A complete code has 2^15.
 fn kraft_sum(lengths: &[u32]) -> u32 {
     lengths.iter().filter(|length| **length > 0).map(|length| 1 << (MAX_CODE_LENGTH - length)).sum()
 }
@@ -165,7 +165,7 @@ fn kraft_sum(lengths: &[u32]) -> u32 {
 const COMPLETE: u32 = 1 << MAX_CODE_LENGTH;
 
 #[test]
-fn frames_a_member_as_rfc_1952_says() {
+fn frames_a_member_as_in_rfc_1952() {
     let member = compressed(&mut Gzip::new(), b"a");
     assert_eq!(member[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255]);
     assert_eq!(member[member.len() - 8..], [0x43, 0xbe, 0xb7, 0xe8, 1, 0, 0, 0]);
@@ -194,7 +194,7 @@ fn round_trips_every_byte() {
 }
 
 #[test]
-fn stores_what_does_not_compress() {
+fn stores_incompressible_text() {
     let mut rng = Rng::with_seed(2);
     let (mut untrained, mut trained) = (Gzip::new(), trained());
     for length in
@@ -271,9 +271,9 @@ fn finds_matches_up_to_the_end_of_the_window() {
     }
 }
 
-/// Places are kept modulo 2^16, so texts that cross its multiples must find what others find.
+/// Positions are stored modulo 2^16: matches across its multiples must be found too.
 #[test]
-fn finds_matches_across_the_wrap_of_places() {
+fn finds_matches_across_the_wrap_of_positions() {
     let string = random_bytes(&mut Rng::with_seed(7), 64);
     for start in (1..=3).flat_map(|nth| (nth << 16) - 140..(nth << 16) + 70) {
         let text = [&vec![0; start][..], &string, &[1; 50], &string].concat();
@@ -333,7 +333,7 @@ fn short_texts_do_not_pay_for_the_trained_header() {
 }
 
 #[test]
-fn training_with_nothing_leaves_the_fixed_code() {
+fn training_without_samples_keeps_the_fixed_code() {
     let text = &products(11, 1)[0];
     let expected = compressed(&mut Gzip::new(), text);
     for samples in [vec![], vec![vec![]], vec![vec![]; 3]] {
@@ -344,7 +344,7 @@ fn training_with_nothing_leaves_the_fixed_code() {
 }
 
 #[test]
-fn training_with_one_symbol_serves_other_texts() {
+fn training_with_one_symbol_supports_other_texts() {
     for sample in [vec![b'a'], vec![b'a'; 5], vec![0; 100_000], vec![255; 1_000_000]] {
         let mut gzip = trained_with(std::slice::from_ref(&sample));
         assert_round_trip(&mut gzip, &sample);
@@ -359,7 +359,7 @@ fn training_with_one_symbol_serves_other_texts() {
 }
 
 #[test]
-fn the_trained_code_can_write_everything() {
+fn the_trained_code_can_encode_any_text() {
     let mut rng = Rng::with_seed(13);
     let mut gzip = trained();
     gzip.trained_from = 0;
@@ -397,7 +397,7 @@ fn bytes_depend_on_text_and_samples_only() {
 }
 
 #[test]
-fn appends_members_to_what_is_there() {
+fn appends_members_to_existing_bytes() {
     let mut gzip = trained();
     let texts = products(19, 2);
     let mut out = b"before".to_vec();
@@ -469,7 +469,7 @@ fn canonical_code_is_that_of_the_rfc() {
     assert_eq!(sent_first_highest, [0b010, 0b011, 0b100, 0b101, 0b110, 0b00, 0b1110, 0b1111]);
 }
 
-/// The tables of RFC 1951, section 3.2.5, against the fixed code, whose codes tell their symbols.
+/// Compares with the tables of RFC 1951, section 3.2.5. The fixed code identifies the symbols.
 #[test]
 fn lengths_and_distances_have_the_symbols_of_the_rfc() {
     const LENGTHS: [usize; 29] = [
@@ -500,7 +500,7 @@ fn lengths_and_distances_have_the_symbols_of_the_rfc() {
 }
 
 #[test]
-fn a_trained_code_has_codes_within_the_limit_for_all() {
+fn a_trained_code_covers_all_symbols_within_the_limit() {
     let mut frequencies = Frequencies::new();
     frequencies.count_block();
     for (nth, byte) in (0..=u8::MAX).enumerate() {

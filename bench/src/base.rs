@@ -1,0 +1,160 @@
+//! The present programs against those of the recorded base commit (bench/base), in turn: `make bench BASE=1`.
+//!
+//! Each build loads the same files into a database of its own, since their schemas may differ.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command as StdCommand, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use local::{HOST_LOGIN, SUPERUSER, Settings, create_host_login, program};
+use tokio::process::Command;
+
+use crate::server::Server;
+use crate::stage::{Stage, check_space, succeed};
+use crate::wrk::{self, Wrk};
+use crate::{Options, median};
+
+/// Products of the cached comparison: few, so that a short run fills the cache.
+const CACHED_PRODUCTS: i32 = 10_000;
+
+/// The programs of one commit, and the database that they load and read.
+pub(crate) struct Build {
+    pub(crate) name: &'static str,
+    pub(crate) database: &'static str,
+    /// The folder of the programs; `None` for those beside this one.
+    programs: Option<PathBuf>,
+}
+
+impl Build {
+    /// Returns the present build, and the base build with its programs in this folder.
+    pub(crate) fn both(base: &Path) -> [Self; 2] {
+        [
+            Self { name: "present", database: "present", programs: None },
+            Self { name: "base", database: "base", programs: Some(base.to_owned()) },
+        ]
+    }
+
+    /// Returns the path of a program of this build.
+    pub(crate) fn program(&self, name: &str) -> Result<PathBuf> {
+        match &self.programs {
+            Some(folder) => {
+                let path = folder.join(name).canonicalize();
+                path.with_context(|| format!("no {name} in {}: run `make base`", folder.display()))
+            }
+            None => Ok(program(name)?),
+        }
+    }
+
+    /// Returns the command of a host with a cache of `cache_bytes`, without an access log.
+    pub(crate) fn host(&self, stage: &Stage, cache_bytes: u64) -> Result<StdCommand> {
+        let mut command = StdCommand::new(self.program("atelier-host")?);
+        command.env("DATABASE_URL", stage.address().url(HOST_LOGIN, self.database));
+        command.env("CACHE_BYTES", cache_bytes.to_string()).env("LOG_ACCESS", "off").env("LOG", "warn");
+        Ok(command)
+    }
+
+    /// Loads the dataset into a new database and returns the seconds that the load took.
+    pub(crate) async fn load(&self, stage: &Stage) -> Result<f64> {
+        stage.empty_database(self.database).await?;
+        let etl = self.program("atelier-etl")?;
+        let url = stage.address().url(SUPERUSER, self.database);
+        succeed(Command::new(&etl).arg("migrate").env("DATABASE_URL", &url).stdout(Stdio::null())).await?;
+        stage.address().connect("postgres").await?.batch_execute("checkpoint").await?;
+        let mut load = Command::new(&etl);
+        load.args(["load", "--dataset", "bench", "--rejects"]).arg(stage.scratch().join("rejects.csv"));
+        load.arg(stage.files()).env("DATABASE_URL", &url).stdout(Stdio::null()).stderr(Stdio::null());
+        let since = Instant::now();
+        succeed(load.kill_on_drop(true)).await?;
+        Ok(since.elapsed().as_secs_f64())
+    }
+}
+
+/// Measures loads, reads and functions of both builds and prints the ratios, present over base.
+pub(crate) async fn measure(options: &Options, base: &Path) -> Result<()> {
+    check_space(&options.dir, 2.0 * options.scale).await?; // two databases
+    let builds = Build::both(base);
+    Stage::with(&options.dir, options.scale, &Settings::durable(), async |stage: &mut Stage| {
+        loads(stage, &builds, options.rounds).await?;
+        let highest = products(stage, &builds).await?;
+        reads(stage, &builds, options, "uncached", 0, highest).await?;
+        reads(stage, &builds, options, "cached", 1 << 30, highest.min(CACHED_PRODUCTS)).await
+    })
+    .await?;
+    sizes(&builds)
+}
+
+/// Lets the hosts log in to both databases, and returns the highest id of a product.
+async fn products(stage: &Stage, builds: &[Build; 2]) -> Result<i32> {
+    let mut highest = 0;
+    for build in builds {
+        let client = stage.address().connect(build.database).await?;
+        create_host_login(&client).await?;
+        highest = client.query_one("select max(id) from catalog.products", &[]).await?.get(0);
+    }
+    Ok(highest)
+}
+
+async fn loads(stage: &Stage, builds: &[Build; 2], rounds: u32) -> Result<()> {
+    let mut seconds = [Vec::new(), Vec::new()];
+    for round in 1..=rounds {
+        for (build, seconds) in builds.iter().zip(&mut seconds) {
+            let took = build.load(stage).await?;
+            println!("round {round}: {}, load {took:.2} s", build.name);
+            seconds.push(took);
+        }
+    }
+    println!("load_vs_base: {:.3} (seconds; lower is better)", ratio(&seconds));
+    Ok(())
+}
+
+async fn reads(
+    stage: &Stage,
+    builds: &[Build; 2],
+    options: &Options,
+    what: &str,
+    cache_bytes: u64,
+    highest: i32,
+) -> Result<()> {
+    let script = wrk::script(stage)?;
+    let mut hosts = Vec::new();
+    for build in builds {
+        hosts.push(Server::start(build.host(stage, cache_bytes)?).await?);
+    }
+    for coding in ["identity", "gzip"] {
+        let wrk = Wrk { script: &script, highest, coding, seconds: options.seconds };
+        for host in &hosts {
+            wrk.run(host.listen).await?; // warms caches
+        }
+        let mut rates = [Vec::new(), Vec::new()];
+        for round in 1..=options.rounds {
+            for ((build, host), rates) in builds.iter().zip(&hosts).zip(&mut rates) {
+                let figures = wrk.run(host.listen).await?;
+                println!(
+                    "round {round}: {}, {what}, {coding}: {:.0}/s (p99 {})",
+                    build.name, figures.rate, figures.p99
+                );
+                rates.push(figures.rate);
+            }
+        }
+        println!("read_vs_base_{what}_{coding}: {:.3} (responses/s; higher is better)", ratio(&rates));
+    }
+    for host in hosts {
+        host.stop().await?;
+    }
+    Ok(())
+}
+
+/// Prints the sizes of the programs that both builds have.
+fn sizes([present, base]: &[Build; 2]) -> Result<()> {
+    for name in ["atelier-host", "atelier-etl", "list-products", "get-product", "add-to-cart", "not-found"] {
+        let (Ok(now), Ok(before)) = (present.program(name), base.program(name)) else { continue };
+        let [now, before] = [std::fs::metadata(now)?.len(), std::fs::metadata(before)?.len()];
+        println!("{name}: {:.2} MB, base {:.2} MB", now as f64 / 1e6, before as f64 / 1e6);
+    }
+    Ok(())
+}
+
+fn ratio([present, base]: &[Vec<f64>; 2]) -> f64 {
+    median(present) / median(base)
+}

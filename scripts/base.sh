@@ -1,0 +1,24 @@
+#!/bin/sh
+# Builds the programs of the base commit, which bench/base records, into target/base/release. `make bench BASE=1` and
+# `make bench-fleet BASE=1` measure them beside the present ones.
+set -eu
+cd "$(dirname "$0")/.."
+commit=$(cat bench/base)
+base=$PWD/target/base
+if ! git cat-file -e "$commit^{commit}" 2>/dev/null; then
+    echo "$0: commit $commit is not in this clone: run git fetch --unshallow" >&2
+    exit 1
+fi
+if [ "$(cat "$base/commit" 2>/dev/null)" != "$commit" ]; then
+    rm -rf "$base/source" && mkdir -p "$base/source"
+    git archive "$commit" | tar -x -C "$base/source"
+    echo "$commit" >"$base/commit"
+fi
+cd "$base/source"
+export CARGO_TARGET_DIR="$base"
+cargo build --release --package etl --package atelier-host
+# Each function by itself, as for a deployment.
+for program in functions/*/src/main.rs; do
+    function=${program#functions/}
+    cargo build --release --package "${function%%/*}"
+done

@@ -1,0 +1,42 @@
+//! A reader of CloudFormation templates. The parser discards tags such as `!Sub` and `!GetAtt`: their values are texts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use conformance::lambda::read_template;
+use yaml_rust2::Yaml;
+
+use super::root;
+
+/// Returns the template in this file of the repository, with its loops expanded.
+pub fn read(path: &str) -> Yaml {
+    read_template(&root().join(path))
+}
+
+/// Returns the resources of a type, by their names.
+pub fn of_type<'a>(template: &'a Yaml, kind: &str) -> BTreeMap<&'a str, &'a Yaml> {
+    let resources = template["Resources"].as_hash().unwrap().iter();
+    let fitting = resources.filter(|(_, resource)| resource["Type"].as_str() == Some(kind));
+    fitting.map(|(name, resource)| (name.as_str().unwrap(), resource)).collect()
+}
+
+/// Returns the text, or the texts of a list: policies have both forms.
+pub fn texts(value: &Yaml) -> BTreeSet<&str> {
+    let list = value.as_vec().map_or(std::slice::from_ref(value), Vec::as_slice);
+    list.iter().map(|text| text.as_str().unwrap_or_else(|| panic!("{text:?} in {value:?}"))).collect()
+}
+
+/// Returns the alarms of a template. Each must depend on the parameter `Alarms` and notify the topic.
+pub fn alarms(template: &Yaml) -> BTreeMap<&str, &Yaml> {
+    let alarms = of_type(template, "AWS::CloudWatch::Alarm");
+    for (name, alarm) in &alarms {
+        assert_eq!(alarm["Condition"].as_str(), Some("HasAlarms"), "{name}");
+        assert_eq!(alarm["Properties"]["AlarmActions"][0].as_str(), Some("HasAlarmTopic"), "{name}");
+    }
+    alarms
+}
+
+/// Asserts that the description of the parameter `Alarms` has the number of alarms.
+pub fn assert_alarms_are_counted(template: &Yaml, counted: &str) {
+    let description = template["Parameters"]["Alarms"]["Description"].as_str().unwrap();
+    assert!(description.contains(counted), "{counted} in {description}");
+}
