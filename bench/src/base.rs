@@ -20,23 +20,25 @@ const CACHED_PRODUCTS: i32 = 10_000;
 
 /// The programs of one commit, and the database that they load and read.
 pub(crate) struct Build {
-    pub(crate) name: &'static str,
-    pub(crate) database: &'static str,
+    name: &'static str,
+    database: &'static str,
     /// The folder of the programs; `None` for those beside this one.
     programs: Option<PathBuf>,
 }
 
 impl Build {
-    /// Returns the present build, and the base build with its programs in this folder.
-    pub(crate) fn both(base: &Path) -> [Self; 2] {
-        [
-            Self { name: "present", database: "present", programs: None },
-            Self { name: "base", database: "base", programs: Some(base.to_owned()) },
-        ]
+    /// Returns the programs beside this one.
+    fn present() -> Self {
+        Self { name: "present", database: "present", programs: None }
+    }
+
+    /// Returns the programs of the base commit, which are in this folder.
+    pub(crate) fn base(programs: &Path) -> Self {
+        Self { name: "base", database: "base", programs: Some(programs.to_owned()) }
     }
 
     /// Returns the path of a program of this build.
-    pub(crate) fn program(&self, name: &str) -> Result<PathBuf> {
+    fn program(&self, name: &str) -> Result<PathBuf> {
         match &self.programs {
             Some(folder) => {
                 let path = folder.join(name).canonicalize();
@@ -52,6 +54,13 @@ impl Build {
         command.env("DATABASE_URL", stage.address().url(HOST_LOGIN, self.database));
         command.env("CACHE_BYTES", cache_bytes.to_string()).env("LOG_ACCESS", "off").env("LOG", "warn");
         Ok(command)
+    }
+
+    /// Creates the login of hosts in the database and returns the highest id of a product.
+    pub(crate) async fn let_hosts_in(&self, stage: &Stage) -> Result<i32> {
+        let client = stage.address().connect(self.database).await?;
+        create_host_login(&client).await?;
+        Ok(client.query_one("select max(id) from catalog.products", &[]).await?.get(0))
     }
 
     /// Loads the dataset into a new database and returns the seconds that the load took.
@@ -73,26 +82,18 @@ impl Build {
 /// Measures loads, reads and functions of both builds and prints the ratios, present over base.
 pub(crate) async fn measure(options: &Options, base: &Path) -> Result<()> {
     check_space(&options.dir, 2.0 * options.scale).await?; // two databases
-    let builds = Build::both(base);
+    let builds = [Build::present(), Build::base(base)];
     Stage::with(&options.dir, options.scale, &Settings::durable(), async |stage: &mut Stage| {
         loads(stage, &builds, options.rounds).await?;
-        let highest = products(stage, &builds).await?;
+        let mut highest = 0;
+        for build in &builds {
+            highest = build.let_hosts_in(stage).await?;
+        }
         reads(stage, &builds, options, "uncached", 0, highest).await?;
         reads(stage, &builds, options, "cached", 1 << 30, highest.min(CACHED_PRODUCTS)).await
     })
     .await?;
     sizes(&builds)
-}
-
-/// Lets the hosts log in to both databases, and returns the highest id of a product.
-async fn products(stage: &Stage, builds: &[Build; 2]) -> Result<i32> {
-    let mut highest = 0;
-    for build in builds {
-        let client = stage.address().connect(build.database).await?;
-        create_host_login(&client).await?;
-        highest = client.query_one("select max(id) from catalog.products", &[]).await?.get(0);
-    }
-    Ok(highest)
 }
 
 async fn loads(stage: &Stage, builds: &[Build; 2], rounds: u32) -> Result<()> {

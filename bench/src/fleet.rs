@@ -19,10 +19,12 @@ use anyhow::{Context, Result};
 use local::Settings;
 
 use crate::Options;
+use crate::base::Build;
 use crate::load::{Source, load};
-use crate::stage::{CATALOG, Stage};
+use crate::server::host;
+use crate::stage::{CATALOG, Stage, check_space};
 use peak::Coding;
-use side::{CACHED, CEILING, Side, UNCACHED};
+use side::{BASE_CACHED, BASE_UNCACHED, CACHED, CEILING, Side, UNCACHED};
 
 /// The page that the tables are part of, and the lines around them.
 const PAGE: &str = "benchmarks.md";
@@ -40,6 +42,9 @@ pub(crate) struct FleetOptions {
     /// The folder to write benchmarks.md (its tables, between the marker lines) and img/latency.svg to
     #[arg(long, default_value = "target")]
     output: PathBuf,
+    /// The folder with the programs of an earlier commit, whose hosts are measured too; `make base` builds them
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
 }
 
 /// What all measurements of a run need to know.
@@ -50,6 +55,8 @@ struct Run<'a> {
     highest: u32,
     /// What the catalog's documents take in the database, in bytes.
     documents: u64,
+    /// An earlier commit to compare with.
+    base: Option<Build>,
 }
 
 /// Measures, prints the tables, and writes them and the plot.
@@ -57,10 +64,17 @@ pub(crate) async fn measure(options: &FleetOptions) -> Result<()> {
     let output = &options.output;
     std::fs::create_dir_all(output.join(CHART).with_file_name(""))
         .with_context(|| format!("cannot create the folder {}", output.display()))?;
+    let base = options.base.as_deref().map(Build::base);
     let options = &options.common;
+    if base.is_some() {
+        check_space(&options.dir, 2.0 * options.scale).await?; // two databases
+    }
     let on_stage = async |stage: &mut Stage| {
         load(stage, Source::Disk, Stdio::inherit()).await?;
-        measure_on(stage, options).await
+        if let Some(base) = &base {
+            base.load(stage).await?;
+        }
+        measure_on(stage, options, base).await
     };
     let (tables, points) = Stage::with(&options.dir, options.scale, &Settings::durable(), on_stage).await?;
     println!("\n{tables}");
@@ -82,19 +96,33 @@ fn with_tables(page: &str, tables: &str) -> String {
     }
 }
 
-async fn measure_on(stage: &Stage, options: &Options) -> Result<(String, Vec<steady::Point>)> {
+async fn measure_on(
+    stage: &Stage,
+    options: &Options,
+    base: Option<Build>,
+) -> Result<(String, Vec<steady::Point>)> {
     let highest = stage.let_hosts_in().await?;
     let client = stage.address().connect(CATALOG).await?;
     let size = "select pg_total_relation_size('catalog.documents')";
     let documents: i64 = client.query_one(size, &[]).await?.get(0);
-    let run = Run { stage, options, highest: u32::try_from(highest)?, documents: u64::try_from(documents)? };
+    let documents = u64::try_from(documents)?;
+    let run = Run { stage, options, highest: u32::try_from(highest)?, documents, base };
     println!("fleet: three hosts behind NGINX, LOG_ACCESS=off; products 1 to {highest}");
 
-    let uncached = Side::of_hosts(UNCACHED, &run, 0).await?;
-    // Twice what the database takes, and more for small ones: what the cache needs beside the answers is its own affair.
-    let cached = Side::of_hosts(CACHED, &run, 2 * documents.unsigned_abs() + (64 << 20)).await?;
-    cached.warm(&run).await?;
-    let (peaks, ceiling) = peak::measure(&run, &uncached, &cached).await?;
+    let present = |cache_bytes| host(stage, CATALOG, cache_bytes);
+    let mut sides = vec![Side::of_hosts(UNCACHED, &run, &present(0)?).await?];
+    // Twice the size in the database, and more for small catalogs, because the cache has an overhead per entry.
+    let whole_catalog = 2 * documents + (64 << 20);
+    sides.push(Side::of_hosts(CACHED, &run, &present(whole_catalog)?).await?);
+    if let Some(base) = &run.base {
+        base.let_hosts_in(stage).await?;
+        sides.push(Side::of_hosts(BASE_UNCACHED, &run, &base.host(stage, 0)?).await?);
+        sides.push(Side::of_hosts(BASE_CACHED, &run, &base.host(stage, whole_catalog)?).await?);
+    }
+    for side in sides.iter().filter(|side| [CACHED, BASE_CACHED].contains(&side.name)) {
+        side.warm(&run).await?;
+    }
+    let (peaks, baseline) = peak::measure(&run, &sides).await?;
     let mut tables = format!(
         "## Fleet\n\n\
          Three hosts behind the load balancer, measured by `atelier-bench fleet --scale {} --rounds {} --seconds {}`. The \
@@ -103,19 +131,22 @@ async fn measure_on(stage: &Stage, options: &Options) -> Result<(String, Vec<ste
          - *{CEILING}*: NGINX in front of three bare servers. They return a fixed body of the average size of a host's \
          responses.\n\
          - *{UNCACHED}*: the same NGINX in front of three hosts without a cache.\n\
-         - *{CACHED}*: the same NGINX in front of three hosts that have the whole catalog in their cache.\n\n",
+         - *{CACHED}*: the same NGINX in front of three hosts that have the whole catalog in their cache.\n{}\n",
         options.scale,
         options.rounds,
         options.seconds,
-        available_parallelism()?
+        available_parallelism()?,
+        if run.base.is_some() { "- *base*: the same two with the hosts of the base commit.\n" } else { "" }
     );
     tables += &peaks.table();
 
     let peak = peaks.rate(CEILING, Coding::Gzip);
-    let points = steady::measure(&run, peak, [&ceiling, &uncached, &cached]).await?;
+    sides.insert(0, baseline);
+    let points = steady::measure(&run, peak, &sides).await?;
     tables += &steady::table(&points);
-    tables += &cost::of_codings(&run, &uncached, &peaks).await?;
-    for side in [ceiling, uncached, cached] {
+    let uncached = sides.iter().find(|side| side.name == UNCACHED).context("no hosts without a cache")?;
+    tables += &cost::of_codings(&run, uncached, &peaks).await?;
+    for side in sides {
         side.stop().await?;
     }
     tables += &cost::of_catalogs(&run).await?;

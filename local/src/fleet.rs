@@ -6,7 +6,7 @@
 //! ```
 
 use std::fs::{self, OpenOptions};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::thread::available_parallelism;
@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use crate::process::{read_pid, signal};
 use crate::supervisor::append;
-use crate::{Error, LoadBalancer, LoadBalancerSettings, SupervisedChild, Supervision, responds};
+use crate::{
+    Error, LoadBalancer, LoadBalancerSettings, SupervisedChild, Supervision, free_address, responds,
+};
 
 /// The timeout until a host is ready, long enough for a busy machine.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
@@ -247,25 +249,4 @@ impl Host {
         }
         Ok(ended)
     }
-}
-
-/// Returns a loopback address that nothing listens on.
-///
-/// Its port is outside the range that systems assign to outgoing connections and to listeners on port 0. So it is still
-/// free when a host restarts.
-///
-/// # Errors
-/// [`Error::Io`] if all tried ports are taken.
-pub fn free_address() -> Result<SocketAddr, Error> {
-    let mut last_error = None;
-    for _ in 0..100 {
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, fastrand::u16(10_000..32_000)))
-            .and_then(|l| l.local_addr())
-        {
-            Ok(address) => return Ok(address),
-            Err(error) => last_error = Some(error),
-        }
-    }
-    let error = last_error.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into());
-    Err(Error::io("find a free port on", Path::new("127.0.0.1"))(error))
 }

@@ -144,11 +144,15 @@ pub(super) async fn in_instructions(run: &Run<'_>) -> Result<String> {
         aim::HEADS
     );
     // The first server is the baseline of the others.
-    let servers = [
+    let mut servers = vec![
         ("bare server", hello(1_000)?),
         ("host, uncached", host(run.stage, CATALOG, 0)?),
         ("host, cached", host(run.stage, CATALOG, CACHE_BYTES)?),
     ];
+    if let Some(base) = &run.base {
+        servers.push(("base, uncached", base.host(run.stage, 0)?));
+        servers.push(("base, cached", base.host(run.stage, CACHE_BYTES)?));
+    }
     let mut baseline = None;
     for (name, server) in servers {
         let mut counts = [0; 2];

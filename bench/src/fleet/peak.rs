@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::side::{CACHED, CEILING, Side, UNCACHED};
 use super::{Run, aim};
@@ -82,9 +82,9 @@ impl Peaks {
 /// Measures hosts, and a baseline for each encoding. Returns the running baseline for gzip too.
 ///
 /// Each variant runs gzip and plain in direct sequence, because the report also compares these two.
-pub(super) async fn measure(run: &Run<'_>, uncached: &Side, cached: &Side) -> Result<(Peaks, Side)> {
+pub(super) async fn measure(run: &Run<'_>, sides: &[Side]) -> Result<(Peaks, Side)> {
     let (highest, seconds) = (i32::try_from(run.highest)?, run.options.seconds);
-    let a_host = uncached.a_server()?.address();
+    let a_host = sides.first().context("no hosts")?.a_server()?.address();
     let gzip_bytes = average_bytes(a_host, highest, Coding::Gzip.accepted()).await?;
     let plain_bytes = average_bytes(a_host, highest, Coding::Plain.accepted()).await?;
     println!(
@@ -95,7 +95,8 @@ pub(super) async fn measure(run: &Run<'_>, uncached: &Side, cached: &Side) -> Re
     let plain_baseline = Side::of_fixed(run, "plain", plain_bytes).await?;
     let script = wrk::script(run.stage)?;
     let mut runs = Vec::new();
-    for [gzip, plain] in [[&gzip_baseline, &plain_baseline], [uncached; 2], [cached; 2]] {
+    let sides = sides.iter().map(|side| [side; 2]);
+    for [gzip, plain] in std::iter::once([&gzip_baseline, &plain_baseline]).chain(sides) {
         runs.push((gzip, Coding::Gzip, gzip_bytes, Vec::new()));
         runs.push((plain, Coding::Plain, plain_bytes, Vec::new()));
     }

@@ -10,8 +10,7 @@ use bench::open_loop::{Ids, LoadProfile, Rate, Report, Requests, Route};
 use local::{Fleet, FleetSettings, Host, free_address};
 
 use super::Run;
-use crate::server::{hello, host};
-use crate::stage::CATALOG;
+use crate::server::hello;
 
 /// The number of servers, as in a deployment.
 const SERVERS: usize = 3;
@@ -21,6 +20,10 @@ pub(super) const CEILING: &str = "baseline";
 pub(super) const UNCACHED: &str = "uncached";
 pub(super) const CACHED: &str = "cached";
 
+/// The same variants with the hosts of the base commit.
+pub(super) const BASE_UNCACHED: &str = "base, uncached";
+pub(super) const BASE_CACHED: &str = "base, cached";
+
 /// A running variant: three servers behind the load balancer.
 pub(super) struct Side {
     pub(super) name: &'static str,
@@ -29,9 +32,8 @@ pub(super) struct Side {
 
 impl Side {
     /// Starts hosts with a cache of `cache_bytes` each.
-    pub(super) async fn of_hosts(name: &'static str, run: &Run<'_>, cache_bytes: u64) -> Result<Self> {
-        let server = host(run.stage, CATALOG, cache_bytes)?;
-        Ok(Self { name, fleet: fleet(run, name, &server, SERVERS).await? })
+    pub(super) async fn of_hosts(name: &'static str, run: &Run<'_>, host: &Command) -> Result<Self> {
+        Ok(Self { name, fleet: fleet(run, name, host, SERVERS).await? })
     }
 
     /// Starts bare servers with a fixed body of `bytes`, the average size in this encoding.

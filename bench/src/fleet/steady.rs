@@ -51,7 +51,7 @@ pub(super) struct Point {
 
 /// Measures each variant at each rate. `peak` is the baseline's peak throughput. The points of a rate follow each other
 /// in the order of the variants, the baseline first.
-pub(super) async fn measure(run: &Run<'_>, peak: f64, sides: [&Side; 3]) -> Result<Vec<Point>> {
+pub(super) async fn measure(run: &Run<'_>, peak: f64, sides: &[Side]) -> Result<Vec<Point>> {
     let mut points = Vec::new();
     for target in RATES {
         let rate = match target.at {
@@ -79,7 +79,7 @@ pub(super) async fn measure(run: &Run<'_>, peak: f64, sides: [&Side; 3]) -> Resu
                 reports.push(report);
             }
         }
-        let point = |(side, reports): (&&Side, &Vec<Report>)| Point::of(side.name, target, rate, reports);
+        let point = |(side, reports): (&Side, &Vec<Report>)| Point::of(side.name, target, rate, reports);
         points.extend(sides.iter().zip(&reports).map(point));
     }
     Ok(points)

@@ -194,7 +194,7 @@ fn layout(file: &str) -> (Writer, &'static str, &'static str) {
             "id,productId,name,sale_price,original_price,default_style",
             "ID, Product Id, Name, Sale Price, Original Price, Default Style",
         ),
-        "photos.csv" => (style::photos, "id,styleId,url,thumbnail_url", "id,Style ID,URL,Thumbnail S3Url"),
+        "photos.csv" => (style::photos, "id,styleId,url,thumbnail_url", "id,Style ID,URL,Thumbnail Url"),
         "skus.csv" => (style::skus, "id,styleId,size,quantity", "id, styleId, size, quantity"),
         "related.csv" => (
             product::related,
