@@ -1,15 +1,15 @@
-//! The service as it is deployed, three hosts behind NGINX, against the most that NGINX can give: the same NGINX in
-//! front of three servers with a fixed body of the same size.
+//! The deployed topology, three hosts behind NGINX, compared with the baseline: the same NGINX in front of three bare
+//! servers that return a fixed body of the same size.
 //!
-//! All sides are up at the same time and measured in turn, round by round: the ceiling, hosts that cache nothing, and
-//! hosts that have the whole catalog in their cache.
+//! All variants run at the same time and are measured in turn, round by round: the baseline, hosts without a cache, and
+//! hosts with the whole catalog in their cache.
 
-mod aim;
 mod cost;
 mod peak;
 mod plot;
-mod side;
 mod steady;
+mod target;
+mod variant;
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -24,7 +24,7 @@ use crate::load::{Source, load};
 use crate::server::host;
 use crate::stage::{CATALOG, Stage, check_space};
 use peak::Coding;
-use side::{BASE_CACHED, BASE_UNCACHED, CACHED, CEILING, Side, UNCACHED};
+use variant::{BASE_CACHED, BASE_UNCACHED, BASELINE, CACHED, UNCACHED, Variant};
 
 /// The page that the tables are part of, and the lines around them.
 const PAGE: &str = "benchmarks.md";
@@ -34,7 +34,7 @@ const END: &str = "<!-- end: written by make bench-fleet -->";
 /// The chart on that page.
 const CHART: &str = "img/latency.svg";
 
-/// How large, how long, and where to.
+/// Options of the benchmark.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FleetOptions {
     #[command(flatten)]
@@ -47,19 +47,19 @@ pub(crate) struct FleetOptions {
     base: Option<PathBuf>,
 }
 
-/// What all measurements of a run need to know.
+/// The context of all measurements of a run.
 struct Run<'a> {
     stage: &'a Stage,
     options: &'a Options,
-    /// Products have the ids from 1 to this.
+    /// Product ids range from 1 to this.
     highest: u32,
-    /// What the catalog's documents take in the database, in bytes.
+    /// The size of the catalog's documents in the database, in bytes.
     documents: u64,
     /// An earlier commit to compare with.
     base: Option<Build>,
 }
 
-/// Measures, prints the tables, and writes them and the plot.
+/// Runs the benchmark, prints the tables, and writes them and the chart.
 pub(crate) async fn measure(options: &FleetOptions) -> Result<()> {
     let output = &options.output;
     std::fs::create_dir_all(output.join(CHART).with_file_name(""))
@@ -110,25 +110,25 @@ async fn measure_on(
     println!("fleet: three hosts behind NGINX, LOG_ACCESS=off; products 1 to {highest}");
 
     let present = |cache_bytes| host(stage, CATALOG, cache_bytes);
-    let mut sides = vec![Side::of_hosts(UNCACHED, &run, &present(0)?).await?];
+    let mut variants = vec![Variant::of_hosts(UNCACHED, &run, &present(0)?).await?];
     // Twice the size in the database, and more for small catalogs, because the cache has an overhead per entry.
     let whole_catalog = 2 * documents + (64 << 20);
-    sides.push(Side::of_hosts(CACHED, &run, &present(whole_catalog)?).await?);
+    variants.push(Variant::of_hosts(CACHED, &run, &present(whole_catalog)?).await?);
     if let Some(base) = &run.base {
         base.let_hosts_in(stage).await?;
-        sides.push(Side::of_hosts(BASE_UNCACHED, &run, &base.host(stage, 0)?).await?);
-        sides.push(Side::of_hosts(BASE_CACHED, &run, &base.host(stage, whole_catalog)?).await?);
+        variants.push(Variant::of_hosts(BASE_UNCACHED, &run, &base.host(stage, 0)?).await?);
+        variants.push(Variant::of_hosts(BASE_CACHED, &run, &base.host(stage, whole_catalog)?).await?);
     }
-    for side in sides.iter().filter(|side| [CACHED, BASE_CACHED].contains(&side.name)) {
-        side.warm(&run).await?;
+    for variant in variants.iter().filter(|variant| [CACHED, BASE_CACHED].contains(&variant.name)) {
+        variant.warm(&run).await?;
     }
-    let (peaks, baseline) = peak::measure(&run, &sides).await?;
+    let (peaks, baseline) = peak::measure(&run, &variants).await?;
     let mut tables = format!(
         "## Fleet\n\n\
          Three hosts behind the load balancer, measured by `atelier-bench fleet --scale {} --rounds {} --seconds {}`. The \
          catalog has {highest} products. Everything runs on one machine with {} processors, and figures are medians of the \
          rounds.\n\n\
-         - *{CEILING}*: NGINX in front of three bare servers. They return a fixed body of the average size of a host's \
+         - *{BASELINE}*: NGINX in front of three bare servers. They return a fixed body of the average size of a host's \
          responses.\n\
          - *{UNCACHED}*: the same NGINX in front of three hosts without a cache.\n\
          - *{CACHED}*: the same NGINX in front of three hosts that have the whole catalog in their cache.\n{}\n",
@@ -140,14 +140,15 @@ async fn measure_on(
     );
     tables += &peaks.table();
 
-    let peak = peaks.rate(CEILING, Coding::Gzip);
-    sides.insert(0, baseline);
-    let points = steady::measure(&run, peak, &sides).await?;
+    let peak = peaks.rate(BASELINE, Coding::Gzip);
+    variants.insert(0, baseline);
+    let points = steady::measure(&run, peak, &variants).await?;
     tables += &steady::table(&points);
-    let uncached = sides.iter().find(|side| side.name == UNCACHED).context("no hosts without a cache")?;
+    let uncached =
+        variants.iter().find(|variant| variant.name == UNCACHED).context("no hosts without a cache")?;
     tables += &cost::of_codings(&run, uncached, &peaks).await?;
-    for side in sides {
-        side.stop().await?;
+    for variant in variants {
+        variant.stop().await?;
     }
     tables += &cost::of_catalogs(&run).await?;
     tables += &cost::in_instructions(&run).await?;

@@ -1,11 +1,11 @@
-//! The loader, all four steps of it, against psql's `\copy` of the six large files into bare tables.
+//! The loader with all four steps, compared with psql's `\copy` of the six large files into bare tables.
 //!
-//! The loader can read them from a stand-in for S3 on the same machine too: what that costs beyond reading them from
-//! disk is the loader's client and the stand-in's own work, which is told.
+//! The loader can also read the files from a stand-in for S3 on the same machine. The extra cost is that of the
+//! loader's client and of the stand-in; the benchmark prints the stand-in's processor time.
 //!
-//! The plain copy checks nothing, has no index, keeps no order and swallows lines after a missing quote: it is the
-//! least that gets the bytes into Postgres. Each of its tables is made in the transaction that fills it, as the
-//! loader's are, so that neither side writes a log of its rows.
+//! The plain copy is the minimum that gets the bytes into Postgres. It checks nothing, has no index, keeps no order,
+//! and swallows lines after a missing quote. As with the loader, the transaction that creates a table also fills it,
+//! so neither side writes WAL for its rows.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -31,16 +31,16 @@ const TABLES: [(&str, &str); 6] = [
     ("related", "id int, current_product_id int, related_product_id int"),
 ];
 
-/// Where the loader reads the set from.
+/// The source of a load.
 #[derive(Clone, Copy)]
 pub(crate) enum Source<'a> {
-    /// The folder that it was generated in.
+    /// The folder of the generated dataset.
     Disk,
     /// The same files in a bucket.
     S3(&'a StandIn),
 }
 
-/// Runs all in turn and prints what they took, `load_vs_raw_copy` last. From S3 too, if there is one.
+/// Runs copies and loads in turn, also from S3 if given. Prints the times, and `load_vs_raw_copy` last.
 pub(crate) async fn measure(stage: &mut Stage, rounds: u32, s3: Option<&StandIn>) -> Result<()> {
     let (mut raw, mut disk, mut from_s3) = (Vec::new(), Vec::new(), Vec::new());
     let (mut memory, mut memory_s3, mut share) = (None, None, Vec::new());
@@ -48,7 +48,7 @@ pub(crate) async fn measure(stage: &mut Stage, rounds: u32, s3: Option<&StandIn>
         stage.empty_database(RAW).await?;
         let copied = raw_copy(stage).await?;
         raw.push(copied);
-        // Away with it before the other side begins: the disk need not hold both.
+        // Dropped before the load, so that the disk need not hold both.
         stage.address().connect("postgres").await?.batch_execute(&format!("drop database {RAW}")).await?;
         let (seconds, peak) = load(stage, Source::Disk, Stdio::null()).await?;
         disk.push(seconds);
@@ -61,8 +61,7 @@ pub(crate) async fn measure(stage: &mut Stage, rounds: u32, s3: Option<&StandIn>
             from_s3.push(seconds);
             share.push(spent);
             memory_s3 = memory_s3.max(peak);
-            line +=
-                &format!(", load from S3 {seconds:.2} s (the stand-in's processor time in it {spent:.2} s)");
+            line += &format!(", load from S3 {seconds:.2} s (processor time of the stand-in {spent:.2} s)");
         }
         println!("{line}");
     }
@@ -70,7 +69,7 @@ pub(crate) async fn measure(stage: &mut Stage, rounds: u32, s3: Option<&StandIn>
     println!("medians: raw copy {raw:.2} s, load {disk:.2} s");
     if s3.is_some() {
         let (load, share) = (median(&from_s3), median(&share));
-        println!("medians: load from S3 {load:.2} s, the stand-in's processor time {share:.2} s");
+        println!("medians: load from S3 {load:.2} s, processor time of the stand-in {share:.2} s");
         if let Some(peak) = memory_s3 {
             println!("s3_load_peak_memory_mib: {}", peak / 1024);
         }
@@ -83,7 +82,7 @@ pub(crate) async fn measure(stage: &mut Stage, rounds: u32, s3: Option<&StandIn>
     Ok(())
 }
 
-/// Loads the set into a new database; answers with seconds and, where `/proc` tells, the peak memory in KiB.
+/// Loads the dataset into a new database. Returns the seconds and, if `/proc` shows it, the peak memory in KiB.
 pub(crate) async fn load(stage: &mut Stage, source: Source<'_>, output: Stdio) -> Result<(f64, Option<u64>)> {
     let mut command = loader(stage, CATALOG).await?;
     match source {
@@ -107,7 +106,7 @@ pub(crate) async fn load(stage: &mut Stage, source: Source<'_>, output: Stdio) -
     Ok((seconds, peak))
 }
 
-/// `atelier-etl load` into a new database of this name; what it loads has still to be said.
+/// Returns the command `atelier-etl load` for a new database of this name. The caller adds the source.
 pub(crate) async fn loader(stage: &Stage, database: &str) -> Result<Command> {
     stage.empty_database(database).await?;
     let url = stage.address().url(SUPERUSER, database);

@@ -1,12 +1,12 @@
-//! `atelier-bench`: the loader and the host against the least that does the same work, as ratios; and the functions.
+//! `atelier-bench`: benchmarks of the loader, the host and the functions, as ratios to a baseline.
 //!
-//! A machine's speed changes within the hour, so a figure means something only beside another taken in the same
-//! minute: both sides of each ratio run in turn, round by round, and the medians are divided.
+//! A machine's speed changes within the hour, so only figures from the same minute are comparable. Both sides of each
+//! ratio run in turn, round by round, and the ratio divides their medians.
 
 mod base;
+mod baseline_server;
 mod fleet;
 mod functions;
-mod hello;
 mod load;
 mod read;
 mod regions;
@@ -25,7 +25,7 @@ use local::Settings;
 
 use crate::stage::Stage;
 
-/// Measures the loader and the host, and prints ratios; and the functions.
+/// Benchmark the loader, the host and the functions.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -35,43 +35,43 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// `atelier-etl load` against a plain \copy of the same files: load_vs_raw_copy
+    /// Compare `atelier-etl load` with a plain \copy of the same files: load_vs_raw_copy
     Load {
         #[command(flatten)]
         options: Options,
-        /// Where the loader reads them; s3 is beside disk, from a stand-in on this machine: s3_load_vs_raw_copy
+        /// Source of the files; s3 adds a load from a local stand-in for S3: s3_load_vs_raw_copy
         #[arg(long, value_enum, default_value_t = From::Disk)]
         from: From,
     },
-    /// `atelier-host` against a server with a fixed answer: read_vs_hello
+    /// Compare `atelier-host` with a bare server that returns a fixed body: read_vs_baseline
     Read(Options),
-    /// Each Lambda function: its size, its first answer, its speed and its memory
+    /// Measure size, cold start, throughput and memory of each Lambda function
     Functions(Options),
-    /// Three hosts behind NGINX against three servers with a fixed answer: peaks, latencies at steady rates, costs
+    /// Compare three hosts behind NGINX with three bare servers: peak throughput, latency at steady rates, costs
     Fleet(fleet::FleetOptions),
-    /// The present loader, host and functions against those of an earlier commit: load_vs_base, read_vs_base
+    /// Compare loader, host and functions with those of an earlier commit: load_vs_base, read_vs_base
     Base {
         #[command(flatten)]
         options: Options,
-        /// The folder with the programs of that commit; `make base` builds them
+        /// Folder with the programs of that commit; `make base` builds them
         #[arg(long, value_name = "DIR")]
         programs: PathBuf,
     },
-    /// How a load grows with the set, as a table in Markdown
+    /// Measure load time by dataset size, as a Markdown table
     Scale(scale::Options),
-    /// A product page from 20, 80 and 200 ms away, as a table in Markdown
+    /// Measure a product page from 20, 80 and 200 ms away, as Markdown tables
     Regions(regions::Options),
-    /// The first three, the first two on one generated set
+    /// Run load, read and functions; load and read share one generated dataset
     All(Options),
-    /// Answer every request with the same bytes: the other side of `read`
+    /// Return the same body for each request: the baseline of `read` and `fleet`
     #[command(hide = true)]
-    Hello {
+    BaselineServer {
         #[arg(long)]
         bytes: usize,
         #[arg(long, env = "LISTEN")]
         listen: SocketAddr,
     },
-    /// Answer as S3 does, with a folder's files as the objects of every bucket
+    /// Serve a folder's files as the objects of a stand-in for S3
     #[command(hide = true)]
     S3 {
         #[arg(long)]
@@ -87,25 +87,25 @@ enum From {
     S3,
 }
 
-/// What is measured on one stage.
+/// The benchmarks to run with one generated dataset.
 struct Wanted {
     load: Option<From>,
     read: bool,
 }
 
-/// How large and how long.
+/// Options that several benchmarks share.
 #[derive(Debug, clap::Args)]
 struct Options {
-    /// Size of the generated set: 1 is a million products, 2.2 GB of files
+    /// Size of the generated dataset: 1 is a million products, 2.2 GB of files
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// How often each side runs
+    /// Number of rounds
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// How long each run of `read` takes, and each function is kept busy
+    /// Seconds of each run of `read`, and of warm invocations of each function
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
-    /// Where files and databases are put, and removed from afterwards; a disk, where /tmp may be memory
+    /// Folder for temporary files and databases; it should be on a disk, because /tmp may be in memory
     #[arg(long, default_value = "/var/tmp")]
     dir: PathBuf,
 }
@@ -113,7 +113,7 @@ struct Options {
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
-        Verb::Hello { bytes, listen } => hello::serve(listen, bytes).await,
+        Verb::BaselineServer { bytes, listen } => baseline_server::serve(listen, bytes).await,
         Verb::S3 { dir, listen } => s3::serve(listen, dir).await,
         Verb::Load { options, from } => measure(&options, Wanted { load: Some(from), read: false }).await,
         Verb::Read(options) => measure(&options, Wanted { load: None, read: true }).await,
@@ -153,7 +153,7 @@ async fn measure(options: &Options, wanted: Wanted) -> anyhow::Result<()> {
     .await
 }
 
-/// The middle one, or the lower of the middle two.
+/// Returns the median; the lower of the two in the middle for an even count.
 fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,7 +1,7 @@
-//! The host, asked for the styles of uniformly random products, against a server with a fixed body.
+//! Throughput of the host for the styles of uniformly random products, compared with a bare server.
 //!
-//! The fixed body has the average size of what the host really sends, so both move the same bytes; what is measured
-//! is all that the host does beyond that: routing, a read of Postgres, headers.
+//! The bare server returns a fixed body of the host's average size, so both send the same number of bytes. The ratio
+//! shows the cost of the host's further work: routing, a read of Postgres, headers.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -9,15 +9,15 @@ use std::process::Stdio;
 use anyhow::Result;
 
 use crate::load::{Source, load};
-use crate::server::{Server, ask, hello, host};
+use crate::server::{Server, ask, baseline, host};
 use crate::stage::{CATALOG, Stage};
 use crate::wrk::{self, Wrk};
 use crate::{Options, median};
 
-/// How many answers their average size is taken of.
+/// The number of responses for the average size.
 const SAMPLE: u32 = 2_000;
 
-/// Runs both in turn, without gzip and with it, and prints the lower ratio last.
+/// Measures both in turn, plain and with gzip, and prints the lower ratio last.
 pub(crate) async fn measure(stage: &mut Stage, options: &Options) -> Result<()> {
     if !stage.loaded {
         load(stage, Source::Disk, Stdio::inherit()).await?;
@@ -27,7 +27,7 @@ pub(crate) async fn measure(stage: &mut Stage, options: &Options) -> Result<()> 
 
     let host = Server::start(host(stage, CATALOG, 0)?).await?;
     println!(
-        "host: LOG_ACCESS=off, nothing cached; wrk: {} connections, 2 threads, styles of 1 to {highest}",
+        "host: LOG_ACCESS=off, uncached; wrk: {} connections, 2 threads, styles of 1 to {highest}",
         wrk::CONNECTIONS
     );
 
@@ -38,7 +38,7 @@ pub(crate) async fn measure(stage: &mut Stage, options: &Options) -> Result<()> 
     }
     host.stop().await?;
     println!(
-        "read_vs_hello: {:.2} (the lower of the two)",
+        "read_vs_baseline: {:.2} (the lower of the two)",
         ratios.iter().copied().fold(f64::INFINITY, f64::min)
     );
     Ok(())
@@ -47,31 +47,31 @@ pub(crate) async fn measure(stage: &mut Stage, options: &Options) -> Result<()> 
 async fn compare(host: &Server, wrk: &Wrk<'_>, rounds: u32) -> Result<f64> {
     let coding = wrk.coding;
     let bytes = average_bytes(host.listen, wrk.highest, coding).await?;
-    let hello = Server::start(hello(bytes)?).await?;
+    let baseline = Server::start(baseline(bytes)?).await?;
     println!("accept-encoding: {coding}, bodies of {bytes} bytes on average");
-    wrk.run(host.listen).await?; // so that the first round finds the memory of Postgres as the others do
-    let (mut reads, mut hellos) = (Vec::new(), Vec::new());
+    wrk.run(host.listen).await?; // warms the caches of Postgres for the first round
+    let (mut reads, mut baselines) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
         let read = wrk.run(host.listen).await?;
-        let fixed = wrk.run(hello.listen).await?;
+        let bare = wrk.run(baseline.listen).await?;
         println!(
-            "round {round}: host {:.0}/s (p99 {}), fixed {:.0}/s (p99 {})",
-            read.rate, read.p99, fixed.rate, fixed.p99
+            "round {round}: host {:.0}/s (p99 {}), baseline {:.0}/s (p99 {})",
+            read.rate, read.p99, bare.rate, bare.p99
         );
         reads.push(read.rate);
-        hellos.push(fixed.rate);
+        baselines.push(bare.rate);
     }
-    hello.stop().await?;
-    let ratio = median(&reads) / median(&hellos);
+    baseline.stop().await?;
+    let ratio = median(&reads) / median(&baselines);
     println!(
-        "medians: host {:.0}/s, fixed {:.0}/s; read_vs_hello_{coding}: {ratio:.2}",
+        "medians: host {:.0}/s, baseline {:.0}/s; read_vs_baseline_{coding}: {ratio:.2}",
         median(&reads),
-        median(&hellos)
+        median(&baselines)
     );
     Ok(ratio)
 }
 
-/// The average size of the body of styles, as `coding` has it.
+/// Returns the average size of a body of styles in this encoding.
 pub(crate) async fn average_bytes(server: SocketAddr, highest: i32, coding: &str) -> Result<u64> {
     let mut sum = 0;
     for _ in 0..SAMPLE {

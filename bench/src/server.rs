@@ -52,9 +52,9 @@ pub(crate) fn host(stage: &Stage, database: &str, cache_bytes: u64) -> Result<St
 }
 
 /// Returns the command of a bare server that returns a fixed body of `bytes`.
-pub(crate) fn hello(bytes: u64) -> Result<StdCommand> {
+pub(crate) fn baseline(bytes: u64) -> Result<StdCommand> {
     let mut command = StdCommand::new(program("atelier-bench")?);
-    command.args(["hello", "--bytes", &bytes.to_string()]);
+    command.args(["baseline-server", "--bytes", &bytes.to_string()]);
     Ok(command)
 }
 

@@ -1,4 +1,4 @@
-//! What both measurements stand on: a generated set of files, a cluster of Postgres, and the programs.
+//! The environment of a benchmark: a generated dataset, a Postgres cluster, and the programs.
 
 use std::path::{Path, PathBuf};
 
@@ -9,23 +9,23 @@ use tokio::process::Command;
 /// The database that the loader fills and the host reads.
 pub(crate) const CATALOG: &str = "atelier";
 
-/// At scale 1: 2.2 GB of files, some 8 GB of tables and indexes, and what Postgres keeps of its log.
+/// Disk space at scale 1: 2.2 GB of files, about 8 GB of tables and indexes, and WAL.
 const GIB_AT_SCALE_1: f64 = 12.0;
-/// An empty cluster and its log, whatever the scale.
+/// Disk space of an empty cluster and its WAL, at any scale.
 const GIB_AT_LEAST: f64 = 1.0;
 
-/// The set and the cluster, both removed when this process ends, however that comes about.
+/// A dataset and a cluster. Both are removed when this process ends, even if it is killed.
 pub(crate) struct Stage {
     files: PathBuf,
     scratch: PathBuf,
     cluster: Cluster,
-    /// Whether the catalog was loaded already.
+    /// Whether the catalog is loaded.
     pub(crate) loaded: bool,
 }
 
 impl Stage {
-    /// Does something on a stage with a set of this scale and a cluster with these settings, both in `dir`, and strikes
-    /// it, whatever has become of that.
+    /// Runs `act` with a dataset of this scale and a cluster with these settings, both in `dir`. Removes both
+    /// afterwards, even if `act` fails.
     pub(crate) async fn with<T>(
         dir: &Path,
         scale: f64,
@@ -52,12 +52,12 @@ impl Stage {
         &self.files
     }
 
-    /// A folder for whatever else is written.
+    /// Returns a folder for other files.
     pub(crate) fn scratch(&self) -> &Path {
         &self.scratch
     }
 
-    /// A folder beside those, which whoever removes them all can remove too.
+    /// Returns a further folder of this name, which is removed with the cluster.
     pub(crate) fn directory(&self, name: &str) -> Result<PathBuf> {
         Ok(self.cluster.directory(name)?)
     }
@@ -66,7 +66,8 @@ impl Stage {
         self.cluster.address()
     }
 
-    /// A new, empty database in place of any that had the name, with nothing left to be written out for another.
+    /// Replaces the database of this name with an empty one. Ends with a checkpoint, so that no earlier writes disturb
+    /// a measurement.
     pub(crate) async fn empty_database(&self, name: &str) -> Result<()> {
         let server = self.address().connect("postgres").await?;
         server.batch_execute(&format!("drop database if exists {name}")).await?;
@@ -75,7 +76,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Makes the login of hosts, and answers with the highest id of a product: they have the ids from 1 to that.
+    /// Creates the host's login. Returns the highest product id; ids start at 1.
     pub(crate) async fn let_hosts_in(&self) -> Result<i32> {
         let client = self.address().connect(CATALOG).await?;
         create_host_login(&client).await?;
@@ -83,35 +84,36 @@ impl Stage {
     }
 }
 
-/// Writes a set of this scale into a folder.
+/// Generates a dataset of this scale in a folder.
 pub(crate) async fn generate(scale: f64, files: &Path) -> Result<()> {
     let mut generate = Command::new(program("atelier-etl")?);
     generate.args(["generate", "--scale", &scale.to_string(), "--seed", "1"]).arg(files);
     succeed(&mut generate).await
 }
 
-/// A figure of `/proc` about a process's memory, in KiB: `VmHWM`, the most that it had, or `VmRSS`, what it has.
+/// Returns a process's memory in KiB from `/proc`: `VmHWM` is the peak, `VmRSS` the current size.
 pub(crate) fn memory_kib(pid: u32, figure: &str) -> Option<u64> {
     let report = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = report.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// The processor time that a process has used, in seconds, of `/proc`: there, a second has 100 ticks.
+/// Returns the processor time of a process in seconds, from `/proc`, which counts 100 ticks per second.
 pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
     let report = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // After the name, which may have anything in it: the state is the 3rd field, the times are the 14th and 15th.
+    // The name may contain any character, so parse after it. The state is the 3rd field, the times are the 14th and
+    // 15th.
     let mut times = report.rsplit_once(')')?.1.split_whitespace().skip(11).map(str::parse::<f64>);
     Some((times.next()?.ok()? + times.next()?.ok()?) / 100.0)
 }
 
-/// The client of the server in use, or of the path where that came without one.
+/// Returns the path of psql: beside the server's programs, or else from PATH.
 pub(crate) fn psql() -> Result<PathBuf> {
     let beside = Binaries::find()?.program("psql");
     Ok(if beside.is_file() { beside } else { PathBuf::from("psql") })
 }
 
-/// Runs a command with its output shown; an error if it fails.
+/// Runs a command and shows its output. It is an error if the command fails.
 pub(crate) async fn succeed(command: &mut Command) -> Result<()> {
     let name = command.as_std().get_program().to_string_lossy().into_owned();
     let status = command.status().await.with_context(|| format!("cannot run {name}"))?;
@@ -121,21 +123,21 @@ pub(crate) async fn succeed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Checks that a set of this scale, loaded, has room in a directory, as it will take it.
+/// Checks that a directory has enough space for a dataset of this scale and its database.
 pub(crate) async fn check_space(directory: &Path, scale: f64) -> Result<()> {
-    ensure!(scale > 0.0, "the scale is {scale}: expected a number above 0");
+    ensure!(scale > 0.0, "invalid scale {scale}: expected a number above 0");
     let needed_gib = GIB_AT_SCALE_1 * scale + GIB_AT_LEAST;
     let output = Command::new("df").arg("-Pk").arg(directory).output().await.context("cannot run df")?;
     let listed = String::from_utf8_lossy(&output.stdout);
     let free_kib = listed.lines().nth(1).and_then(|line| line.split_whitespace().nth(3)?.parse::<f64>().ok());
     let free_kib =
-        free_kib.with_context(|| format!("df cannot tell the free space of {}", directory.display()))?;
+        free_kib.with_context(|| format!("df does not show the free space of {}", directory.display()))?;
     let free_gib = free_kib / f64::from(1024 * 1024);
     let directory = directory.display();
     println!("Disk: {needed_gib:.1} GiB needed in {directory}, {free_gib:.1} GiB free");
     ensure!(
         free_gib > needed_gib,
-        "too little space in {directory}; --dir chooses another place, --scale a smaller set"
+        "too little space in {directory}: choose another folder with --dir, or a smaller dataset with --scale"
     );
     Ok(())
 }

@@ -7,11 +7,13 @@ use anyhow::{Context, Result, bail};
 use bench::open_loop::{Ids, LoadProfile, Rate, Report, Requests, Route};
 
 use super::peak::{Coding, Peaks};
-use super::side::{CACHED, Side, UNCACHED, closed_loop, fleet, request_all_styles, run_without_failures};
-use super::{Run, aim};
+use super::variant::{
+    CACHED, UNCACHED, Variant, closed_loop, fleet, request_all_styles, run_without_failures,
+};
+use super::{Run, target};
 use crate::load::loader;
 use crate::median;
-use crate::server::{Server, hello, host};
+use crate::server::{Server, baseline, host};
 use crate::stage::{CATALOG, generate, memory_kib, succeed};
 use crate::wrk::{self, Wrk};
 
@@ -39,33 +41,34 @@ const COUNTED_IDS: u32 = 100;
 const CACHE_BYTES: u64 = 256 << 20;
 
 /// Compares gzip with plain responses.
-pub(super) async fn of_codings(run: &Run<'_>, side: &Side, peaks: &Peaks) -> Result<String> {
+pub(super) async fn of_codings(run: &Run<'_>, variant: &Variant, peaks: &Peaks) -> Result<String> {
     let mut reports = Vec::new();
     for gzip in [true, false] {
         let requests = Requests { gzip, ..Requests::of(Route::Styles, run.highest) };
-        reports.push(run_without_failures(closed_loop(side.address(), SAMPLE, requests)).await?);
+        reports.push(run_without_failures(closed_loop(variant.address(), SAMPLE, requests)).await?);
     }
     let [gzip, plain] = reports.as_slice() else { bail!("expected reports of two encodings") };
     let mut table = format!(
         "### gzip compared with plain\n\n\
          Styles. Throughput is from the table above, bytes are from the same {SAMPLE} responses.\n\n\
          | figure | gzip | plain | gzip / plain | {}\n|---|---:|---:|---:|---|---|\n",
-        aim::HEADS
+        target::HEADS
     );
     let row = |compared: &str, gzip: f64, plain: f64, target: &dyn Fn(f64) -> String| {
         let ratio = gzip / plain;
         format!("| {compared} | {gzip:.0} | {plain:.0} | {ratio:.3} | {}\n", target(ratio))
     };
-    for side in [UNCACHED, CACHED] {
-        let [gzip, plain] = [Coding::Gzip, Coding::Plain].map(|coding| peaks.rate(side, coding));
-        let compared = format!("responses/s, {side}");
-        table += &row(&compared, gzip, plain, &|ratio| aim::at_least(ratio, 1.0));
+    for variant in [UNCACHED, CACHED] {
+        let [gzip, plain] = [Coding::Gzip, Coding::Plain].map(|coding| peaks.rate(variant, coding));
+        let compared = format!("responses/s, {variant}");
+        table += &row(&compared, gzip, plain, &|ratio| target::at_least(ratio, 1.0));
     }
     let each = |report: &Report, bytes: u64| bytes as f64 / report.ok as f64;
     let [of_gzip, of_plain] = [each(gzip, gzip.bytes), each(plain, plain.bytes)];
-    table += &row("bytes per response, with headers", of_gzip, of_plain, &|ratio| aim::at_most(ratio, 0.30));
+    table +=
+        &row("bytes per response, with headers", of_gzip, of_plain, &|ratio| target::at_most(ratio, 0.30));
     let [of_gzip, of_plain] = [each(gzip, gzip.bodies), each(plain, plain.bodies)];
-    table += &row("bytes per body", of_gzip, of_plain, &|_| aim::NONE.to_owned());
+    table += &row("bytes per body", of_gzip, of_plain, &|_| target::NONE.to_owned());
     Ok(table + "\n")
 }
 
@@ -111,7 +114,7 @@ pub(super) async fn of_catalogs(run: &Run<'_>) -> Result<String> {
         "### Catalog size and page number\n\n\
          One host, uncached, 64 connections.\n\n\
          | requests | responses/s | compared with | ratio | {}\n|---|---:|---|---:|---|---|\n",
-        aim::HEADS
+        target::HEADS
     );
     let styles =
         hosts.iter().map(|(_, wrk, rates)| (format!("styles of {} products", wrk.highest), median(rates)));
@@ -126,10 +129,10 @@ pub(super) async fn of_catalogs(run: &Run<'_>) -> Result<String> {
 
 fn compared_with_first(rates: &[(String, f64)]) -> String {
     let Some(((first, rate), others)) = rates.split_first() else { return String::new() };
-    let mut rows = format!("| {first} | {rate:.0} | | | {}\n", aim::NONE);
+    let mut rows = format!("| {first} | {rate:.0} | | | {}\n", target::NONE);
     for (name, other) in others {
         let ratio = other / rate;
-        rows += &format!("| {name} | {other:.0} | {first} | {ratio:.3} | {}\n", aim::flat(ratio, 0.10));
+        rows += &format!("| {name} | {other:.0} | {first} | {ratio:.3} | {}\n", target::flat(ratio, 0.10));
     }
     rows
 }
@@ -141,11 +144,11 @@ pub(super) async fn in_instructions(run: &Run<'_>) -> Result<String> {
         "### Instructions per request\n\n\
          Styles with gzip over one connection, in user mode, counted by callgrind.\n\n\
          | server | instructions | / bare server | {}\n|---|---:|---:|---|---|\n",
-        aim::HEADS
+        target::HEADS
     );
     // The first server is the baseline of the others.
     let mut servers = vec![
-        ("bare server", hello(1_000)?),
+        ("bare server", baseline(1_000)?),
         ("host, uncached", host(run.stage, CATALOG, 0)?),
         ("host, cached", host(run.stage, CATALOG, CACHE_BYTES)?),
     ];
@@ -163,7 +166,7 @@ pub(super) async fn in_instructions(run: &Run<'_>) -> Result<String> {
         let each = more.saturating_sub(fewer) / (COUNTED.1 - COUNTED.0);
         println!("{name}: {each} instructions per request");
         let ratio = each as f64 / *baseline.get_or_insert(each) as f64;
-        table += &format!("| {name} | {each} | {ratio:.2} | {}\n", aim::NONE);
+        table += &format!("| {name} | {each} | {ratio:.2} | {}\n", target::NONE);
     }
     Ok(table + "\n")
 }
@@ -203,7 +206,7 @@ pub(super) async fn in_memory(run: &Run<'_>) -> Result<String> {
          One host that has served the styles of every product, in MiB. The target allows 50 MB beyond the cache.\n\n\
          | cache (`CACHE_BYTES`) | peak memory | {}\n|---:|---:|---|---|\n\
          | {cache:.1} | {peak:.1} | {}\n",
-        aim::HEADS,
-        aim::at_most(peak, max)
+        target::HEADS,
+        target::at_most(peak, max)
     ))
 }

@@ -37,17 +37,17 @@ fn draw(points: &[Point], svg: &mut String) -> Result<()> {
         .x_label_formatter(&rate_label)
         .y_label_formatter(&|time| format!("{time}"))
         .draw()?;
-    let mut sides: Vec<&str> = Vec::new();
+    let mut variants: Vec<&str> = Vec::new();
     for point in points {
-        if !sides.contains(&point.side) {
-            sides.push(point.side);
+        if !variants.contains(&point.variant) {
+            variants.push(point.variant);
         }
     }
-    for (side, colour) in sides.into_iter().zip(COLOURS) {
-        let mut of_side: Vec<&Point> = points.iter().filter(|point| point.side == side).collect();
-        of_side.sort_by(|one, other| one.rate.total_cmp(&other.rate));
+    for (variant, colour) in variants.into_iter().zip(COLOURS) {
+        let mut of_variant: Vec<&Point> = points.iter().filter(|point| point.variant == variant).collect();
+        of_variant.sort_by(|one, other| one.rate.total_cmp(&other.rate));
         for (figure, width) in [("p50", 1), ("p99", 3)] {
-            let line: Vec<(f64, f64)> = of_side
+            let line: Vec<(f64, f64)> = of_variant
                 .iter()
                 .map(|point| (point.rate, if figure == "p50" { point.p50 } else { point.p99 }))
                 .collect();
@@ -55,7 +55,7 @@ fn draw(points: &[Point], svg: &mut String) -> Result<()> {
             chart.draw_series(line.iter().map(|&at| Circle::new(at, 3, colour.filled())))?;
             chart
                 .draw_series(LineSeries::new(line, style))?
-                .label(format!("{side}, {figure}"))
+                .label(format!("{variant}, {figure}"))
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
         }
     }

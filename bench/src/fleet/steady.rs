@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use bench::open_loop::{LoadProfile, Rate, Report, Requests, Route};
 
-use super::side::{CEILING, Side, run_profile};
-use super::{Run, aim};
+use super::variant::{BASELINE, Variant, run_profile};
+use super::{Run, target};
 use crate::median;
 
 /// A request rate and its target.
@@ -36,7 +36,7 @@ const RATES: [TargetRate; 6] = [
 
 /// The results of a variant at a rate. Times are in milliseconds, medians of the rounds.
 pub(super) struct Point {
-    pub(super) side: &'static str,
+    pub(super) variant: &'static str,
     target: TargetRate,
     /// Requests per second.
     pub(super) rate: f64,
@@ -51,25 +51,29 @@ pub(super) struct Point {
 
 /// Measures each variant at each rate. `peak` is the baseline's peak throughput. The points of a rate follow each other
 /// in the order of the variants, the baseline first.
-pub(super) async fn measure(run: &Run<'_>, peak: f64, sides: &[Side]) -> Result<Vec<Point>> {
+pub(super) async fn measure(run: &Run<'_>, peak: f64, variants: &[Variant]) -> Result<Vec<Point>> {
     let mut points = Vec::new();
     for target in RATES {
         let rate = match target.at {
             At::Fixed(rate) => rate,
             At::Share(share) => share * peak,
         };
-        let mut reports = vec![Vec::new(); sides.len()];
+        let mut reports = vec![Vec::new(); variants.len()];
         for round in 1..=run.options.rounds {
-            for (side, reports) in sides.iter().zip(&mut reports) {
+            for (variant, reports) in variants.iter().zip(&mut reports) {
                 let duration = Duration::from_secs(run.options.seconds.into());
                 let mut requests = Requests::of(Route::Styles, run.highest);
                 requests.seed = round.into();
-                let report =
-                    run_profile(LoadProfile::new(side.address(), Rate::PerSecond(rate), duration, requests))
-                        .await?;
+                let report = run_profile(LoadProfile::new(
+                    variant.address(),
+                    Rate::PerSecond(rate),
+                    duration,
+                    requests,
+                ))
+                .await?;
                 println!(
                     "round {round}: {rate:.0}/s, {}: {} failed, mean {:.2} ms, p50 {:.2}, p99 {:.2}, p99.9 {:.2}",
-                    side.name,
+                    variant.name,
                     failures(&report),
                     milliseconds(report.mean()),
                     milliseconds(report.quantile(0.5)),
@@ -79,19 +83,20 @@ pub(super) async fn measure(run: &Run<'_>, peak: f64, sides: &[Side]) -> Result<
                 reports.push(report);
             }
         }
-        let point = |(side, reports): (&Side, &Vec<Report>)| Point::of(side.name, target, rate, reports);
-        points.extend(sides.iter().zip(&reports).map(point));
+        let point =
+            |(variant, reports): (&Variant, &Vec<Report>)| Point::of(variant.name, target, rate, reports);
+        points.extend(variants.iter().zip(&reports).map(point));
     }
     Ok(points)
 }
 
 impl Point {
-    fn of(side: &'static str, target: TargetRate, rate: f64, reports: &[Report]) -> Self {
+    fn of(variant: &'static str, target: TargetRate, rate: f64, reports: &[Report]) -> Self {
         let median_of = |figure: &dyn Fn(&Report) -> Duration| {
             median(&reports.iter().map(|report| milliseconds(figure(report))).collect::<Vec<_>>())
         };
         Self {
-            side,
+            variant,
             target,
             rate,
             sent: reports.iter().map(|report| report.sent).sum(),
@@ -105,21 +110,21 @@ impl Point {
 
     /// Returns its row, compared with the baseline at the same rate.
     fn row(&self, baseline: &Self) -> String {
-        let Self { side, target, rate, sent, failed, mean, p50, p99, p999 } = self;
+        let Self { variant, target, rate, sent, failed, mean, p50, p99, p999 } = self;
         let share = match target.at {
             At::Fixed(_) => String::new(),
             At::Share(share) => format!(" ({share:.2} of baseline peak)"),
         };
         let (of_mean, of_p99) = (mean / baseline.mean, p99 / baseline.p99);
         let cells = match target.max_ratio {
-            Some(max) if *side != CEILING => aim::cells(
+            Some(max) if *variant != BASELINE => target::cells(
                 &format!("no failures, both ratios at most {max:.2}"),
                 *failed == 0 && of_mean <= max && of_p99 <= max,
             ),
-            _ => aim::NONE.to_owned(),
+            _ => target::NONE.to_owned(),
         };
         format!(
-            "| {rate:.0}/s{share} | {side} | {failed} of {sent} | {mean:.2} | {p50:.2} | {p99:.2} | {p999:.2} \
+            "| {rate:.0}/s{share} | {variant} | {failed} of {sent} | {mean:.2} | {p50:.2} | {p99:.2} | {p999:.2} \
              | {of_mean:.3} | {of_p99:.3} | {cells}\n"
         )
     }
@@ -132,9 +137,9 @@ pub(super) fn table(points: &[Point]) -> String {
          Styles of random products, with gzip. Latency is in milliseconds, from the moment when a request is due.\n\n\
          | rate | variant | failed | mean | p50 | p99 | p99.9 | mean / baseline | p99 / baseline | {}\n\
          |---|---|---:|---:|---:|---:|---:|---:|---:|---|---|\n",
-        aim::HEADS
+        target::HEADS
     );
-    for group in points.chunk_by(|_, next| next.side != CEILING) {
+    for group in points.chunk_by(|_, next| next.variant != BASELINE) {
         table.extend(group.iter().map(|point| point.row(&group[0])));
     }
     table + "\n![p50 and p99 latency at each steady rate](img/latency.svg)\n\n"
@@ -154,8 +159,8 @@ fn milliseconds(time: Duration) -> f64 {
 mod tests {
     use super::{At, Point, TargetRate, table};
 
-    fn row(side: &'static str, target: TargetRate, failed: u64, p99: f64) -> Point {
-        Point { side, target, rate: 6000.0, sent: 10, failed, mean: 1.0, p50: 1.0, p99, p999: 9.0 }
+    fn row(variant: &'static str, target: TargetRate, failed: u64, p99: f64) -> Point {
+        Point { variant, target, rate: 6000.0, sent: 10, failed, mean: 1.0, p50: 1.0, p99, p999: 9.0 }
     }
 
     fn rows(points: &[Point]) -> Vec<String> {

@@ -10,13 +10,13 @@ use bench::open_loop::{Ids, LoadProfile, Rate, Report, Requests, Route};
 use local::{Fleet, FleetSettings, Host, free_address};
 
 use super::Run;
-use crate::server::hello;
+use crate::server::baseline;
 
 /// The number of servers, as in a deployment.
 const SERVERS: usize = 3;
 
 /// The variants: bare servers with a fixed body, hosts without a cache, hosts with the whole catalog in their cache.
-pub(super) const CEILING: &str = "baseline";
+pub(super) const BASELINE: &str = "baseline";
 pub(super) const UNCACHED: &str = "uncached";
 pub(super) const CACHED: &str = "cached";
 
@@ -25,12 +25,12 @@ pub(super) const BASE_UNCACHED: &str = "base, uncached";
 pub(super) const BASE_CACHED: &str = "base, cached";
 
 /// A running variant: three servers behind the load balancer.
-pub(super) struct Side {
+pub(super) struct Variant {
     pub(super) name: &'static str,
     fleet: Fleet,
 }
 
-impl Side {
+impl Variant {
     /// Starts hosts with a cache of `cache_bytes` each.
     pub(super) async fn of_hosts(name: &'static str, run: &Run<'_>, host: &Command) -> Result<Self> {
         Ok(Self { name, fleet: fleet(run, name, host, SERVERS).await? })
@@ -38,12 +38,12 @@ impl Side {
 
     /// Starts bare servers with a fixed body of `bytes`, the average size in this encoding.
     pub(super) async fn of_fixed(run: &Run<'_>, coding: &str, bytes: u64) -> Result<Self> {
-        let mut server = hello(bytes)?;
+        let mut server = baseline(bytes)?;
         // The same number of threads as the hosts of a fleet.
         let threads = available_parallelism().map_or(1, |all| (all.get() / SERVERS).max(1));
         server.env("TOKIO_WORKER_THREADS", threads.to_string());
-        let fleet = fleet(run, &format!("{CEILING} {coding}"), &server, SERVERS).await?;
-        Ok(Self { name: CEILING, fleet })
+        let fleet = fleet(run, &format!("{BASELINE} {coding}"), &server, SERVERS).await?;
+        Ok(Self { name: BASELINE, fleet })
     }
 
     /// Returns the address of the load balancer.
