@@ -198,6 +198,13 @@ fn functions_contain_no_library_of_the_loader_or_the_host() {
     }
 }
 
+#[test]
+fn the_loader_does_not_depend_on_the_functions_adapter() {
+    let tree =
+        cargo(&["tree", "--package", "etl", "--edges", "normal", "--prefix", "none", "--format", "{p}"]);
+    assert!(tree.starts_with("etl ") && !tree.contains("lambda-adapter "), "{tree}");
+}
+
 /// The suffixes of the resources that the template makes for an endpoint.
 const OF_AN_ENDPOINT: [&str; 10] =
     ["", "Log", "Role", "Permission", "Integration", "Route", "SlashRoute", "Errors", "Throttles", "Latency"];
