@@ -52,7 +52,7 @@ fleet: ## serve the same database from three hosts behind NGINX on 127.0.0.1:808
 build: ## build everything as debug builds
 	cargo build --workspace
 
-test: template balancer $(TOOLS) ## run all tests on a private Postgres
+test: template balancer $(TOOLS) ## run the tests on a private Postgres
 	@scripts/install.sh postgres nginx ip
 	cargo build --workspace
 	$(LOCAL) exec -- cargo test --workspace

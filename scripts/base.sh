@@ -10,8 +10,8 @@ if ! git cat-file -e "$commit^{commit}" 2>/dev/null; then
     exit 1
 fi
 if [ "$(cat "$base/commit" 2>/dev/null)" != "$commit" ]; then
-    rm -rf "$base/source" && mkdir -p "$base/source"
-    git archive "$commit" | tar -x -C "$base/source"
+    rm -rf "$base/source" "$base/release" && mkdir -p "$base/source"
+    git archive "$commit" | tar -xm -C "$base/source" # -m: cargo compares modification times
     echo "$commit" >"$base/commit"
 fi
 cd "$base/source"

@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use local::{HOST_LOGIN, SUPERUSER, Settings, create_host_login, program};
 use tokio::process::Command;
 
+use crate::bench_env::{BenchEnv, check_space, succeed};
 use crate::server::Server;
-use crate::stage::{Stage, check_space, succeed};
 use crate::wrk::{self, Wrk};
 use crate::{Options, median};
 
@@ -49,60 +49,60 @@ impl Build {
     }
 
     /// Returns the command of a host with a cache of `cache_bytes`, without an access log.
-    pub(crate) fn host(&self, stage: &Stage, cache_bytes: u64) -> Result<StdCommand> {
+    pub(crate) fn host(&self, env: &BenchEnv, cache_bytes: u64) -> Result<StdCommand> {
         let mut command = StdCommand::new(self.program("atelier-host")?);
-        command.env("DATABASE_URL", stage.address().url(HOST_LOGIN, self.database));
+        command.env("DATABASE_URL", env.address().url(HOST_LOGIN, self.database));
         command.env("CACHE_BYTES", cache_bytes.to_string()).env("LOG_ACCESS", "off").env("LOG", "warn");
         Ok(command)
     }
 
     /// Creates the login of hosts in the database and returns the highest id of a product.
-    pub(crate) async fn let_hosts_in(&self, stage: &Stage) -> Result<i32> {
-        let client = stage.address().connect(self.database).await?;
+    pub(crate) async fn let_hosts_in(&self, env: &BenchEnv) -> Result<i32> {
+        let client = env.address().connect(self.database).await?;
         create_host_login(&client).await?;
         Ok(client.query_one("select max(id) from catalog.products", &[]).await?.get(0))
     }
 
     /// Loads the dataset into a new database and returns the seconds that the load took.
-    pub(crate) async fn load(&self, stage: &Stage) -> Result<f64> {
-        stage.empty_database(self.database).await?;
+    pub(crate) async fn load(&self, env: &BenchEnv) -> Result<f64> {
+        env.empty_database(self.database).await?;
         let etl = self.program("atelier-etl")?;
-        let url = stage.address().url(SUPERUSER, self.database);
+        let url = env.address().url(SUPERUSER, self.database);
         succeed(Command::new(&etl).arg("migrate").env("DATABASE_URL", &url).stdout(Stdio::null())).await?;
-        stage.address().connect("postgres").await?.batch_execute("checkpoint").await?;
+        env.address().connect("postgres").await?.batch_execute("checkpoint").await?;
         let mut load = Command::new(&etl);
-        load.args(["load", "--dataset", "bench", "--rejects"]).arg(stage.scratch().join("rejects.csv"));
-        load.arg(stage.files()).env("DATABASE_URL", &url).stdout(Stdio::null()).stderr(Stdio::null());
+        load.args(["load", "--dataset", "bench", "--rejects"]).arg(env.scratch().join("rejects.csv"));
+        load.arg(env.files()).env("DATABASE_URL", &url).stdout(Stdio::null());
         let since = Instant::now();
         succeed(load.kill_on_drop(true)).await?;
         Ok(since.elapsed().as_secs_f64())
     }
 }
 
-/// Measures loads, reads and functions of both builds and prints the ratios, present over base.
+/// Measures loads and reads of both builds and prints the ratios, present over base, and the sizes of programs.
 pub(crate) async fn measure(options: &Options, base: &Path) -> Result<()> {
     check_space(&options.dir, 2.0 * options.scale).await?; // two databases
     let builds = [Build::present(), Build::base(base)];
-    Stage::with(&options.dir, options.scale, &Settings::durable(), async |stage: &mut Stage| {
-        loads(stage, &builds, options.rounds).await?;
+    BenchEnv::with(&options.dir, options.scale, &Settings::durable(), async |env: &mut BenchEnv| {
+        loads(env, &builds, options.rounds).await?;
         let mut highest = 0;
         for build in &builds {
-            highest = build.let_hosts_in(stage).await?;
+            highest = build.let_hosts_in(env).await?;
         }
-        reads(stage, &builds, options, "uncached", 0, highest).await?;
-        reads(stage, &builds, options, "cached", 1 << 30, highest.min(CACHED_PRODUCTS)).await
+        reads(env, &builds, options, "uncached", 0, highest).await?;
+        reads(env, &builds, options, "cached", 1 << 30, highest.min(CACHED_PRODUCTS)).await
     })
     .await?;
     sizes(&builds)
 }
 
-async fn loads(stage: &Stage, builds: &[Build; 2], rounds: u32) -> Result<()> {
+async fn loads(env: &BenchEnv, builds: &[Build; 2], rounds: u32) -> Result<()> {
     let mut seconds = [Vec::new(), Vec::new()];
     for round in 1..=rounds {
-        for (build, seconds) in builds.iter().zip(&mut seconds) {
-            let took = build.load(stage).await?;
-            println!("round {round}: {}, load {took:.2} s", build.name);
-            seconds.push(took);
+        for index in order(round) {
+            let took = builds[index].load(env).await?;
+            println!("round {round}: {}, load {took:.2} s", builds[index].name);
+            seconds[index].push(took);
         }
     }
     println!("load_vs_base: {:.3} (seconds; lower is better)", ratio(&seconds));
@@ -110,17 +110,17 @@ async fn loads(stage: &Stage, builds: &[Build; 2], rounds: u32) -> Result<()> {
 }
 
 async fn reads(
-    stage: &Stage,
+    env: &BenchEnv,
     builds: &[Build; 2],
     options: &Options,
     what: &str,
     cache_bytes: u64,
     highest: i32,
 ) -> Result<()> {
-    let script = wrk::script(stage)?;
+    let script = wrk::script(env)?;
     let mut hosts = Vec::new();
     for build in builds {
-        hosts.push(Server::start(build.host(stage, cache_bytes)?).await?);
+        hosts.push(Server::start(build.host(env, cache_bytes)?).await?);
     }
     for coding in ["identity", "gzip"] {
         let wrk = Wrk { script: &script, highest, coding, seconds: options.seconds };
@@ -129,13 +129,13 @@ async fn reads(
         }
         let mut rates = [Vec::new(), Vec::new()];
         for round in 1..=options.rounds {
-            for ((build, host), rates) in builds.iter().zip(&hosts).zip(&mut rates) {
-                let figures = wrk.run(host.listen).await?;
+            for index in order(round) {
+                let figures = wrk.run(hosts[index].listen).await?;
                 println!(
                     "round {round}: {}, {what}, {coding}: {:.0}/s (p99 {})",
-                    build.name, figures.rate, figures.p99
+                    builds[index].name, figures.rate, figures.p99
                 );
-                rates.push(figures.rate);
+                rates[index].push(figures.rate);
             }
         }
         println!("read_vs_base_{what}_{coding}: {:.3} (responses/s; higher is better)", ratio(&rates));
@@ -154,6 +154,11 @@ fn sizes([present, base]: &[Build; 2]) -> Result<()> {
         println!("{name}: {:.2} MB, base {:.2} MB", now as f64 / 1e6, before as f64 / 1e6);
     }
     Ok(())
+}
+
+/// Returns the order of the builds in a round: they take turns to be the first.
+fn order(round: u32) -> [usize; 2] {
+    if round.is_multiple_of(2) { [1, 0] } else { [0, 1] }
 }
 
 fn ratio([present, base]: &[Vec<f64>; 2]) -> f64 {

@@ -20,9 +20,9 @@ use local::Settings;
 
 use crate::Options;
 use crate::base::Build;
+use crate::bench_env::{BenchEnv, CATALOG, check_space};
 use crate::load::{Source, load};
 use crate::server::host;
-use crate::stage::{CATALOG, Stage, check_space};
 use peak::Coding;
 use variant::{BASE_CACHED, BASE_UNCACHED, BASELINE, CACHED, UNCACHED, Variant};
 
@@ -49,7 +49,7 @@ pub(crate) struct FleetOptions {
 
 /// The context of all measurements of a run.
 struct Run<'a> {
-    stage: &'a Stage,
+    env: &'a BenchEnv,
     options: &'a Options,
     /// Product ids range from 1 to this.
     highest: u32,
@@ -69,14 +69,15 @@ pub(crate) async fn measure(options: &FleetOptions) -> Result<()> {
     if base.is_some() {
         check_space(&options.dir, 2.0 * options.scale).await?; // two databases
     }
-    let on_stage = async |stage: &mut Stage| {
-        load(stage, Source::Disk, Stdio::inherit()).await?;
+    let on_stage = async |env: &mut BenchEnv| {
+        load(env, Source::Disk, Stdio::inherit()).await?;
         if let Some(base) = &base {
-            base.load(stage).await?;
+            base.load(env).await?;
         }
-        measure_on(stage, options, base).await
+        measure_on(env, options, base).await
     };
-    let (tables, points) = Stage::with(&options.dir, options.scale, &Settings::durable(), on_stage).await?;
+    let (tables, points) =
+        BenchEnv::with(&options.dir, options.scale, &Settings::durable(), on_stage).await?;
     println!("\n{tables}");
     let write = |name: &str, content: &str| {
         let path = output.join(name);
@@ -97,27 +98,27 @@ fn with_tables(page: &str, tables: &str) -> String {
 }
 
 async fn measure_on(
-    stage: &Stage,
+    env: &BenchEnv,
     options: &Options,
     base: Option<Build>,
 ) -> Result<(String, Vec<steady::Point>)> {
-    let highest = stage.let_hosts_in().await?;
-    let client = stage.address().connect(CATALOG).await?;
+    let highest = env.let_hosts_in().await?;
+    let client = env.address().connect(CATALOG).await?;
     let size = "select pg_total_relation_size('catalog.documents')";
     let documents: i64 = client.query_one(size, &[]).await?.get(0);
     let documents = u64::try_from(documents)?;
-    let run = Run { stage, options, highest: u32::try_from(highest)?, documents, base };
+    let run = Run { env, options, highest: u32::try_from(highest)?, documents, base };
     println!("fleet: three hosts behind NGINX, LOG_ACCESS=off; products 1 to {highest}");
 
-    let present = |cache_bytes| host(stage, CATALOG, cache_bytes);
+    let present = |cache_bytes| host(env, CATALOG, cache_bytes);
     let mut variants = vec![Variant::of_hosts(UNCACHED, &run, &present(0)?).await?];
     // Twice the size in the database, and more for small catalogs, because the cache has an overhead per entry.
     let whole_catalog = 2 * documents + (64 << 20);
     variants.push(Variant::of_hosts(CACHED, &run, &present(whole_catalog)?).await?);
     if let Some(base) = &run.base {
-        base.let_hosts_in(stage).await?;
-        variants.push(Variant::of_hosts(BASE_UNCACHED, &run, &base.host(stage, 0)?).await?);
-        variants.push(Variant::of_hosts(BASE_CACHED, &run, &base.host(stage, whole_catalog)?).await?);
+        base.let_hosts_in(env).await?;
+        variants.push(Variant::of_hosts(BASE_UNCACHED, &run, &base.host(env, 0)?).await?);
+        variants.push(Variant::of_hosts(BASE_CACHED, &run, &base.host(env, whole_catalog)?).await?);
     }
     for variant in variants.iter().filter(|variant| [CACHED, BASE_CACHED].contains(&variant.name)) {
         variant.warm(&run).await?;

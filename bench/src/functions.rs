@@ -13,8 +13,8 @@ use conformance::lambda::{self, Function, response};
 use http::Request;
 use local::{HOST_LOGIN, Settings, free_address, program};
 
+use crate::bench_env::{BenchEnv, CATALOG, memory_kib};
 use crate::load::{Source, load};
-use crate::stage::{CATALOG, Stage, memory_kib};
 use crate::{Options, median};
 
 /// Each function with a request that needs the database.
@@ -50,10 +50,10 @@ pub(crate) async fn measure(options: &Options) -> Result<()> {
     let settings = Settings::durable().and("listen_addresses", "localhost").and("port", port.to_string());
     let settings =
         settings.and("ssl", "on").and_file("ssl_cert_file", &trusted).and_file("ssl_key_file", key);
-    Stage::with(&options.dir, SCALE, &settings, async |stage: &mut Stage| {
-        load(stage, Source::Disk, Stdio::null()).await?;
-        stage.let_hosts_in().await?;
-        let ca_file = stage.scratch().join("ca.pem");
+    BenchEnv::with(&options.dir, SCALE, &settings, async |env: &mut BenchEnv| {
+        load(env, Source::Disk, Stdio::null()).await?;
+        env.let_hosts_in().await?;
+        let ca_file = env.scratch().join("ca.pem");
         std::fs::write(&ca_file, trusted).context("cannot write the certificate")?;
         let url = format!("postgresql://{HOST_LOGIN}@localhost:{port}/{CATALOG}?sslmode=verify-full");
         let variables: [(&str, OsString); 3] = [

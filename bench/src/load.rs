@@ -15,9 +15,9 @@ use local::{SUPERUSER, program};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use crate::bench_env::{BenchEnv, CATALOG, memory_kib, psql, succeed};
 use crate::median;
 use crate::s3::StandIn;
-use crate::stage::{CATALOG, Stage, memory_kib, psql, succeed};
 
 const RAW: &str = "raw_copy";
 
@@ -41,22 +41,22 @@ pub(crate) enum Source<'a> {
 }
 
 /// Runs copies and loads in turn, also from S3 if given. Prints the times, and `load_vs_raw_copy` last.
-pub(crate) async fn measure(stage: &mut Stage, rounds: u32, s3: Option<&StandIn>) -> Result<()> {
+pub(crate) async fn measure(env: &mut BenchEnv, rounds: u32, s3: Option<&StandIn>) -> Result<()> {
     let (mut raw, mut disk, mut from_s3) = (Vec::new(), Vec::new(), Vec::new());
     let (mut memory, mut memory_s3, mut share) = (None, None, Vec::new());
     for round in 1..=rounds {
-        stage.empty_database(RAW).await?;
-        let copied = raw_copy(stage).await?;
+        env.empty_database(RAW).await?;
+        let copied = raw_copy(env).await?;
         raw.push(copied);
         // Dropped before the load, so that the disk need not hold both.
-        stage.address().connect("postgres").await?.batch_execute(&format!("drop database {RAW}")).await?;
-        let (seconds, peak) = load(stage, Source::Disk, Stdio::null()).await?;
+        env.address().connect("postgres").await?.batch_execute(&format!("drop database {RAW}")).await?;
+        let (seconds, peak) = load(env, Source::Disk, Stdio::null()).await?;
         disk.push(seconds);
         memory = memory.max(peak);
         let mut line = format!("round {round}: raw copy {copied:.2} s, load {seconds:.2} s");
         if let Some(s3) = s3 {
             let before = s3.cpu_seconds()?;
-            let (seconds, peak) = load(stage, Source::S3(s3), Stdio::null()).await?;
+            let (seconds, peak) = load(env, Source::S3(s3), Stdio::null()).await?;
             let spent = s3.cpu_seconds()? - before;
             from_s3.push(seconds);
             share.push(spent);
@@ -83,10 +83,14 @@ pub(crate) async fn measure(stage: &mut Stage, rounds: u32, s3: Option<&StandIn>
 }
 
 /// Loads the dataset into a new database. Returns the seconds and, if `/proc` shows it, the peak memory in KiB.
-pub(crate) async fn load(stage: &mut Stage, source: Source<'_>, output: Stdio) -> Result<(f64, Option<u64>)> {
-    let mut command = loader(stage, CATALOG).await?;
+pub(crate) async fn load(
+    env: &mut BenchEnv,
+    source: Source<'_>,
+    output: Stdio,
+) -> Result<(f64, Option<u64>)> {
+    let mut command = loader(env, CATALOG).await?;
     match source {
-        Source::Disk => command.arg(stage.files()),
+        Source::Disk => command.arg(env.files()),
         Source::S3(s3) => command.arg(s3.url()).envs(s3.variables()),
     };
     command.stdout(output);
@@ -102,29 +106,29 @@ pub(crate) async fn load(stage: &mut Stage, source: Source<'_>, output: Stdio) -
     };
     let seconds = since.elapsed().as_secs_f64();
     ensure!(status.success(), "atelier-etl load failed ({status})");
-    stage.loaded = true;
+    env.loaded = true;
     Ok((seconds, peak))
 }
 
 /// Returns the command `atelier-etl load` for a new database of this name. The caller adds the source.
-pub(crate) async fn loader(stage: &Stage, database: &str) -> Result<Command> {
-    stage.empty_database(database).await?;
-    let url = stage.address().url(SUPERUSER, database);
+pub(crate) async fn loader(env: &BenchEnv, database: &str) -> Result<Command> {
+    env.empty_database(database).await?;
+    let url = env.address().url(SUPERUSER, database);
     succeed(
         Command::new(program("atelier-etl")?).arg("migrate").env("DATABASE_URL", &url).stdout(Stdio::null()),
     )
     .await?;
-    stage.address().connect("postgres").await?.batch_execute("checkpoint").await?;
+    env.address().connect("postgres").await?.batch_execute("checkpoint").await?;
     let mut command = Command::new(program("atelier-etl")?);
-    command.args(["load", "--dataset", "bench", "--rejects"]).arg(stage.scratch().join("rejects.csv"));
+    command.args(["load", "--dataset", "bench", "--rejects"]).arg(env.scratch().join("rejects.csv"));
     command.env("DATABASE_URL", &url).kill_on_drop(true);
     Ok(command)
 }
 
-async fn raw_copy(stage: &Stage) -> Result<f64> {
+async fn raw_copy(env: &BenchEnv) -> Result<f64> {
     let mut script = String::new();
     for (file, columns) in TABLES {
-        let path = stage.files().join(format!("{file}.csv")).display().to_string().replace('\'', "''");
+        let path = env.files().join(format!("{file}.csv")).display().to_string().replace('\'', "''");
         script += &format!(
             "begin;\ncreate table {file} ({columns});\n\
              \\copy {file} from '{path}' with (format csv, header, null 'null')\ncommit;\n"
@@ -133,7 +137,7 @@ async fn raw_copy(stage: &Stage) -> Result<f64> {
     let since = Instant::now();
     let mut client = Command::new(psql()?)
         .args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--file", "-", "--dbname"])
-        .arg(stage.address().url(SUPERUSER, RAW))
+        .arg(env.address().url(SUPERUSER, RAW))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .kill_on_drop(true)

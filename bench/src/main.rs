@@ -5,6 +5,7 @@
 
 mod base;
 mod baseline_server;
+mod bench_env;
 mod fleet;
 mod functions;
 mod load;
@@ -13,7 +14,6 @@ mod regions;
 mod s3;
 mod scale;
 mod server;
-mod stage;
 mod wrk;
 
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use local::Settings;
 
-use crate::stage::Stage;
+use crate::bench_env::BenchEnv;
 
 /// Benchmark the loader, the host and the functions.
 #[derive(Debug, Parser)]
@@ -88,7 +88,7 @@ enum From {
 }
 
 /// The benchmarks to run with one generated dataset.
-struct Wanted {
+struct Selection {
     load: Option<From>,
     read: bool,
 }
@@ -115,14 +115,15 @@ async fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::BaselineServer { bytes, listen } => baseline_server::serve(listen, bytes).await,
         Verb::S3 { dir, listen } => s3::serve(listen, dir).await,
-        Verb::Load { options, from } => measure(&options, Wanted { load: Some(from), read: false }).await,
-        Verb::Read(options) => measure(&options, Wanted { load: None, read: true }).await,
+        Verb::Load { options, from } => measure(&options, Selection { load: Some(from), read: false }).await,
+        Verb::Read(options) => measure(&options, Selection { load: None, read: true }).await,
         Verb::Functions(options) => functions::measure(&options).await,
         Verb::Base { options, programs } => base::measure(&options, &programs).await,
         Verb::Fleet(options) => fleet::measure(&options).await,
         Verb::Scale(options) => scale::measure(&options).await,
         Verb::Regions(options) => regions::measure(&options).await,
-        Verb::All(options) => match measure(&options, Wanted { load: Some(From::Disk), read: true }).await {
+        Verb::All(options) => match measure(&options, Selection { load: Some(From::Disk), read: true }).await
+        {
             Ok(()) => functions::measure(&options).await,
             failed => failed,
         },
@@ -136,17 +137,17 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn measure(options: &Options, wanted: Wanted) -> anyhow::Result<()> {
-    Stage::with(&options.dir, options.scale, &Settings::durable(), async |stage: &mut Stage| {
+async fn measure(options: &Options, wanted: Selection) -> anyhow::Result<()> {
+    BenchEnv::with(&options.dir, options.scale, &Settings::durable(), async |env: &mut BenchEnv| {
         if let Some(from) = wanted.load {
-            let s3 = if from == From::S3 { Some(s3::StandIn::start(stage).await?) } else { None };
-            load::measure(stage, options.rounds, s3.as_ref()).await?;
+            let s3 = if from == From::S3 { Some(s3::StandIn::start(env).await?) } else { None };
+            load::measure(env, options.rounds, s3.as_ref()).await?;
             if let Some(s3) = s3 {
                 s3.stop().await?;
             }
         }
         if wanted.read {
-            read::measure(stage, options).await?;
+            read::measure(env, options).await?;
         }
         Ok(())
     })

@@ -8,9 +8,9 @@ use std::process::Stdio;
 
 use anyhow::Result;
 
+use crate::bench_env::{BenchEnv, CATALOG};
 use crate::load::{Source, load};
 use crate::server::{Server, ask, baseline, host};
-use crate::stage::{CATALOG, Stage};
 use crate::wrk::{self, Wrk};
 use crate::{Options, median};
 
@@ -18,14 +18,14 @@ use crate::{Options, median};
 const SAMPLE: u32 = 2_000;
 
 /// Measures both in turn, plain and with gzip, and prints the lower ratio last.
-pub(crate) async fn measure(stage: &mut Stage, options: &Options) -> Result<()> {
-    if !stage.loaded {
-        load(stage, Source::Disk, Stdio::inherit()).await?;
+pub(crate) async fn measure(env: &mut BenchEnv, options: &Options) -> Result<()> {
+    if !env.loaded {
+        load(env, Source::Disk, Stdio::inherit()).await?;
     }
-    let highest = stage.let_hosts_in().await?;
-    let script = wrk::script(stage)?;
+    let highest = env.let_hosts_in().await?;
+    let script = wrk::script(env)?;
 
-    let host = Server::start(host(stage, CATALOG, 0)?).await?;
+    let host = Server::start(host(env, CATALOG, 0)?).await?;
     println!(
         "host: LOG_ACCESS=off, uncached; wrk: {} connections, 2 threads, styles of 1 to {highest}",
         wrk::CONNECTIONS

@@ -15,10 +15,10 @@ use anyhow::{Context, Result};
 use bench::distance::DelayProxy;
 use local::Settings;
 
+use crate::bench_env::{BenchEnv, CATALOG};
 use crate::load::{Source, load};
 use crate::median;
 use crate::server::{Server, host};
-use crate::stage::{CATALOG, Stage};
 use browser::Browser;
 use fault::Fault;
 use page::{CONNECTIONS, SIZES, Strategy, Timing};
@@ -51,18 +51,18 @@ pub(crate) async fn measure(options: &Options) -> Result<()> {
     if let Some(folder) = output.parent() {
         std::fs::create_dir_all(folder).with_context(cannot)?;
     }
-    let with_stage = async |stage: &mut Stage| {
-        load(stage, Source::Disk, Stdio::inherit()).await?;
-        measure_on(stage, options).await
+    let with_stage = async |env: &mut BenchEnv| {
+        load(env, Source::Disk, Stdio::inherit()).await?;
+        measure_on(env, options).await
     };
-    let tables = Stage::with(&options.dir, options.scale, &Settings::durable(), with_stage).await?;
+    let tables = BenchEnv::with(&options.dir, options.scale, &Settings::durable(), with_stage).await?;
     println!("\n{tables}");
     std::fs::write(output, &tables).with_context(cannot)
 }
 
-async fn measure_on(stage: &Stage, options: &Options) -> Result<String> {
-    let highest = stage.let_hosts_in().await?;
-    let host = Server::start(host(stage, CATALOG, 0)?).await?;
+async fn measure_on(env: &BenchEnv, options: &Options) -> Result<String> {
+    let highest = env.let_hosts_in().await?;
+    let host = Server::start(host(env, CATALOG, 0)?).await?;
     println!("regions: one host, LOG_ACCESS=off, uncached; products 1 to {highest}");
     let mut rows = Vec::new();
     for &round_trip in &options.round_trips {

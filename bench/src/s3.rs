@@ -32,8 +32,8 @@ use local::program;
 use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 
+use crate::bench_env::{BenchEnv, cpu_seconds};
 use crate::server::{Server, ask};
-use crate::stage::{Stage, cpu_seconds};
 
 /// The size of a read, small enough to stay in a processor's cache until it is sent.
 const CHUNK_BYTES: u64 = 256 * 1024;
@@ -45,10 +45,10 @@ pub(crate) struct StandIn {
 }
 
 impl StandIn {
-    pub(crate) async fn start(stage: &Stage) -> Result<Self> {
-        let root = stage.directory("bucket")?;
-        let link = stage.directory("bucket/incoming")?.join("bench");
-        std::os::unix::fs::symlink(stage.files(), link).context("cannot link the dataset into the bucket")?;
+    pub(crate) async fn start(env: &BenchEnv) -> Result<Self> {
+        let root = env.directory("bucket")?;
+        let link = env.directory("bucket/incoming")?.join("bench");
+        std::os::unix::fs::symlink(env.files(), link).context("cannot link the dataset into the bucket")?;
         let mut command = Command::new(program("atelier-bench")?);
         command.args(["s3", "--dir"]).arg(&root);
         let server = Server::start(command).await?;

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use local::Settings;
 
+use crate::bench_env::{BenchEnv, CATALOG, check_space};
 use crate::load::{Source, load};
 use crate::median;
-use crate::stage::{CATALOG, Stage, check_space};
 
 /// The steps of a load, as the loader reports them.
 const STEPS: [&str; 4] = ["load", "index", "assemble", "publish"];
@@ -52,16 +52,16 @@ pub(crate) async fn measure(options: &Options) -> Result<()> {
 }
 
 async fn line(options: &Options, scale: f64) -> Result<String> {
-    let loads = async |stage: &mut Stage| loads(stage, options.rounds, scale).await;
-    Stage::with(&options.dir, scale, &Settings::durable(), loads).await
+    let loads = async |env: &mut BenchEnv| loads(env, options.rounds, scale).await;
+    BenchEnv::with(&options.dir, scale, &Settings::durable(), loads).await
 }
 
-async fn loads(stage: &mut Stage, rounds: u32, scale: f64) -> Result<String> {
+async fn loads(env: &mut BenchEnv, rounds: u32, scale: f64) -> Result<String> {
     let (mut steps, mut totals, mut memory) = ([const { Vec::new() }; STEPS.len()], Vec::new(), None);
     for round in 1..=rounds {
-        let path = stage.scratch().join("output");
+        let path = env.scratch().join("output");
         let output = File::create(&path).context("cannot create the file for the loader's output")?;
-        let (seconds, peak) = load(stage, Source::Disk, output.into()).await?;
+        let (seconds, peak) = load(env, Source::Disk, output.into()).await?;
         println!("scale {scale}, round {round}: {seconds:.2} s");
         let report = std::fs::read_to_string(&path).context("cannot read the loader's output")?;
         for (step, figures) in STEPS.iter().zip(&mut steps) {
@@ -73,7 +73,7 @@ async fn loads(stage: &mut Stage, rounds: u32, scale: f64) -> Result<String> {
         totals.push(seconds);
         memory = memory.max(peak);
     }
-    let client = stage.address().connect(CATALOG).await?;
+    let client = env.address().connect(CATALOG).await?;
     let counts =
         "select sum(rows_loaded)::bigint, sum(size_bytes)::bigint, pg_database_size(current_database())
                   from etl.load_file";

@@ -9,7 +9,7 @@ use local::{HOST_LOGIN, SupervisedChild, Supervision, free_address, program, res
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::stage::Stage;
+use crate::bench_env::BenchEnv;
 
 /// A server of this workspace. It stops when this value is dropped or its process ends.
 pub(crate) struct Server {
@@ -44,9 +44,9 @@ impl Server {
 }
 
 /// Returns the command of a host with a cache of `cache_bytes` and without an access log.
-pub(crate) fn host(stage: &Stage, database: &str, cache_bytes: u64) -> Result<StdCommand> {
+pub(crate) fn host(env: &BenchEnv, database: &str, cache_bytes: u64) -> Result<StdCommand> {
     let mut command = StdCommand::new(program("atelier-host")?);
-    command.env("DATABASE_URL", stage.address().url(HOST_LOGIN, database));
+    command.env("DATABASE_URL", env.address().url(HOST_LOGIN, database));
     command.env("CACHE_BYTES", cache_bytes.to_string()).env("LOG_ACCESS", "off").env("LOG", "warn");
     Ok(command)
 }

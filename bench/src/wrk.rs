@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use tokio::process::Command;
 
-use crate::stage::Stage;
+use crate::bench_env::BenchEnv;
 
 const SCRIPT: &str = include_str!("../wrk.lua");
 pub(crate) const CONNECTIONS: &str = "64";
 
 /// Writes the script that generates the requests.
-pub(crate) fn script(stage: &Stage) -> Result<PathBuf> {
-    let script = stage.scratch().join("wrk.lua");
+pub(crate) fn script(env: &BenchEnv) -> Result<PathBuf> {
+    let script = env.scratch().join("wrk.lua");
     std::fs::write(&script, SCRIPT).context("cannot write the script for wrk")?;
     Ok(script)
 }

@@ -39,7 +39,8 @@ fn run() -> Result<(), Error> {
         "AWS_LAMBDA_FUNCTION_NAME is not set: this is a function for AWS Lambda, which sets it, as `make watch` does on a laptop"
     })?;
     let config = Config::from_environment()?;
-    shared::log::init(config.log.level, std::io::stdout);
+    shared::log::init(config.log_level, std::io::stdout);
+    shared::config::warn_of_former_names(&config.former_names);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let count = move |metric: Metric| metric.write(std::io::stdout().lock(), &name);
         let function = Function::new(&config, S3::from_environment().await, count);

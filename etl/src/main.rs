@@ -229,7 +229,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Publish { database } => {
             let generation = load::publish(&database.connect_options()?, &Progress::for_stderr()).await?;
-            print(&format!("generation {generation} is being served\n"))
+            print(&format!("serving generation {generation}\n"))
         }
         Command::Prune { database, days, previous } => {
             let options = PruneOptions { days, previous };
@@ -237,7 +237,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             print(&pruned.to_string())
         }
         Command::Rollback { database } => {
-            let on_wait = || eprintln!("another session replaces the catalog: waiting for it to end");
+            let on_wait = || eprintln!("another session is replacing the catalog: waiting for it to finish");
             let generation = load::rollback(&database.connect_options()?, on_wait).await?;
             print(&format!("serving generation {generation} again\n"))
         }
@@ -305,7 +305,7 @@ fn print_summary(summary: &Summary) -> anyhow::Result<()> {
         }
     }
     text += &match summary.published {
-        true => format!("\ngeneration {} is being served\n", summary.generation),
+        true => format!("\nserving generation {}\n", summary.generation),
         false => {
             format!("\ngeneration {} is built: run atelier-etl publish to serve it\n", summary.generation)
         }

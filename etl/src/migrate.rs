@@ -1,6 +1,6 @@
 //! Brings a database to the current schema: group roles, then every pending migration.
 //!
-//! The SQL is in `migrations`. The tables of a catalog are no part of it: each load creates them.
+//! The SQL is in `migrations`. The tables of a catalog are not part of it: each load creates them.
 
 use shared::database::ConnectOptions;
 use tokio_postgres::Client;

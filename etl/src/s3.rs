@@ -72,7 +72,7 @@ pub enum S3Error {
     #[error("{0} was replaced during the load: load the new version")]
     Replaced(S3Url),
     /// The object exceeds its size limit.
-    #[error("{url} has {size} bytes: expected max {limit}")]
+    #[error("{url} has {size} bytes: expected at most {limit}")]
     TooLarge {
         /// The object.
         url: S3Url,

@@ -52,13 +52,13 @@ async fn a_catalog_can_be_built_now_and_published_later() {
     assert!(output.contains("\ngeneration 2 is built: run atelier-etl publish to serve it\n"), "{output}");
     assert_eq!(number(&database, generation).await, 1);
     assert!(stdout(&etl(&["status"])).contains("publish"));
-    assert_eq!(stdout(&etl(&["publish"])), "generation 2 is being served\n");
+    assert_eq!(stdout(&etl(&["publish"])), "serving generation 2\n");
     assert_eq!(number(&database, generation).await, 2);
     assert_eq!(error(&etl(&["publish"])), "nothing to publish: there is no unpublished catalog");
 
     // A load of the same files resumes it and publishes it.
     stdout(&etl(&["load", "set", "--no-publish"]));
-    assert!(stdout(&etl(&["load", "set"])).contains("\ngeneration 3 is being served\n"));
+    assert!(stdout(&etl(&["load", "set"])).contains("\nserving generation 3\n"));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::{CatalogOptions, dev_env};
 
-/// Time before a host that has ended is restarted: long enough to see that clients notice nothing.
+/// Time before a host that has ended is restarted: long enough to observe that no request fails.
 const RESTART_DELAY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]

@@ -39,7 +39,8 @@ impl SupervisedChild {
     /// Starts `server` with its program, arguments, environment and directory. Standard output and standard error go to
     /// the file `output`, or else to those of the owner.
     ///
-    /// # Errors [`Error::Io`] if `/bin/sh` cannot be started. [`SupervisedChild::ended`] reports a server that cannot
+    /// # Errors
+    /// [`Error::Io`] if `/bin/sh` cannot be started. [`SupervisedChild::ended`] reports a server that cannot
     /// be started.
     pub fn spawn(
         server: &Command,

@@ -1,6 +1,6 @@
 //! The configuration of the host and of the functions. It is read once, at start; an invalid value stops the program.
 //!
-//! What Lambda and systemd set for their own purposes is read by `functions/lambda-adapter` and by the host.
+//! `functions/lambda-adapter` and the host read the variables that Lambda and systemd set.
 
 #[cfg(test)]
 mod tests;
@@ -96,7 +96,7 @@ static CACHE_BYTES: Variable = Variable {
     default: Default::Value("256MiB"),
     read_by: ReadBy::Host,
     summary: "the memory for cached responses of the catalog, in bytes or with a unit; 0 turns the cache off",
-    details: "The process needs some 50 MB besides. A host notices a new catalog within a second and then serves nothing of \
+    details: "The process needs about 50 MB in addition. A host notices a new catalog within a second and then serves nothing of \
         the old one. Too low: more queries, and fewer responses that the host can still serve while the database is \
         unavailable. Too high: the machine runs out of memory.",
 };
@@ -118,8 +118,8 @@ static MAX_CONNECTIONS: Variable = Variable {
     default: Default::Value("4096"),
     read_by: ReadBy::Host,
     summary: "the max number of client connections; further clients wait until one closes",
-    details: "Behind a load balancer there are few. Too low: clients wait for others that are idle. Too high: each takes \
-        some 20 KB of memory and a file descriptor.",
+    details: "Behind a load balancer, a host needs few. Too low: clients wait for others that are idle. Too high: each takes \
+        about 20 KB of memory and a file descriptor.",
 };
 
 static HEADER_READ_TIMEOUT: Variable = Variable {
@@ -129,7 +129,7 @@ static HEADER_READ_TIMEOUT: Variable = Variable {
     default: Default::Value("65s"),
     read_by: ReadBy::Host,
     summary: "the timeout of a connection, idle or not, on which no complete request header arrives",
-    details: "Too low: proxies use connections that were just closed; a proxy's own idle timeout must be lower. Too high: \
+    details: "Too low: the load balancer uses connections that were just closed; its own idle timeout must be lower. Too high: \
         idle clients hold memory and file descriptors.",
 };
 
@@ -140,7 +140,7 @@ static SHUTDOWN_DELAY: Variable = Variable {
     default: Default::Value("1s"),
     read_by: ReadBy::Host,
     summary: "how long the host still accepts connections after SIGTERM; it closes each after its next response",
-    details: "Too low: a proxy sends requests into connections that are closing, and a `POST` among them fails with 502. Too \
+    details: "Too low: the load balancer sends requests into connections that are closing, and a `POST` among them fails with 502. Too \
         high: a deployment takes longer.",
 };
 
@@ -169,7 +169,7 @@ static LOG: Variable = Variable {
     former_name: None,
     kind: Kind::Choice(&["off", "error", "warn", "info", "debug", "trace"]),
     default: Default::Value("info"),
-    read_by: ReadBy::All,
+    read_by: ReadBy::Daemons,
     summary: "the lowest level that is logged",
     details: "",
 };
@@ -270,10 +270,21 @@ impl LogConfig {
     /// # Errors
     /// The first variable that is invalid.
     pub fn read(reader: &Reader<'_>) -> Result<Self, Error> {
-        let level = reader.parsed(&LOG, |value| value.parse().ok())?;
-        Ok(Self { level, access: reader.switch(&LOG_ACCESS)? })
+        Ok(Self { level: log_level(reader)?, access: reader.switch(&LOG_ACCESS)? })
     }
 }
+
+/// Reads `LOG`.
+///
+/// # Errors
+/// An invalid value.
+pub fn log_level(reader: &Reader<'_>) -> Result<LogLevel, Error> {
+    Ok(LEVELS[reader.choice(&LOG)?])
+}
+
+/// The levels, in the order of the words that `LOG` can hold.
+const LEVELS: [LogLevel; 6] =
+    [LogLevel::OFF, LogLevel::ERROR, LogLevel::WARN, LogLevel::INFO, LogLevel::DEBUG, LogLevel::TRACE];
 
 /// Logs which variables are set under their former names.
 pub fn warn_of_former_names(variables: &[&'static Variable]) {

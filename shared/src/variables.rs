@@ -19,19 +19,19 @@ pub struct Variable {
     pub name: &'static str,
     /// Its name in the previous release, which is still read.
     pub former_name: Option<&'static str>,
-    /// What it holds.
+    /// The kind of its value.
     pub kind: Kind,
-    /// What a program does without it.
+    /// The behaviour without it.
     pub default: Default,
     /// The programs that read it.
     pub read_by: ReadBy,
-    /// What it sets, in one sentence without a full stop.
+    /// Its meaning, in one sentence without a full stop.
     pub summary: &'static str,
-    /// The effect of values that are too low or too high, and what else there is to know.
+    /// The effects of values that are too low or too high, and further notes.
     pub details: &'static str,
 }
 
-/// What a variable holds.
+/// The kind of a variable's value.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     /// A whole number from `min` to `max`.
@@ -59,7 +59,7 @@ pub enum Kind {
     Text(&'static str),
 }
 
-/// What a program does without a variable.
+/// The behaviour of a program without a variable.
 #[derive(Debug, Clone, Copy)]
 pub enum Default {
     /// It uses this value.
@@ -75,8 +75,10 @@ pub enum Default {
 /// The programs that read a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadBy {
-    /// The host, every function and the loader.
+    /// The host, every function and the loader, on the command line too.
     All,
+    /// The host and every function, that of the loader included.
+    Daemons,
     /// The host and the endpoints' functions.
     Service,
     /// The host.
@@ -96,7 +98,7 @@ pub enum Error {
     Missing {
         /// The variable's name.
         variable: &'static str,
-        /// What it should hold.
+        /// The expected values.
         expected: String,
     },
     /// A variable has an invalid value.
@@ -106,7 +108,7 @@ pub enum Error {
         variable: &'static str,
         /// Its value.
         value: String,
-        /// What it should hold.
+        /// The expected values.
         expected: String,
     },
 }
@@ -136,28 +138,32 @@ impl<'a> Reader<'a> {
         self.former_names.into_inner()
     }
 
-    /// Returns a variable's value, if it is set. An empty value counts as set, but not for a required variable, nor
-    /// for the loader function, whose deployment may set all of them.
+    /// Returns a variable's value, if it is set. An empty value counts as set, except for the loader function, whose
+    /// deployment may set all of them.
     #[must_use]
     pub fn value(&self, variable: &'static Variable) -> Option<String> {
-        let may_be_empty = !matches!(variable.default, Default::Required | Default::RequiredWith(_))
-            && variable.read_by != ReadBy::LoaderFunction;
-        let is_set = |value: &String| may_be_empty || !value.is_empty();
-        if let Some(value) = (self.lookup)(variable.name).filter(is_set) {
-            return Some(value);
-        }
-        let value = (self.lookup)(variable.former_name?).filter(is_set)?;
-        self.former_names.borrow_mut().push(variable);
-        Some(value)
+        self.named_value(variable).map(|(_, value)| value)
     }
 
-    /// Returns the value of a required variable.
+    /// Returns a variable's value and the name under which it is set.
+    fn named_value(&self, variable: &'static Variable) -> Option<(&'static str, String)> {
+        let is_set = |value: &String| variable.read_by != ReadBy::LoaderFunction || !value.is_empty();
+        if let Some(value) = (self.lookup)(variable.name).filter(is_set) {
+            return Some((variable.name, value));
+        }
+        let former_name = variable.former_name?;
+        let value = (self.lookup)(former_name).filter(is_set)?;
+        self.former_names.borrow_mut().push(variable);
+        Some((former_name, value))
+    }
+
+    /// Returns the value of a required variable, which may not be empty.
     ///
     /// # Errors
     /// [`Error::Missing`] if it is not set.
     pub fn required(&self, variable: &'static Variable) -> Result<String, Error> {
         let missing = || Error::Missing { variable: variable.name, expected: variable.kind.to_string() };
-        self.value(variable).ok_or_else(missing)
+        self.value(variable).filter(|value| !value.is_empty()).ok_or_else(missing)
     }
 
     /// Parses a variable's value, or its default.
@@ -169,16 +175,13 @@ impl<'a> Reader<'a> {
         variable: &'static Variable,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<T, Error> {
-        let expected = || variable.kind.to_string();
-        let value = match (self.value(variable), variable.default) {
-            (Some(value), _) => value,
-            (None, Default::Value(value)) => value.to_owned(),
-            (None, _) => return Err(Error::Missing { variable: variable.name, expected: expected() }),
+        let missing = || Error::Missing { variable: variable.name, expected: variable.kind.to_string() };
+        let default = match variable.default {
+            Default::Value(value) => Some((variable.name, value.to_owned())),
+            _ => None,
         };
-        match parse(&value) {
-            Some(parsed) => Ok(parsed),
-            None => Err(Error::Invalid { variable: variable.name, value, expected: expected() }),
-        }
+        let (name, value) = self.named_value(variable).or(default).ok_or_else(missing)?;
+        variable.parse(name, value, parse)
     }
 
     /// Parses a variable's value if it is set.
@@ -190,7 +193,8 @@ impl<'a> Reader<'a> {
         variable: &'static Variable,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, Error> {
-        if self.value(variable).is_none() { Ok(None) } else { self.parsed(variable, parse).map(Some) }
+        let value = self.named_value(variable);
+        value.map(|(name, value)| variable.parse(name, value, parse)).transpose()
     }
 
     /// Parses a [`Kind::Number`].
@@ -227,10 +231,25 @@ impl<'a> Reader<'a> {
     }
 }
 
+impl Variable {
+    /// Parses a value, which was set under `name`.
+    fn parse<T>(
+        &self,
+        name: &'static str,
+        value: String,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, Error> {
+        match parse(&value) {
+            Some(parsed) => Ok(parsed),
+            None => Err(Error::Invalid { variable: name, value, expected: self.kind.to_string() }),
+        }
+    }
+}
+
 /// A choice of `on` and `off`, for [`Reader::switch`].
 pub const ON_OR_OFF: Kind = Kind::Choice(&["on", "off"]);
 
-/// What an error says it expected.
+/// Writes the expected values, for an error.
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -29,7 +29,7 @@ use tokio::net::TcpStream;
 const START_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The status of the response to each file in `events/`, and the path whose golden body it has, if any.
-const ANSWERS: &[(&str, u16, Option<&str>)] = &[
+const EXPECTED: &[(&str, u16, Option<&str>)] = &[
     ("add-to-cart-anonymous", 201, None),
     ("add-to-cart-base64", 201, None),
     ("add-to-cart-rest", 201, None),
@@ -184,14 +184,15 @@ async fn every_event_file_can_be_invoked_and_every_path_requested() {
     let watching = Watching::start(&bucket).await;
     every_event_for_the_load_can_be_invoked(&watching).await;
     let mut expected: BTreeMap<&str, (u16, Option<&str>)> =
-        ANSWERS.iter().map(|&(event, status, path)| (event, (status, path))).collect();
+        EXPECTED.iter().map(|&(event, status, path)| (event, (status, path))).collect();
     for file in std::fs::read_dir(root().join("events")).unwrap() {
         let file = file.unwrap().file_name().into_string().unwrap();
         let event = file.strip_suffix(".json").unwrap();
         if LOADS.iter().any(|(load, _)| *load == event) {
             continue;
         }
-        let (status, path) = expected.remove(event).unwrap_or_else(|| panic!("what is {event} answered?"));
+        let (status, path) =
+            expected.remove(event).unwrap_or_else(|| panic!("no expected response for {event}"));
         let outcome = watching.invoke(function_of(event), event).await;
         let answer = source_of(event).response(&outcome);
         assert_eq!(answer.status(), status, "{event}: {outcome:?}");

@@ -147,7 +147,7 @@ async fn the_command_retries_until_its_limit() {
         _ => Fault::None,
     });
     let output = load_by_command(&incoming.database, &proxy.variables(), &[&url]);
-    assert!(summary(&output).contains("generation 2 is being served"));
+    assert!(summary(&output).contains("serving generation 2"));
     let printed = String::from_utf8(output.stderr).unwrap();
     assert!(printed.contains("resuming load 2"), "{printed}");
     assert_served(&incoming, &undisturbed(&small_dataset()).await).await;

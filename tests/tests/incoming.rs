@@ -456,6 +456,6 @@ async fn a_manifest_above_the_size_limit_is_refused() {
     let record = incoming.put("spring", "manifest.json", vec![b' '; (1 << 20) + 1]).await;
     assert!(incoming.is_done(&record).await, "a retry would fail again");
     let refused = incoming.text("select refused from etl.incoming_file").await;
-    assert!(refused.contains("has 1048577 bytes: expected max 1048576"), "{refused}");
+    assert!(refused.contains("has 1048577 bytes: expected at most 1048576"), "{refused}");
     assert_eq!(incoming.alarms(), 1);
 }

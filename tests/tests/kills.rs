@@ -428,7 +428,7 @@ async fn an_event_never_publishes_a_killed_load_with_no_publish() {
     assert!(content(database).await == old);
     assert_eq!(steps(database).await, ["published", "publish"]);
     let printed = Loader::new(database, &["publish"]).succeeds().await;
-    assert!(printed.ends_with("generation 2 is being served\n"), "{printed}");
+    assert!(printed.ends_with("serving generation 2\n"), "{printed}");
     let new = content(database).await;
     assert!(new == undisturbed(&small_dataset()).await);
     for record in &records {

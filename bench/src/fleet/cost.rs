@@ -11,10 +11,10 @@ use super::variant::{
     CACHED, UNCACHED, Variant, closed_loop, fleet, request_all_styles, run_without_failures,
 };
 use super::{Run, target};
+use crate::bench_env::{CATALOG, generate, memory_kib, succeed};
 use crate::load::loader;
 use crate::median;
 use crate::server::{Server, baseline, host};
-use crate::stage::{CATALOG, generate, memory_kib, succeed};
 use crate::wrk::{self, Wrk};
 
 /// The number of responses whose bytes are counted.
@@ -74,17 +74,17 @@ pub(super) async fn of_codings(run: &Run<'_>, variant: &Variant, peaks: &Peaks) 
 
 /// Compares a small catalog with the whole one, and pages throughout the list.
 pub(super) async fn of_catalogs(run: &Run<'_>) -> Result<String> {
-    let files = run.stage.directory(SMALL_CATALOG)?;
+    let files = run.env.directory(SMALL_CATALOG)?;
     generate((run.options.scale * SMALL).max(MIN_SCALE), &files).await?;
-    let mut load = loader(run.stage, SMALL_CATALOG).await?;
+    let mut load = loader(run.env, SMALL_CATALOG).await?;
     succeed(load.arg(&files).stdout(Stdio::null())).await?;
-    let client = run.stage.address().connect(SMALL_CATALOG).await?;
+    let client = run.env.address().connect(SMALL_CATALOG).await?;
     let highest: i32 = client.query_one("select max(id) from catalog.products", &[]).await?.get(0);
 
-    let script = wrk::script(run.stage)?;
+    let script = wrk::script(run.env)?;
     let mut hosts = Vec::new();
     for (database, highest) in [(SMALL_CATALOG, highest), (CATALOG, i32::try_from(run.highest)?)] {
-        let server = Server::start(host(run.stage, database, 0)?).await?;
+        let server = Server::start(host(run.env, database, 0)?).await?;
         let wrk = Wrk { script: &script, highest, coding: "gzip", seconds: run.options.seconds };
         hosts.push((server, wrk, Vec::new()));
     }
@@ -149,12 +149,12 @@ pub(super) async fn in_instructions(run: &Run<'_>) -> Result<String> {
     // The first server is the baseline of the others.
     let mut servers = vec![
         ("bare server", baseline(1_000)?),
-        ("host, uncached", host(run.stage, CATALOG, 0)?),
-        ("host, cached", host(run.stage, CATALOG, CACHE_BYTES)?),
+        ("host, uncached", host(run.env, CATALOG, 0)?),
+        ("host, cached", host(run.env, CATALOG, CACHE_BYTES)?),
     ];
     if let Some(base) = &run.base {
-        servers.push(("base, uncached", base.host(run.stage, 0)?));
-        servers.push(("base, cached", base.host(run.stage, CACHE_BYTES)?));
+        servers.push(("base, uncached", base.host(run.env, 0)?));
+        servers.push(("base, cached", base.host(run.env, CACHE_BYTES)?));
     }
     let mut baseline = None;
     for (name, server) in servers {
@@ -193,7 +193,7 @@ async fn instructions(run: &Run<'_>, server: &Command, count: u64) -> Result<u64
 pub(super) async fn in_memory(run: &Run<'_>) -> Result<String> {
     // A quarter of the documents of a small catalog always fills the cache.
     let cache = CACHE_BYTES.min(run.documents / 4);
-    let fleet = fleet(run, "full cache", &host(run.stage, CATALOG, cache)?, 1).await?;
+    let fleet = fleet(run, "full cache", &host(run.env, CATALOG, cache)?, 1).await?;
     let host = fleet.hosts().first().context("the fleet has no hosts")?;
     request_all_styles(host.address(), run.highest).await?;
     let peak = host.pid().and_then(|pid| memory_kib(pid, "VmHWM"));

@@ -93,7 +93,7 @@ pub(super) async fn measure(run: &Run<'_>, variants: &[Variant]) -> Result<(Peak
     );
     let gzip_baseline = Variant::of_fixed(run, "gzip", gzip_bytes).await?;
     let plain_baseline = Variant::of_fixed(run, "plain", plain_bytes).await?;
-    let script = wrk::script(run.stage)?;
+    let script = wrk::script(run.env)?;
     let mut runs = Vec::new();
     let variants = variants.iter().map(|variant| [variant; 2]);
     for [gzip, plain] in std::iter::once([&gzip_baseline, &plain_baseline]).chain(variants) {

@@ -8,7 +8,14 @@ use super::steady::Point;
 /// Width and height in pixels; GitHub shows about 900.
 const SIZE: (u32, u32) = (880, 500);
 
-const COLOURS: [RGBColor; 3] = [RGBColor(120, 120, 120), RGBColor(213, 94, 0), RGBColor(0, 114, 178)];
+/// Those of the baseline, the two variants, and the same two of a base commit.
+const COLOURS: [RGBColor; 5] = [
+    RGBColor(120, 120, 120),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 114, 178),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+];
 
 /// Draws p50 and p99 of each variant on logarithmic axes.
 pub(super) fn latency(points: &[Point]) -> Result<String> {

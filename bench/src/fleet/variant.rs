@@ -71,7 +71,7 @@ impl Variant {
 
 /// Starts servers behind the load balancer without access logs. Their output goes to a folder of this name.
 pub(super) async fn fleet(run: &Run<'_>, name: &str, server: &Command, hosts: usize) -> Result<Fleet> {
-    let directory = run.stage.directory(&name.replace(' ', "-"))?;
+    let directory = run.env.directory(&name.replace(' ', "-"))?;
     let settings = FleetSettings { hosts, ..FleetSettings::default() };
     Ok(Fleet::start(&directory, free_address()?, server, &settings).await?)
 }

@@ -1,7 +1,8 @@
 //! The configuration of the loader function.
 
-use shared::config::{LOG_VARIABLES, LogConfig};
+use shared::config::{LOG_VARIABLES, log_level};
 use shared::database::{self, ConnectOptions};
+use shared::log::LogLevel;
 use shared::variables::{Default, Error, Kind, ReadBy, Reader, Variable, environment};
 
 use super::LoadOptions;
@@ -30,7 +31,9 @@ pub struct Config {
     /// `WORKERS`.
     pub workers: usize,
     /// `LOG`.
-    pub log: LogConfig,
+    pub log_level: LogLevel,
+    /// Variables that are set under their former names.
+    pub former_names: Vec<&'static Variable>,
 }
 
 static REJECTS_URL: Variable = Variable {
@@ -70,7 +73,7 @@ static COMMIT_BYTES: Variable = Variable {
     default: Default::Value("268435456"),
     read_by: ReadBy::LoaderFunction,
     summary: "how many bytes of a file are committed at a time",
-    details: "A deadline or a crash makes the loader read max this much again. Too low: more transactions, and a \
+    details: "After a deadline or a crash, the loader reads at most this much again. Too low: more transactions, and a \
         slower load.",
 };
 
@@ -90,7 +93,7 @@ static WORKERS: Variable = Variable {
     kind: Kind::Number { min: 1, max: 64 },
     default: Default::Value("2"),
     read_by: ReadBy::LoaderFunction,
-    summary: "how many files or steps are worked on in parallel",
+    summary: "the max number of parallel tasks",
     details: "Set it to the number of processors that the database can spare.",
 };
 
@@ -101,7 +104,10 @@ pub static OWN_VARIABLES: [&Variable; 6] =
 /// Returns the variables of the loader function.
 pub fn variables() -> Vec<&'static Variable> {
     let common = database::VARIABLES.into_iter().chain(LOG_VARIABLES);
-    common.filter(|variable| variable.read_by == ReadBy::All).chain(OWN_VARIABLES).collect()
+    common
+        .filter(|variable| matches!(variable.read_by, ReadBy::All | ReadBy::Daemons))
+        .chain(OWN_VARIABLES)
+        .collect()
 }
 
 impl Config {
@@ -136,7 +142,8 @@ impl Config {
             commit_bytes: reader.parsed(&COMMIT_BYTES, bytes)?,
             range_bytes: reader.optional(&RANGE_BYTES, bytes)?.unwrap_or(WHOLE_FILES),
             workers: reader.number(&WORKERS)?,
-            log: LogConfig::read(&reader)?,
+            log_level: log_level(&reader)?,
+            former_names: reader.into_former_names(),
         })
     }
 
@@ -154,6 +161,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::DEFAULT_WORKERS;
 
     fn config(variables: &[(&str, &str)]) -> Result<Config, String> {
         let known = [("DATABASE_URL", "postgres://etl@localhost/atelier"), ("REJECTS_URL", "s3://rejects/")];
@@ -168,7 +176,8 @@ mod tests {
     fn an_unset_variable_has_its_default() {
         let config = config(&[]).unwrap();
         assert_eq!((config.incoming.as_str(), config.commit_bytes), (INCOMING_PREFIX, 268_435_456));
-        assert_eq!((config.workers, config.range_bytes), (2, WHOLE_FILES));
+        assert_eq!((config.workers, config.range_bytes), (DEFAULT_WORKERS.into(), WHOLE_FILES));
+        assert_eq!(config.limit, RejectLimit::default());
     }
 
     #[test]

@@ -129,7 +129,7 @@ pub enum LoadError {
     Database(tokio_postgres::Error),
     /// Migrations are pending, and this login cannot apply them.
     #[error(
-        "{cause}; pending migrations: {}; run atelier-etl migrate with a login that owns the database", pending.join(", ")
+        "{cause}; pending migrations: {}; run atelier-etl migrate with a login that owns the database and has CREATEROLE", pending.join(", ")
     )]
     Migrate {
         /// The pending migrations.

@@ -2,8 +2,8 @@
 //!
 //! lambda_http detects which service sent the event and knows its fields: an HTTP API (payload format 2.0) or a Function URL,
 //! a REST API (or payload format 1.0), an Application Load Balancer, or VPC Lattice. The request is built here from those
-//! fields and not by lambda_http, whose conversion panics at a query with `<` or a bad host, normalises paths, and keeps one
-//! of several lines of a header.
+//! fields and not by lambda_http, whose conversion panics at a query with `<` or a bad host, normalises paths, and keeps
+//! only one value of a repeated header.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -48,7 +48,7 @@ const NO_ADDRESS: Problem =
 const NO_BODY: Problem =
     Problem::bad_request("The body of the event is not base64, which isBase64Encoded says it is.");
 
-/// An event, as far as it is a request.
+/// A parsed event.
 pub(crate) struct Event {
     /// The request, or an empty one with a refusal.
     pub(crate) request: http::Request<Bytes>,
@@ -123,7 +123,7 @@ impl Event {
         Self { request, origin, refusal }
     }
 
-    /// Refuses an event that is no request, in the format of the service that seems to have sent it. The default reason is
+    /// Rejects an event that is not a request, in the format of the service that seems to have sent it. The default reason is
     /// what that service's format requires and the event lacks.
     fn refused(text: &str, why: Option<&str>) -> Self {
         let event: Value = serde_json::from_str(text).unwrap_or_default();

@@ -43,6 +43,9 @@ fn an_invalid_value_is_named_with_its_variable_and_the_expected_values() {
         ("CACHE_BYTES", "20000000TiB", "a number of bytes, such as 268435456 or 256MiB, up to 1024GiB"),
         ("CACHE_BYTES", "1025GiB", "a number of bytes, such as 268435456 or 256MiB, up to 1024GiB"),
         ("LOG", "loud", "off, error, warn, info, debug or trace"),
+        ("LOG", "", "off, error, warn, info, debug or trace"),
+        ("LOG", "INFO", "off, error, warn, info, debug or trace"),
+        ("LOG", "3", "off, error, warn, info, debug or trace"),
         ("LOG_ACCESS", "false", "on or off"),
     ] {
         let error = parse(&[(variable, value)]).unwrap_err();
@@ -181,7 +184,7 @@ fn a_former_name_is_read_and_noted_unless_the_new_one_is_set() {
     let config = parse(&[("DATABASE_QUEUE", "7"), ("DATABASE_MAX_WAITING", "8")]).unwrap();
     assert_eq!((config.database.max_waiting, config.former_names.len()), (8, 0));
     let error = parse(&[("DATABASE_QUEUE", "many")]).unwrap_err().to_string();
-    assert_eq!(error, "DATABASE_MAX_WAITING=many: expected a whole number from 1 to 100000");
+    assert_eq!(error, "DATABASE_QUEUE=many: expected a whole number from 1 to 100000");
 }
 
 #[test]
@@ -198,4 +201,18 @@ fn help_names_each_variable_with_its_default_and_bounds() {
     }
     assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
     assert!(!variables::help(&function_variables()).contains("LISTEN"));
+}
+
+#[test]
+fn each_level_of_the_log_is_read() {
+    for (word, level) in ["off", "error", "warn", "info", "debug", "trace"].into_iter().zip(LEVELS) {
+        let read = parse(&[("LOG", word)]).unwrap().log.level;
+        assert_eq!((read, read.to_string().to_lowercase().as_str()), (level, word));
+    }
+}
+
+#[test]
+fn an_empty_file_of_authorities_is_an_error_even_where_none_is_needed() {
+    let error = parse(&[("DATABASE_CA_FILE", "")]).unwrap_err().to_string();
+    assert!(error.starts_with("DATABASE_CA_FILE=: expected a PEM file"), "{error}");
 }

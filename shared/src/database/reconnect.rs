@@ -55,7 +55,7 @@ impl Slot {
     }
 
     /// Waits until a request needs a connection and the attempt that began at `began` is slow. The process may have
-    /// been frozen during the attempt, so that the server no longer takes part in it.
+    /// been frozen during the attempt, and the server may have dropped it.
     async fn needs_restart(&self, began: FreezeAwareInstant) {
         loop {
             self.woken.notified().await;

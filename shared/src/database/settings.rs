@@ -43,8 +43,9 @@ pub static DATABASE_AUTH: Variable = Variable {
     default: Default::Value("password"),
     read_by: ReadBy::All,
     summary: "how to authenticate: with the password in `DATABASE_URL`, or with a signed RDS token",
-    details: "`iam` signs a new token for each connection. It requires TLS, one host and a user in `DATABASE_URL`, no \
-        password there, and the `AWS_…` variables below, which Lambda sets.",
+    details: "`iam` signs a new token for each connection. It requires TLS, one server and a user in `DATABASE_URL`, no \
+        password there, and the variables `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION` and, for temporary \
+        keys, `AWS_SESSION_TOKEN`. Lambda sets all of them.",
 };
 
 /// The access key that signs tokens.
@@ -133,7 +134,7 @@ static DATABASE_CONNECT_TIMEOUT: Variable = Variable {
     default: Default::Value("2s"),
     read_by: ReadBy::Service,
     summary: "the timeout of one attempt to connect",
-    details: "A request to a function waits as long for its connection. Too low: a busy server is never reached. Too high: a \
+    details: "A request to a function waits this long for a connection, but at most three quarters of `REQUEST_TIMEOUT`. Too low: a busy server is never reached. Too high: a \
         server that disappeared is noticed late.",
 };
 

@@ -37,7 +37,7 @@ pub static DATABASE_CA_FILE: Variable = Variable {
     kind: Kind::Text("a PEM file with the authorities that may vouch for the database server"),
     default: Default::RequiredWith("TLS"),
     read_by: ReadBy::All,
-    summary: "a PEM file of the certificate authorities that the database server's certificate may come from",
+    summary: "a PEM file of the certificate authorities that may sign the database server's certificate; required with TLS",
     details: "For RDS, use the bundle of its region. Every authority in the file can impersonate the database, so keep it \
         short.",
 };

@@ -10,7 +10,8 @@ const MAX_COLUMNS: usize = 100;
 /// Returns the text of `--help` for these variables.
 #[must_use]
 pub fn help(variables: &[&Variable]) -> String {
-    let mut text = String::from("Environment variables:\n");
+    let mut text =
+        String::from("Environment variables (a duration is a whole number with its unit: 1500ms, 2s):\n");
     for variable in variables {
         let _ = writeln!(text, "\n  {} [{}]", variable.name, conditions(variable));
         let details = if variable.details.is_empty() { "" } else { " " };
@@ -73,7 +74,7 @@ fn default(variable: &Variable) -> String {
     }
 }
 
-/// The bounds or the words of a kind; none for text, whose summary says what it is.
+/// Returns the bounds or the words of a kind; none for text, which the summary describes.
 fn values(variable: &Variable) -> Option<String> {
     match variable.kind {
         Kind::Number { min, max } => Some(format!("{min} to {max}")),
@@ -88,13 +89,14 @@ fn values(variable: &Variable) -> Option<String> {
 fn read_by(programs: ReadBy) -> &'static str {
     match programs {
         ReadBy::All => "host, functions, loader",
+        ReadBy::Daemons => "host, functions, loader function",
         ReadBy::Service => "host, functions",
         ReadBy::Host => "host",
         ReadBy::LoaderFunction => "loader function",
     }
 }
 
-/// What a section of the page says about a variable, if there is more than its row says.
+/// Returns the text of a variable's own section, if there is more to say than its row does.
 fn details(variable: &Variable) -> Option<String> {
     let former_name = variable
         .former_name

@@ -72,7 +72,7 @@ impl Load {
         let report = tokio::task::spawn_blocking(|| self.running.join().unwrap().unwrap()).await.unwrap();
         let milliseconds = |share| report.quantile(share).as_secs_f64() * 1e3;
         println!(
-            "{what}: sent {} ({:.0}/s), ok {}, failed {} {:?}, asked again {}, p50 {:.1} ms, p99 {:.1} ms, slowest \
+            "{what}: sent {} ({:.0}/s), ok {}, failed {} {:?}, retried {}, p50 {:.1} ms, p99 {:.1} ms, slowest \
              {:.0} ms",
             report.sent,
             report.sent as f64 / report.elapsed.as_secs_f64(),

@@ -15,7 +15,7 @@ const GIB_AT_SCALE_1: f64 = 12.0;
 const GIB_AT_LEAST: f64 = 1.0;
 
 /// A dataset and a cluster. Both are removed when this process ends, even if it is killed.
-pub(crate) struct Stage {
+pub(crate) struct BenchEnv {
     files: PathBuf,
     scratch: PathBuf,
     cluster: Cluster,
@@ -23,7 +23,7 @@ pub(crate) struct Stage {
     pub(crate) loaded: bool,
 }
 
-impl Stage {
+impl BenchEnv {
     /// Runs `act` with a dataset of this scale and a cluster with these settings, both in `dir`. Removes both
     /// afterwards, even if `act` fails.
     pub(crate) async fn with<T>(
@@ -32,9 +32,9 @@ impl Stage {
         settings: &Settings,
         act: impl AsyncFnOnce(&mut Self) -> Result<T>,
     ) -> Result<T> {
-        let mut stage = Self::set(dir, scale, settings).await?;
-        let acted = act(&mut stage).await;
-        stage.cluster.stop().await?;
+        let mut env = Self::set(dir, scale, settings).await?;
+        let acted = act(&mut env).await;
+        env.cluster.stop().await?;
         acted
     }
 
