@@ -21,7 +21,7 @@ use support::functions::etl_function;
 use support::incoming::{Incoming, TIME, content, failed, message, record, undisturbed, with_broken_rows};
 use support::load_into;
 use support::loader::{
-    KILL, LOADER_LOCK, Loader, WORK_LOCK, generated, number, served, serving, steps, until,
+    KILL, LOADER_LOCK, Loader, WORKER_LOCK, generated, number, served, serving, steps, until,
     until_blocked_by_a_lock, until_blocked_by_an_advisory_lock, with_lock,
 };
 use support::marked::write_marked;
@@ -224,7 +224,7 @@ async fn a_loader_that_loses_its_lock_leaves_the_load_to_the_waiting_one() {
                    and (classid::bigint << 32) + objid::bigint = $1";
     assert_eq!(client.query(end, &[&LOADER_LOCK]).await.unwrap().len(), 1);
     until("the second loader waits for the first one's workers", async || {
-        with_lock(&client, WORK_LOCK, false).await == 1
+        with_lock(&client, WORKER_LOCK, false).await == 1
     })
     .await;
     gate.close();

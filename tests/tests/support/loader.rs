@@ -28,7 +28,7 @@ pub const LOADER_LOCK: i64 = 0x6174_656c_6965_7202;
 /// The lock that a load or a rollback holds while it replaces the catalog.
 pub const SWAP_LOCK: i64 = 0x6174_656c_6965_7204;
 /// The lock that all connections of one load share.
-pub const WORK_LOCK: i64 = 0x6174_656c_6965_7205;
+pub const WORKER_LOCK: i64 = 0x6174_656c_6965_7205;
 
 /// A command line that a test can run several times.
 #[derive(Debug)]
