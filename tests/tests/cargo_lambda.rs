@@ -105,8 +105,11 @@ const LOADS: [(&str, &str); 13] = [
     ("etl-sqs-many", r#"{"batchItemFailures":[]}"#),
     ("etl-sqs-test", r#"{"batchItemFailures":[]}"#),
     ("etl-hostile-not-json-body", r#"{"batchItemFailures":[]}"#),
-    ("etl-hostile-no-key", "expected an event of S3, or of SQS with such events: missing field `key`"),
-    ("etl-hostile-other-source", "an event of \"aws:dynamodb\": expected aws:s3, or aws:sqs"),
+    (
+        "etl-hostile-no-key",
+        "invalid event: expected an S3 event, or an SQS event with S3 events: missing field `key`",
+    ),
+    ("etl-hostile-other-source", "invalid event source \"aws:dynamodb\": expected aws:s3 or aws:sqs"),
 ];
 
 /// Returns a command of cargo-lambda, which `make tools` installs into `.venv`.
