@@ -1,6 +1,7 @@
 //! Objects that are replaced or deleted during a read.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use conformance::s3::{Fault, Proxy};
@@ -38,6 +39,7 @@ async fn changes_in_mid_read(change: Change, when: When) {
     let records = incoming.put_folder("spring", set.folder.path()).await;
 
     let (event_sender, handled) = EventSender::new(&incoming);
+    let event_sender = Arc::new(event_sender);
     let (inside, content_of_new) = (incoming.clone(), new.clone());
     let (requested, changed) = (std::sync::Mutex::new(HashSet::new()), AtomicBool::new(false));
     let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
@@ -49,13 +51,20 @@ async fn changes_in_mid_read(change: Change, when: When) {
             }
         };
         if is_time {
-            match change {
-                Change::Deleted => inside.bucket.delete(&seen.key).await,
-                _ => drop(inside.bucket.put(&seen.key, content_of_new.clone()).await),
-            }
-            if change == Change::ReplacedWithEvent {
-                event_sender.send(inside.record(&seen.key).await).await;
-            }
+            let (inside, content, event_sender) =
+                (inside.clone(), content_of_new.clone(), Arc::clone(&event_sender));
+            let key = seen.key.clone();
+            // Once another range request finds the change, the loader cancels this one. The change continues all the same.
+            let changed = tokio::task::spawn_local(async move {
+                match change {
+                    Change::Deleted => inside.bucket.delete(&key).await,
+                    _ => drop(inside.bucket.put(&key, content).await),
+                }
+                if change == Change::ReplacedWithEvent {
+                    event_sender.send(inside.record(&key).await).await;
+                }
+            });
+            changed.await.unwrap();
         }
         Fault::None
     });
