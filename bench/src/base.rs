@@ -7,11 +7,11 @@ use std::process::{Command as StdCommand, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use local::{HOST_LOGIN, SUPERUSER, Settings, create_host_login, program};
-use tokio::process::Command;
+use local::{Settings, program};
 
 use crate::bench_env::{BenchEnv, check_space, succeed};
-use crate::server::Server;
+use crate::load::loader_of;
+use crate::server::{Server, host_of};
 use crate::wrk::{self, Wrk};
 use crate::{Options, median};
 
@@ -50,31 +50,20 @@ impl Build {
 
     /// Returns the command of a host with a cache of `cache_bytes`, without an access log.
     pub(crate) fn host(&self, env: &BenchEnv, cache_bytes: u64) -> Result<StdCommand> {
-        let mut command = StdCommand::new(self.program("atelier-host")?);
-        command.env("DATABASE_URL", env.address().url(HOST_LOGIN, self.database));
-        command.env("CACHE_BYTES", cache_bytes.to_string()).env("LOG_ACCESS", "off").env("LOG", "warn");
-        Ok(command)
+        Ok(host_of(&self.program("atelier-host")?, env, self.database, cache_bytes))
     }
 
     /// Creates the login of hosts in the database and returns the highest id of a product.
     pub(crate) async fn let_hosts_in(&self, env: &BenchEnv) -> Result<i32> {
-        let client = env.address().connect(self.database).await?;
-        create_host_login(&client).await?;
-        Ok(client.query_one("select max(id) from catalog.products", &[]).await?.get(0))
+        env.let_hosts_in(self.database).await
     }
 
     /// Loads the dataset into a new database and returns the seconds that the load took.
     pub(crate) async fn load(&self, env: &BenchEnv) -> Result<f64> {
-        env.empty_database(self.database).await?;
-        let etl = self.program("atelier-etl")?;
-        let url = env.address().url(SUPERUSER, self.database);
-        succeed(Command::new(&etl).arg("migrate").env("DATABASE_URL", &url).stdout(Stdio::null())).await?;
-        env.address().connect("postgres").await?.batch_execute("checkpoint").await?;
-        let mut load = Command::new(&etl);
-        load.args(["load", "--dataset", "bench", "--rejects"]).arg(env.scratch().join("rejects.csv"));
-        load.arg(env.files()).env("DATABASE_URL", &url).stdout(Stdio::null());
+        let mut load = loader_of(&self.program("atelier-etl")?, env, self.database).await?;
+        load.arg(env.files()).stdout(Stdio::null());
         let since = Instant::now();
-        succeed(load.kill_on_drop(true)).await?;
+        succeed(&mut load).await?;
         Ok(since.elapsed().as_secs_f64())
     }
 }

@@ -77,8 +77,8 @@ impl BenchEnv {
     }
 
     /// Creates the host's login. Returns the highest product id; ids start at 1.
-    pub(crate) async fn let_hosts_in(&self) -> Result<i32> {
-        let client = self.address().connect(CATALOG).await?;
+    pub(crate) async fn let_hosts_in(&self, database: &str) -> Result<i32> {
+        let client = self.address().connect(database).await?;
         create_host_login(&client).await?;
         Ok(client.query_one("select max(id) from catalog.products", &[]).await?.get(0))
     }

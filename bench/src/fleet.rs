@@ -102,7 +102,7 @@ async fn measure_on(
     options: &Options,
     base: Option<Build>,
 ) -> Result<(String, Vec<steady::Point>)> {
-    let highest = env.let_hosts_in().await?;
+    let highest = env.let_hosts_in(CATALOG).await?;
     let client = env.address().connect(CATALOG).await?;
     let size = "select pg_total_relation_size('catalog.documents')";
     let documents: i64 = client.query_one(size, &[]).await?.get(0);

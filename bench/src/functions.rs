@@ -52,7 +52,7 @@ pub(crate) async fn measure(options: &Options) -> Result<()> {
         settings.and("ssl", "on").and_file("ssl_cert_file", &trusted).and_file("ssl_key_file", key);
     BenchEnv::with(&options.dir, SCALE, &settings, async |env: &mut BenchEnv| {
         load(env, Source::Disk, Stdio::null()).await?;
-        env.let_hosts_in().await?;
+        env.let_hosts_in(CATALOG).await?;
         let ca_file = env.scratch().join("ca.pem");
         std::fs::write(&ca_file, trusted).context("cannot write the certificate")?;
         let url = format!("postgresql://{HOST_LOGIN}@localhost:{port}/{CATALOG}?sslmode=verify-full");

@@ -7,6 +7,7 @@
 //! and swallows lines after a missing quote. As with the loader, the transaction that creates a table also fills it,
 //! so neither side writes WAL for its rows.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -112,14 +113,16 @@ pub(crate) async fn load(
 
 /// Returns the command `atelier-etl load` for a new database of this name. The caller adds the source.
 pub(crate) async fn loader(env: &BenchEnv, database: &str) -> Result<Command> {
+    loader_of(&program("atelier-etl")?, env, database).await
+}
+
+/// Returns the same command for a loader whose program is in this file.
+pub(crate) async fn loader_of(program: &Path, env: &BenchEnv, database: &str) -> Result<Command> {
     env.empty_database(database).await?;
     let url = env.address().url(SUPERUSER, database);
-    succeed(
-        Command::new(program("atelier-etl")?).arg("migrate").env("DATABASE_URL", &url).stdout(Stdio::null()),
-    )
-    .await?;
+    succeed(Command::new(program).arg("migrate").env("DATABASE_URL", &url).stdout(Stdio::null())).await?;
     env.address().connect("postgres").await?.batch_execute("checkpoint").await?;
-    let mut command = Command::new(program("atelier-etl")?);
+    let mut command = Command::new(program);
     command.args(["load", "--dataset", "bench", "--rejects"]).arg(env.scratch().join("rejects.csv"));
     command.env("DATABASE_URL", &url).kill_on_drop(true);
     Ok(command)

@@ -22,7 +22,7 @@ pub(crate) async fn measure(env: &mut BenchEnv, options: &Options) -> Result<()>
     if !env.loaded {
         load(env, Source::Disk, Stdio::inherit()).await?;
     }
-    let highest = env.let_hosts_in().await?;
+    let highest = env.let_hosts_in(CATALOG).await?;
     let script = wrk::script(env)?;
 
     let host = Server::start(host(env, CATALOG, 0)?).await?;

@@ -61,7 +61,7 @@ pub(crate) async fn measure(options: &Options) -> Result<()> {
 }
 
 async fn measure_on(env: &BenchEnv, options: &Options) -> Result<String> {
-    let highest = env.let_hosts_in().await?;
+    let highest = env.let_hosts_in(CATALOG).await?;
     let host = Server::start(host(env, CATALOG, 0)?).await?;
     println!("regions: one host, LOG_ACCESS=off, uncached; products 1 to {highest}");
     let mut rows = Vec::new();

@@ -1,6 +1,7 @@
 //! Servers under measurement: the host and the baseline.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command as StdCommand;
 use std::time::Duration;
 
@@ -45,10 +46,15 @@ impl Server {
 
 /// Returns the command of a host with a cache of `cache_bytes` and without an access log.
 pub(crate) fn host(env: &BenchEnv, database: &str, cache_bytes: u64) -> Result<StdCommand> {
-    let mut command = StdCommand::new(program("atelier-host")?);
+    Ok(host_of(&program("atelier-host")?, env, database, cache_bytes))
+}
+
+/// Returns the command of a host whose program is in this file.
+pub(crate) fn host_of(program: &Path, env: &BenchEnv, database: &str, cache_bytes: u64) -> StdCommand {
+    let mut command = StdCommand::new(program);
     command.env("DATABASE_URL", env.address().url(HOST_LOGIN, database));
     command.env("CACHE_BYTES", cache_bytes.to_string()).env("LOG_ACCESS", "off").env("LOG", "warn");
-    Ok(command)
+    command
 }
 
 /// Returns the command of a bare server that returns a fixed body of `bytes`.

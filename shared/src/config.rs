@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use crate::database;
 use crate::log::LogLevel;
-use crate::variables::{Default, Error, Kind, ON_OR_OFF, ReadBy, Reader, Variable, environment};
-
-const MINUTE: Duration = Duration::from_secs(60);
-const TEN_MINUTES: Duration = Duration::from_secs(600);
+use crate::variables::{
+    Default, Error, Kind, MINUTE, ON_OR_OFF, ReadBy, Reader, TEN_MINUTES, Variable, environment,
+};
 
 /// The configuration of the host.
 #[derive(Debug, Clone)]
@@ -92,7 +91,7 @@ static REQUEST_TIMEOUT: Variable = Variable {
 static CACHE_BYTES: Variable = Variable {
     name: "CACHE_BYTES",
     former_name: None,
-    kind: Kind::Bytes { min: 0, max_gib: 1024 },
+    kind: Kind::Bytes { max_gib: 1024 },
     default: Default::Value("256MiB"),
     read_by: ReadBy::Host,
     summary: "the memory for cached responses of the catalog, in bytes or with a unit; 0 turns the cache off",

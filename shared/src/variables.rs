@@ -48,8 +48,6 @@ pub enum Kind {
     },
     /// A number of bytes, alone or with `KiB`, `MiB` or `GiB`.
     Bytes {
-        /// The smallest number of bytes.
-        min: u64,
         /// The largest, in GiB.
         max_gib: u64,
     },
@@ -86,6 +84,12 @@ pub enum ReadBy {
     /// The loader as a function.
     LoaderFunction,
 }
+
+/// The max of most timeouts.
+pub const MINUTE: Duration = Duration::from_secs(60);
+
+/// The max of durations for which a connection may be idle or drain.
+pub const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 /// The shortest duration that a variable can hold.
 pub const MIN_DURATION: Duration = Duration::from_millis(10);
@@ -162,8 +166,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`Error::Missing`] if it is not set.
     pub fn required(&self, variable: &'static Variable) -> Result<String, Error> {
-        let missing = || Error::Missing { variable: variable.name, expected: variable.kind.to_string() };
-        self.value(variable).filter(|value| !value.is_empty()).ok_or_else(missing)
+        self.value(variable).filter(|value| !value.is_empty()).ok_or_else(|| variable.missing())
     }
 
     /// Parses a variable's value, or its default.
@@ -175,12 +178,11 @@ impl<'a> Reader<'a> {
         variable: &'static Variable,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<T, Error> {
-        let missing = || Error::Missing { variable: variable.name, expected: variable.kind.to_string() };
         let default = match variable.default {
             Default::Value(value) => Some((variable.name, value.to_owned())),
             _ => None,
         };
-        let (name, value) = self.named_value(variable).or(default).ok_or_else(missing)?;
+        let (name, value) = self.named_value(variable).or(default).ok_or_else(|| variable.missing())?;
         variable.parse(name, value, parse)
     }
 
@@ -232,6 +234,10 @@ impl<'a> Reader<'a> {
 }
 
 impl Variable {
+    fn missing(&self) -> Error {
+        Error::Missing { variable: self.name, expected: self.kind.to_string() }
+    }
+
     /// Parses a value, which was set under `name`.
     fn parse<T>(
         &self,
@@ -260,9 +266,8 @@ impl fmt::Display for Kind {
                 MIN_DURATION.as_millis(),
                 max.as_secs()
             ),
-            Self::Bytes { min, max_gib } => {
-                let from = if *min > 0 { format!(" from {min}") } else { String::new() };
-                write!(f, "a number of bytes, such as 268435456 or 256MiB,{from} up to {max_gib}GiB")
+            Self::Bytes { max_gib } => {
+                write!(f, "a number of bytes, such as 268435456 or 256MiB, up to {max_gib}GiB")
             }
             Self::Choice(words) => {
                 let (last, others) = words.split_last().unwrap_or((&"", &[]));

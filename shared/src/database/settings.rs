@@ -8,10 +8,7 @@ use tokio_postgres::config::Host;
 use super::ConnectOptions;
 use super::rds_token::RdsTokenSigner;
 use super::url::{DATABASE_CA_FILE, DATABASE_URL, connect_options, shown_host};
-use crate::variables::{Default, Error, Kind, ReadBy, Reader, Variable};
-
-const MINUTE: Duration = Duration::from_secs(60);
-const TEN_MINUTES: Duration = Duration::from_secs(600);
+use crate::variables::{Default, Error, Kind, MINUTE, ReadBy, Reader, TEN_MINUTES, Variable};
 
 /// How a program reaches the database.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Default, Kind, ReadBy, Variable};
+use super::{Default, Kind, MIN_DURATION, ReadBy, Variable};
 
 /// How wide the text of `--help` is.
 const MAX_COLUMNS: usize = 100;
@@ -78,9 +78,8 @@ fn default(variable: &Variable) -> String {
 fn values(variable: &Variable) -> Option<String> {
     match variable.kind {
         Kind::Number { min, max } => Some(format!("{min} to {max}")),
-        Kind::Duration { max } => Some(format!("10ms to {}s", max.as_secs())),
-        Kind::Bytes { min: 0, max_gib } => Some(format!("up to {max_gib}GiB")),
-        Kind::Bytes { min, max_gib } => Some(format!("{min} bytes to {max_gib}GiB")),
+        Kind::Duration { max } => Some(format!("{}ms to {}s", MIN_DURATION.as_millis(), max.as_secs())),
+        Kind::Bytes { max_gib } => Some(format!("up to {max_gib}GiB")),
         Kind::Choice(words) => Some(words.join(", ")),
         Kind::Text(_) => None,
     }

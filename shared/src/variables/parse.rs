@@ -12,7 +12,7 @@ impl Kind {
     }
 
     pub(super) fn bytes(self, value: &str) -> Option<u64> {
-        let Self::Bytes { min, max_gib } = self else { return None };
+        let Self::Bytes { max_gib } = self else { return None };
         let (number, unit) = split_unit(value)?;
         let unit = match unit {
             "" => 1,
@@ -21,7 +21,7 @@ impl Kind {
             "GiB" => 1 << 30,
             _ => return None,
         };
-        number.checked_mul(unit).filter(|bytes| (min..=max_gib << 30).contains(bytes))
+        number.checked_mul(unit).filter(|bytes| *bytes <= max_gib << 30)
     }
 
     pub(super) fn duration(self, value: &str) -> Option<Duration> {
