@@ -12,7 +12,6 @@
 
 mod batch_loader;
 mod clock;
-mod coalesce;
 mod connect_options;
 mod connection;
 mod error;
@@ -27,8 +26,7 @@ mod url;
 
 use tokio_postgres::types::ToSql;
 
-pub(crate) use batch_loader::BatchLoader;
-pub(crate) use coalesce::{Callers, Reply, reply_all};
+pub(crate) use batch_loader::{BatchLoader, Limits, Source};
 pub use connect_options::{ConnectOptions, Driver};
 pub use error::{Error, Kind, error_chain};
 pub use pool::Pool;
@@ -46,7 +44,7 @@ pub(crate) struct Sql {
 }
 
 /// The number of statements.
-pub(crate) const SLOTS: usize = 10;
+pub(crate) const SLOTS: usize = 11;
 
 /// The parameters of a statement, in the order of `$1`, `$2`, …
 pub(crate) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];

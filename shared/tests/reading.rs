@@ -24,12 +24,15 @@ async fn database() -> (Database, Client) {
     let client = database.connect().await.unwrap();
     let statement = "create schema catalog;
         create table catalog.documents as select product_id, 1 as generation, '{}'::bytea as product,
-            1::bigint as product_tag from generate_series(1, 9) as product_id;
+            1::bigint as product_tag, decode('1f8b0800000000000203abae050043bfa6a302000000', 'hex') as styles, 2::bigint as styles_tag,
+            '[]'::bytea as related, 3::bigint as related_tag from generate_series(1, 9) as product_id;
         create table catalog.products as select product_id as rank, product_id as id, '' as name, '' as slogan,
             '' as description, '' as category, 1 as default_price, 1 as generation from catalog.documents;
         create table catalog.skus as select 1 as id;
         grant usage on schema catalog to atelier_reader, atelier_cart;
-        grant select on all tables in schema catalog to atelier_reader, atelier_cart";
+        grant select on all tables in schema catalog to atelier_reader, atelier_cart;
+        insert into etl.load (dataset, step) values ('tested', 'published');
+        insert into etl.publication (generation, action) values (1, 'publish')";
     client.batch_execute(statement).await.unwrap();
     (database, client)
 }
@@ -51,6 +54,12 @@ fn array_of(id: i32) -> Vec<u8> {
     let dimensions_flags_type_length_bound_bytes = [1, 0, 23, 1, 1, 4, id];
     dimensions_flags_type_length_bound_bytes.into_iter().flat_map(i32::to_be_bytes).collect()
 }
+
+/// The bytes that each statement for products has once: the header of an array of integers.
+const ARRAY_OF_IDS: [u8; 12] = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 23];
+
+/// The bytes that each statement for a list page from rank 1 has once: that parameter.
+const PAGE_FROM_1: [u8; 12] = [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 1];
 
 fn count(bytes: &[u8], part: &[u8]) -> usize {
     bytes.windows(part.len()).filter(|window| *window == part).count()
@@ -92,6 +101,60 @@ async fn concurrent_requests_for_a_product_share_one_read() {
         assert_eq!((product.generation, list.generation), (Some(1), Some(1)));
     }
     assert_eq!(proxy.traffic(|traffic| count(&traffic.forwarded, &array_of(7))), 1);
+}
+
+#[tokio::test]
+async fn all_requests_for_a_product_share_one_read_on_a_host_with_a_cache() {
+    let (database, _client) = database().await;
+    let proxy = Proxy::to(&database).await;
+    let app = app(&proxy, &LONG_TIMEOUTS).await;
+    let timing = Timing::default();
+    let (product, styles, related) = tokio::join!(
+        app.catalog.product(7, &timing),
+        app.catalog.styles(7, &timing),
+        app.catalog.related(7, &timing)
+    );
+    let overview = app.catalog.overview(7, &timing).await;
+    let tags = [product, styles, related].map(|document| document.unwrap().unwrap().tag);
+    assert_eq!(tags, [1, 2, 3]);
+    assert_eq!(overview.unwrap().unwrap().generation, Some(1));
+    assert_eq!(proxy.traffic(|traffic| count(&traffic.forwarded, &array_of(7))), 1);
+}
+
+#[tokio::test]
+async fn clients_that_leave_start_no_reads_beyond_the_queue_limit() {
+    let (database, mut client) = database().await;
+    let proxy = Proxy::to(&database).await;
+    let variables = [("DATABASE_MAX_WAITING", "4"), ("DATABASE_CONNECTIONS", "1"), ("CACHE_BYTES", "0")];
+    let app = app(&proxy, &[&LONG_TIMEOUTS[..], &variables].concat()).await;
+    // Both statements are prepared before, because the lock would delay that too.
+    app.catalog.product(9, &Timing::default()).await.unwrap();
+    app.catalog.list(1, 9, &Timing::default()).await.unwrap();
+    let observer = database.connect().await.unwrap();
+    let lock = client.transaction().await.unwrap();
+    lock.batch_execute("lock table catalog.documents, catalog.products").await.unwrap();
+    for request in 2..=100 {
+        let timing = Timing::default();
+        let reads = async {
+            tokio::join!(
+                app.catalog.product(request % 9 + 1, &timing),
+                app.catalog.list(1, request.into(), &timing)
+            )
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(1), reads).await;
+    }
+    until("the reads wait for the lock", async || waiting_for_locks(&observer).await == 1).await;
+    // Beside those before: as many as there are places for.
+    let statements = |part: &[u8]| proxy.traffic(|traffic| count(&traffic.forwarded, part));
+    let (products, pages) = (statements(&ARRAY_OF_IDS), statements(&PAGE_FROM_1));
+    assert!((2..=1 + 4).contains(&products), "{products} statements for products");
+    assert_eq!(pages, 1 + 1, "an eighth of the places, but at least one, is for list pages");
+    lock.commit().await.unwrap();
+    until("the places are free again", async || {
+        let timing = Timing::default();
+        app.catalog.product(9, &timing).await.is_ok() && app.catalog.list(1, 9, &timing).await.is_ok()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -138,7 +201,8 @@ async fn a_slow_read_does_not_delay_later_reads() {
             return '{}';
         end $$;
         create view catalog.documents as
-            select product_id, generation, catalog.slow(product_id) as product, product_tag
+            select product_id, generation, catalog.slow(product_id) as product, product_tag, styles, styles_tag, related,
+                related_tag
             from catalog.real_documents;
         grant select on catalog.documents to atelier_reader";
     client.batch_execute(statement).await.unwrap();
@@ -172,10 +236,8 @@ async fn requests_beyond_the_queue_limit_fail_at_once_and_waiting_requests_succe
         until("the reads wait for the lock", async || waiting_for_locks(&observer).await > 0).await;
         for _ in 0..5 {
             assert_eq!(product(4).await.unwrap_err().kind(), Kind::Overloaded);
-            assert_eq!(
-                app.catalog.list(1, 5, &Timing::default()).await.unwrap_err().kind(),
-                Kind::Overloaded
-            );
+            let page = app.catalog.list(1, 5, &Timing::default()).await;
+            assert!(page.is_ok(), "list pages have a limit of their own");
         }
         lock.commit().await.unwrap();
     };

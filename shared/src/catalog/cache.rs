@@ -1,45 +1,73 @@
-//! The cache of documents: as many as fit into its memory.
+//! The cache of whole products and list pages: as many as fit into its memory.
 //!
 //! The key of a document contains the generation that its own row names; a lookup uses the current generation. So a
 //! response never comes from a catalog that was replaced, whatever the order of events. After a rollback, cached
 //! documents of the previous catalog are valid again. Documents of other catalogs are not looked up any more, so they
 //! are evicted first.
 
+use std::sync::Arc;
+
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as Entries;
 
-use super::Document;
-use crate::database::Edition;
+use crate::database::{Edition, Pool};
+use crate::http::Document;
 
-/// The memory of an entry beside its bytes: the table, the allocator, and the keys of recently evicted entries. In a
-/// full cache of 30-byte documents, a host was measured to use about 210 bytes per document.
+/// The memory of an entry beside its bytes: the table, the allocator, and the keys of recently evicted entries. In a full
+/// cache of 30-byte documents, a host was measured to use about 210 bytes per document.
 const OVERHEAD_BYTES: u64 = 240;
 
-/// The estimated average size of a document with its overhead. Only the first allocations depend on it.
-const AVERAGE_BYTES: u64 = 1024;
+/// The memory that each document of a product needs beside its bytes: its fields, and two allocations.
+const DOCUMENT_BYTES: u64 = 150;
 
-/// Cached documents by catalog and key.
+/// The estimated average size of an entry. Only the first allocations depend on it.
+const AVERAGE_BYTES: u64 = 2048;
+
+/// Cached entries by catalog and key.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    entries: Entries<(Edition, Key), Document, Weight>,
+    entries: Entries<(Edition, Key), Cached, Weight>,
 }
 
-/// The request that a document is the response to.
+/// The key of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     Product(i32),
-    Styles(i32),
-    Related(i32),
     Overview(i32),
     List { first: i64, last: i64 },
+}
+
+/// An entry.
+#[derive(Debug, Clone)]
+pub(crate) enum Cached {
+    /// Of [`Key::Product`].
+    Product(Arc<Product>),
+    /// Of the other keys. An overview is joined when it is first requested.
+    Document(Document),
+}
+
+/// The documents of a product, from one row.
+#[derive(Debug)]
+pub(crate) struct Product {
+    pub(crate) product: Document,
+    pub(crate) styles: Document,
+    pub(crate) related: Document,
 }
 
 #[derive(Debug, Clone)]
 struct Weight;
 
-impl Weighter<(Edition, Key), Document> for Weight {
-    fn weight(&self, _: &(Edition, Key), document: &Document) -> u64 {
-        document.content.bytes().len() as u64 + OVERHEAD_BYTES
+impl Weighter<(Edition, Key), Cached> for Weight {
+    fn weight(&self, _: &(Edition, Key), cached: &Cached) -> u64 {
+        let bytes = |document: &Document| document.content.bytes().len() as u64;
+        OVERHEAD_BYTES
+            + match cached {
+                Cached::Product(whole) => [&whole.product, &whole.styles, &whole.related]
+                    .map(|document| bytes(document) + DOCUMENT_BYTES)
+                    .iter()
+                    .sum::<u64>(),
+                Cached::Document(document) => bytes(document),
+            }
     }
 }
 
@@ -50,12 +78,27 @@ impl Cache {
         (bytes > 0).then(|| Self { entries: Entries::with_weighter(entries, bytes, Weight) })
     }
 
-    pub(crate) fn get(&self, edition: Edition, key: Key) -> Option<Document> {
+    pub(crate) fn get(&self, edition: Edition, key: Key) -> Option<Cached> {
         self.entries.get(&(edition, key))
     }
 
-    pub(crate) fn insert(&self, edition: Edition, key: Key, document: &Document) {
-        self.entries.insert((edition, key), document.clone());
+    /// Caches a product that was just read.
+    pub(crate) fn insert_product(&self, pool: &Pool, product_id: i32, whole: &Arc<Product>) {
+        if let Some(generation) = whole.product.generation {
+            let edition = pool.edition_of(generation);
+            self.insert(edition, Key::Product(product_id), Cached::Product(Arc::clone(whole)));
+        }
+    }
+
+    /// Caches a document of rows that were just read, if there were any.
+    pub(crate) fn insert_document(&self, pool: &Pool, key: Key, document: &Document) {
+        if let Some(generation) = document.generation {
+            self.insert(pool.edition_of(generation), key, Cached::Document(document.clone()));
+        }
+    }
+
+    fn insert(&self, edition: Edition, key: Key, cached: Cached) {
+        self.entries.insert((edition, key), cached);
     }
 }
 
@@ -64,19 +107,19 @@ mod tests {
     use super::*;
     use crate::http::Content;
 
-    fn document(bytes: usize) -> Document {
-        Document::new(Content::Plain(vec![b'x'; bytes].into()), 1, Some(7))
+    fn document(bytes: usize) -> Cached {
+        Cached::Document(Document::new(Content::Plain(vec![b'x'; bytes].into()), 1, Some(7)))
     }
 
     #[test]
     fn a_document_is_found_only_for_its_own_edition() {
         let cache = Cache::with_capacity(1 << 20).unwrap();
         let [one, other] = [7, 8].map(Edition::of_first_database);
-        cache.insert(one, Key::Product(1), &document(10));
+        cache.insert(one, Key::Product(1), document(10));
         assert!(cache.get(one, Key::Product(1)).is_some());
         assert!(cache.get(other, Key::Product(1)).is_none());
-        assert!(cache.get(one, Key::Styles(1)).is_none());
-        cache.insert(other, Key::Product(1), &document(10));
+        assert!(cache.get(one, Key::Overview(1)).is_none());
+        cache.insert(other, Key::Product(1), document(10));
         assert!(cache.get(one, Key::Product(1)).is_some(), "a rollback finds it again");
     }
 
@@ -85,7 +128,7 @@ mod tests {
         let bytes = 1 << 20;
         let cache = Cache::with_capacity(bytes).unwrap();
         for id in 1..10_000 {
-            cache.insert(Edition::of_first_database(7), Key::Styles(id), &document(600));
+            cache.insert(Edition::of_first_database(7), Key::Overview(id), document(600));
             assert!(cache.entries.weight() <= bytes);
         }
         assert!(cache.entries.weight() > bytes * 8 / 10, "{}", cache.entries.weight());
@@ -95,7 +138,7 @@ mod tests {
     #[test]
     fn a_document_larger_than_the_cache_is_not_cached() {
         let cache = Cache::with_capacity(1 << 20).unwrap();
-        cache.insert(Edition::of_first_database(7), Key::List { first: 1, last: 1000 }, &document(2 << 20));
+        cache.insert(Edition::of_first_database(7), Key::List { first: 1, last: 1000 }, document(2 << 20));
         assert_eq!(cache.entries.len(), 0);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_postgres::Row;
@@ -26,9 +26,8 @@ pub struct Pool {
     slots: Vec<Arc<Slot>>,
     servers: usize,
     replicas: Arc<Replicas>,
-    /// How many requests wait for the database, and the queue limit.
-    waiting: AtomicUsize,
-    max_waiting: usize,
+    /// The queue limit: a permit for each request that may wait for the database.
+    queue: Arc<Semaphore>,
     /// Counts statements, to spread them over the servers.
     next: AtomicUsize,
     /// How long a request waits for a connection when none is up.
@@ -67,14 +66,13 @@ impl Pool {
             (slot, tokio::spawn(reconnector.run(closing.subscribe())).abort_handle())
         };
         let (slots, tasks) = targets.into_iter().enumerate().map(start).unzip();
-        let (next, waiting) = Default::default();
-        let (connect_wait, max_waiting) = (settings.connect_wait, settings.max_waiting);
+        let queue = Arc::new(Semaphore::new(settings.max_waiting));
+        let (next, connect_wait) = (AtomicUsize::new(0), settings.connect_wait);
         Self {
             slots,
             servers: server_count.max(1),
             replicas,
-            waiting,
-            max_waiting,
+            queue,
             next,
             connect_wait,
             attempts,
@@ -119,14 +117,9 @@ impl Pool {
         }
     }
 
-    /// Counts a request as waiting until the returned value is dropped.
-    ///
-    /// # Errors
-    /// [`Error::OVERLOADED`] at the queue limit.
-    pub(crate) fn enter(&self) -> Result<Place<'_>, Error> {
-        let place = Place(&self.waiting);
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        if before < self.max_waiting { Ok(place) } else { Err(Error::OVERLOADED) }
+    /// Returns the queue limit, whose permits the requests of batch loaders hold.
+    pub(crate) fn queue(&self) -> &Arc<Semaphore> {
+        &self.queue
     }
 
     /// Sends a statement that changes nothing, and returns its rows.
@@ -135,11 +128,11 @@ impl Pool {
         sql: &'static Sql,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, Error> {
-        let _place = self.enter()?;
+        let _permit = self.queue.try_acquire().map_err(|_| Error::OVERLOADED)?;
         self.query(sql, parameters).await
     }
 
-    /// Does the same for requests that are counted as waiting already. If the connection closes or stops responding, it
+    /// Does the same for requests that hold a permit already. If the connection closes or stops responding, it
     /// retries once on another connection.
     pub(crate) async fn query(
         &self,
@@ -163,7 +156,7 @@ impl Pool {
         sql: &'static Sql,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, Error> {
-        let _place = self.enter()?;
+        let _permit = self.queue.try_acquire().map_err(|_| Error::OVERLOADED)?;
         let first = self.connection(None).await?;
         match first.prepare(sql).await {
             Ok(()) => first.query(sql, parameters).await,
@@ -262,15 +255,5 @@ fn shares_server(one: &Arc<Connection>, other: Option<&Arc<Connection>>) -> bool
 impl Drop for Pool {
     fn drop(&mut self) {
         self.abort();
-    }
-}
-
-/// A request that is counted as waiting for the database.
-#[derive(Debug)]
-pub(crate) struct Place<'a>(&'a AtomicUsize);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
