@@ -74,8 +74,7 @@ async fn run(config: &HostConfig, log: &Log) -> anyhow::Result<()> {
     let listener = socket.listen(BACKLOG).with_context(cannot_listen)?;
     let address = listener.local_addr().context("cannot read the address that the host listens on")?;
     tracing::info!(%address, "serving");
-    let service_manager = ServiceManager::from_environment();
-    service_manager.ready();
+    let service_manager = ServiceManager::ready();
 
     let stop = async {
         tokio::select! {

@@ -256,7 +256,8 @@ impl ServiceManager {
             let length = tokio::time::timeout(TEST_TIMEOUT, self.socket.recv(&mut datagram)).await;
             let length =
                 length.unwrap_or_else(|_| panic!("{state} was not received: {:?}", self.received)).unwrap();
-            self.received.push(String::from_utf8(datagram[..length].to_vec()).unwrap());
+            let states = String::from_utf8(datagram[..length].to_vec()).unwrap();
+            self.received.extend(states.lines().map(str::to_owned));
         }
     }
 }
