@@ -101,6 +101,24 @@ fn nginx_accepts_the_configuration_with_all_variables_and_with_defaults() {
 }
 
 #[test]
+fn the_rate_limit_of_large_pages_is_a_fortieth_of_the_rate_limit() {
+    for (rate_limit, large_pages) in
+        [("2000", Some("50")), ("79", Some("1")), ("1", Some("1")), ("off", None)]
+    {
+        let text = rendered(&[HOSTS, ("RATE_LIMIT", rate_limit)]);
+        let lines: Vec<_> =
+            text.lines().map(str::trim).filter(|line| line.contains("zone=large_pages")).collect();
+        let expected = large_pages.map(|limit| {
+            [
+                format!("limit_req_zone $large_page_client zone=large_pages:16m rate={limit}r/s;"),
+                format!("limit_req zone=large_pages burst={limit} nodelay;"),
+            ]
+        });
+        assert_eq!(lines, expected.as_ref().map_or(&[][..], |lines| &lines[..]), "RATE_LIMIT={rate_limit}");
+    }
+}
+
+#[test]
 fn timeouts_of_nginx_and_hosts_increase_from_the_inside_out() {
     let text = rendered(&[HOSTS]);
     let limits = |name: &str| -> Vec<Duration> {

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use support::loader::until;
 use support::scripted::{Reaction, ScriptedHost, header_of};
 use support::serving::{Balanced, Socket, small_fleet};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 conformance::suite!(small_fleet);
 
@@ -135,22 +135,120 @@ async fn nginx_overwrites_forwarding_headers_and_malformed_request_ids() {
     }
 }
 
+/// Sends at most 20 requests, one after another, and returns the first response that is not 200.
+async fn first_rejection(service: &Balanced, target: &str) -> Response<Bytes> {
+    for _ in 0..20 {
+        let response = service.call(Request::get(target).body(Bytes::new()).unwrap()).await;
+        if response.status() != 200 {
+            return response;
+        }
+    }
+    panic!("20 requests in a row exceed 1 per second");
+}
+
 #[tokio::test]
 async fn requests_above_the_rate_limit_return_429_with_retry_after() {
     let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
     let settings = LoadBalancerSettings { rate_limit: Some(1), ..LoadBalancerSettings::default() };
     let (_balancer, service) = balance_with(&[host.address], &settings).await;
-    let mut refused = None;
-    for _ in 0..100 {
-        let response = service.call(Request::get("/products/1").body(Bytes::new()).unwrap()).await;
-        if response.status() != 200 {
-            refused = Some(response);
-            break;
-        }
+    let rejection = first_rejection(&service, "/products/1").await;
+    assert_is_problem(&rejection, 429);
+    assert_eq!(rejection.headers()["retry-after"], "1");
+}
+
+/// Returns a load balancer with a limit of 40 requests per second and client address, and of one large page.
+async fn balance_with_one_large_page(host: &ScriptedHost) -> (LoadBalancer, Balanced) {
+    let settings = LoadBalancerSettings { rate_limit: Some(40), ..LoadBalancerSettings::default() };
+    balance_with(&[host.address], &settings).await
+}
+
+/// Sends `count` requests from a loopback address, one after another, and returns their statuses.
+async fn statuses_from(source: Ipv4Addr, address: SocketAddr, request: &str, count: usize) -> Vec<String> {
+    let head = format!("{request} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    let mut statuses = Vec::new();
+    for _ in 0..count {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((source, 0).into()).expect("Linux has all addresses of 127.0.0.0/8");
+        let mut stream = socket.connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        statuses.push(response.split(' ').nth(1).unwrap_or_default().to_owned());
     }
-    let refused = refused.expect("100 requests in a row exceed 1 per second");
-    assert_is_problem(&refused, 429);
-    assert_eq!(refused.headers()["retry-after"], "1");
+    statuses
+}
+
+#[tokio::test]
+async fn large_pages_above_their_rate_limit_return_429_and_other_requests_succeed() {
+    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
+    let (_balancer, service) = balance_with_one_large_page(&host).await;
+    let rejection = first_rejection(&service, "/products?count=1000").await;
+    assert_is_problem(&rejection, 429);
+    assert_eq!(rejection.headers()["retry-after"], "1");
+    for target in ["/products", "/products?count=50", "/products/1"] {
+        let response = service.call(Request::get(target).body(Bytes::new()).unwrap()).await;
+        assert_eq!(response.status(), 200, "{target}");
+    }
+    let other = Ipv4Addr::new(127, 0, 0, 2);
+    assert_eq!(statuses_from(other, service.0.0, "GET /products?count=1000", 1).await, ["200"]);
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_large_page_evades_its_rate_limit() {
+    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
+    let (_balancer, service) = balance_with_one_large_page(&host).await;
+    for (n, request) in (1..).zip([
+        "GET /products?count=51",
+        "GET /products?count=100",
+        "GET /products?count=99999999999999999999",
+        "GET /products/?count=1000",
+        "HEAD /products?count=1000",
+        "GET http://a/products?count=1000",
+        "GET /products?page=7&count=1000",
+        "GET /products?&&count=1000&",
+        "GET /products?x=?&count=1000",
+        "GET /products?COUNT=5&count=1000",
+        "GET /products?+count=5&count=1000",
+        "GET /products?count=1000&count=5",
+        "GET /products?c%6Funt=1000",
+        "GET /products?x=%20&c%6funt=1000&count=5",
+        "GET /products?%63%6f%75%6e%74=%31%30%30%30",
+        "GET /products?count=1%300",
+        "GET /products?count=%35%31",
+        "GET /products?count=0060",
+        "GET /products?count=+60",
+        "GET /products?count=1000#",
+    ]) {
+        let statuses = statuses_from(Ipv4Addr::new(127, 0, 1, n), service.0.0, request, 20).await;
+        assert!(statuses.contains(&"429".to_owned()), "{request}: {statuses:?}");
+    }
+}
+
+#[tokio::test]
+async fn small_pages_and_other_requests_do_not_count_as_large_pages() {
+    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
+    let (_balancer, service) = balance_with_one_large_page(&host).await;
+    for (n, request) in (1..).zip([
+        "GET /products",
+        "GET /products/",
+        "GET /products?",
+        "GET /products?page=200000",
+        "GET /products?count",
+        "GET /products?count=&page=2",
+        "GET /products?count=5",
+        "GET /products?page=1&count=20",
+        "GET /products?count=50&page=2",
+        "GET /products?COUNT=1000",
+        "GET /products?discount=1000&counts=1000",
+        "GET /products?sort=newest&x=a%20b&_=1732579200000",
+        "GET /products/1?count=1000",
+        "GET /products/1/styles?count=1000",
+        "GET /cart?count=1000",
+        "OPTIONS /products?count=1000",
+    ]) {
+        let statuses = statuses_from(Ipv4Addr::new(127, 0, 2, n), service.0.0, request, 5).await;
+        assert_eq!(statuses, ["200"; 5], "{request}");
+    }
 }
 
 #[tokio::test]
