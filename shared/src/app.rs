@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cart::Cart;
+use crate::cart::Carts;
 use crate::catalog::Catalog;
 use crate::config::RequestConfig;
-use crate::database::{Error, Kind, Pool, Routing, SERVER_STATUS, ServerStatus, Settings};
+use crate::database::{Connections, Database, Error, Kind, Routing, SERVER_STATUS, ServerStatus, Settings};
 
 /// The state that all requests share.
 #[derive(Debug)]
@@ -17,9 +17,8 @@ pub struct App {
     /// The catalog.
     pub catalog: Catalog,
     /// Shopping carts.
-    pub cart: Cart,
-    database: Arc<Pool>,
-    carts: Arc<Pool>,
+    pub carts: Carts,
+    database: Arc<Database>,
     draining: AtomicBool,
 }
 
@@ -42,38 +41,39 @@ impl App {
     /// Starts connecting to the database. Needs a running tokio runtime.
     #[must_use]
     pub fn start(config: &Settings, requests: &RequestConfig) -> Self {
-        let start = |routing, connections| Arc::new(Pool::start(config, routing, connections));
-        let (database, carts) = match config.cart_connections {
-            // A function serves one endpoint over one connection.
-            None => {
-                let pool = start(Routing::AnyServer, config.connections);
-                (Arc::clone(&pool), pool)
+        let (database, carts) = match config.connections {
+            Connections::Single { connect_wait } => {
+                let database = Database::single(config, connect_wait);
+                (Arc::clone(&database), database)
             }
             // Concurrent writes to one cart wait for each other, and they block later statements on their connection.
             // So carts have their own connections, and such a wait delays no read of the catalog.
-            Some(cart_connections) => {
-                (start(Routing::UpToDate, config.connections), start(Routing::Primary, cart_connections))
-            }
+            Connections::Pool { catalog, carts } => (
+                Database::pool(config, Routing::UpToDate, catalog),
+                Database::pool(config, Routing::Primary, carts),
+            ),
         };
         Self {
             catalog: Catalog::new(&database, requests.cache_bytes, requests.timeout),
-            cart: Cart::new(Arc::clone(&carts)),
+            carts: Carts::new(carts),
             database,
-            carts,
             draining: AtomicBool::new(false),
         }
     }
 
     /// Waits up to `limit` until the catalog and the carts have a connection, and returns whether they have.
     pub async fn wait_until_connected(&self, limit: Duration) -> bool {
-        let (catalog, carts) =
-            tokio::join!(self.database.wait_until_connected(limit), self.carts.wait_until_connected(limit));
+        let (catalog, carts) = tokio::join!(
+            self.database.wait_until_connected(limit),
+            self.carts.database().wait_until_connected(limit)
+        );
         catalog && carts
     }
 
-    /// Closes the connections to the database gracefully, within 300 ms. Later requests that need them get 503.
+    /// Closes the connections to the database within 300 ms, gracefully if they can. Later requests that need them get
+    /// 503.
     pub async fn close(&self) {
-        tokio::join!(self.database.close(), self.carts.close());
+        tokio::join!(self.database.close(), self.carts.database().close());
     }
 
     /// Makes [`App::readiness`] return `Draining` from now on.
@@ -95,7 +95,7 @@ impl App {
         if self.is_draining() {
             return Ok(Readiness::Draining);
         }
-        match self.database.read(&SERVER_STATUS, &[]).await {
+        match self.database.read(&SERVER_STATUS, Vec::new()).await {
             Ok(rows) => {
                 Ok(ServerStatus::from_rows(&rows)?.publication.map_or(Readiness::NoCatalog, |publication| {
                     Readiness::Ready { generation: publication.generation }

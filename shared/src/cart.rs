@@ -5,8 +5,9 @@ mod owner;
 use std::sync::Arc;
 
 use serde::Serialize;
+use tokio_postgres::types::ToSql;
 
-use crate::database::{Error, Pool, Sql};
+use crate::database::{Database, Error, Sql};
 pub use owner::{Owner, Session};
 
 /// Uses the unique index on `cart.carts.owner`, then the primary key of `cart.lines`.
@@ -25,8 +26,8 @@ const CLEAR: Sql = Sql { slot: 9, text: "select cart.clear($1)" };
 
 /// Shopping carts.
 #[derive(Debug)]
-pub struct Cart {
-    database: Arc<Pool>,
+pub struct Carts {
+    database: Arc<Database>,
 }
 
 /// A line of a cart.
@@ -51,9 +52,13 @@ pub enum Addition {
     TooManyOfSku,
 }
 
-impl Cart {
-    pub(crate) fn new(database: Arc<Pool>) -> Self {
+impl Carts {
+    pub(crate) fn new(database: Arc<Database>) -> Self {
         Self { database }
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
     }
 
     /// Returns the lines of the owner's cart in the order of their first addition; none if there is no cart.
@@ -61,7 +66,7 @@ impl Cart {
     /// # Errors
     /// The query fails.
     pub async fn lines(&self, owner: &Owner) -> Result<Vec<Line>, Error> {
-        let rows = self.database.read(&LINES, &[&owner.as_bytes()]).await?;
+        let rows = self.database.read(&LINES, vec![parameter(owner)]).await?;
         rows.iter().map(|row| Ok(Line { sku_id: row.try_get(0)?, count: row.try_get(1)? })).collect()
     }
 
@@ -70,7 +75,8 @@ impl Cart {
     /// # Errors
     /// The statement fails. If the connection was lost, the addition may have been carried out.
     pub async fn add(&self, owner: &Owner, sku_id: i32, count: i32) -> Result<Addition, Error> {
-        let rows = self.database.write(&ADD, &[&owner.as_bytes(), &sku_id, &count]).await?;
+        let rows =
+            self.database.write(&ADD, vec![parameter(owner), Box::new(sku_id), Box::new(count)]).await?;
         let Some(row) = rows.first() else { return Ok(Addition::UnknownSku) };
         match row.try_get(0)? {
             "added" => Ok(Addition::Added),
@@ -85,16 +91,21 @@ impl Cart {
     /// # Errors
     /// The statement fails. If the connection was lost, the removal may have been carried out.
     pub async fn remove(&self, owner: &Owner, sku_id: i32) -> Result<(), Error> {
-        self.database.write(&REMOVE, &[&owner.as_bytes(), &sku_id]).await.map(drop)
+        self.database.write(&REMOVE, vec![parameter(owner), Box::new(sku_id)]).await.map(drop)
     }
 
     /// Empties the owner's cart.
     ///
     /// # Errors
-    /// As [`Cart::remove`].
+    /// As [`Carts::remove`].
     pub async fn clear(&self, owner: &Owner) -> Result<(), Error> {
-        self.database.write(&CLEAR, &[&owner.as_bytes()]).await.map(drop)
+        self.database.write(&CLEAR, vec![parameter(owner)]).await.map(drop)
     }
+}
+
+/// Returns the parameter of an owner.
+fn parameter(owner: &Owner) -> Box<dyn ToSql + Sync + Send> {
+    Box::new(owner.as_bytes().to_vec())
 }
 
 #[cfg(test)]

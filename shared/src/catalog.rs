@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::database::{BatchLoader, Error, Limits, Pool};
+use crate::database::{BatchLoader, Database, Error, Limits};
 use crate::http::{Document, Timing};
 use cache::{Cache, Cached, Key, Product};
 use sources::{Column, Columns, Lists, WholeProducts};
@@ -28,7 +28,7 @@ const LIST_SHARE: usize = 8;
 /// The current catalog.
 #[derive(Debug)]
 pub struct Catalog {
-    pool: Arc<Pool>,
+    database: Arc<Database>,
     products: Products,
     lists: BatchLoader<Lists>,
     cache: Option<Arc<Cache>>,
@@ -47,16 +47,20 @@ type Loader = BatchLoader<Columns>;
 
 impl Catalog {
     /// Creates a catalog whose cache holds `cache_bytes`, and whose reads have this timeout.
-    pub(crate) fn new(pool: &Arc<Pool>, cache_bytes: u64, timeout: Duration) -> Self {
+    pub(crate) fn new(database: &Arc<Database>, cache_bytes: u64, timeout: Duration) -> Self {
         let cache = Cache::with_capacity(cache_bytes).map(Arc::new);
         let products = match &cache {
             Some(cache) => {
-                let source = WholeProducts::new(pool, cache, timeout);
-                Products::Whole(BatchLoader::start(source, pool.queue(), PRODUCT_LIMITS))
+                let source = WholeProducts::new(database, cache, timeout);
+                Products::Whole(BatchLoader::start(source, database.queue(), PRODUCT_LIMITS))
             }
             None => {
                 let loader = |column| {
-                    BatchLoader::start(Columns::new(pool, column, timeout), pool.queue(), PRODUCT_LIMITS)
+                    BatchLoader::start(
+                        Columns::new(database, column, timeout),
+                        database.queue(),
+                        PRODUCT_LIMITS,
+                    )
                 };
                 Products::Columns {
                     product: loader(Column::Product),
@@ -66,10 +70,10 @@ impl Catalog {
                 }
             }
         };
-        let places = (pool.queue().available_permits() / LIST_SHARE).max(1);
-        let lists = Lists::new(pool, cache.clone(), timeout);
+        let places = (database.queue().available_permits() / LIST_SHARE).max(1);
+        let lists = Lists::new(database, cache.clone(), timeout);
         let lists = BatchLoader::start(lists, &Arc::new(Semaphore::new(places)), LIST_LIMITS);
-        Self { pool: Arc::clone(pool), products, lists, cache }
+        Self { database: Arc::clone(database), products, lists, cache }
     }
 
     /// Returns a product with its features; `None` if there is no such product.
@@ -110,8 +114,8 @@ impl Catalog {
         }
         let Some(whole) = self.whole(loader, product_id, timing).await? else { return Ok(None) };
         let overview = whole.overview()?;
-        if let Some(cache) = &self.cache {
-            cache.insert_document(&self.pool, Key::Overview(product_id), &overview);
+        if let (Some(cache), Some(catalog)) = (&self.cache, whole.catalog) {
+            cache.insert(catalog, Key::Overview(product_id), Cached::Document(overview.clone()));
         }
         Ok(Some(self.current(overview)))
     }
@@ -152,12 +156,12 @@ impl Catalog {
 
     /// Looks up the current catalog.
     fn cached(&self, key: Key) -> Option<Cached> {
-        self.cache.as_ref()?.get(self.pool.edition()?, key)
+        self.cache.as_ref()?.get(self.database.catalog_id()?, key)
     }
 
     /// Returns a document with its staleness.
     fn current(&self, document: Document) -> Document {
-        Document { stale_for: self.pool.staleness(), ..document }
+        Document { stale_for: self.database.staleness(), ..document }
     }
 }
 

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use http::HeaderMap;
 use local::testing::Database;
 use shared::cart::{Addition, Line, Owner};
-use shared::database::Kind;
+use shared::database::{Connections, Kind};
 use shared::{App, Readiness};
 use support::{Proxy, TEST_TIMEOUT, app, function, until};
 
@@ -67,7 +67,7 @@ async fn without_a_database_a_request_fails_as_unreachable() {
     let mut function = function(&[("DATABASE_URL", &url)]);
     // A function stops waiting when an attempt fails, even before its limit. The host does not wait.
     for wait in [Duration::from_secs(86_400), Duration::ZERO] {
-        function.database.connect_wait = wait;
+        function.database.connections = Connections::Single { connect_wait: wait };
         let app = App::start(&function.database, &function.requests);
         let readiness = tokio::time::timeout(TEST_TIMEOUT, app.readiness()).await.unwrap();
         assert_eq!(readiness.unwrap_err().kind(), Kind::Unreachable);
@@ -105,10 +105,10 @@ async fn a_write_is_not_sent_on_a_dead_connection_and_is_carried_out_once() {
     let database = database_with_a_sku().await;
     let proxy = Proxy::to(&database).await;
     let app = app(&[("DATABASE_URL", &proxy.url()), ("DATABASE_IDLE_CHECK_AFTER", "10ms")]);
-    assert_eq!(app.cart.add(&owner(), 1, 1).await.unwrap(), Addition::Added); // prepares the statement
+    assert_eq!(app.carts.add(&owner(), 1, 1).await.unwrap(), Addition::Added); // prepares the statement
     lose_connection(&proxy, &app).await;
-    assert_eq!(app.cart.add(&owner(), 1, 2).await.unwrap(), Addition::Added);
-    assert_eq!(app.cart.lines(&owner()).await.unwrap(), [Line { sku_id: 1, count: 3 }]);
+    assert_eq!(app.carts.add(&owner(), 1, 2).await.unwrap(), Addition::Added);
+    assert_eq!(app.carts.lines(&owner()).await.unwrap(), [Line { sku_id: 1, count: 3 }]);
     assert_eq!(proxy.traffic(|traffic| traffic.dropped.clone()), SYNC);
 }
 
@@ -120,8 +120,8 @@ async fn a_write_whose_preparation_times_out_is_sent_on_another_connection() {
     let variables = [("DATABASE_IDLE_CHECK_AFTER", "600s"), ("DATABASE_STATEMENT_TIMEOUT", "100ms")];
     let app = app(&[&variables[..], &[("DATABASE_URL", &proxy.url())]].concat());
     lose_connection(&proxy, &app).await;
-    assert_eq!(app.cart.add(&owner(), 1, 1).await.unwrap(), Addition::Added);
-    assert_eq!(app.cart.lines(&owner()).await.unwrap(), [Line { sku_id: 1, count: 1 }]);
+    assert_eq!(app.carts.add(&owner(), 1, 1).await.unwrap(), Addition::Added);
+    assert_eq!(app.carts.lines(&owner()).await.unwrap(), [Line { sku_id: 1, count: 1 }]);
     assert!(proxy.traffic(|traffic| String::from_utf8_lossy(&traffic.dropped).contains("select cart.add")));
 }
 
@@ -152,7 +152,7 @@ async fn a_connection_with_a_slow_statement_is_not_marked_dead() {
             .await;
             lock.rollback().await.unwrap();
         };
-        tokio::join!(app.cart.lines(&owner), unlock).0
+        tokio::join!(app.carts.lines(&owner), unlock).0
     };
     let (slow, behind_it) = tokio::join!(slow, behind_it);
     assert_eq!(slow.unwrap(), Readiness::NoCatalog);

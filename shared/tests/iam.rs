@@ -63,7 +63,7 @@ async fn each_connection_uses_its_own_token() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let url = format!("host=localhost hostaddr=127.0.0.1 port={port} user=we&b sslmode=verify-full");
-    let _app = app(&[
+    let app = app(&[
         ("DATABASE_URL", &url),
         ("DATABASE_CA_FILE", file.path().to_str().unwrap()),
         ("DATABASE_AUTH", "iam"),
@@ -81,6 +81,15 @@ async fn each_connection_uses_its_own_token() {
             tokens.dedup();
         }
         tokens
+    };
+    // A request connects again if the attempt before it failed.
+    let requests = async {
+        loop {
+            let _ = app.readiness().await;
+        }
+    };
+    let tokens = async {
+        tokio::select! { tokens = tokens => tokens, never = requests => never }
     };
     for token in tokio::time::timeout(TEST_TIMEOUT, tokens).await.unwrap() {
         let start =

@@ -255,11 +255,11 @@ async fn a_request_that_waits_for_a_cart_does_not_delay_a_product() {
             .await;
     let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, "Bearer one".parse().unwrap())]);
     let owner = Owner::from_headers(&headers).unwrap();
-    assert_eq!(app.cart.add(&owner, 1, 1).await.unwrap(), Addition::Added);
+    assert_eq!(app.carts.add(&owner, 1, 1).await.unwrap(), Addition::Added);
     let observer = database.connect().await.unwrap();
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("select from cart.carts for update").await.unwrap();
-    let adding = async { join_all((0..4).map(|_| app.cart.add(&owner, 1, 1))).await };
+    let adding = async { join_all((0..4).map(|_| app.carts.add(&owner, 1, 1))).await };
     let meanwhile = async {
         until("additions wait", async || waiting_for_locks(&observer).await > 0).await;
         for id in 1..=9 {
@@ -270,5 +270,5 @@ async fn a_request_that_waits_for_a_cart_does_not_delay_a_product() {
     let both = async { tokio::join!(adding, meanwhile) };
     let (added, ()) = tokio::time::timeout(Duration::from_secs(45), both).await.unwrap();
     assert!(added.into_iter().all(|added| added.unwrap() == Addition::Added));
-    assert_eq!(app.cart.lines(&owner).await.unwrap()[0].count, 5);
+    assert_eq!(app.carts.lines(&owner).await.unwrap()[0].count, 5);
 }

@@ -60,7 +60,8 @@ async fn swap(generation: i32, progress: &Progress, client: &mut Client) -> Resu
             &[&generation],
         )
         .await?;
-    record_publication(&transaction, generation, "publish").await?;
+    let published = "insert into etl.publication (generation, action) values ($1, 'publish')";
+    transaction.execute(published, &[&generation]).await?;
     ledger::mark_consumed(&transaction, generation).await?;
     failpoint::hit(failpoint::SWAPPING);
     transaction.commit().await?;
@@ -151,20 +152,12 @@ pub async fn rollback(database: &ConnectOptions, on_wait: impl FnOnce()) -> Resu
              alter schema catalog_rolled_back rename to catalog_prev",
         )
         .await?;
-    record_publication(&transaction, generation, "rollback").await?;
+    let published = "insert into etl.publication (generation, action, catalog_id)
+                     select generation, 'rollback', catalog_id from etl.publication
+                     where generation = $1 order by id desc limit 1";
+    transaction.execute(published, &[&generation]).await?;
     transaction.commit().await?;
     Ok(generation)
-}
-
-async fn record_publication(
-    transaction: &tokio_postgres::Transaction<'_>,
-    generation: i32,
-    action: &str,
-) -> Result<(), tokio_postgres::Error> {
-    transaction
-        .execute("insert into etl.publication (generation, action) values ($1, $2)", &[&generation, &action])
-        .await?;
-    Ok(())
 }
 
 /// Returns whether there is a schema with this name.

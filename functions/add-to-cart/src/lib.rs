@@ -35,7 +35,7 @@ async fn add_to_cart(app: &App, request: &Request) -> Result<Response, Problem> 
             (session.owner(), Some(cookie))
         }
     };
-    match request.timing.database(app.cart.add(&owner, sku_id, count)).await? {
+    match request.timing.database(app.carts.add(&owner, sku_id, count)).await? {
         Addition::Added => Ok(Response::created().with_cookie(cookie)),
         Addition::UnknownSku => Err(UNKNOWN_SKU),
         Addition::TooManyLines => Err(Problem::unprocessable("A cart holds at most 1000 different skus.")),

@@ -17,7 +17,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
 async fn clear_cart(app: &App, request: &Request) -> Result<Response, Problem> {
     // A client without `Authorization` and session has no cart.
     if let Some(owner) = Owner::from_headers(&request.headers) {
-        request.timing.database(app.cart.clear(&owner)).await?;
+        request.timing.database(app.carts.clear(&owner)).await?;
     }
     Ok(Response::no_content())
 }

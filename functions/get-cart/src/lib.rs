@@ -16,7 +16,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
 
 async fn get_cart(app: &App, request: &Request) -> Result<Response, Problem> {
     let lines = match Owner::from_headers(&request.headers) {
-        Some(owner) => request.timing.database(app.cart.lines(&owner)).await?,
+        Some(owner) => request.timing.database(app.carts.lines(&owner)).await?,
         None => Vec::new(), // a client without `Authorization` and session has no cart
     };
     Ok(Response::private_json(serde_json::to_vec(&lines).map_err(Problem::internal)?))

@@ -18,7 +18,7 @@ async fn remove_from_cart(app: &App, request: &Request) -> Result<Response, Prob
     let sku_id = request.sku_id()?;
     // A client without `Authorization` and session has no cart.
     if let Some(owner) = Owner::from_headers(&request.headers) {
-        request.timing.database(app.cart.remove(&owner, sku_id)).await?;
+        request.timing.database(app.carts.remove(&owner, sku_id)).await?;
     }
     Ok(Response::no_content())
 }

@@ -1,16 +1,15 @@
 //! The cache of whole products and list pages: as many as fit into its memory.
 //!
-//! The key of a document contains the generation that its own row names; a lookup uses the current generation. So a
-//! response never comes from a catalog that was replaced, whatever the order of events. After a rollback, cached
-//! documents of the previous catalog are valid again. Documents of other catalogs are not looked up any more, so they
-//! are evicted first.
+//! The key of a document contains the id of its catalog; a lookup uses the id of the current one. So a response never
+//! comes from a catalog that was replaced, whatever the order of events. After a rollback, cached documents of the
+//! previous catalog are valid again. Documents of other catalogs are not looked up any more, so they are evicted first.
 
 use std::sync::Arc;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as Entries;
 
-use crate::database::{Edition, Pool};
+use crate::database::CatalogId;
 use crate::http::Document;
 
 /// The memory of an entry beside its bytes: the table, the allocator, and the keys of recently evicted entries. In a full
@@ -26,7 +25,7 @@ const AVERAGE_BYTES: u64 = 2048;
 /// Cached entries by catalog and key.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    entries: Entries<(Edition, Key), Cached, Weight>,
+    entries: Entries<(CatalogId, Key), Cached, Weight>,
 }
 
 /// The key of an entry.
@@ -49,6 +48,8 @@ pub(crate) enum Cached {
 /// The documents of a product, from one row.
 #[derive(Debug)]
 pub(crate) struct Product {
+    /// Their catalog, if it was the current one when they were read.
+    pub(crate) catalog: Option<CatalogId>,
     pub(crate) product: Document,
     pub(crate) styles: Document,
     pub(crate) related: Document,
@@ -57,8 +58,8 @@ pub(crate) struct Product {
 #[derive(Debug, Clone)]
 struct Weight;
 
-impl Weighter<(Edition, Key), Cached> for Weight {
-    fn weight(&self, _: &(Edition, Key), cached: &Cached) -> u64 {
+impl Weighter<(CatalogId, Key), Cached> for Weight {
+    fn weight(&self, _: &(CatalogId, Key), cached: &Cached) -> u64 {
         let bytes = |document: &Document| document.content.bytes().len() as u64;
         OVERHEAD_BYTES
             + match cached {
@@ -78,27 +79,12 @@ impl Cache {
         (bytes > 0).then(|| Self { entries: Entries::with_weighter(entries, bytes, Weight) })
     }
 
-    pub(crate) fn get(&self, edition: Edition, key: Key) -> Option<Cached> {
-        self.entries.get(&(edition, key))
+    pub(crate) fn get(&self, catalog: CatalogId, key: Key) -> Option<Cached> {
+        self.entries.get(&(catalog, key))
     }
 
-    /// Caches a product that was just read.
-    pub(crate) fn insert_product(&self, pool: &Pool, product_id: i32, whole: &Arc<Product>) {
-        if let Some(generation) = whole.product.generation {
-            let edition = pool.edition_of(generation);
-            self.insert(edition, Key::Product(product_id), Cached::Product(Arc::clone(whole)));
-        }
-    }
-
-    /// Caches a document of rows that were just read, if there were any.
-    pub(crate) fn insert_document(&self, pool: &Pool, key: Key, document: &Document) {
-        if let Some(generation) = document.generation {
-            self.insert(pool.edition_of(generation), key, Cached::Document(document.clone()));
-        }
-    }
-
-    fn insert(&self, edition: Edition, key: Key, cached: Cached) {
-        self.entries.insert((edition, key), cached);
+    pub(crate) fn insert(&self, catalog: CatalogId, key: Key, cached: Cached) {
+        self.entries.insert((catalog, key), cached);
     }
 }
 
@@ -112,9 +98,9 @@ mod tests {
     }
 
     #[test]
-    fn a_document_is_found_only_for_its_own_edition() {
+    fn a_document_is_found_only_for_its_own_catalog() {
         let cache = Cache::with_capacity(1 << 20).unwrap();
-        let [one, other] = [7, 8].map(Edition::of_first_database);
+        let [one, other] = [CatalogId(7), CatalogId(8)];
         cache.insert(one, Key::Product(1), document(10));
         assert!(cache.get(one, Key::Product(1)).is_some());
         assert!(cache.get(other, Key::Product(1)).is_none());
@@ -128,7 +114,7 @@ mod tests {
         let bytes = 1 << 20;
         let cache = Cache::with_capacity(bytes).unwrap();
         for id in 1..10_000 {
-            cache.insert(Edition::of_first_database(7), Key::Overview(id), document(600));
+            cache.insert(CatalogId(7), Key::Overview(id), document(600));
             assert!(cache.entries.weight() <= bytes);
         }
         assert!(cache.entries.weight() > bytes * 8 / 10, "{}", cache.entries.weight());
@@ -138,7 +124,7 @@ mod tests {
     #[test]
     fn a_document_larger_than_the_cache_is_not_cached() {
         let cache = Cache::with_capacity(1 << 20).unwrap();
-        cache.insert(Edition::of_first_database(7), Key::List { first: 1, last: 1000 }, document(2 << 20));
+        cache.insert(CatalogId(7), Key::List { first: 1, last: 1000 }, document(2 << 20));
         assert_eq!(cache.entries.len(), 0);
     }
 }

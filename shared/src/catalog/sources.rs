@@ -9,8 +9,8 @@ use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::cache::{Cache, Key, Product};
-use crate::database::{Error, Pool, Source, Sql};
+use super::cache::{Cache, Cached, Key, Product};
+use crate::database::{Database, Error, Source, Sql};
 use crate::http::document::GZIP_ABOVE_BYTES;
 use crate::http::{Content, Document, encoding};
 
@@ -59,14 +59,14 @@ const DECODE_CHUNK: usize = 16;
 
 /// Reads of whole products, which it caches.
 pub(super) struct WholeProducts {
-    pool: Arc<Pool>,
+    database: Arc<Database>,
     cache: Arc<Cache>,
     timeout: Duration,
 }
 
 /// Reads of single documents of products.
 pub(super) struct Columns {
-    pool: Arc<Pool>,
+    database: Arc<Database>,
     column: Column,
     timeout: Duration,
 }
@@ -82,14 +82,14 @@ pub(super) enum Column {
 
 /// Reads of list pages, by the ranks of their first and last product.
 pub(super) struct Lists {
-    pool: Arc<Pool>,
+    database: Arc<Database>,
     cache: Option<Arc<Cache>>,
     timeout: Duration,
 }
 
 impl WholeProducts {
-    pub(super) fn new(pool: &Arc<Pool>, cache: &Arc<Cache>, timeout: Duration) -> Self {
-        Self { pool: Arc::clone(pool), cache: Arc::clone(cache), timeout }
+    pub(super) fn new(database: &Arc<Database>, cache: &Arc<Cache>, timeout: Duration) -> Self {
+        Self { database: Arc::clone(database), cache: Arc::clone(cache), timeout }
     }
 }
 
@@ -98,15 +98,19 @@ impl Source for WholeProducts {
     type Value = Arc<Product>;
 
     async fn read(&self, ids: &[i32]) -> Result<Vec<(i32, Arc<Product>)>, Error> {
-        let rows = by_id(&self.pool, &WHOLE, ids, self.timeout).await?;
+        let sent_at = self.database.publication();
+        let rows = by_id(&self.database, &WHOLE, ids, self.timeout).await?;
         let decode = |row: &Row| {
             let generation = generation(row)?;
+            let catalog = self.database.catalog_of(generation, sent_at);
             let whole = Arc::new(Product {
+                catalog,
                 product: plain(row, 2, generation)?,
                 styles: gzipped(row, 4, generation)?,
                 related: plain(row, 6, generation)?,
             });
-            self.cache.insert_product(&self.pool, row.try_get(0)?, &whole);
+            let key = Key::Product(row.try_get(0)?);
+            catalog.inspect(|catalog| self.cache.insert(*catalog, key, Cached::Product(Arc::clone(&whole))));
             Ok(whole)
         };
         decoded(&rows, decode).await
@@ -114,8 +118,8 @@ impl Source for WholeProducts {
 }
 
 impl Columns {
-    pub(super) fn new(pool: &Arc<Pool>, column: Column, timeout: Duration) -> Self {
-        Self { pool: Arc::clone(pool), column, timeout }
+    pub(super) fn new(database: &Arc<Database>, column: Column, timeout: Duration) -> Self {
+        Self { database: Arc::clone(database), column, timeout }
     }
 }
 
@@ -130,7 +134,7 @@ impl Source for Columns {
             Column::Related => &RELATED,
             Column::Overview => &OVERVIEW,
         };
-        let rows = by_id(&self.pool, sql, ids, self.timeout).await?;
+        let rows = by_id(&self.database, sql, ids, self.timeout).await?;
         let decode = |row: &Row| match self.column {
             Column::Product | Column::Related => plain(row, 2, generation(row)?),
             Column::Styles => gzipped(row, 2, generation(row)?),
@@ -144,8 +148,8 @@ impl Source for Columns {
 }
 
 impl Lists {
-    pub(super) fn new(pool: &Arc<Pool>, cache: Option<Arc<Cache>>, timeout: Duration) -> Self {
-        Self { pool: Arc::clone(pool), cache, timeout }
+    pub(super) fn new(database: &Arc<Database>, cache: Option<Arc<Cache>>, timeout: Duration) -> Self {
+        Self { database: Arc::clone(database), cache, timeout }
     }
 }
 
@@ -157,9 +161,11 @@ impl Source for Lists {
         let mut documents = Vec::new();
         for &(first, last) in pages {
             let parameters: [&(dyn ToSql + Sync); 2] = [&first, &last];
-            let page = list(&query(&self.pool, &LIST, &parameters, self.timeout).await?)?;
-            if let Some(cache) = &self.cache {
-                cache.insert_document(&self.pool, Key::List { first, last }, &page);
+            let sent_at = self.database.publication();
+            let page = list(&query(&self.database, &LIST, &parameters, self.timeout).await?)?;
+            let catalog = self.database.catalog_of(page.generation, sent_at);
+            if let (Some(cache), Some(catalog)) = (&self.cache, catalog) {
+                cache.insert(catalog, Key::List { first, last }, Cached::Document(page.clone()));
             }
             documents.push(((first, last), page));
         }
@@ -176,18 +182,23 @@ impl Product {
     }
 }
 
-async fn by_id(pool: &Pool, sql: &'static Sql, ids: &[i32], limit: Duration) -> Result<Vec<Row>, Error> {
-    query(pool, sql, &[&ids], limit).await
+async fn by_id(
+    database: &Database,
+    sql: &'static Sql,
+    ids: &[i32],
+    limit: Duration,
+) -> Result<Vec<Row>, Error> {
+    query(database, sql, &[&ids], limit).await
 }
 
 /// Sends a statement. Postgres has cancelled it by the time limit, or does not respond.
 async fn query(
-    pool: &Pool,
+    database: &Database,
     sql: &'static Sql,
     parameters: &[&(dyn ToSql + Sync)],
     limit: Duration,
 ) -> Result<Vec<Row>, Error> {
-    timeout(limit, pool.query(sql, parameters)).await.unwrap_or(Err(Error::TIMED_OUT))
+    timeout(limit, database.query(sql, parameters)).await.unwrap_or(Err(Error::TIMED_OUT))
 }
 
 /// Decodes rows whose first column is the id.

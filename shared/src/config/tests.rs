@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::database::Connections;
 use crate::variables;
 
 const URL: &str = "postgresql://reader:s3cret@localhost/atelier";
@@ -20,7 +21,8 @@ fn every_variable_but_the_database_url_has_a_default() {
     let config = parse(&[]).unwrap();
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:3000");
     let database = &config.database;
-    assert_eq!((database.connections, database.cart_connections, database.max_waiting), (4, Some(2), 1024));
+    assert_eq!(database.connections, Connections::Pool { catalog: 4, carts: 2 });
+    assert_eq!(database.max_waiting, 1024);
     assert_eq!(config.requests.timeout, Duration::from_secs(2));
     assert_eq!(config.requests.cache_bytes, 256 << 20);
     assert!(config.log.access);
@@ -70,8 +72,7 @@ fn a_function_has_no_cache_and_one_connection() {
         _ => None,
     });
     let function = function.unwrap();
-    assert_eq!((function.requests.cache_bytes, function.database.connections), (0, 1));
-    assert_eq!(function.database.cart_connections, None);
+    assert_eq!(function.requests.cache_bytes, 0);
 }
 
 #[test]
@@ -147,10 +148,9 @@ fn a_function_has_one_connection_and_waits_for_it() {
             _ => None,
         })
         .unwrap();
-        assert_eq!(function.database.connections, 1);
-        assert_eq!(function.database.connect_wait, Duration::from_millis(wait));
+        let connect_wait = Duration::from_millis(wait);
+        assert_eq!(function.database.connections, Connections::Single { connect_wait });
     }
-    assert_eq!(parse(&[]).unwrap().database.connect_wait, Duration::ZERO);
 }
 
 #[test]

@@ -1,13 +1,27 @@
 //! One connection: its prepared statements, its server, and its health.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 use tokio_postgres::{Client, Row, Statement};
 
 use super::clock::FreezeAwareInstant;
+use super::closing::Closing;
+use super::connect_options::Driver;
 use super::health_check::Health;
-use super::{Error, Kind, Parameters, SERVER_STATUS, SLOTS, ServerStatus, Settings, Sql};
+use super::{
+    ConnectOptions, Error, Kind, Parameters, SERVER_STATUS, SLOTS, ServerStatus, Settings, Sql, error_chain,
+};
+
+/// The age from which a connection is stable: if it is lost, its task reconnects without a pause. A server that accepts
+/// connections and drops them is treated like one that is unavailable.
+const STABLE_AFTER: Duration = Duration::from_secs(1);
+
+/// Makes Postgres plan each prepared statement once. It expects ten ids in an array and would plan again for fewer,
+/// because that looks cheaper; but the plan is the same search of one index for any number of ids.
+const PLAN_ONCE: &str = "-c plan_cache_mode=force_generic_plan";
 
 /// One connection to a server.
 #[derive(Debug)]
@@ -20,20 +34,55 @@ pub(super) struct Connection {
     health: Health,
 }
 
+/// Why a connection was lost.
+pub(super) struct Lost {
+    pub(super) cause: String,
+    pub(super) was_stable: bool,
+}
+
 impl Connection {
-    pub(super) fn new(client: Client, server: usize, settings: &Settings) -> Self {
+    /// Makes one attempt to connect. The error is one line for the log.
+    pub(super) async fn open(
+        options: &ConnectOptions,
+        server: usize,
+        settings: &Settings,
+    ) -> Result<(Arc<Self>, Driver), String> {
+        let limit = settings.connect_timeout;
+        let (client, driver) = match timeout(limit, options.connect()).await {
+            Ok(connected) => connected.map_err(|error| error_chain(&error))?,
+            Err(_) => return Err(format!("timed out after {} ms", limit.as_millis())),
+        };
+        tracing::debug!(host = options.host(), "connected to the database");
         let (prepared, connected_at) = (Default::default(), FreezeAwareInstant::now());
-        Self { client, server, prepared, connected_at, health: Health::new(settings) }
+        let connection = Self { client, server, prepared, connected_at, health: Health::new(settings) };
+        Ok((Arc::new(connection), driver))
+    }
+
+    /// Drives the connection until it is lost, or until `monitor` returns an error; returns `None` if it is to be
+    /// closed.
+    pub(super) async fn until_lost(
+        &self,
+        driver: &mut Driver,
+        closing: &mut Closing,
+        monitor: impl Future<Output = Error>,
+    ) -> Option<Lost> {
+        let cause = tokio::select! {
+            ended = driver => {
+                ended.err().map_or_else(|| "the server closed it".to_owned(), |error| error_chain(&error))
+            }
+            // A timeout takes time, so it cannot cause a busy loop of attempts.
+            () = self.health.dead() => {
+                return Some(Lost { cause: "connection timed out".to_owned(), was_stable: true });
+            }
+            error = monitor => error_chain(&error),
+            () = closing.begun() => return None,
+        };
+        Some(Lost { cause, was_stable: self.connected_at.elapsed() >= STABLE_AFTER })
     }
 
     /// Returns the index of its server.
     pub(super) fn server(&self) -> usize {
         self.server
-    }
-
-    /// Returns its age.
-    pub(super) fn age(&self) -> Duration {
-        self.connected_at.elapsed()
     }
 
     pub(super) fn health(&self) -> &Health {
@@ -75,4 +124,21 @@ impl Connection {
     async fn prepared(&self, sql: &Sql) -> Result<&Statement, tokio_postgres::Error> {
         self.prepared[sql.slot].get_or_try_init(|| self.client.prepare(sql.text)).await
     }
+}
+
+/// Returns the options of each connection of a process. They are startup options and not `set` statements, because a
+/// connection pooler between this process and Postgres could not share connections changed by `set`.
+pub(super) fn startup_options(settings: &Settings, application_name: &str) -> ConnectOptions {
+    let timeout = settings.statement_timeout.as_millis();
+    settings.connect.with(|config| {
+        let given = config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
+        config.options(format!("{given}{PLAN_ONCE} -c statement_timeout={timeout}"));
+        config.keepalives_idle(Duration::from_secs(30));
+        config.keepalives_interval(Duration::from_secs(5));
+        config.keepalives_retries(3);
+        config.tcp_user_timeout(Duration::from_secs(10)); // detects a lost peer while data is in flight
+        if config.get_application_name().is_none() {
+            config.application_name(application_name);
+        }
+    })
 }

@@ -133,7 +133,8 @@ impl Health {
         self.died.notified().await;
     }
 
-    fn mark_dead(&self) {
+    /// Ends the connection.
+    pub(super) fn mark_dead(&self) {
         self.is_dead.store(true, Ordering::Relaxed);
         self.died.notify_one();
     }

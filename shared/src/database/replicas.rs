@@ -8,19 +8,20 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_postgres::Row;
 
 use super::{Error, Sql};
 
-/// Returns one row, even if nothing was published. Uses the primary key of `etl.publication`, from its end.
+/// Returns one row, even if nothing was published. Uses the primary key of `etl.publication`, from its end. Before the
+/// migration of this release, `catalog_id` refers to `unknown.catalog_id`.
 pub(crate) const SERVER_STATUS: Sql = Sql {
     slot: 7,
-    text: "select current_setting('transaction_read_only') = 'on', latest.id, latest.at, latest.generation, \
-           (select at from etl.publication order by id limit 1) from (select) as one left join \
-           (select id, at, generation from etl.publication order by id desc limit 1) as latest on true",
+    text: "select current_setting('transaction_read_only') = 'on', latest.id, latest.generation, latest.catalog_id \
+           from (select null::bigint as catalog_id) as unknown left join lateral \
+               (select id, generation, catalog_id from etl.publication order by id desc limit 1) as latest on true",
 };
 
 /// The interval between two status queries. A host notices a new catalog within this time.
@@ -28,10 +29,7 @@ pub(super) const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The servers that requests of a pool may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Routing {
-    /// Any server. Their status is not polled. As in libpq, each connection is to the first server of the address that
-    /// can be reached.
-    AnyServer,
+pub(crate) enum Routing {
     /// Any server with the latest publication.
     UpToDate,
     /// The server that accepts writes.
@@ -47,15 +45,18 @@ pub(crate) struct ServerStatus {
     pub(crate) publication: Option<Publication>,
 }
 
-/// The record of one publish or rollback. A rollback takes the generation back, but its id is higher.
+/// The record of one publish or rollback. A rollback takes the catalog back, but its id is higher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Publication {
     id: i64,
-    at: SystemTime,
-    /// When the first publication of this database was made, which distinguishes it from another database.
-    first_published_at: SystemTime,
     pub(crate) generation: i32,
+    pub(crate) catalog_id: CatalogId,
 }
+
+/// The random id of a catalog. A generation alone does not identify one: a database that replaces another, or is
+/// restored from a backup, may reuse the numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct CatalogId(pub(crate) u64);
 
 impl ServerStatus {
     /// Parses the row of [`SERVER_STATUS`].
@@ -63,9 +64,9 @@ impl ServerStatus {
         let Some(row) = rows.first() else { return Ok(Self::default()) };
         let publication = match row.try_get::<_, Option<i64>>(1)? {
             Some(id) => {
-                let (at, generation, first_published_at) =
-                    (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
-                Some(Publication { id, at, first_published_at, generation })
+                let generation: i32 = row.try_get(2)?;
+                let catalog_id = row.try_get::<_, Option<i64>>(3)?.unwrap_or_else(|| generation.into());
+                Some(Publication { id, generation, catalog_id: CatalogId(catalog_id.cast_unsigned()) })
             }
             None => None,
         };
@@ -78,22 +79,6 @@ impl ServerStatus {
     }
 }
 
-/// A catalog, distinct from all others that this process has seen. A generation alone is not: a database that replaces
-/// another, or is restored from a backup, may reuse the numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Edition {
-    /// How many other databases this process has seen before this one.
-    database: u32,
-    generation: i32,
-}
-
-#[cfg(test)]
-impl Edition {
-    pub(crate) fn of_first_database(generation: i32) -> Self {
-        Self { database: 0, generation }
-    }
-}
-
 /// The statuses of all connections, and the latest publication that follows from them. Reads for a cached response take
 /// no lock.
 #[derive(Debug)]
@@ -103,8 +88,8 @@ pub(super) struct Replicas {
     statuses: Mutex<Vec<Option<ServerStatus>>>,
     /// The latest known publication. When it changes, all connections poll at once.
     latest: watch::Sender<Option<Publication>>,
-    /// Its [`Edition`] in one number; the lower half is 0 before the first publication.
-    edition: AtomicU64,
+    /// Its [`CatalogId`]; 0 before the first publication.
+    catalog_id: AtomicU64,
     /// Whether a server that is up has the latest publication.
     is_current: AtomicBool,
     /// When a server last confirmed it, in milliseconds after `started`.
@@ -114,18 +99,13 @@ pub(super) struct Replicas {
 
 impl Replicas {
     pub(super) fn new(routing: Routing, connections: usize) -> Self {
-        let (latest, edition, is_current, last_confirmed) = Default::default();
+        let (latest, catalog_id, is_current, last_confirmed) = Default::default();
         let statuses = Mutex::new(vec![None; connections]);
-        Self { routing, statuses, latest, edition, is_current, last_confirmed, started: Instant::now() }
+        Self { routing, statuses, latest, catalog_id, is_current, last_confirmed, started: Instant::now() }
     }
 
     pub(super) fn routing(&self) -> Routing {
         self.routing
-    }
-
-    /// Returns whether the status of servers is polled.
-    pub(super) fn are_monitored(&self) -> bool {
-        self.routing != Routing::AnyServer
     }
 
     /// Records a connection's latest status, or `None` when it is disconnected.
@@ -141,8 +121,9 @@ impl Replicas {
             self.latest.send_if_modified(|latest| {
                 let is_new = *latest != reported && (is_from_primary || id(&reported) > id(latest));
                 if is_new {
-                    self.serve(*latest, reported);
                     *latest = reported;
+                    let catalog_id = reported.map_or(0, |publication| publication.catalog_id.0);
+                    self.catalog_id.store(catalog_id, Ordering::Relaxed);
                 }
                 is_new
             });
@@ -154,19 +135,6 @@ impl Replicas {
             let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.last_confirmed.store(elapsed, Ordering::Relaxed);
         }
-    }
-
-    /// Makes the catalog of a publication the current one. Within a database, ids only rise, each id is published once,
-    /// and the first publication stays the same. Otherwise it is another database.
-    fn serve(&self, before: Option<Publication>, now: Option<Publication>) {
-        let follows = |before: Publication| {
-            now.is_some_and(|now| now.id > before.id && now.first_published_at == before.first_published_at)
-        };
-        let is_another_database = before.is_some_and(|before| !follows(before));
-        let database = self.last_edition().database.wrapping_add(u32::from(is_another_database));
-        let generation = now.map_or(0, |now| now.generation);
-        let edition = u64::from(database) << 32 | u64::from(generation.cast_unsigned());
-        self.edition.store(edition, Ordering::Relaxed);
     }
 
     /// Returns a receiver that changes with the latest known publication.
@@ -182,33 +150,24 @@ impl Replicas {
     /// Returns whether requests may use a connection, by the latest status of its server.
     pub(super) fn is_eligible(&self, connection: usize) -> bool {
         let is_eligible = |status: &ServerStatus| match self.routing {
-            Routing::AnyServer => true,
             Routing::UpToDate => status.publication == *self.latest.borrow(),
             Routing::Primary => !status.is_replica,
         };
-        !self.are_monitored()
-            || self.statuses().get(connection).and_then(Option::as_ref).is_some_and(is_eligible)
+        self.statuses().get(connection).and_then(Option::as_ref).is_some_and(is_eligible)
     }
 
     fn statuses(&self) -> MutexGuard<'_, Vec<Option<ServerStatus>>> {
         self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the current catalog, as far as this process knows; `None` before a server has reported a publication.
-    pub(super) fn edition(&self) -> Option<Edition> {
-        Some(self.last_edition()).filter(|edition| edition.generation != 0)
+    /// Returns the latest known publication.
+    pub(super) fn publication(&self) -> Option<Publication> {
+        *self.latest.borrow()
     }
 
-    /// Returns this generation of the current database.
-    pub(super) fn edition_of(&self, generation: i32) -> Edition {
-        Edition { generation, ..self.last_edition() }
-    }
-
-    fn last_edition(&self) -> Edition {
-        let edition = self.edition.load(Ordering::Relaxed);
-        let [database, generation] = [edition >> 32, edition & u64::from(u32::MAX)]
-            .map(|half| u32::try_from(half).unwrap_or_default());
-        Edition { database, generation: generation.cast_signed() }
+    /// Returns the id of its catalog; `None` before a server has reported a publication.
+    pub(super) fn catalog_id(&self) -> Option<CatalogId> {
+        Some(CatalogId(self.catalog_id.load(Ordering::Relaxed))).filter(|id| id.0 != 0)
     }
 
     /// Returns how long ago a server last confirmed the current catalog. `None` while a server that is up has it, and
@@ -229,18 +188,11 @@ fn id(publication: &Option<Publication>) -> i64 {
 mod tests {
     use super::*;
 
-    fn primary(id: i64, generation: i32) -> Option<ServerStatus> {
-        published_at([0, 0], id, generation)
-    }
-
-    /// A primary; `seconds` are the times of its first publication and of this one.
-    fn published_at(seconds: [u64; 2], id: i64, generation: i32) -> Option<ServerStatus> {
-        let [first_published_at, at] =
-            seconds.map(|after| SystemTime::UNIX_EPOCH + Duration::from_secs(after));
-        Some(ServerStatus {
-            is_replica: false,
-            publication: Some(Publication { id, at, first_published_at, generation }),
-        })
+    /// A primary whose latest publication has this id, of the catalog with this number.
+    fn primary(id: i64, catalog: i32) -> Option<ServerStatus> {
+        let catalog_id = CatalogId(catalog.unsigned_abs().into());
+        let publication = Some(Publication { id, generation: catalog, catalog_id });
+        Some(ServerStatus { is_replica: false, publication })
     }
 
     fn replica(id: i64, generation: i32) -> Option<ServerStatus> {
@@ -248,7 +200,9 @@ mod tests {
     }
 
     fn generation(replicas: &Replicas) -> Option<i32> {
-        replicas.edition().map(|edition| edition.generation)
+        let publication = replicas.publication();
+        assert_eq!(replicas.catalog_id(), publication.map(|publication| publication.catalog_id));
+        publication.map(|publication| publication.generation)
     }
 
     #[test]
@@ -295,29 +249,15 @@ mod tests {
     }
 
     #[test]
-    fn a_replaced_or_restored_database_has_new_editions_even_with_the_same_ids_and_generations() {
+    fn another_database_has_another_catalog_even_with_the_same_ids_and_generations() {
         let replicas = Replicas::new(Routing::UpToDate, 1);
         replicas.record(0, primary(8, 4));
-        let first = replicas.edition();
-        replicas.record(0, None);
-        replicas.record(0, primary(8, 4));
-        assert_eq!(replicas.edition(), first, "the same database");
-        let mut seen = vec![first];
-        for another in [
-            published_at([0, 1], 8, 4), // restored to before its eighth publication, which was repeated
-            published_at([0, 0], 7, 4), // restored to its seventh
-            published_at([1, 2], 9, 4), // created again
-            published_at([2, 2], 1, 4),
-        ] {
-            replicas.record(0, another);
-            assert_eq!(generation(&replicas), Some(4));
-            assert!(!seen.contains(&replicas.edition()), "{another:?}");
-            seen.push(replicas.edition());
-        }
+        let mut other = primary(8, 4).unwrap();
+        other.publication.as_mut().unwrap().catalog_id = CatalogId(5);
+        replicas.record(0, Some(other));
+        assert_eq!(replicas.catalog_id(), Some(CatalogId(5)));
         replicas.record(0, Some(ServerStatus::default())); // a database without a publication
-        assert_eq!(replicas.edition(), None);
-        replicas.record(0, published_at([2, 2], 1, 4));
-        assert!(!seen.contains(&replicas.edition()));
+        assert_eq!(replicas.catalog_id(), None);
     }
 
     #[test]
@@ -338,9 +278,8 @@ mod tests {
         let replicas = Replicas::new(Routing::UpToDate, 2);
         let latest = replicas.latest();
         replicas.record(0, primary(8, 4));
-        let before = replicas.edition_of(3);
         replicas.record(1, replica(9, 3));
-        assert_eq!(replicas.edition(), Some(before), "its cached responses are valid again");
+        assert_eq!(generation(&replicas), Some(3));
         assert!(latest.has_changed().unwrap());
     }
 

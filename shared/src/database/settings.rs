@@ -15,10 +15,8 @@ use crate::variables::{Default, Error, Kind, MINUTE, ReadBy, Reader, TEN_MINUTES
 pub struct Settings {
     /// `DATABASE_URL`, `DATABASE_CA_FILE` and `DATABASE_AUTH`. Its `Debug` shows no secret.
     pub connect: ConnectOptions,
-    /// `DATABASE_CONNECTIONS`, to each server; one for a function.
-    pub connections: usize,
-    /// `DATABASE_CART_CONNECTIONS`, to each server; `None` for a function, which has only the one connection.
-    pub cart_connections: Option<usize>,
+    /// How many connections.
+    pub connections: Connections,
     /// `DATABASE_MAX_WAITING`.
     pub max_waiting: usize,
     /// `DATABASE_CONNECT_TIMEOUT`.
@@ -27,9 +25,24 @@ pub struct Settings {
     pub statement_timeout: Duration,
     /// `DATABASE_IDLE_CHECK_AFTER`.
     pub idle_check_after: Duration,
-    /// How long a request waits for a connection when none is up. Zero on a host, which returns 503 at once. A function
-    /// gets requests before its first connection is up, so it waits.
-    pub connect_wait: Duration,
+}
+
+/// The connections of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// A host has several to each server. When none is up, requests fail at once.
+    Pool {
+        /// `DATABASE_CONNECTIONS`.
+        catalog: usize,
+        /// `DATABASE_CART_CONNECTIONS`.
+        carts: usize,
+    },
+    /// A function has one, to the first server of the address that it reaches, as in libpq. It gets requests before the
+    /// connection is up.
+    Single {
+        /// How long a request waits for the connection.
+        connect_wait: Duration,
+    },
 }
 
 /// Passwords or tokens.
@@ -182,9 +195,9 @@ impl Settings {
     /// # Errors
     /// The first variable that is invalid or missing.
     pub fn for_host(reader: &Reader<'_>) -> Result<Self, Error> {
-        let connections = reader.number(&DATABASE_CONNECTIONS)?;
-        let cart_connections = Some(reader.number(&DATABASE_CART_CONNECTIONS)?);
-        Self::read(reader, connections, cart_connections)
+        let catalog = reader.number(&DATABASE_CONNECTIONS)?;
+        let carts = reader.number(&DATABASE_CART_CONNECTIONS)?;
+        Self::read(reader, |_| Connections::Pool { catalog, carts })
     }
 
     /// Reads the settings of a function, whose requests may take `request_timeout`.
@@ -192,22 +205,20 @@ impl Settings {
     /// # Errors
     /// As [`Self::for_host`].
     pub fn for_function(reader: &Reader<'_>, request_timeout: Duration) -> Result<Self, Error> {
-        let settings = Self::read(reader, 1, None)?;
         // Less than the whole timeout, so that the client still gets a response that says why.
-        let connect_wait = settings.connect_timeout.min(request_timeout.mul_f64(0.75));
-        Ok(Self { connect_wait, ..settings })
+        let max = request_timeout.mul_f64(0.75);
+        Self::read(reader, |connect_timeout| Connections::Single { connect_wait: connect_timeout.min(max) })
     }
 
-    fn read(reader: &Reader<'_>, connections: usize, cart_connections: Option<usize>) -> Result<Self, Error> {
+    fn read(reader: &Reader<'_>, connections: impl Fn(Duration) -> Connections) -> Result<Self, Error> {
+        let connect_timeout = reader.duration(&DATABASE_CONNECT_TIMEOUT)?;
         Ok(Self {
             connect: ConnectOptions::read(reader)?,
-            connections,
-            cart_connections,
+            connections: connections(connect_timeout),
             max_waiting: reader.number(&DATABASE_MAX_WAITING)?,
-            connect_timeout: reader.duration(&DATABASE_CONNECT_TIMEOUT)?,
+            connect_timeout,
             statement_timeout: reader.duration(&DATABASE_STATEMENT_TIMEOUT)?,
             idle_check_after: reader.duration(&DATABASE_IDLE_CHECK_AFTER)?,
-            connect_wait: Duration::ZERO,
         })
     }
 }
