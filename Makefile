@@ -1,7 +1,7 @@
 # `make` alone lists the verbs. The help line of a verb shows its settings with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build test test-stack test-faults test-fleet lint configuration base bench bench-fleet bench-regions k6 generate load \
+.PHONY: help run fleet build test test-stack test-faults test-fleet lint configuration base bench bench-fleet bench-flood bench-regions k6 generate load \
 	tools template balancer s3 watch invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
@@ -106,6 +106,12 @@ bench-fleet: $(if $(BASE),base) ## measure a fleet, into docs/benchmarks.md and 
 	cargo build --release --package bench --package etl --package atelier-host
 	target/release/atelier-bench fleet --scale $(SCALE) --rounds $(ROUNDS) --output $(FLEET_OUTPUT) \
 		$(if $(BASE),--base $(BASE_PROGRAMS))
+
+bench-flood: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),0.1)
+bench-flood: $(if $(BASE),base) ## measure a visitor's latency while another address floods a fleet with list requests: SCALE=0.1 ROUNDS=3
+	@scripts/install.sh postgres nginx
+	cargo build --release --package bench --package etl --package atelier-host
+	target/release/atelier-bench flood --scale $(SCALE) --rounds $(ROUNDS) $(if $(BASE),--base $(BASE_PROGRAMS))
 
 bench-regions: ## measure a product page at round trips of 20, 80 and 200 ms, into target/regions.md: SCALE=0.01
 	@scripts/install.sh postgres

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the programs of the base commit, which bench/base records, into target/base/release. `make bench BASE=1` and
-# `make bench-fleet BASE=1` measure them beside the present ones.
+# Builds the programs of the base commit, which bench/base records, into target/base/release. BASE=1 of `make bench`,
+# `make bench-fleet` and `make bench-flood` measures them beside the present ones.
 set -eu
 cd "$(dirname "$0")/.."
 commit=$(cat bench/base)

@@ -20,7 +20,7 @@ const CACHED_PRODUCTS: i32 = 10_000;
 
 /// The programs of one commit, and the database that they load and read.
 pub(crate) struct Build {
-    name: &'static str,
+    pub(crate) name: &'static str,
     database: &'static str,
     /// The folder of the programs; `None` for those beside this one.
     programs: Option<PathBuf>,
@@ -28,7 +28,7 @@ pub(crate) struct Build {
 
 impl Build {
     /// Returns the programs beside this one.
-    fn present() -> Self {
+    pub(crate) fn present() -> Self {
         Self { name: "present", database: "present", programs: None }
     }
 
@@ -56,6 +56,12 @@ impl Build {
     /// Creates the login of hosts in the database and returns the highest id of a product.
     pub(crate) async fn let_hosts_in(&self, env: &BenchEnv) -> Result<i32> {
         env.let_hosts_in(self.database).await
+    }
+
+    /// Returns the number of transactions that the database has committed. Postgres updates it about once per second.
+    pub(crate) async fn transactions(&self, env: &BenchEnv) -> Result<i64> {
+        let number = "select xact_commit from pg_stat_database where datname = current_database()";
+        Ok(env.address().connect(self.database).await?.query_one(number, &[]).await?.get(0))
     }
 
     /// Loads the dataset into a new database and returns the seconds that the load took.

@@ -8,7 +8,7 @@ mod cost;
 mod peak;
 mod plot;
 mod steady;
-mod target;
+pub(crate) mod target;
 mod variant;
 
 use std::path::PathBuf;
@@ -24,6 +24,8 @@ use crate::bench_env::{BenchEnv, CATALOG, check_space};
 use crate::load::{Source, load};
 use crate::server::host;
 use peak::Coding;
+pub(crate) use steady::milliseconds;
+pub(crate) use variant::run_profile;
 use variant::{BASE_CACHED, BASE_UNCACHED, BASELINE, CACHED, UNCACHED, Variant};
 
 /// The page that the tables are part of, and the lines around them.

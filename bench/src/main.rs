@@ -7,6 +7,7 @@ mod base;
 mod baseline_server;
 mod bench_env;
 mod fleet;
+mod flood;
 mod functions;
 mod load;
 mod read;
@@ -49,6 +50,8 @@ enum Verb {
     Functions(Options),
     /// Compare three hosts behind NGINX with three bare servers: peak throughput, latency at steady rates, costs
     Fleet(fleet::FleetOptions),
+    /// Measure a visitor's latency while another address floods NGINX with list requests, as a Markdown table
+    Flood(flood::FloodOptions),
     /// Compare loader, host and functions with those of an earlier commit: load_vs_base, read_vs_base
     Base {
         #[command(flatten)]
@@ -120,6 +123,7 @@ async fn main() -> ExitCode {
         Verb::Functions(options) => functions::measure(&options).await,
         Verb::Base { options, programs } => base::measure(&options, &programs).await,
         Verb::Fleet(options) => fleet::measure(&options).await,
+        Verb::Flood(options) => flood::measure(&options).await,
         Verb::Scale(options) => scale::measure(&options).await,
         Verb::Regions(options) => regions::measure(&options).await,
         Verb::All(options) => match measure(&options, Selection { load: Some(From::Disk), read: true }).await

@@ -32,6 +32,8 @@ pub struct LoadBalancerSettings {
     /// The limit of requests per second for one client address, and of its burst. None means no limit. All clients on
     /// one machine share one address, so only tests of the limit set it.
     pub rate_limit: Option<u32>,
+    /// Whether the limits are those of a deployment without settings, in place of `rate_limit`.
+    pub default_limits: bool,
     /// Certificate and key, as PEM files. With them it serves only TLS.
     pub tls: Option<(PathBuf, PathBuf)>,
 }
@@ -177,8 +179,11 @@ fn render(
     command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default());
     command.env("HOSTS", hosts.join(" ")).env("LISTEN", listen.to_string()).env("REDIRECT_LISTEN", "off");
     command.env("PID_FILE", directory.join(PID)).env("ERROR_LOG", directory.join(LOG));
-    command.env("TEMPORARY", directory).env("STATUS_LISTEN", "off").env("CONNECTION_LIMIT", "off");
-    command.env("RATE_LIMIT", settings.rate_limit.map_or("off".to_owned(), |limit| limit.to_string()));
+    command.env("TEMPORARY", directory).env("STATUS_LISTEN", "off");
+    if !settings.default_limits {
+        command.env("CONNECTION_LIMIT", "off");
+        command.env("RATE_LIMIT", settings.rate_limit.map_or("off".to_owned(), |limit| limit.to_string()));
+    }
     let access_log = if settings.access_log { directory.join(ACCESS_LOG) } else { PathBuf::from("off") };
     command.env("ACCESS_LOG", access_log);
     if let Some((certificate, key)) = &settings.tls {

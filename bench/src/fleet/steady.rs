@@ -151,7 +151,7 @@ fn failures(report: &Report) -> String {
     format!("{}{kinds}", report.failed())
 }
 
-fn milliseconds(time: Duration) -> f64 {
+pub(crate) fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 

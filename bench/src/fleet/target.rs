@@ -1,13 +1,13 @@
 //! Targets, and whether figures meet them: the last two cells of each row of the report.
 
 /// The headings of these cells.
-pub(super) const HEADS: &str = "target | result |";
+pub(crate) const HEADS: &str = "target | result |";
 
 /// The cells of a figure without a target.
-pub(super) const NONE: &str = "none | |";
+pub(crate) const NONE: &str = "none | |";
 
 /// Returns the cells of a target that is met or missed.
-pub(super) fn cells(target: &str, is_met: bool) -> String {
+pub(crate) fn cells(target: &str, is_met: bool) -> String {
     format!("{target} | {} |", if is_met { "met" } else { "**missed**" })
 }
 

@@ -101,7 +101,7 @@ pub(super) async fn run_without_failures(profile: LoadProfile) -> Result<Report>
 }
 
 /// Runs a load profile on a separate thread.
-pub(super) async fn run_profile(profile: LoadProfile) -> Result<Report> {
+pub(crate) async fn run_profile(profile: LoadProfile) -> Result<Report> {
     let server = profile.server;
     tokio::task::spawn_blocking(move || profile.run())
         .await?
