@@ -38,6 +38,7 @@ pub use connect_options::{ConnectOptions, Driver};
 use connection::Connection;
 pub use error::{Error, Kind, error_chain};
 use pool::Pool;
+use replicas::Replicas;
 pub(crate) use replicas::{CatalogId, Publication, Routing, SERVER_STATUS, ServerStatus};
 pub use settings::{Connections, DATABASE_AUTH, Settings, VARIABLES};
 use single::SingleConnection;
@@ -92,18 +93,12 @@ impl Database {
 
     /// Returns the latest known publication. A function knows none.
     pub(crate) fn publication(&self) -> Option<Publication> {
-        match &self.kind {
-            DatabaseKind::Pool(pool) => pool.replicas.publication(),
-            DatabaseKind::Single(_) => None,
-        }
+        self.replicas()?.publication()
     }
 
     /// Returns the id of its catalog.
     pub(crate) fn catalog_id(&self) -> Option<CatalogId> {
-        match &self.kind {
-            DatabaseKind::Pool(pool) => pool.replicas.catalog_id(),
-            DatabaseKind::Single(_) => None,
-        }
+        self.replicas()?.catalog_id()
     }
 
     /// Returns the id of the catalog of rows with this generation. They were read by a statement that was sent when
@@ -119,8 +114,12 @@ impl Database {
 
     /// Returns how long ago a server last confirmed the current catalog, if that is longer than usual.
     pub(crate) fn staleness(&self) -> Option<Duration> {
+        self.replicas()?.staleness()
+    }
+
+    fn replicas(&self) -> Option<&Replicas> {
         match &self.kind {
-            DatabaseKind::Pool(pool) => pool.replicas.staleness(),
+            DatabaseKind::Pool(pool) => Some(&pool.replicas),
             DatabaseKind::Single(_) => None,
         }
     }
