@@ -1,8 +1,12 @@
 //! Reads of the catalog, and their cache. Each response comes from one statement that names one table of the catalog.
 //! Postgres resolves names one by one and outside a transaction's snapshot, so with two names a statement could read
 //! two catalogs during a publish.
+//!
+//! Memory is bounded by bytes. A batch leaves out large documents, which are then read one at a time, count against the
+//! [`MemoryBudget`] and are not cached.
 
 mod cache;
+mod lists;
 mod sources;
 
 use std::sync::Arc;
@@ -11,9 +15,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::database::{BatchLoader, Database, Error, Limits};
-use crate::http::{Document, Timing};
+use crate::http::{Document, MemoryBudget, Timing};
 use cache::{Cache, Cached, Key, Product};
-use sources::{Column, Columns, Lists, WholeProducts};
+use lists::Lists;
+use sources::{Column, Columns, LargeDocuments, Reader, WholeProducts};
 
 /// Reads of products by id: large batches, and few statements at a time.
 const PRODUCT_LIMITS: Limits =
@@ -22,102 +27,78 @@ const PRODUCT_LIMITS: Limits =
 /// Reads of list pages. A page costs as much as dozens of products, so few are read at a time, each by itself.
 const LIST_LIMITS: Limits = Limits { max_batch: 1, max_in_flight: 2, slow_after: Duration::ZERO };
 
-/// The share of the queue limit that may wait for list pages: one of this many places.
-const LIST_SHARE: usize = 8;
+/// Reads of large documents. One needs up to half of the memory budget.
+const LARGE_LIMITS: Limits = Limits { max_in_flight: 1, ..LIST_LIMITS };
+
+/// The share of the queue limit that may wait for list pages, and for large documents: one of this many places.
+const SHARE: usize = 8;
 
 /// The current catalog.
 #[derive(Debug)]
 pub struct Catalog {
-    database: Arc<Database>,
+    reader: Reader,
     products: Products,
+    large: BatchLoader<LargeDocuments>,
     lists: BatchLoader<Lists>,
-    cache: Option<Arc<Cache>>,
 }
 
-/// Reads of products.
+/// Reads of products in batches.
 #[derive(Debug)]
 enum Products {
     /// With a cache, one read brings all documents of a product.
     Whole(BatchLoader<WholeProducts>),
-    /// Without one, a request reads only the columns that it needs.
-    Columns { product: Loader, styles: Loader, related: Loader, overview: Loader },
+    /// Without one, a request reads only the columns that it needs. In the order of [`Column`].
+    Columns([BatchLoader<Columns>; 4]),
 }
-
-type Loader = BatchLoader<Columns>;
 
 impl Catalog {
     /// Creates a catalog whose cache holds `cache_bytes`, and whose reads have this timeout.
     pub(crate) fn new(database: &Arc<Database>, cache_bytes: u64, timeout: Duration) -> Self {
         let cache = Cache::with_capacity(cache_bytes).map(Arc::new);
-        let products = match &cache {
-            Some(cache) => {
-                let source = WholeProducts::new(database, cache, timeout);
-                Products::Whole(BatchLoader::start(source, database.queue(), PRODUCT_LIMITS))
-            }
-            None => {
-                let loader = |column| {
-                    BatchLoader::start(
-                        Columns::new(database, column, timeout),
-                        database.queue(),
-                        PRODUCT_LIMITS,
-                    )
-                };
-                Products::Columns {
-                    product: loader(Column::Product),
-                    styles: loader(Column::Styles),
-                    related: loader(Column::Related),
-                    overview: loader(Column::Overview),
-                }
-            }
+        let reader =
+            Reader { database: Arc::clone(database), cache, budget: MemoryBudget::default(), timeout };
+        let products = if reader.cache.is_some() {
+            let source = WholeProducts(reader.clone());
+            Products::Whole(BatchLoader::start(source, database.queue(), PRODUCT_LIMITS))
+        } else {
+            let columns = |column| Columns(reader.clone(), column);
+            let start = |column| BatchLoader::start(columns(column), database.queue(), PRODUCT_LIMITS);
+            Products::Columns(Column::ALL.map(start))
         };
-        let places = (database.queue().available_permits() / LIST_SHARE).max(1);
-        let lists = Lists::new(database, cache.clone(), timeout);
-        let lists = BatchLoader::start(lists, &Arc::new(Semaphore::new(places)), LIST_LIMITS);
-        Self { database: Arc::clone(database), products, lists, cache }
+        let share = || Arc::new(Semaphore::new((database.queue().available_permits() / SHARE).max(1)));
+        Self {
+            products,
+            large: BatchLoader::start(LargeDocuments(reader.clone()), &share(), LARGE_LIMITS),
+            lists: BatchLoader::start(Lists(reader.clone()), &share(), LIST_LIMITS),
+            reader,
+        }
     }
 
     /// Returns a product with its features; `None` if there is no such product.
     ///
     /// # Errors
-    /// The document is not cached, and the database does not return it. The other reads fail in the same case.
+    /// The document is not cached, and the database does not return it, or it is large and the memory budget is
+    /// exhausted. The other reads fail in the same cases.
     pub async fn product(&self, product_id: i32, timing: &Timing) -> Result<Option<Document>, Error> {
-        match &self.products {
-            Products::Whole(loader) => self.part(loader, product_id, timing, |whole| &whole.product).await,
-            Products::Columns { product, .. } => timing.database(product.load(product_id)).await,
-        }
+        self.document(Column::Product, product_id, timing).await
     }
 
     /// Returns a product's styles; `None` if there is no such product.
     pub async fn styles(&self, product_id: i32, timing: &Timing) -> Result<Option<Document>, Error> {
-        match &self.products {
-            Products::Whole(loader) => self.part(loader, product_id, timing, |whole| &whole.styles).await,
-            Products::Columns { styles, .. } => timing.database(styles.load(product_id)).await,
-        }
+        self.document(Column::Styles, product_id, timing).await
     }
 
     /// Returns the ids of related products; `None` if there is no such product.
     pub async fn related(&self, product_id: i32, timing: &Timing) -> Result<Option<Document>, Error> {
-        match &self.products {
-            Products::Whole(loader) => self.part(loader, product_id, timing, |whole| &whole.related).await,
-            Products::Columns { related, .. } => timing.database(related.load(product_id)).await,
-        }
+        self.document(Column::Related, product_id, timing).await
     }
 
     /// Returns all three of a product in one object; `None` if there is no such product.
     pub async fn overview(&self, product_id: i32, timing: &Timing) -> Result<Option<Document>, Error> {
-        let loader = match &self.products {
-            Products::Whole(loader) => loader,
-            Products::Columns { overview, .. } => return timing.database(overview.load(product_id)).await,
-        };
         if let Some(Cached::Document(overview)) = self.cached(Key::Overview(product_id)) {
             return Ok(Some(self.current(overview)));
         }
-        let Some(whole) = self.whole(loader, product_id, timing).await? else { return Ok(None) };
-        let overview = whole.overview()?;
-        if let (Some(cache), Some(catalog)) = (&self.cache, whole.catalog) {
-            cache.insert(catalog, Key::Overview(product_id), Cached::Document(overview.clone()));
-        }
-        Ok(Some(self.current(overview)))
+        self.document(Column::Overview, product_id, timing).await
     }
 
     /// Returns the products with the ranks `first` to `last` by id, without their features.
@@ -129,16 +110,29 @@ impl Catalog {
         page.ok_or(Error::NOT_CONNECTED) // each page has a document, an empty one past the end
     }
 
-    /// Returns one document of a product.
-    async fn part(
+    /// Returns the budget for large responses.
+    pub(crate) fn memory_budget(&self) -> &MemoryBudget {
+        &self.reader.budget
+    }
+
+    /// Returns a document of a product: from the cache, from a batch, or from a read by itself if it is large.
+    async fn document(
         &self,
-        loader: &BatchLoader<WholeProducts>,
+        column: Column,
         product_id: i32,
         timing: &Timing,
-        part: fn(&Product) -> &Document,
     ) -> Result<Option<Document>, Error> {
-        let whole = self.whole(loader, product_id, timing).await?;
-        Ok(whole.map(|whole| self.current(part(&whole).clone())))
+        let small = match &self.products {
+            Products::Whole(loader) => {
+                let whole = self.whole(loader, product_id, timing).await?;
+                whole.map(|whole| self.part(column, product_id, &whole)).transpose()?
+            }
+            Products::Columns(loaders) => timing.database(loaders[column as usize].load(product_id)).await?,
+        };
+        match small {
+            Some(None) => timing.database(self.large.load((column, product_id))).await,
+            small => Ok(small.flatten()),
+        }
     }
 
     /// Returns the cached product, or else reads it.
@@ -154,16 +148,38 @@ impl Catalog {
         }
     }
 
+    /// Returns a document of a product that was just read or is cached; `None` if it is large.
+    fn part(&self, column: Column, product_id: i32, whole: &Product) -> Result<Option<Document>, Error> {
+        let part = match column {
+            Column::Product => whole.product.clone(),
+            Column::Styles => whole.styles.clone(),
+            Column::Related => whole.related.clone(),
+            Column::Overview => {
+                let overview = whole.overview()?;
+                if let (Some(cache), Some(catalog), Some(overview)) =
+                    (&self.reader.cache, whole.catalog, &overview)
+                {
+                    cache.insert(catalog, Key::Overview(product_id), Cached::Document(overview.clone()));
+                }
+                overview
+            }
+        };
+        Ok(part.map(|part| self.current(part)))
+    }
+
     /// Looks up the current catalog.
     fn cached(&self, key: Key) -> Option<Cached> {
-        self.cache.as_ref()?.get(self.database.catalog_id()?, key)
+        self.reader.cache.as_ref()?.get(self.reader.database.catalog_id()?, key)
     }
 
     /// Returns a document with its staleness.
     fn current(&self, document: Document) -> Document {
-        Document { stale_for: self.database.staleness(), ..document }
+        Document { stale_for: self.reader.database.staleness(), ..document }
     }
 }
 
 #[cfg(test)]
-pub(crate) const STATEMENTS: [&crate::database::Sql; 6] = sources::STATEMENTS;
+pub(crate) const STATEMENTS: [&crate::database::Sql; 5] = {
+    let [product, styles, related, whole] = sources::STATEMENTS;
+    [product, styles, related, whole, &lists::LIST]
+};

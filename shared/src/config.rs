@@ -95,7 +95,7 @@ static CACHE_BYTES: Variable = Variable {
     default: Default::Value("256MiB"),
     read_by: ReadBy::Host,
     summary: "the memory for cached responses of the catalog, in bytes or with a unit; 0 turns the cache off",
-    details: "The process needs about 50 MB in addition. A host notices a new catalog within a second and then serves nothing of \
+    details: "The process needs about 50 MB in addition, and up to 256 MiB for responses of more than 128 KiB. A host notices a new catalog within a second and then serves nothing of \
         the old one. Too low: more queries, and fewer responses that the host can still serve while the database is \
         unavailable. Too high: the machine runs out of memory.",
 };

@@ -33,7 +33,7 @@ use tokio::sync::Semaphore;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-pub(crate) use batch_loader::{BatchLoader, Limits, Source};
+pub(crate) use batch_loader::{BatchLoader, Limits, Source, Values};
 pub use connect_options::{ConnectOptions, Driver};
 use connection::Connection;
 pub use error::{Error, Kind, error_chain};
@@ -53,7 +53,7 @@ pub(crate) struct Sql {
 }
 
 /// The number of statements.
-pub(crate) const SLOTS: usize = 11;
+pub(crate) const SLOTS: usize = 10;
 
 /// The parameters of a statement, in the order of `$1`, `$2`, …
 pub(crate) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];

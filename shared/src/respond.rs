@@ -49,8 +49,10 @@ pub async fn respond(
         None => match found {
             Route::Endpoint(endpoint, parameter) => {
                 request.parameter = parameter;
-                let response = handle(app, &endpoint, &request, timeout).await;
-                response.and_then(|response| response.into_http(&request))
+                match handle(app, &endpoint, &request, timeout).await {
+                    Ok(response) => response.into_http(&request, app.catalog.memory_budget()).await,
+                    Err(problem) => Err(problem),
+                }
             }
             Route::MethodNotAllowed(endpoint) => Err(Problem::method_not_allowed(endpoint.allow)),
             Route::NotFound => Err(no_such_path()),

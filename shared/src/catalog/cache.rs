@@ -45,14 +45,15 @@ pub(crate) enum Cached {
     Document(Document),
 }
 
-/// The documents of a product, from one row.
+/// The documents of a product, from one row; `None` for those that are large.
 #[derive(Debug)]
 pub(crate) struct Product {
     /// Their catalog, if it was the current one when they were read.
     pub(crate) catalog: Option<CatalogId>,
-    pub(crate) product: Document,
-    pub(crate) styles: Document,
-    pub(crate) related: Document,
+    pub(crate) generation: i32,
+    pub(crate) product: Option<Document>,
+    pub(crate) styles: Option<Document>,
+    pub(crate) related: Option<Document>,
 }
 
 #[derive(Debug, Clone)]
@@ -64,9 +65,10 @@ impl Weighter<(CatalogId, Key), Cached> for Weight {
         OVERHEAD_BYTES
             + match cached {
                 Cached::Product(whole) => [&whole.product, &whole.styles, &whole.related]
+                    .into_iter()
+                    .flatten()
                     .map(|document| bytes(document) + DOCUMENT_BYTES)
-                    .iter()
-                    .sum::<u64>(),
+                    .sum(),
                 Cached::Document(document) => bytes(document),
             }
     }

@@ -1,78 +1,75 @@
-//! The statements of the catalog, and the documents made of their rows.
+//! The reads of products, and the documents made of their rows.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Serialize, Serializer};
 use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::cache::{Cache, Cached, Key, Product};
-use crate::database::{Database, Error, Source, Sql};
+use crate::database::{Database, Error, Source, Sql, Values};
 use crate::http::document::GZIP_ABOVE_BYTES;
-use crate::http::{Content, Document, encoding};
+use crate::http::{Content, Document, LARGE_ABOVE_BYTES, MemoryBudget};
 
-/// Uses the primary key of `catalog.documents`; so do the next four.
+/// Uses the primary key of `catalog.documents`; so do the next three. Instead of a document of more than `$2` bytes, a
+/// row has null. Postgres knows the length without reading the document.
 const PRODUCT: Sql = Sql {
     slot: 0,
-    text: "select product_id, generation, product, product_tag from catalog.documents \
-           where product_id = any($1)",
+    text: "select product_id, generation, case when octet_length(product) <= $2 then product end, product_tag \
+           from catalog.documents where product_id = any($1)",
 };
 const STYLES: Sql = Sql {
     slot: 1,
-    text: "select product_id, generation, styles, styles_tag from catalog.documents where product_id = any($1)",
+    text: "select product_id, generation, case when octet_length(styles) <= $2 then styles end, styles_tag \
+           from catalog.documents where product_id = any($1)",
 };
 const RELATED: Sql = Sql {
     slot: 2,
-    text: "select product_id, generation, related, related_tag from catalog.documents \
-           where product_id = any($1)",
-};
-const OVERVIEW: Sql = Sql {
-    slot: 3,
-    text: "select product_id, generation, product, styles, related from catalog.documents \
-           where product_id = any($1)",
-};
-const WHOLE: Sql = Sql {
-    slot: 10,
-    text: "select product_id, generation, product, product_tag, styles, styles_tag, related, related_tag \
+    text: "select product_id, generation, case when octet_length(related) <= $2 then related end, related_tag \
            from catalog.documents where product_id = any($1)",
 };
-/// Uses the unique index `products_rank`. The ranks are bigint, because the last rank of the last page exceeds an
-/// integer.
-///
-/// A catalog of the previous release lacks the column `total` unless `migrate` has added it. Without the column, the
-/// name refers to `unknown.total`, because Postgres resolves names in the inner query first.
-const LIST: Sql = Sql {
-    slot: 4,
-    text: "select id, name, slogan, description, category, default_price, generation, page.total \
-           from (select null::integer as total) as unknown, lateral \
-               (select id, name, slogan, description, category, default_price, generation, rank, total \
-                from catalog.products where rank between $1::bigint and $2::bigint) as page \
-           order by rank",
+const WHOLE: Sql = Sql {
+    slot: 3,
+    text: "select product_id, generation, case when octet_length(product) <= $2 then product end, product_tag, \
+               case when octet_length(styles) <= $2 then styles end, styles_tag, \
+               case when octet_length(related) <= $2 then related end, related_tag \
+           from catalog.documents where product_id = any($1)",
 };
+
+/// The max bytes of a document in a batch: above the largest usual one. So the documents of 128 products have at most
+/// 12 MiB.
+const MAX_BATCHED_BYTES: i32 = 32 << 10;
+
+/// The part of the memory budget that the read of a large document needs: an overview of 48 MiB, its row, and its
+/// compressed form.
+const LARGE_READ_BYTES: usize = 128 << 20;
 
 /// How many rows are decoded before other tasks run. To decode an overview, gzip is undone and done again, which takes as
 /// long as dozens of cached responses.
 const DECODE_CHUNK: usize = 16;
 
-/// Reads of whole products, which it caches.
-pub(super) struct WholeProducts {
-    database: Arc<Database>,
-    cache: Arc<Cache>,
-    timeout: Duration,
+/// What all reads need.
+#[derive(Debug, Clone)]
+pub(super) struct Reader {
+    pub(super) database: Arc<Database>,
+    pub(super) cache: Option<Arc<Cache>>,
+    pub(super) budget: MemoryBudget,
+    pub(super) timeout: Duration,
 }
 
-/// Reads of single documents of products.
-pub(super) struct Columns {
-    database: Arc<Database>,
-    column: Column,
-    timeout: Duration,
-}
+/// Reads of whole products without their large documents, which it caches.
+pub(super) struct WholeProducts(pub(super) Reader);
+
+/// Reads of single documents of products; `None` for a large one.
+pub(super) struct Columns(pub(super) Reader, pub(super) Column);
+
+/// Reads of single documents of any size.
+pub(super) struct LargeDocuments(pub(super) Reader);
 
 /// A document of a product.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Column {
     Product,
     Styles,
@@ -80,16 +77,14 @@ pub(super) enum Column {
     Overview,
 }
 
-/// Reads of list pages, by the ranks of their first and last product.
-pub(super) struct Lists {
-    database: Arc<Database>,
-    cache: Option<Arc<Cache>>,
-    timeout: Duration,
-}
-
-impl WholeProducts {
-    pub(super) fn new(database: &Arc<Database>, cache: &Arc<Cache>, timeout: Duration) -> Self {
-        Self { database: Arc::clone(database), cache: Arc::clone(cache), timeout }
+impl Reader {
+    /// Sends a statement. Postgres has cancelled it by the time limit, or does not respond.
+    pub(super) async fn query(
+        &self,
+        sql: &'static Sql,
+        parameters: [&(dyn ToSql + Sync); 2],
+    ) -> Result<Vec<Row>, Error> {
+        timeout(self.timeout, self.database.query(sql, &parameters)).await.unwrap_or(Err(Error::TIMED_OUT))
     }
 }
 
@@ -97,108 +92,97 @@ impl Source for WholeProducts {
     type Key = i32;
     type Value = Arc<Product>;
 
-    async fn read(&self, ids: &[i32]) -> Result<Vec<(i32, Arc<Product>)>, Error> {
-        let sent_at = self.database.publication();
-        let rows = by_id(&self.database, &WHOLE, ids, self.timeout).await?;
+    async fn read(&self, ids: &[i32]) -> Values<Self> {
+        let sent_at = self.0.database.publication();
+        let rows = self.0.query(&WHOLE, [&ids, &MAX_BATCHED_BYTES]).await?;
         let decode = |row: &Row| {
-            let generation = generation(row)?;
-            let catalog = self.database.catalog_of(generation, sent_at);
+            let generation = row.try_get(1)?;
+            let catalog = self.0.database.catalog_of(Some(generation), sent_at);
             let whole = Arc::new(Product {
                 catalog,
-                product: plain(row, 2, generation)?,
-                styles: gzipped(row, 4, generation)?,
-                related: plain(row, 6, generation)?,
+                generation,
+                product: plain(row, 2)?,
+                styles: gzipped(row, 4)?,
+                related: plain(row, 6)?,
             });
-            let key = Key::Product(row.try_get(0)?);
-            catalog.inspect(|catalog| self.cache.insert(*catalog, key, Cached::Product(Arc::clone(&whole))));
+            if let (Some(cache), Some(catalog)) = (&self.0.cache, catalog) {
+                cache.insert(catalog, Key::Product(row.try_get(0)?), Cached::Product(Arc::clone(&whole)));
+            }
             Ok(whole)
         };
         decoded(&rows, decode).await
     }
 }
 
-impl Columns {
-    pub(super) fn new(database: &Arc<Database>, column: Column, timeout: Duration) -> Self {
-        Self { database: Arc::clone(database), column, timeout }
-    }
-}
-
 impl Source for Columns {
     type Key = i32;
-    type Value = Document;
+    type Value = Option<Document>;
 
-    async fn read(&self, ids: &[i32]) -> Result<Vec<(i32, Document)>, Error> {
-        let sql = match self.column {
-            Column::Product => &PRODUCT,
-            Column::Styles => &STYLES,
-            Column::Related => &RELATED,
-            Column::Overview => &OVERVIEW,
-        };
-        let rows = by_id(&self.database, sql, ids, self.timeout).await?;
-        let decode = |row: &Row| match self.column {
-            Column::Product | Column::Related => plain(row, 2, generation(row)?),
-            Column::Styles => gzipped(row, 2, generation(row)?),
-            Column::Overview => {
-                let styles = encoding::gunzip(row.try_get(3)?).map_err(Error::internal)?;
-                Ok(overview(row.try_get(2)?, &styles, row.try_get(4)?, generation(row)?))
-            }
-        };
-        decoded(&rows, decode).await
+    async fn read(&self, ids: &[i32]) -> Values<Self> {
+        let Self(reader, column) = self;
+        let rows = reader.query(column.sql(), [&ids, &MAX_BATCHED_BYTES]).await?;
+        decoded(&rows, |row| column.decode(row, LARGE_ABOVE_BYTES)).await
     }
 }
 
-impl Lists {
-    pub(super) fn new(database: &Arc<Database>, cache: Option<Arc<Cache>>, timeout: Duration) -> Self {
-        Self { database: Arc::clone(database), cache, timeout }
-    }
-}
-
-impl Source for Lists {
-    type Key = (i64, i64);
+impl Source for LargeDocuments {
+    type Key = (Column, i32);
     type Value = Document;
 
-    async fn read(&self, pages: &[(i64, i64)]) -> Result<Vec<((i64, i64), Document)>, Error> {
+    async fn read(&self, keys: &[(Column, i32)]) -> Values<Self> {
         let mut documents = Vec::new();
-        for &(first, last) in pages {
-            let parameters: [&(dyn ToSql + Sync); 2] = [&first, &last];
-            let sent_at = self.database.publication();
-            let page = list(&query(&self.database, &LIST, &parameters, self.timeout).await?)?;
-            let catalog = self.database.catalog_of(page.generation, sent_at);
-            if let (Some(cache), Some(catalog)) = (&self.cache, catalog) {
-                cache.insert(catalog, Key::List { first, last }, Cached::Document(page.clone()));
-            }
-            documents.push(((first, last), page));
+        for &(column, id) in keys {
+            let reservation = self.0.budget.reserve(LARGE_READ_BYTES)?;
+            let mut rows = self.0.query(column.sql(), [&[id].as_slice(), &i32::MAX]).await?;
+            let Some(row) = rows.pop() else { continue };
+            let document = self.0.budget.work(move || column.decode(&row, usize::MAX)).await??;
+            documents.extend(document.map(|document| ((column, id), document.reserved(reservation))));
         }
         Ok(documents)
     }
 }
 
-impl Product {
-    /// Joins the three documents.
-    pub(super) fn overview(&self) -> Result<Document, Error> {
-        let (product, styles, related) =
-            (plain_bytes(&self.product)?, plain_bytes(&self.styles)?, plain_bytes(&self.related)?);
-        Ok(overview(&product, &styles, &related, self.product.generation))
+impl Column {
+    pub(super) const ALL: [Self; 4] = [Self::Product, Self::Styles, Self::Related, Self::Overview];
+
+    fn sql(self) -> &'static Sql {
+        match self {
+            Self::Product => &PRODUCT,
+            Self::Styles => &STYLES,
+            Self::Related => &RELATED,
+            Self::Overview => &WHOLE,
+        }
+    }
+
+    /// Decodes the document from a row of its statement; `None` if the row lacks it, or if it is an overview of more
+    /// than `max_plain_bytes`.
+    fn decode(self, row: &Row, max_plain_bytes: usize) -> Result<Option<Document>, Error> {
+        match self {
+            Self::Product | Self::Related => plain(row, 2),
+            Self::Styles => gzipped(row, 2),
+            Self::Overview => {
+                let part = |column| row.try_get::<_, Option<&[u8]>>(column);
+                let (Some(product), Some(styles), Some(related)) = (part(2)?, part(4)?, part(6)?) else {
+                    return Ok(None);
+                };
+                let parts = [Content::Plain(product), Content::Gzipped(styles), Content::Plain(related)];
+                overview(parts.each_ref(), row.try_get(1)?, max_plain_bytes)
+            }
+        }
     }
 }
 
-async fn by_id(
-    database: &Database,
-    sql: &'static Sql,
-    ids: &[i32],
-    limit: Duration,
-) -> Result<Vec<Row>, Error> {
-    query(database, sql, &[&ids], limit).await
-}
-
-/// Sends a statement. Postgres has cancelled it by the time limit, or does not respond.
-async fn query(
-    database: &Database,
-    sql: &'static Sql,
-    parameters: &[&(dyn ToSql + Sync)],
-    limit: Duration,
-) -> Result<Vec<Row>, Error> {
-    timeout(limit, database.query(sql, parameters)).await.unwrap_or(Err(Error::TIMED_OUT))
+impl Product {
+    /// Joins the three documents; returns `None` if the result is large.
+    pub(super) fn overview(&self) -> Result<Option<Document>, Error> {
+        match (&self.product, &self.styles, &self.related) {
+            (Some(product), Some(styles), Some(related)) => {
+                let parts = [&product.content, &styles.content, &related.content];
+                overview(parts, self.generation, LARGE_ABOVE_BYTES)
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 /// Decodes rows whose first column is the id.
@@ -213,96 +197,44 @@ async fn decoded<T>(rows: &[Row], decode: impl Fn(&Row) -> Result<T, Error>) -> 
     Ok(values)
 }
 
-/// Returns the document in this column, whose tag is in the next one.
-fn plain(row: &Row, column: usize, generation: Option<i32>) -> Result<Document, Error> {
-    let content = Content::compress(row.try_get(column)?, GZIP_ABOVE_BYTES);
-    Ok(Document::new(content, tag(row, column + 1)?, generation))
+/// Returns the document in this column, whose tag is in the next one; `None` if the row lacks it.
+fn plain(row: &Row, column: usize) -> Result<Option<Document>, Error> {
+    document(row, column, |plain| Content::compress(plain, GZIP_ABOVE_BYTES))
 }
 
-fn gzipped(row: &Row, column: usize, generation: Option<i32>) -> Result<Document, Error> {
-    let gzipped = Bytes::copy_from_slice(row.try_get(column)?);
-    Ok(Document::new(Content::Gzipped(gzipped), tag(row, column + 1)?, generation))
+fn gzipped(row: &Row, column: usize) -> Result<Option<Document>, Error> {
+    document(row, column, |gzipped| Content::Gzipped(Bytes::copy_from_slice(gzipped)))
 }
 
-/// Joins the parts as plain JSON and gzips the result. Gzip members cannot be joined, because browsers stop after the
-/// first.
-fn overview(product: &[u8], styles: &[u8], related: &[u8], generation: Option<i32>) -> Document {
-    let parts: [&[u8]; 7] =
-        [br#"{"product":"#, product, br#","styles":"#, styles, br#","related":"#, related, b"}"];
-    Document::from_plain(&parts.concat(), generation, 0)
+fn document(row: &Row, column: usize, content: fn(&[u8]) -> Content) -> Result<Option<Document>, Error> {
+    let Some(stored) = row.try_get(column)? else { return Ok(None) };
+    let tag = row.try_get::<_, i64>(column + 1)?.cast_unsigned();
+    Ok(Some(Document::new(content(stored), tag, Some(row.try_get(1)?))))
 }
 
-fn plain_bytes(document: &Document) -> Result<Bytes, Error> {
-    match &document.content {
-        Content::Plain(plain) => Ok(plain.clone()),
-        Content::Gzipped(gzipped) => encoding::gunzip(gzipped).map(Bytes::from).map_err(Error::internal),
+/// Joins a product, its styles and its related ids as plain JSON, and gzips the result. Gzip members cannot be joined,
+/// because browsers stop after the first. Returns `None` if the parts have more than `max_plain_bytes`.
+fn overview<B: AsRef<[u8]>>(
+    parts: [&Content<B>; 3],
+    generation: i32,
+    max_plain_bytes: usize,
+) -> Result<Option<Document>, Error> {
+    let mut length = 0;
+    for part in parts {
+        length += part.plain_length().map_err(Error::internal)?;
     }
-}
-
-fn list(rows: &[Row]) -> Result<Document, Error> {
-    let listed = rows.iter().map(ListedProduct::from_row).collect::<Result<Vec<_>, _>>()?;
-    let generation = rows.first().map(|row| row.try_get(6)).transpose()?;
-    let total = rows.first().and_then(|row| row.try_get(7).transpose()).transpose()?;
-    let plain = serde_json::to_vec(&listed).map_err(Error::internal)?;
-    Ok(Document { total, ..Document::from_plain(&plain, generation, GZIP_ABOVE_BYTES) })
-}
-
-fn tag(row: &Row, column: usize) -> Result<u64, Error> {
-    Ok(row.try_get::<_, i64>(column)?.cast_unsigned())
-}
-
-fn generation(row: &Row) -> Result<Option<i32>, Error> {
-    Ok(Some(row.try_get(1)?))
-}
-
-/// A product of the list, with its fields in the order of the HTTP contract.
-#[derive(Serialize)]
-struct ListedProduct<'a> {
-    id: i32,
-    name: &'a str,
-    slogan: &'a str,
-    description: &'a str,
-    category: &'a str,
-    #[serde(serialize_with = "as_text")]
-    default_price: i32,
-}
-
-impl<'a> ListedProduct<'a> {
-    fn from_row(row: &'a Row) -> Result<Self, Error> {
-        Ok(Self {
-            id: row.try_get(0)?,
-            name: row.try_get(1)?,
-            slogan: row.try_get(2)?,
-            description: row.try_get(3)?,
-            category: row.try_get(4)?,
-            default_price: row.try_get(5)?,
-        })
+    if length > max_plain_bytes {
+        return Ok(None);
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn as_text<S: Serializer>(price: &i32, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(price)
+    let names: [&[u8]; 3] = [br#"{"product":"#, br#","styles":"#, br#","related":"#];
+    let mut plain = Vec::with_capacity(length + 64); // 64 for the names
+    for (name, part) in names.into_iter().zip(parts) {
+        plain.extend_from_slice(name);
+        part.append_to(&mut plain).map_err(Error::internal)?;
+    }
+    plain.push(b'}');
+    Ok(Some(Document::from_plain(&plain, Some(generation), 0)))
 }
 
 #[cfg(test)]
-pub(super) const STATEMENTS: [&Sql; 6] = [&PRODUCT, &STYLES, &RELATED, &OVERVIEW, &WHOLE, &LIST];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_listed_product_has_the_fields_of_the_contract_in_order() {
-        let listed = [ListedProduct {
-            id: 1,
-            name: "Moss \"Field\" Jacket",
-            slogan: "Täglich",
-            description: "a\\b\u{1}\n",
-            category: "Jackets",
-            default_price: 140,
-        }];
-        let expected = r#"[{"id":1,"name":"Moss \"Field\" Jacket","slogan":"Täglich","description":"a\\b\u0001\n","category":"Jackets","default_price":"140"}]"#;
-        assert_eq!(serde_json::to_string(&listed).unwrap(), expected);
-    }
-}
+pub(super) const STATEMENTS: [&Sql; 4] = [&PRODUCT, &STYLES, &RELATED, &WHOLE];

@@ -30,16 +30,16 @@ use super::Error;
 const MAX_RECEIVED: usize = 256;
 
 /// A source of values by key.
-pub(crate) trait Source: Send + Sync + 'static {
+pub(crate) trait Source: Send + Sync + Sized + 'static {
     type Key: Copy + Eq + Hash + Send + Sync + 'static;
     type Value: Clone + Send + 'static;
 
     /// Reads the values of those keys that have one, with one statement.
-    fn read(
-        &self,
-        keys: &[Self::Key],
-    ) -> impl Future<Output = Result<Vec<(Self::Key, Self::Value)>, Error>> + Send;
+    fn read(&self, keys: &[Self::Key]) -> impl Future<Output = Values<Self>> + Send;
 }
+
+/// The result of one statement.
+pub(crate) type Values<S> = Result<Vec<(<S as Source>::Key, <S as Source>::Value)>, Error>;
 
 /// The limits of a batch loader.
 #[derive(Debug, Clone, Copy)]
@@ -108,9 +108,6 @@ impl<S: Source> fmt::Debug for BatchLoader<S> {
         f.debug_struct("BatchLoader").field("queue", &self.queue).finish_non_exhaustive()
     }
 }
-
-/// The result of one statement.
-type Values<S> = Result<Vec<(<S as Source>::Key, <S as Source>::Value)>, Error>;
 
 struct Task<S: Source> {
     source: Arc<S>,

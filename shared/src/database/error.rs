@@ -22,7 +22,7 @@ pub enum Kind {
     NoCatalog,
     /// The statement took too long, or Postgres cancelled it because of a lock, a deadlock or a conflict.
     Timeout,
-    /// The queue limit is reached.
+    /// The queue limit is reached, or the budget for large responses is exhausted.
     Overloaded,
     /// Anything else: a bug, an unexpected row, or wrong database settings.
     Internal,
@@ -54,7 +54,7 @@ impl Kind {
             Self::Unreachable => "no connection to the database",
             Self::NoCatalog => "no catalog has been published yet",
             Self::Timeout => "the statement timed out",
-            Self::Overloaded => "too many requests wait for the database",
+            Self::Overloaded => "too many requests",
             Self::Internal => "unexpected database error",
         }
     }
@@ -70,7 +70,7 @@ impl Error {
     /// Postgres has neither responded to the statement nor cancelled it in time.
     pub(crate) const TIMED_OUT: Self = Self { kind: Kind::Timeout, source: None };
 
-    /// The queue limit is reached.
+    /// The queue limit is reached, or the budget for large responses is exhausted.
     pub(crate) const OVERLOADED: Self = Self { kind: Kind::Overloaded, source: None };
 
     /// Returns the kind.

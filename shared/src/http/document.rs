@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::http::encoding;
+use crate::http::Reservation;
+use crate::http::encoding::{self, InvalidGzip};
 
 /// The size above which a plain body is gzipped for clients that accept it. Gzip saves little on a shorter one.
 pub(crate) const GZIP_ABOVE_BYTES: usize = 1024;
@@ -28,9 +29,9 @@ pub struct Document {
 /// The bytes of a body, with their content coding.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the names say it")]
-pub enum Content {
-    Plain(Bytes),
-    Gzipped(Bytes),
+pub enum Content<B = Bytes> {
+    Plain(B),
+    Gzipped(B),
 }
 
 impl Document {
@@ -42,6 +43,15 @@ impl Document {
     pub(crate) fn from_plain(plain: &[u8], generation: Option<i32>, gzip_above_bytes: usize) -> Self {
         let tag = xxhash_rust::xxh3::xxh3_64(plain);
         Self::new(Content::compress(plain, gzip_above_bytes), tag, generation)
+    }
+
+    /// Returns the document with a body that keeps its part of the reservation.
+    pub(crate) fn reserved(self, reservation: Reservation) -> Self {
+        let content = match self.content {
+            Content::Plain(body) => Content::Plain(reservation.attach(body)),
+            Content::Gzipped(body) => Content::Gzipped(reservation.attach(body)),
+        };
+        Self { content, ..self }
     }
 }
 
@@ -56,11 +66,32 @@ impl Content {
             None => Self::Plain(Bytes::copy_from_slice(plain)),
         }
     }
+}
 
+impl<B: AsRef<[u8]>> Content<B> {
     /// Returns the bytes in their coding.
-    pub(crate) fn bytes(&self) -> &Bytes {
+    pub(crate) fn bytes(&self) -> &B {
         match self {
             Self::Plain(bytes) | Self::Gzipped(bytes) => bytes,
+        }
+    }
+
+    /// Returns the length of the plain body.
+    pub(crate) fn plain_length(&self) -> Result<usize, InvalidGzip> {
+        match self {
+            Self::Plain(plain) => Ok(plain.as_ref().len()),
+            Self::Gzipped(gzipped) => encoding::plain_length(gzipped.as_ref()),
+        }
+    }
+
+    /// Appends the plain body to `plain`.
+    pub(crate) fn append_to(&self, plain: &mut Vec<u8>) -> Result<(), InvalidGzip> {
+        match self {
+            Self::Plain(body) => {
+                plain.extend_from_slice(body.as_ref());
+                Ok(())
+            }
+            Self::Gzipped(gzipped) => encoding::gunzip_into(plain, gzipped.as_ref()),
         }
     }
 }

@@ -69,14 +69,25 @@ pub(crate) fn gzip(plain: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Decompresses one gzip member, whose last four bytes are its plain length.
-pub(crate) fn gunzip(gzipped: &[u8]) -> Result<Vec<u8>, InvalidGzip> {
+/// Returns the plain length of one gzip member, which its last four bytes contain.
+pub(crate) fn plain_length(gzipped: &[u8]) -> Result<usize, InvalidGzip> {
     let length = gzipped.last_chunk().map(|bytes| u32::from_le_bytes(*bytes)).ok_or(InvalidGzip)?;
-    let length =
-        usize::try_from(length).ok().filter(|length| *length <= MAX_PLAIN_BYTES).ok_or(InvalidGzip)?;
-    let mut plain = vec![0; length];
-    let written = DECOMPRESSOR.with_borrow_mut(|inflate| inflate.gzip_decompress(gzipped, &mut plain));
-    if written.is_ok_and(|written| written == length) { Ok(plain) } else { Err(InvalidGzip) }
+    usize::try_from(length).ok().filter(|length| *length <= MAX_PLAIN_BYTES).ok_or(InvalidGzip)
+}
+
+/// Decompresses one gzip member, and appends the result to `plain`.
+pub(crate) fn gunzip_into(plain: &mut Vec<u8>, gzipped: &[u8]) -> Result<(), InvalidGzip> {
+    let (start, length) = (plain.len(), plain_length(gzipped)?);
+    plain.resize(start + length, 0);
+    let written =
+        DECOMPRESSOR.with_borrow_mut(|inflate| inflate.gzip_decompress(gzipped, &mut plain[start..]));
+    if written.is_ok_and(|written| written == length) { Ok(()) } else { Err(InvalidGzip) }
+}
+
+/// Decompresses one gzip member.
+pub(crate) fn gunzip(gzipped: &[u8]) -> Result<Vec<u8>, InvalidGzip> {
+    let mut plain = Vec::new();
+    gunzip_into(&mut plain, gzipped).map(|()| plain)
 }
 
 #[cfg(test)]

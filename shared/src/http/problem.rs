@@ -143,7 +143,7 @@ impl From<database::Error> for Problem {
             Kind::Unreachable => Self::unavailable("The database cannot be reached just now."),
             Kind::NoCatalog => Self::unavailable("No catalog has been published yet."),
             Kind::Timeout => Self::unavailable("The database took too long to answer."),
-            Kind::Overloaded => Self::unavailable("Too many requests wait for the database just now."),
+            Kind::Overloaded => Self::unavailable("The service has too many requests just now."),
             Kind::Internal => Self::internal(error),
         }
     }

@@ -48,10 +48,11 @@ pub(crate) struct Proxy {
     black_hole: watch::Sender<()>,
 }
 
-/// The bytes that clients have sent over all connections.
+/// The bytes that clients have sent over all connections, and how many they have received.
 #[derive(Default)]
 pub(crate) struct Traffic {
     pub(crate) connections: usize,
+    pub(crate) received: usize,
     pub(crate) forwarded: Vec<u8>,
     pub(crate) dropped: Vec<u8>,
 }
@@ -116,9 +117,18 @@ async fn forward(
             to_server.write_all(&buffer[..length]).await.unwrap();
         }
     };
+    let mut response = [0; 4096];
+    let responses = async {
+        while let Ok(length @ 1..) = from_server.read(&mut response).await {
+            traffic.lock().unwrap().received += length;
+            if to_client.write_all(&response[..length]).await.is_err() {
+                return;
+            }
+        }
+    };
     tokio::select! {
         () = requests => return,
-        _ = tokio::io::copy(&mut from_server, &mut to_client) => return,
+        () = responses => return,
         _ = black_hole.changed() => {}
     }
     while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
