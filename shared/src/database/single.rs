@@ -14,8 +14,8 @@ use super::connect_options::Driver;
 use super::connection::{Connection, startup_options};
 use super::{ConnectOptions, Error, Settings};
 
-/// The age from which an attempt to connect is given up if a request waits for it. The process may have been frozen
-/// during the attempt, and the server may have dropped it.
+/// The age of an attempt to connect from which a request starts another one. The process may have been frozen during the
+/// attempt, and the server may have dropped it.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 
 /// The connection of a function, opened when the process starts.
