@@ -49,10 +49,14 @@ pub async fn respond(
         None => match found {
             Route::Endpoint(endpoint, parameter) => {
                 request.parameter = parameter;
-                match handle(app, &endpoint, &request, timeout).await {
-                    Ok(response) => response.into_http(&request, app.catalog.memory_budget()).await,
-                    Err(problem) => Err(problem),
+                let mut response = handle(app, &endpoint, &request, timeout).await;
+                if let Ok(large) = &mut response
+                    && large.must_be_decompressed(&request)
+                    && let Err(problem) = large.decompress(app.catalog.memory_budget()).await
+                {
+                    response = Err(problem);
                 }
+                response.and_then(|response| response.into_http(&request))
             }
             Route::MethodNotAllowed(endpoint) => Err(Problem::method_not_allowed(endpoint.allow)),
             Route::NotFound => Err(no_such_path()),

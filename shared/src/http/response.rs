@@ -89,12 +89,28 @@ impl Response {
         Self { cookie, ..self }
     }
 
-    /// Returns the HTTP response. A large body that this decompresses counts against the budget.
-    pub(crate) async fn into_http(
-        self,
-        request: &Request,
-        budget: &MemoryBudget,
-    ) -> Result<http::Response<Bytes>, Problem> {
+    /// Decompresses a large body for a client that does not accept gzip, on a thread for blocking work. The plain body
+    /// counts against the budget.
+    pub(crate) async fn decompress(&mut self, budget: &MemoryBudget) -> Result<(), Problem> {
+        if let Content::Gzipped(gzipped) = &self.content {
+            let gzipped = gzipped.clone();
+            let length = encoding::plain_length(&gzipped).map_err(Problem::internal)?;
+            let reservation = budget.reserve(length)?;
+            let decompress = move || encoding::gunzip(&gzipped).map(|plain| reservation.attach(plain.into()));
+            self.content = Content::Plain(budget.work(decompress).await?.map_err(Problem::internal)?);
+        }
+        Ok(())
+    }
+
+    /// Returns whether [`Self::decompress`] is necessary. A small body is decompressed by [`Self::into_http`].
+    pub(crate) fn must_be_decompressed(&self, request: &Request) -> bool {
+        matches!(&self.content, Content::Gzipped(_))
+            && self.content.plain_length().is_ok_and(|length| length > LARGE_ABOVE_BYTES)
+            && !encoding::accepts_gzip(&request.headers)
+            && !self.tag.is_some_and(|tag| matches_etag(&request.headers, &hex(tag)))
+    }
+
+    pub(crate) fn into_http(self, request: &Request) -> Result<http::Response<Bytes>, Problem> {
         let mut response = empty(self.status);
         let headers = response.headers_mut();
         match self.tag {
@@ -130,7 +146,7 @@ impl Response {
         if let Some(cookie) = self.cookie {
             headers.insert(SET_COOKIE, cookie);
         }
-        let (body, is_gzipped) = self.content.encode_for(request, budget).await?;
+        let (body, is_gzipped) = self.content.encode_for(request)?;
         if is_gzipped {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
@@ -141,22 +157,11 @@ impl Response {
 
 impl Content {
     /// Returns the body in a coding that the client accepts, and whether that is gzip.
-    async fn encode_for(self, request: &Request, budget: &MemoryBudget) -> Result<(Bytes, bool), Problem> {
+    fn encode_for(self, request: &Request) -> Result<(Bytes, bool), Problem> {
         match self {
             Self::Gzipped(body) if encoding::accepts_gzip(&request.headers) => Ok((body, true)),
-            Self::Gzipped(body) => {
-                let length = encoding::plain_length(&body).map_err(Problem::internal)?;
-                let plain = if length > LARGE_ABOVE_BYTES {
-                    let reservation = budget.reserve(length)?;
-                    let gunzip =
-                        move || encoding::gunzip(&body).map(|plain| reservation.attach(plain.into()));
-                    budget.work(gunzip).await?
-                } else {
-                    encoding::gunzip(&body).map(Bytes::from)
-                };
-                Ok((plain.map_err(Problem::internal)?, false))
-            }
-            // A larger one is a document that gzip makes no smaller.
+            Self::Gzipped(body) => Ok((encoding::gunzip(&body).map_err(Problem::internal)?.into(), false)),
+            // A larger one is a document that gzip makes no smaller, or the client does not accept gzip.
             Self::Plain(body)
                 if (GZIP_ABOVE_BYTES + 1..=LARGE_ABOVE_BYTES).contains(&body.len())
                     && encoding::accepts_gzip(&request.headers) =>
@@ -245,8 +250,6 @@ fn matches_etag(headers: &HeaderMap, digits: &[u8; 16]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
-
     use super::*;
 
     const TAG: u64 = 0xab_0000_0000_0001;
@@ -259,15 +262,10 @@ mod tests {
         Request::new(request.body(()).unwrap().into_parts().0, Bytes::new())
     }
 
-    /// Returns the HTTP response of one that needs no blocking work.
-    fn into_http(response: Response, request: &Request) -> http::Response<Bytes> {
-        response.into_http(request, &MemoryBudget::default()).now_or_never().unwrap().unwrap()
-    }
-
     fn respond(body: &str, headers: &[(&str, &str)]) -> http::Response<Bytes> {
         let content = Content::compress(body.as_bytes(), GZIP_ABOVE_BYTES);
         let document = Document::new(content, TAG, None);
-        into_http(Response::document(document), &request(Method::GET, headers))
+        Response::document(document).into_http(&request(Method::GET, headers)).unwrap()
     }
 
     #[test]
@@ -316,7 +314,7 @@ mod tests {
         let gzipped = encoding::gzip(plain.as_bytes()).unwrap();
         let respond = |headers: &[(&str, &str)]| {
             let document = Document::new(Content::Gzipped(gzipped.clone().into()), TAG, None);
-            into_http(Response::document(document), &request(Method::GET, headers))
+            Response::document(document).into_http(&request(Method::GET, headers)).unwrap()
         };
         assert_eq!(respond(&[]).body(), plain.as_bytes());
         assert_eq!(respond(&[("accept-encoding", "gzip")]).body(), &gzipped);
@@ -331,12 +329,12 @@ mod tests {
         let page = Page { page: 2, count: 3 };
         for (known, status) in [("", StatusCode::OK), ("*", StatusCode::NOT_MODIFIED)] {
             let request = request(Method::GET, &[("if-none-match", known)]);
-            let response = into_http(Response::page(page, document(Some(7))), &request);
+            let response = Response::page(page, document(Some(7))).into_http(&request).unwrap();
             assert_eq!(response.status(), status);
             assert_eq!(response.headers()[X_TOTAL_COUNT], "7");
             assert_eq!(response.headers()[LINK], page.links(7).as_str());
         }
-        let past = into_http(Response::page(page, document(None)), &request(Method::GET, &[]));
+        let past = Response::page(page, document(None)).into_http(&request(Method::GET, &[])).unwrap();
         assert!(!past.headers().contains_key(X_TOTAL_COUNT) && !past.headers().contains_key(LINK));
     }
 
@@ -346,7 +344,7 @@ mod tests {
         let confirmed = Document::new(content, TAG, Some(1));
         let stale = Document { stale_for: Some(Duration::from_millis(7_900)), ..confirmed.clone() };
         let headers = |document: Document| {
-            let response = into_http(Response::document(document), &request(Method::GET, &[]));
+            let response = Response::document(document).into_http(&request(Method::GET, &[])).unwrap();
             (response.headers().get(AGE).cloned(), response.headers().get(CACHE_STATUS).cloned())
         };
         assert_eq!(headers(confirmed), (None, None));
@@ -361,7 +359,7 @@ mod tests {
     fn a_response_to_head_keeps_the_length_of_the_body() {
         let request = request(Method::HEAD, &[]);
         let document = Document::new(Content::Plain(Bytes::from_static(b"[1,2]")), TAG, None);
-        let response = complete(into_http(Response::document(document), &request), &request);
+        let response = complete(Response::document(document).into_http(&request).unwrap(), &request);
         assert_eq!(response.headers()[CONTENT_LENGTH], "5");
         assert!(response.body().is_empty());
     }
