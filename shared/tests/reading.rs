@@ -429,3 +429,23 @@ async fn a_request_that_waits_for_a_cart_does_not_delay_a_product() {
     assert!(added.into_iter().all(|added| added.unwrap() == Addition::Added));
     assert_eq!(app.carts.lines(&owner).await.unwrap()[0].count, 5);
 }
+
+#[tokio::test]
+async fn clients_that_leave_send_no_statements_for_carts_beyond_the_queue_limit() {
+    let (database, mut client) = database().await;
+    let proxy = Proxy::to(&database).await;
+    let app = app(&proxy, &[&LONG_TIMEOUTS[..], &[("DATABASE_MAX_WAITING", "3")]].concat()).await;
+    let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, "Bearer one".parse().unwrap())]);
+    let owner = Owner::from_headers(&headers).unwrap();
+    app.carts.add(&owner, 1, 1).await.unwrap(); // prepares the statement
+    let lock = client.transaction().await.unwrap();
+    lock.batch_execute("select from cart.carts for update").await.unwrap();
+    for _ in 0..50 {
+        let _ = tokio::time::timeout(Duration::from_millis(1), app.carts.add(&owner, 1, 1)).await;
+    }
+    lock.commit().await.unwrap();
+    until("as many additions are carried out as there are places in the queue", async || {
+        app.carts.lines(&owner).await.is_ok_and(|lines| lines[0].count == 1 + 3)
+    })
+    .await;
+}
