@@ -72,7 +72,7 @@ pub(crate) struct Database {
 #[derive(Debug)]
 enum DatabaseKind {
     Pool(Pool),
-    Single(SingleConnection),
+    Single(Box<SingleConnection>),
 }
 
 impl Database {
@@ -84,7 +84,8 @@ impl Database {
     /// Starts the connection of a function, which a request waits for as long as `connect_wait`. Needs a running tokio
     /// runtime.
     pub(crate) fn single(settings: &Settings, connect_wait: Duration) -> Arc<Self> {
-        Self::new(DatabaseKind::Single(SingleConnection::start(settings, connect_wait)), settings)
+        let single = SingleConnection::start(settings, connect_wait);
+        Self::new(DatabaseKind::Single(Box::new(single)), settings)
     }
 
     fn new(kind: DatabaseKind, settings: &Settings) -> Arc<Self> {

@@ -81,6 +81,7 @@ async fn a_read_after_the_end_of_the_backend_succeeds() {
     let client = database.connect().await.unwrap();
     for _ in 0..5 {
         app.readiness().await.unwrap();
+        until("the backends of before have exited", async || count(&client, BACKENDS).await == 1).await;
         let ended = client.query(&format!("select pg_terminate_backend(pid) {BACKENDS}"), &[]).await.unwrap();
         assert_eq!(ended.len(), 1);
         app.readiness().await.unwrap();
