@@ -104,6 +104,28 @@ async fn a_publish_replaces_cached_responses_and_a_rollback_restores_them() {
     etl::load::rollback(&database.config(), || {}).await.unwrap();
     let restored = support::poll(host.address, get, |response| body(response) == "one").await;
     assert!(from_cache(&restored), "{restored}");
+    let publications = "select count(*), count(distinct catalog_id) from etl.publication";
+    let counts = database.connect().await.unwrap().query_one(publications, &[]).await.unwrap();
+    assert_eq!(
+        (counts.get::<_, i64>(0), counts.get::<_, i64>(1)),
+        (3, 2),
+        "the rollback has the first id again"
+    );
+}
+
+#[tokio::test]
+async fn another_catalog_of_the_same_generation_replaces_cached_responses() {
+    let database = Database::create().await.unwrap();
+    publish(&database).await;
+    overwrite(&database, "one").await;
+    let host = TestHost::start(&database, &[]).await;
+    let get = "GET /products/1 HTTP/1.1";
+    assert_eq!(body(&request(host.address, get).await), "one");
+    // As a database that replaces this one.
+    let replaced = "begin; update catalog.documents set product = 'another';
+        update etl.publication set catalog_id = catalog_id + 1; commit";
+    database.connect().await.unwrap().batch_execute(replaced).await.unwrap();
+    support::poll(host.address, get, |response| body(response) == "another").await;
 }
 
 #[tokio::test]
