@@ -7,6 +7,7 @@ use etl::function::{Config, Function, Metric, variables};
 use etl::s3::S3;
 use lambda_runtime::{Context, Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
+use shared::variables::{environment, help};
 
 /// The time limit of an invocation without a deadline: Lambda's maximum.
 const MAX_INVOCATION: Duration = Duration::from_secs(900);
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
         println!(
             "An AWS Lambda function that loads datasets when files arrive in S3. It takes no arguments."
         );
-        println!("On the command line, use atelier-etl.\n\n{}", shared::variables::help(&variables()));
+        println!("On the command line, use atelier-etl.\n\n{}", help(&variables()));
         println!(
             "\nAccess to S3 is configured as for the AWS SDK: AWS_REGION, AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ..."
         );
@@ -38,9 +39,9 @@ fn run() -> Result<(), Error> {
     let name = std::env::var("AWS_LAMBDA_FUNCTION_NAME").map_err(|_| {
         "AWS_LAMBDA_FUNCTION_NAME is not set: this is a function for AWS Lambda, which sets it, as `make watch` does on a laptop"
     })?;
-    let config = Config::from_environment()?;
+    let config = Config::from_lookup(&environment)?;
     shared::log::init(config.log_level, std::io::stdout);
-    shared::config::warn_of_former_names(&config.former_names);
+    shared::config::warn_of_former_names(&variables());
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let count = move |metric: Metric| metric.write(std::io::stdout().lock(), &name);
         let function = Function::new(&config, S3::from_environment().await, count);

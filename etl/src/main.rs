@@ -17,7 +17,7 @@ use etl::s3::{S3, S3Url, S3UrlError};
 use etl::source::{Dataset, DatasetLocation};
 use etl::{database, migrate, status};
 use shared::database::{ConnectOptions, DATABASE_AUTH, DATABASE_CA_FILE, DATABASE_URL};
-use shared::variables::{Reader, Variable, environment};
+use shared::variables::{Variable, environment};
 
 /// Loads the Atelier catalog: CSV files in, a published catalog out.
 ///
@@ -162,7 +162,7 @@ impl DatabaseArguments {
             "DATABASE_AUTH" => Some(self.database_auth.clone()),
             _ => environment(name), // AWS_…
         };
-        ConnectOptions::read(&Reader::new(&lookup))
+        ConnectOptions::from_lookup(&lookup)
     }
 }
 

@@ -35,10 +35,10 @@ fn serve() -> anyhow::Result<()> {
         .about("Serves the catalog and the carts over HTTP, until SIGTERM or SIGINT.")
         .after_help(variables::help(&host_variables()))
         .get_matches();
-    let config = HostConfig::from_environment()?;
+    let config = HostConfig::from_lookup(&variables::environment)?;
     let log = Log::start(std::io::stdout());
     log.init(config.log.level);
-    warn_of_former_names(&config.former_names);
+    warn_of_former_names(&host_variables());
 
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = config.http.worker_threads {

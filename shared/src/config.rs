@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use crate::database;
 use crate::log::LogLevel;
-use crate::variables::{
-    Default, Error, Kind, MINUTE, ON_OR_OFF, ReadBy, Reader, TEN_MINUTES, Variable, environment,
-};
+use crate::variables::Default::{Described, Value};
+use crate::variables::Kind::{self, Bytes, Choice, Number, Text};
+use crate::variables::ReadBy::{Daemons, Host, Service};
+use crate::variables::{Error, Lookup, Variable, environment};
 
 /// The configuration of the host.
 #[derive(Debug, Clone)]
@@ -25,8 +26,6 @@ pub struct HostConfig {
     pub http: HttpConfig,
     /// The log.
     pub log: LogConfig,
-    /// Variables that are set under their former names.
-    pub former_names: Vec<&'static Variable>,
 }
 
 /// The configuration of a function, a process that is frozen between requests.
@@ -38,8 +37,6 @@ pub struct FunctionConfig {
     pub requests: RequestConfig,
     /// The log.
     pub log: LogConfig,
-    /// Variables that are set under their former names.
-    pub former_names: Vec<&'static Variable>,
 }
 
 /// Limits of every request, on any transport.
@@ -77,111 +74,70 @@ pub struct LogConfig {
     pub access: bool,
 }
 
-static REQUEST_TIMEOUT: Variable = Variable {
-    name: "REQUEST_TIMEOUT",
-    former_name: None,
-    kind: Kind::Duration { max: MINUTE },
-    default: Default::Value("2s"),
-    read_by: ReadBy::Service,
-    summary: "the timeout of a request, after which the client gets 503",
-    details: "The body must arrive within the same time, or the client gets 408. Too low: responses that were almost ready \
-        are thrown away. Too high: clients pile up behind a database that hangs.",
-};
+static REQUEST_TIMEOUT: Variable = Variable::new("REQUEST_TIMEOUT", Kind::Duration(60), Value("2s"), Service)
+    .summary("the timeout of a request, after which the client gets 503")
+    .details(
+        "The body must arrive within the same time, or the client gets 408. Too low: responses that were \
+         almost ready are thrown away. Too high: clients pile up behind a database that hangs.",
+    );
 
-static CACHE_BYTES: Variable = Variable {
-    name: "CACHE_BYTES",
-    former_name: None,
-    kind: Kind::Bytes { max_gib: 1024 },
-    default: Default::Value("256MiB"),
-    read_by: ReadBy::Host,
-    summary: "the memory for cached responses of the catalog, in bytes or with a unit; 0 turns the cache off",
-    details: "The process needs about 50 MB in addition, and up to 256 MiB for responses of more than 128 KiB. A host notices a new catalog within a second and then serves nothing of \
-        the old one. Too low: more queries, and fewer responses that the host can still serve while the database is \
-        unavailable. Too high: the machine runs out of memory.",
-};
+static CACHE_BYTES: Variable = Variable::new("CACHE_BYTES", Bytes(1024), Value("256MiB"), Host)
+    .summary("the memory for cached responses of the catalog, in bytes or with a unit; 0 turns the cache off")
+    .details(
+        "The process needs about 50 MB in addition, and up to 256 MiB for responses of more than 128 KiB. A \
+         host notices a new catalog within a second and then serves nothing of the old one. Too low: more \
+         queries, and fewer responses that the host can still serve while the database is unavailable. Too \
+         high: the machine runs out of memory.",
+    );
 
-static LISTEN: Variable = Variable {
-    name: "LISTEN",
-    former_name: None,
-    kind: Kind::Text("an address and a port such as 127.0.0.1:3000"),
-    default: Default::Value("127.0.0.1:3000"),
-    read_by: ReadBy::Host,
-    summary: "the address and port that the host serves; port 0 takes a free one",
-    details: "",
-};
+static LISTEN: Variable = Variable::new(
+    "LISTEN",
+    Text("an address and a port such as 127.0.0.1:3000"),
+    Value("127.0.0.1:3000"),
+    Host,
+)
+.summary("the address and port that the host serves; port 0 takes a free one");
 
-static MAX_CONNECTIONS: Variable = Variable {
-    name: "MAX_CONNECTIONS",
-    former_name: None,
-    kind: Kind::Number { min: 1, max: 1_000_000 },
-    default: Default::Value("4096"),
-    read_by: ReadBy::Host,
-    summary: "the max number of client connections; further clients wait until one closes",
-    details: "Behind a load balancer, a host needs few. Too low: clients wait for others that are idle. Too high: each takes \
-        about 20 KB of memory and a file descriptor.",
-};
+static MAX_CONNECTIONS: Variable =
+    Variable::new("MAX_CONNECTIONS", Number(1, 1_000_000), Value("4096"), Host)
+        .summary("the max number of client connections; further clients wait until one closes")
+        .details(
+            "Behind a load balancer, a host needs few. Too low: clients wait for others that are idle. Too \
+             high: each takes about 20 KB of memory and a file descriptor.",
+        );
 
-static HEADER_READ_TIMEOUT: Variable = Variable {
-    name: "HEADER_READ_TIMEOUT",
-    former_name: None,
-    kind: Kind::Duration { max: TEN_MINUTES },
-    default: Default::Value("65s"),
-    read_by: ReadBy::Host,
-    summary: "the timeout of a connection, idle or not, on which no complete request header arrives",
-    details: "Too low: the load balancer uses connections that were just closed; its own idle timeout must be lower. Too high: \
-        idle clients hold memory and file descriptors.",
-};
+static HEADER_READ_TIMEOUT: Variable =
+    Variable::new("HEADER_READ_TIMEOUT", Kind::Duration(600), Value("65s"), Host)
+        .summary("the timeout of a connection, idle or not, on which no complete request header arrives")
+        .details(
+            "Too low: the load balancer uses connections that were just closed; its own idle timeout must be \
+             lower. Too high: idle clients hold memory and file descriptors.",
+        );
 
-static SHUTDOWN_DELAY: Variable = Variable {
-    name: "SHUTDOWN_DELAY",
-    former_name: None,
-    kind: Kind::Duration { max: MINUTE },
-    default: Default::Value("1s"),
-    read_by: ReadBy::Host,
-    summary: "how long the host still accepts connections after SIGTERM; it closes each after its next response",
-    details: "Too low: the load balancer sends requests into connections that are closing, and a `POST` among them fails with 502. Too \
-        high: a deployment takes longer.",
-};
+static SHUTDOWN_DELAY: Variable = Variable::new("SHUTDOWN_DELAY", Kind::Duration(60), Value("1s"), Host)
+    .summary(
+        "how long the host still accepts connections after SIGTERM; it closes each after its next response",
+    )
+    .details(
+        "Too low: the load balancer sends requests into connections that are closing, and a `POST` among \
+         them fails with 502. Too high: a deployment takes longer.",
+    );
 
-static SHUTDOWN_GRACE: Variable = Variable {
-    name: "SHUTDOWN_GRACE",
-    former_name: None,
-    kind: Kind::Duration { max: TEN_MINUTES },
-    default: Default::Value("10s"),
-    read_by: ReadBy::Host,
-    summary: "how long requests in flight may take after SIGTERM",
-    details: "Too low: they are aborted. Too high: a deployment waits for the slowest client.",
-};
+static SHUTDOWN_GRACE: Variable = Variable::new("SHUTDOWN_GRACE", Kind::Duration(600), Value("10s"), Host)
+    .summary("how long requests in flight may take after SIGTERM")
+    .details("Too low: they are aborted. Too high: a deployment waits for the slowest client.");
 
-static WORKER_THREADS: Variable = Variable {
-    name: "WORKER_THREADS",
-    former_name: None,
-    kind: Kind::Number { min: 1, max: 256 },
-    default: Default::Described("one per processor"),
-    read_by: ReadBy::Host,
-    summary: "threads that serve requests",
-    details: "Too low: processors idle. Too high: context switches cost more than the threads gain.",
-};
+static WORKER_THREADS: Variable =
+    Variable::new("WORKER_THREADS", Number(1, 256), Described("one per processor"), Host)
+        .summary("threads that serve requests")
+        .details("Too low: processors idle. Too high: context switches cost more than the threads gain.");
 
-static LOG: Variable = Variable {
-    name: "LOG",
-    former_name: None,
-    kind: Kind::Choice(&["off", "error", "warn", "info", "debug", "trace"]),
-    default: Default::Value("info"),
-    read_by: ReadBy::Daemons,
-    summary: "the lowest level that is logged",
-    details: "",
-};
+static LOG: Variable =
+    Variable::new("LOG", Choice(&["off", "error", "warn", "info", "debug", "trace"]), Value("info"), Daemons)
+        .summary("the lowest level that is logged");
 
-static LOG_ACCESS: Variable = Variable {
-    name: "LOG_ACCESS",
-    former_name: None,
-    kind: ON_OR_OFF,
-    default: Default::Value("on"),
-    read_by: ReadBy::Service,
-    summary: "whether each request is logged, as a line of JSON",
-    details: "",
-};
+static LOG_ACCESS: Variable = Variable::new("LOG_ACCESS", Choice(&["on", "off"]), Value("on"), Service)
+    .summary("whether each request is logged, as a line of JSON");
 
 /// The variables of requests.
 pub static REQUEST_VARIABLES: [&Variable; 2] = [&REQUEST_TIMEOUT, &CACHE_BYTES];
@@ -200,66 +156,43 @@ pub fn host_variables() -> Vec<&'static Variable> {
 
 /// Returns the variables of the endpoints' functions.
 pub fn function_variables() -> Vec<&'static Variable> {
-    host_variables().into_iter().filter(|variable| variable.read_by != ReadBy::Host).collect()
+    host_variables().into_iter().filter(|variable| variable.read_by != Host).collect()
 }
 
 impl HostConfig {
-    /// Reads the environment of this process.
-    ///
-    /// # Errors
-    /// The first variable that is invalid or missing.
-    pub fn from_environment() -> Result<Self, Error> {
-        Self::from_lookup(&environment)
-    }
-
     /// Reads the variables that `lookup` returns by name.
     ///
     /// # Errors
     /// The first variable that is invalid or missing.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
-        let reader = Reader::new(lookup);
+    pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Error> {
         Ok(Self {
-            database: database::Settings::for_host(&reader)?,
+            database: database::Settings::for_host(lookup)?,
             requests: RequestConfig {
-                timeout: reader.duration(&REQUEST_TIMEOUT)?,
-                cache_bytes: reader.bytes(&CACHE_BYTES)?,
+                timeout: REQUEST_TIMEOUT.duration(lookup)?,
+                cache_bytes: CACHE_BYTES.number(lookup)?,
             },
             http: HttpConfig {
-                listen: reader.parsed(&LISTEN, |value| value.parse().ok())?,
-                max_connections: reader.number(&MAX_CONNECTIONS)?,
-                header_read_timeout: reader.duration(&HEADER_READ_TIMEOUT)?,
-                shutdown_delay: reader.duration(&SHUTDOWN_DELAY)?,
-                shutdown_grace: reader.duration(&SHUTDOWN_GRACE)?,
-                worker_threads: reader.optional_number(&WORKER_THREADS)?,
+                listen: LISTEN.parsed(lookup, |value| value.parse().ok())?,
+                max_connections: MAX_CONNECTIONS.number(lookup)?,
+                header_read_timeout: HEADER_READ_TIMEOUT.duration(lookup)?,
+                shutdown_delay: SHUTDOWN_DELAY.duration(lookup)?,
+                shutdown_grace: SHUTDOWN_GRACE.duration(lookup)?,
+                worker_threads: WORKER_THREADS.optional(lookup, |value| WORKER_THREADS.kind.number(value))?,
             },
-            log: LogConfig::read(&reader)?,
-            former_names: reader.into_former_names(),
+            log: LogConfig::from_lookup(lookup)?,
         })
     }
 }
 
 impl FunctionConfig {
-    /// Reads the environment of this process.
-    ///
-    /// # Errors
-    /// The first variable that is invalid or missing.
-    pub fn from_environment() -> Result<Self, Error> {
-        Self::from_lookup(&environment)
-    }
-
     /// Reads the variables that `lookup` returns by name.
     ///
     /// # Errors
     /// The first variable that is invalid or missing.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
-        let reader = Reader::new(lookup);
-        let requests = RequestConfig { timeout: reader.duration(&REQUEST_TIMEOUT)?, cache_bytes: 0 };
-        Ok(Self {
-            database: database::Settings::for_function(&reader, requests.timeout)?,
-            requests,
-            log: LogConfig::read(&reader)?,
-            former_names: reader.into_former_names(),
-        })
+    pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Error> {
+        let requests = RequestConfig { timeout: REQUEST_TIMEOUT.duration(lookup)?, cache_bytes: 0 };
+        let database = database::Settings::for_function(lookup, requests.timeout)?;
+        Ok(Self { database, requests, log: LogConfig::from_lookup(lookup)? })
     }
 }
 
@@ -268,8 +201,8 @@ impl LogConfig {
     ///
     /// # Errors
     /// The first variable that is invalid.
-    pub fn read(reader: &Reader<'_>) -> Result<Self, Error> {
-        Ok(Self { level: log_level(reader)?, access: reader.switch(&LOG_ACCESS)? })
+    pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Error> {
+        Ok(Self { level: log_level(lookup)?, access: LOG_ACCESS.word(lookup)? == "on" })
     }
 }
 
@@ -277,17 +210,14 @@ impl LogConfig {
 ///
 /// # Errors
 /// An invalid value.
-pub fn log_level(reader: &Reader<'_>) -> Result<LogLevel, Error> {
-    Ok(LEVELS[reader.choice(&LOG)?])
+pub fn log_level(lookup: Lookup<'_>) -> Result<LogLevel, Error> {
+    let word = LOG.word(lookup)?;
+    word.parse().map_err(|_| LOG.invalid(word, LOG.kind.to_string()))
 }
 
-/// The levels, in the order of the words that `LOG` can hold.
-const LEVELS: [LogLevel; 6] =
-    [LogLevel::OFF, LogLevel::ERROR, LogLevel::WARN, LogLevel::INFO, LogLevel::DEBUG, LogLevel::TRACE];
-
-/// Logs which variables are set under their former names.
-pub fn warn_of_former_names(variables: &[&'static Variable]) {
-    for variable in variables {
+/// Logs which of these variables are set under their former names.
+pub fn warn_of_former_names(variables: &[&Variable]) {
+    for variable in variables.iter().filter(|variable| variable.has_former_name(&environment)) {
         tracing::warn!(
             variable = variable.former_name,
             new_name = variable.name,

@@ -1,19 +1,13 @@
 //! Environment variables: how each is described, parsed and documented.
 //!
 //! A [`Variable`] is one constant. The parser, the default, `--help` and docs/configuration.md all come from it.
-//! Values come from a lookup function, so a test need not change the environment of its process.
+//! Values come from a [`Lookup`], so a test need not change the environment of its process.
 
-mod document;
-mod parse;
-
-use std::cell::RefCell;
-use std::fmt;
-use std::time::Duration;
-
-pub use document::{help, markdown};
+use std::fmt::{self, Write as _};
+use std::time;
 
 /// An environment variable.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Variable {
     /// Its name.
     pub name: &'static str,
@@ -34,23 +28,12 @@ pub struct Variable {
 /// The kind of a variable's value.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
-    /// A whole number from `min` to `max`.
-    Number {
-        /// The smallest.
-        min: u64,
-        /// The largest.
-        max: u64,
-    },
-    /// A whole number and its unit, from [`MIN_DURATION`] to `max`.
-    Duration {
-        /// The longest.
-        max: Duration,
-    },
-    /// A number of bytes, alone or with `KiB`, `MiB` or `GiB`.
-    Bytes {
-        /// The largest, in GiB.
-        max_gib: u64,
-    },
+    /// A whole number from this min to this max.
+    Number(u64, u64),
+    /// A whole number and its unit, from [`MIN_DURATION_MS`] to this max in seconds.
+    Duration(u64),
+    /// A number of bytes, alone or with `KiB`, `MiB` or `GiB`, up to this max in GiB.
+    Bytes(u64),
     /// One of these words.
     Choice(&'static [&'static str]),
     /// Text of the form that this describes.
@@ -64,10 +47,8 @@ pub enum Default {
     Value(&'static str),
     /// It does what this describes.
     Described(&'static str),
-    /// It does not start.
-    Required,
-    /// It does not start under this condition.
-    RequiredWith(&'static str),
+    /// It does not start, always or under the condition that this describes.
+    Required(&'static str),
 }
 
 /// The programs that read a variable.
@@ -85,190 +66,174 @@ pub enum ReadBy {
     LoaderFunction,
 }
 
-/// The max of most timeouts.
-pub const MINUTE: Duration = Duration::from_secs(60);
-
-/// The max of durations for which a connection may be idle or drain.
-pub const TEN_MINUTES: Duration = Duration::from_secs(600);
-
-/// The shortest duration that a variable can hold.
-pub const MIN_DURATION: Duration = Duration::from_millis(10);
-
 /// Why the program cannot start. Its message never contains a value that may be a secret.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A required variable is not set.
-    #[error("{variable} is not set: expected {expected}")]
-    Missing {
-        /// The variable's name.
-        variable: &'static str,
-        /// The expected values.
-        expected: String,
-    },
-    /// A variable has an invalid value.
-    #[error("{variable}={value}: expected {expected}")]
-    Invalid {
-        /// The variable's name.
-        variable: &'static str,
-        /// Its value.
-        value: String,
-        /// The expected values.
-        expected: String,
-    },
+    /// A required variable is not set: its name and the expected values.
+    #[error("{0} is not set: expected {1}")]
+    Missing(&'static str, String),
+    /// A variable has an invalid value: its name, the value and the expected values.
+    #[error("{0}={1}: expected {2}")]
+    Invalid(&'static str, String, String),
 }
 
-/// Reads variables through a lookup function and notes which still have their former names.
-pub struct Reader<'a> {
-    lookup: &'a dyn Fn(&str) -> Option<String>,
-    former_names: RefCell<Vec<&'static Variable>>,
-}
+/// A function that returns the value of a variable by its name, if it is set.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The shortest duration that a variable can hold, in milliseconds.
+const MIN_DURATION_MS: u64 = 10;
+
+/// The max width of the text of `--help`.
+const HELP_COLUMNS: usize = 100;
 
 /// Returns the value of a variable of this process.
-#[must_use]
 pub fn environment(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-impl<'a> Reader<'a> {
-    /// Creates a reader of the variables that `lookup` returns by name.
-    #[must_use]
-    pub fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { lookup, former_names: RefCell::default() }
+impl Variable {
+    /// Creates a variable, which needs a summary.
+    pub const fn new(name: &'static str, kind: Kind, default: Default, read_by: ReadBy) -> Self {
+        Self { name, former_name: None, kind, default, read_by, summary: "", details: "" }
     }
 
-    /// Returns the variables that were read under their former names.
-    #[must_use]
-    pub fn into_former_names(self) -> Vec<&'static Variable> {
-        self.former_names.into_inner()
+    /// Sets its meaning.
+    pub const fn summary(self, summary: &'static str) -> Self {
+        Self { summary, ..self }
     }
 
-    /// Returns a variable's value, if it is set. An empty value counts as set, except for the loader function, whose
-    /// deployment may set all of them.
-    #[must_use]
-    pub fn value(&self, variable: &'static Variable) -> Option<String> {
-        self.named_value(variable).map(|(_, value)| value)
+    /// Adds details.
+    pub const fn details(self, details: &'static str) -> Self {
+        Self { details, ..self }
     }
 
-    /// Returns a variable's value and the name under which it is set.
-    fn named_value(&self, variable: &'static Variable) -> Option<(&'static str, String)> {
-        let is_set = |value: &String| variable.read_by != ReadBy::LoaderFunction || !value.is_empty();
-        if let Some(value) = (self.lookup)(variable.name).filter(is_set) {
-            return Some((variable.name, value));
-        }
-        let former_name = variable.former_name?;
-        let value = (self.lookup)(former_name).filter(is_set)?;
-        self.former_names.borrow_mut().push(variable);
-        Some((former_name, value))
+    /// Sets its name in the previous release.
+    pub(crate) const fn formerly(self, name: &'static str) -> Self {
+        Self { former_name: Some(name), ..self }
+    }
+
+    /// Returns its value or its default, if it has one. An empty value counts as set, except for the loader function,
+    /// whose deployment may set all variables.
+    pub(crate) fn value(&self, lookup: Lookup<'_>) -> Option<String> {
+        self.named_value(lookup).map(|(_, value)| value)
+    }
+
+    /// Returns its value and the name under which it is set.
+    fn named_value(&self, lookup: Lookup<'_>) -> Option<(&'static str, String)> {
+        let is_set = |value: &String| self.read_by != ReadBy::LoaderFunction || !value.is_empty();
+        let mut names = [Some(self.name), self.former_name].into_iter().flatten();
+        let set = names.find_map(|name| Some((name, lookup(name).filter(is_set)?)));
+        let Default::Value(default) = self.default else { return set };
+        set.or_else(|| Some((self.name, default.to_owned())))
+    }
+
+    /// Returns whether it is set under its former name only.
+    pub(crate) fn has_former_name(&self, lookup: Lookup<'_>) -> bool {
+        self.named_value(lookup).is_some_and(|(name, _)| name != self.name)
     }
 
     /// Returns the value of a required variable, which may not be empty.
-    ///
-    /// # Errors
-    /// [`Error::Missing`] if it is not set.
-    pub fn required(&self, variable: &'static Variable) -> Result<String, Error> {
-        self.value(variable).filter(|value| !value.is_empty()).ok_or_else(|| variable.missing())
+    pub(crate) fn required(&self, lookup: Lookup<'_>) -> Result<String, Error> {
+        self.value(lookup).filter(|value| !value.is_empty()).ok_or_else(|| self.missing())
     }
 
-    /// Parses a variable's value, or its default.
-    ///
-    /// # Errors
-    /// [`Error::Missing`] if it has no value and no default, [`Error::Invalid`] if `parse` returns `None`.
-    pub fn parsed<T>(
-        &self,
-        variable: &'static Variable,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<T, Error> {
-        let default = match variable.default {
-            Default::Value(value) => Some((variable.name, value.to_owned())),
-            _ => None,
-        };
-        let (name, value) = self.named_value(variable).or(default).ok_or_else(|| variable.missing())?;
-        variable.parse(name, value, parse)
-    }
-
-    /// Parses a variable's value if it is set.
+    /// Parses its value or its default, if it has one.
     ///
     /// # Errors
     /// [`Error::Invalid`] if `parse` returns `None`.
     pub fn optional<T>(
         &self,
-        variable: &'static Variable,
+        lookup: Lookup<'_>,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, Error> {
-        let value = self.named_value(variable);
-        value.map(|(name, value)| variable.parse(name, value, parse)).transpose()
+        let Some((name, value)) = self.named_value(lookup) else { return Ok(None) };
+        match parse(&value) {
+            Some(parsed) => Ok(Some(parsed)),
+            None => Err(Error::Invalid(name, value, self.kind.to_string())),
+        }
     }
 
-    /// Parses a [`Kind::Number`].
+    /// Parses its value or its default.
     ///
     /// # Errors
-    /// As [`Self::parsed`]. The other parsers fail in the same cases.
-    pub fn number(&self, variable: &'static Variable) -> Result<usize, Error> {
-        self.parsed(variable, |value| variable.kind.number(value))
+    /// [`Error::Missing`] if it has neither, [`Error::Invalid`] if `parse` returns `None`. The methods below fail in
+    /// the same cases.
+    pub fn parsed<T>(&self, lookup: Lookup<'_>, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Error> {
+        self.optional(lookup, parse)?.ok_or_else(|| self.missing())
     }
 
-    /// Parses a [`Kind::Number`] if it is set.
-    pub fn optional_number(&self, variable: &'static Variable) -> Result<Option<usize>, Error> {
-        self.optional(variable, |value| variable.kind.number(value))
-    }
-
-    /// Parses a [`Kind::Bytes`].
-    pub fn bytes(&self, variable: &'static Variable) -> Result<u64, Error> {
-        self.parsed(variable, |value| variable.kind.bytes(value))
+    /// Parses a [`Kind::Number`] or [`Kind::Bytes`].
+    pub fn number<T: TryFrom<u64>>(&self, lookup: Lookup<'_>) -> Result<T, Error> {
+        self.parsed(lookup, |value| self.kind.number(value))
     }
 
     /// Parses a [`Kind::Duration`].
-    pub fn duration(&self, variable: &'static Variable) -> Result<Duration, Error> {
-        self.parsed(variable, |value| variable.kind.duration(value))
+    pub(crate) fn duration(&self, lookup: Lookup<'_>) -> Result<time::Duration, Error> {
+        self.number(lookup).map(time::Duration::from_millis)
     }
 
-    /// Parses a [`Kind::Choice`] into the position of its word.
-    pub fn choice(&self, variable: &'static Variable) -> Result<usize, Error> {
-        self.parsed(variable, |value| variable.kind.choice(value))
+    /// Returns the word of a [`Kind::Choice`].
+    pub(crate) fn word(&self, lookup: Lookup<'_>) -> Result<String, Error> {
+        self.parsed(lookup, |value| match self.kind {
+            Kind::Choice(words) if words.contains(&value) => Some(value.to_owned()),
+            _ => None,
+        })
     }
 
-    /// Parses a [`Kind::Choice`] of `on` and `off`.
-    pub fn switch(&self, variable: &'static Variable) -> Result<bool, Error> {
-        self.choice(variable).map(|choice| choice == 0)
+    fn missing(&self) -> Error {
+        Error::Missing(self.name, self.kind.to_string())
+    }
+
+    /// Returns the error of a value that does not go with those of other variables, or that must not be shown.
+    pub fn invalid(&self, value: impl Into<String>, expected: impl Into<String>) -> Error {
+        Error::Invalid(self.name, value.into(), expected.into())
     }
 }
 
-impl Variable {
-    fn missing(&self) -> Error {
-        Error::Missing { variable: self.name, expected: self.kind.to_string() }
+impl Kind {
+    /// Parses a number of this kind. A duration is in milliseconds.
+    pub(crate) fn number<T: TryFrom<u64>>(self, value: &str) -> Option<T> {
+        let (number, min, max) = match self {
+            Self::Number(min, max) => (value.parse().ok()?, min, max),
+            Self::Duration(max) => (quantity(value, &[("ms", 1), ("s", 1000)])?, MIN_DURATION_MS, max * 1000),
+            Self::Bytes(max) => {
+                let units = [("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+                (quantity(value, &units)?, 0, max << 30)
+            }
+            Self::Choice(_) | Self::Text(_) => return None,
+        };
+        if (min..=max).contains(&number) { number.try_into().ok() } else { None }
     }
 
-    /// Parses a value, which was set under `name`.
-    fn parse<T>(
-        &self,
-        name: &'static str,
-        value: String,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<T, Error> {
-        match parse(&value) {
-            Some(parsed) => Ok(parsed),
-            None => Err(Error::Invalid { variable: name, value, expected: self.kind.to_string() }),
+    /// Returns the bounds or the words, for the documentation; none for text, which the summary describes.
+    pub fn bounds(self) -> Option<String> {
+        match self {
+            Self::Number(min, max) => Some(format!("{min} to {max}")),
+            Self::Duration(max) => Some(format!("{MIN_DURATION_MS}ms to {max}s")),
+            Self::Bytes(max) => Some(format!("up to {max}GiB")),
+            Self::Choice(words) => Some(words.join(", ")),
+            Self::Text(_) => None,
         }
     }
 }
 
-/// A choice of `on` and `off`, for [`Reader::switch`].
-pub const ON_OR_OFF: Kind = Kind::Choice(&["on", "off"]);
+/// Parses a whole number and one of these units.
+fn quantity(value: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let (number, unit) = value.split_at(value.bytes().take_while(u8::is_ascii_digit).count());
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
 
 /// Writes the expected values, for an error.
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bounds = self.bounds().unwrap_or_default();
         match self {
-            Self::Number { min, max } => write!(f, "a whole number from {min} to {max}"),
-            Self::Duration { max } => write!(
-                f,
-                "a whole number with its unit, such as 500ms or 2s, from {}ms to {}s",
-                MIN_DURATION.as_millis(),
-                max.as_secs()
-            ),
-            Self::Bytes { max_gib } => {
-                write!(f, "a number of bytes, such as 268435456 or 256MiB, up to {max_gib}GiB")
+            Self::Number(..) => write!(f, "a whole number from {bounds}"),
+            Self::Duration(_) => {
+                write!(f, "a whole number with its unit, such as 500ms or 2s, from {bounds}")
             }
+            Self::Bytes(_) => write!(f, "a number of bytes, such as 268435456 or 256MiB, {bounds}"),
             Self::Choice(words) => {
                 let (last, others) = words.split_last().unwrap_or((&"", &[]));
                 write!(f, "{} or {last}", others.join(", "))
@@ -276,4 +241,31 @@ impl fmt::Display for Kind {
             Self::Text(form) => f.write_str(form),
         }
     }
+}
+
+/// Returns the text of `--help` for these variables.
+pub fn help(variables: &[&Variable]) -> String {
+    let mut text =
+        String::from("Environment variables (a duration is a whole number with its unit: 1500ms, 2s):");
+    for variable in variables {
+        let mut conditions = vec![match variable.default {
+            Default::Value(text) | Default::Described(text) => format!("default: {text}"),
+            Default::Required(text) => text.to_owned(),
+        }];
+        conditions.extend(variable.kind.bounds());
+        conditions.extend((variable.read_by == ReadBy::Host).then(|| "host only".to_owned()));
+        conditions.extend(variable.former_name.map(|name| format!("formerly {name}")));
+        let _ = write!(text, "\n\n  {} [{}]", variable.name, conditions.join("; "));
+
+        let mut column = HELP_COLUMNS; // the first word starts a line
+        for word in format!("{}. {}", variable.summary, variable.details).split_whitespace() {
+            column += 1 + word.len();
+            if column > HELP_COLUMNS {
+                text.push_str("\n     ");
+                column = 6 + word.len();
+            }
+            let _ = write!(text, " {word}");
+        }
+    }
+    text + "\n"
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use local::{Cluster, Settings, free_address};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use shared::database::{ConnectOptions, error_chain};
-use shared::variables::{Error, Reader};
+use shared::variables::Error;
 use shared::{App, Readiness};
 use support::{TEST_TIMEOUT, function, until};
 use tempfile::NamedTempFile;
@@ -81,7 +81,7 @@ fn connect_options(url: &str, ca_file: Option<&str>) -> Result<ConnectOptions, E
         "DATABASE_CA_FILE" => ca_file.map(str::to_owned),
         _ => None,
     };
-    ConnectOptions::read(&Reader::new(&lookup))
+    ConnectOptions::from_lookup(&lookup)
 }
 
 /// Returns the one-line error of a connection that must fail.

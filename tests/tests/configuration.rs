@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // in helpers too, which clippy does not take for tests
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use shared::config::{HTTP_VARIABLES, LOG_VARIABLES, REQUEST_VARIABLES};
 use shared::database;
-use shared::variables::markdown;
+use shared::variables::{Default, ReadBy, Variable};
 
 const INTRODUCTION: &str = "\
 # Configuration
@@ -31,6 +32,49 @@ fn page() -> String {
         markdown("Loader function", &etl::function::OWN_VARIABLES),
     ];
     format!("{INTRODUCTION}\n{}", sections.join("\n"))
+}
+
+/// Returns a section of the page.
+fn markdown(title: &str, variables: &[&Variable]) -> String {
+    let mut text =
+        format!("## {title}\n\n| variable | default | values | read by | sets |\n|---|---|---|---|---|\n");
+    for variable in variables {
+        let (Default::Value(default) | Default::Described(default) | Default::Required(default)) =
+            variable.default;
+        let (values, read_by) = (variable.kind.bounds().unwrap_or_default(), read_by(variable.read_by));
+        let (name, summary) = (variable.name, variable.summary);
+        let name = match details(variable) {
+            Some(_) => format!("[`{name}`](#{})", name.to_lowercase()),
+            None => format!("`{name}`"),
+        };
+        writeln!(text, "| {name} | {default} | {values} | {read_by} | {summary} |").unwrap();
+    }
+    for variable in variables {
+        if let Some(details) = details(variable) {
+            write!(text, "\n### {}\n\n{details}\n", variable.name).unwrap();
+        }
+    }
+    text
+}
+
+fn read_by(programs: ReadBy) -> &'static str {
+    match programs {
+        ReadBy::All => "host, functions, loader",
+        ReadBy::Daemons => "host, functions, loader function",
+        ReadBy::Service => "host, functions",
+        ReadBy::Host => "host",
+        ReadBy::LoaderFunction => "loader function",
+    }
+}
+
+/// Returns the text of a variable's own section, if there is more to say than its row does.
+fn details(variable: &Variable) -> Option<String> {
+    let former_name = variable
+        .former_name
+        .map(|name| format!("Its former name, `{name}`, is still read in this release, with a warning."));
+    let details = [Some(variable.details.to_owned()).filter(|details| !details.is_empty()), former_name];
+    let details: Vec<String> = details.into_iter().flatten().collect();
+    (!details.is_empty()).then(|| details.join(" "))
 }
 
 #[test]

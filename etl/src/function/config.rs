@@ -3,7 +3,10 @@
 use shared::config::{LOG_VARIABLES, log_level};
 use shared::database::{self, ConnectOptions};
 use shared::log::LogLevel;
-use shared::variables::{Default, Error, Kind, ReadBy, Reader, Variable, environment};
+use shared::variables::Default::{Described, Required, Value};
+use shared::variables::Kind::{Number, Text};
+use shared::variables::ReadBy::{All, Daemons, LoaderFunction};
+use shared::variables::{Error, Lookup, Variable};
 
 use super::LoadOptions;
 use crate::load::{OutputTarget, RejectLimit, WHOLE_FILES};
@@ -32,70 +35,44 @@ pub struct Config {
     pub workers: usize,
     /// `LOG`.
     pub log_level: LogLevel,
-    /// Variables that are set under their former names.
-    pub former_names: Vec<&'static Variable>,
 }
 
-static REJECTS_URL: Variable = Variable {
-    name: "REJECTS_URL",
-    former_name: None,
-    kind: Kind::Text("s3://bucket/prefix/, outside INCOMING_PREFIX"),
-    default: Default::Required,
-    read_by: ReadBy::LoaderFunction,
-    summary: "where rejected rows are written: s3://bucket/prefix/, a prefix that sends no events here",
-    details: "",
-};
+static REJECTS_URL: Variable = Variable::new(
+    "REJECTS_URL",
+    Text("s3://bucket/prefix/, outside INCOMING_PREFIX"),
+    Required("required"),
+    LoaderFunction,
+)
+.summary("where rejected rows are written: s3://bucket/prefix/, a prefix that sends no events here");
 
-static INCOMING: Variable = Variable {
-    name: "INCOMING_PREFIX",
-    former_name: None,
-    kind: Kind::Text("a prefix of keys, a slash at its end"),
-    default: Default::Value(INCOMING_PREFIX),
-    read_by: ReadBy::LoaderFunction,
-    summary: "the prefix of the keys of datasets, with a slash at its end",
-    details: "",
-};
+static INCOMING: Variable = Variable::new(
+    "INCOMING_PREFIX",
+    Text("a prefix of keys, a slash at its end"),
+    Value(INCOMING_PREFIX),
+    LoaderFunction,
+)
+.summary("the prefix of the keys of datasets, with a slash at its end");
 
-static MAX_REJECTS: Variable = Variable {
-    name: "MAX_REJECTS",
-    former_name: None,
-    kind: Kind::Text("a number of rows, or a percentage"),
-    default: Default::Value("0.1%"),
-    read_by: ReadBy::LoaderFunction,
-    summary: "the max number of rejected rows per file, or a percentage, which always allows 100",
-    details: "A load with more of them fails, and the current catalog stays.",
-};
+static MAX_REJECTS: Variable =
+    Variable::new("MAX_REJECTS", Text("a number of rows, or a percentage"), Value("0.1%"), LoaderFunction)
+        .summary("the max number of rejected rows per file, or a percentage, which always allows 100")
+        .details("A load with more of them fails, and the current catalog stays.");
 
-static COMMIT_BYTES: Variable = Variable {
-    name: "COMMIT_BYTES",
-    former_name: None,
-    kind: Kind::Text("a number of bytes"),
-    default: Default::Value("268435456"),
-    read_by: ReadBy::LoaderFunction,
-    summary: "how many bytes of a file are committed at a time",
-    details: "After a deadline or a crash, the loader reads at most this much again. Too low: more transactions, and a \
-        slower load.",
-};
+static COMMIT_BYTES: Variable =
+    Variable::new("COMMIT_BYTES", Text("a number of bytes"), Value("268435456"), LoaderFunction)
+        .summary("how many bytes of a file are committed at a time")
+        .details(
+            "After a deadline or a crash, the loader reads at most this much again. Too low: more \
+             transactions, and a slower load.",
+        );
 
-static RANGE_BYTES: Variable = Variable {
-    name: "RANGE_BYTES",
-    former_name: None,
-    kind: Kind::Text("a number of bytes"),
-    default: Default::Described("whole files"),
-    read_by: ReadBy::LoaderFunction,
-    summary: "files of more bytes are read in several ranges in parallel",
-    details: "",
-};
+static RANGE_BYTES: Variable =
+    Variable::new("RANGE_BYTES", Text("a number of bytes"), Described("whole files"), LoaderFunction)
+        .summary("files of more bytes are read in several ranges in parallel");
 
-static WORKERS: Variable = Variable {
-    name: "WORKERS",
-    former_name: None,
-    kind: Kind::Number { min: 1, max: 64 },
-    default: Default::Value("2"),
-    read_by: ReadBy::LoaderFunction,
-    summary: "the max number of parallel tasks",
-    details: "Set it to the number of processors that the database can spare.",
-};
+static WORKERS: Variable = Variable::new("WORKERS", Number(1, 64), Value("2"), LoaderFunction)
+    .summary("the max number of parallel tasks")
+    .details("Set it to the number of processors that the database can spare.");
 
 /// The variables that only the loader function reads.
 pub static OWN_VARIABLES: [&Variable; 6] =
@@ -104,46 +81,33 @@ pub static OWN_VARIABLES: [&Variable; 6] =
 /// Returns the variables of the loader function.
 pub fn variables() -> Vec<&'static Variable> {
     let common = database::VARIABLES.into_iter().chain(LOG_VARIABLES);
-    common
-        .filter(|variable| matches!(variable.read_by, ReadBy::All | ReadBy::Daemons))
-        .chain(OWN_VARIABLES)
-        .collect()
+    common.filter(|variable| matches!(variable.read_by, All | Daemons)).chain(OWN_VARIABLES).collect()
 }
 
 impl Config {
-    /// Reads the environment of this process.
-    ///
-    /// # Errors
-    /// The first variable that is invalid or missing.
-    pub fn from_environment() -> Result<Self, Error> {
-        Self::from_lookup(&environment)
-    }
-
     /// Reads the variables that `lookup` returns by name.
     ///
     /// # Errors
     /// The first variable that is invalid or missing.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
-        let reader = Reader::new(lookup);
-        let database = ConnectOptions::read(&reader)?;
-        let rejects: S3Url = reader.parsed(&REJECTS_URL, |text| text.parse().ok())?;
+    pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Error> {
+        let database = ConnectOptions::from_lookup(lookup)?;
+        let rejects: S3Url = REJECTS_URL.parsed(lookup, |text| text.parse().ok())?;
         let is_prefix = |text: &str| text.ends_with('/') && !text.starts_with('/');
-        let incoming = reader.parsed(&INCOMING, |text| is_prefix(text).then(|| text.to_owned()))?;
+        let incoming = INCOMING.parsed(lookup, |text| is_prefix(text).then(|| text.to_owned()))?;
         if rejects.join("").key.starts_with(&incoming) {
-            let expected = "a URL that is not under INCOMING_PREFIX".to_owned();
-            return Err(Error::Invalid { variable: REJECTS_URL.name, value: rejects.to_string(), expected });
+            let expected = "a URL that is not under INCOMING_PREFIX";
+            return Err(REJECTS_URL.invalid(rejects.to_string(), expected));
         }
         let bytes = |text: &str| text.parse().ok().filter(|bytes| *bytes > 0);
         Ok(Self {
             database,
             rejects,
             incoming,
-            limit: reader.parsed(&MAX_REJECTS, |text| text.parse().ok())?,
-            commit_bytes: reader.parsed(&COMMIT_BYTES, bytes)?,
-            range_bytes: reader.optional(&RANGE_BYTES, bytes)?.unwrap_or(WHOLE_FILES),
-            workers: reader.number(&WORKERS)?,
-            log_level: log_level(&reader)?,
-            former_names: reader.into_former_names(),
+            limit: MAX_REJECTS.parsed(lookup, |text| text.parse().ok())?,
+            commit_bytes: COMMIT_BYTES.parsed(lookup, bytes)?,
+            range_bytes: RANGE_BYTES.optional(lookup, bytes)?.unwrap_or(WHOLE_FILES),
+            workers: WORKERS.number(lookup)?,
+            log_level: log_level(lookup)?,
         })
     }
 

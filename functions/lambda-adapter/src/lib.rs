@@ -24,7 +24,7 @@ use lambda_runtime::tower::util::MapFutureLayer;
 use lambda_runtime::{Context, Error, LambdaEvent, Runtime, service_fn};
 use serde_json::value::RawValue;
 use shared::config::{FunctionConfig, LOG_VARIABLES, LogConfig, function_variables, warn_of_former_names};
-use shared::variables::{self, Reader, Variable, environment};
+use shared::variables::{self, Variable, environment};
 use shared::{App, Endpoint, Outcome, Problem};
 
 use crate::event::Event;
@@ -73,7 +73,7 @@ struct Service {
 #[must_use]
 pub fn serve(endpoint: &'static Endpoint) -> ExitCode {
     start(&function_variables(), || {
-        let config = FunctionConfig::from_environment()?;
+        let config = FunctionConfig::from_lookup(&environment)?;
         Ok((config.log.clone(), Some((endpoint, config))))
     })
 }
@@ -81,7 +81,7 @@ pub fn serve(endpoint: &'static Endpoint) -> ExitCode {
 /// Runs a function that returns 404 for all paths. It needs no database. Returns the exit code for `main`.
 #[must_use]
 pub fn serve_not_found() -> ExitCode {
-    start(&LOG_VARIABLES, || Ok((LogConfig::read(&Reader::new(&environment))?, None)))
+    start(&LOG_VARIABLES, || Ok((LogConfig::from_lookup(&environment)?, None)))
 }
 
 /// A function's configuration, and its endpoint if it has one.
@@ -116,8 +116,8 @@ fn run(configure: impl FnOnce() -> Result<Configuration, variables::Error>) -> R
     }
     let (log, endpoint) = configure()?;
     shared::log::init(log.level, io::stdout);
-    if let Some((_, config)) = &endpoint {
-        warn_of_former_names(&config.former_names);
+    if endpoint.is_some() {
+        warn_of_former_names(&function_variables());
     }
     let max_concurrency = env::var(MAX_CONCURRENCY).ok().and_then(|max| max.parse().ok()).unwrap_or(1_u32);
     let mut runtime = if max_concurrency > 1 {

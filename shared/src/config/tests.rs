@@ -9,11 +9,16 @@ use crate::variables;
 
 const URL: &str = "postgresql://reader:s3cret@localhost/atelier";
 
-fn parse(pairs: &[(&str, &str)]) -> Result<HostConfig, Error> {
-    HostConfig::from_lookup(&|name| {
+/// Returns a lookup of these variables, and of `DATABASE_URL`.
+fn lookup(pairs: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
+    |name| {
         let pair = pairs.iter().find(|(variable, _)| *variable == name);
         pair.map(|(_, value)| (*value).to_owned()).or((name == "DATABASE_URL").then(|| URL.to_owned()))
-    })
+    }
+}
+
+fn parse(pairs: &[(&str, &str)]) -> Result<HostConfig, Error> {
+    HostConfig::from_lookup(&lookup(pairs))
 }
 
 #[test]
@@ -177,12 +182,17 @@ fn a_program_reads_the_variables_that_it_documents_and_no_others() {
 
 #[test]
 fn a_former_name_is_read_and_noted_unless_the_new_one_is_set() {
-    let config = parse(&[("DATABASE_QUEUE", "7"), ("DATABASE_PROBE_AFTER", "3s")]).unwrap();
+    let noted = |pairs: &[(&str, &str)]| -> Vec<&str> {
+        let lookup = lookup(pairs);
+        let variables = host_variables().into_iter().filter(|variable| variable.has_former_name(&lookup));
+        variables.map(|variable| variable.name).collect()
+    };
+    let former = [("DATABASE_QUEUE", "7"), ("DATABASE_PROBE_AFTER", "3s")];
+    let config = parse(&former).unwrap();
     assert_eq!((config.database.max_waiting, config.database.idle_check_after), (7, Duration::from_secs(3)));
-    let noted: Vec<_> = config.former_names.iter().map(|variable| variable.name).collect();
-    assert_eq!(noted, ["DATABASE_MAX_WAITING", "DATABASE_IDLE_CHECK_AFTER"]);
-    let config = parse(&[("DATABASE_QUEUE", "7"), ("DATABASE_MAX_WAITING", "8")]).unwrap();
-    assert_eq!((config.database.max_waiting, config.former_names.len()), (8, 0));
+    assert_eq!(noted(&former), ["DATABASE_MAX_WAITING", "DATABASE_IDLE_CHECK_AFTER"]);
+    let both = [("DATABASE_QUEUE", "7"), ("DATABASE_MAX_WAITING", "8")];
+    assert_eq!((parse(&both).unwrap().database.max_waiting, noted(&both).len()), (8, 0));
     let error = parse(&[("DATABASE_QUEUE", "many")]).unwrap_err().to_string();
     assert_eq!(error, "DATABASE_QUEUE=many: expected a whole number from 1 to 100000");
 }
@@ -205,9 +215,15 @@ fn help_names_each_variable_with_its_default_and_bounds() {
 
 #[test]
 fn each_level_of_the_log_is_read() {
-    for (word, level) in ["off", "error", "warn", "info", "debug", "trace"].into_iter().zip(LEVELS) {
-        let read = parse(&[("LOG", word)]).unwrap().log.level;
-        assert_eq!((read, read.to_string().to_lowercase().as_str()), (level, word));
+    for (word, level) in [
+        ("off", LogLevel::OFF),
+        ("error", LogLevel::ERROR),
+        ("warn", LogLevel::WARN),
+        ("info", LogLevel::INFO),
+        ("debug", LogLevel::DEBUG),
+        ("trace", LogLevel::TRACE),
+    ] {
+        assert_eq!(parse(&[("LOG", word)]).unwrap().log.level, level);
     }
 }
 

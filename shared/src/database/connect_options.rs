@@ -10,7 +10,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::rds_token::RdsTokenSigner;
 
-/// The address of a database, and the TLS and authentication of its connections. [`Self::read`] reads it from the
+/// The address of a database, and the TLS and authentication of its connections. [`Self::from_lookup`] reads it from the
 /// environment and refuses to send anything over a network without TLS.
 #[derive(Clone)]
 pub struct ConnectOptions {

@@ -5,50 +5,52 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use tokio_postgres::config::Host;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{ConnectOptions, tls};
-use crate::variables::{Default, Error, Kind, ReadBy, Variable};
+use crate::variables::Default::Required;
+use crate::variables::Kind::Text;
+use crate::variables::ReadBy::All;
+use crate::variables::{Error, Variable};
 
 /// The address of Postgres.
-pub static DATABASE_URL: Variable = Variable {
-    name: "DATABASE_URL",
-    former_name: None,
-    kind: Kind::Text("an address such as postgresql://user:password@localhost/atelier"),
-    default: Default::Required,
-    read_by: ReadBy::All,
-    summary: "the address of Postgres, as postgresql://user:password@host/database or key=value pairs",
-    details: "It may name several servers, a primary and its replicas, in any order: \
-        `postgresql://user:password@one,two/database`. The host reads from every server that has the latest catalog \
-        and keeps carts on the primary; it checks each server once a second. It never reads from a lagging replica, \
-        even if no other server is left. The loader uses the primary. A function uses the first server that it \
-        reaches; for the functions of the cart, add `target_session_attrs=read-write`, which selects the primary. \
-        A Unix socket is `postgresql:///database?host=/directory&user=name`. Connections to a socket, `localhost` or a \
-        loopback address are not encrypted unless `sslmode` is `require`, `verify-ca` or `verify-full`. Connections to \
-        any other host always use TLS; `sslmode=disable` is an error there. With TLS the server must present a \
-        certificate for the host's name from an authority in `DATABASE_CA_FILE`: all three modes mean `verify-full`. \
-        The client uses SCRAM channel binding if the server offers it; `channel_binding=require` makes it mandatory. \
-        The password is never logged.",
-};
+pub static DATABASE_URL: Variable = Variable::new(
+    "DATABASE_URL",
+    Text("an address such as postgresql://user:password@localhost/atelier"),
+    Required("required"),
+    All,
+)
+.summary("the address of Postgres, as postgresql://user:password@host/database or key=value pairs")
+.details(
+    "It may name several servers, a primary and its replicas, in any order: \
+     `postgresql://user:password@one,two/database`. The host reads from every server that has the latest \
+     catalog and keeps carts on the primary; it checks each server once a second. It never reads from a \
+     lagging replica, even if no other server is left. The loader uses the primary. A function uses the \
+     first server that it reaches; for the functions of the cart, add `target_session_attrs=read-write`, \
+     which selects the primary. A Unix socket is `postgresql:///database?host=/directory&user=name`. \
+     Connections to a socket, `localhost` or a loopback address are not encrypted unless `sslmode` is \
+     `require`, `verify-ca` or `verify-full`. Connections to any other host always use TLS; \
+     `sslmode=disable` is an error there. With TLS the server must present a certificate for the host's name \
+     from an authority in `DATABASE_CA_FILE`: all three modes mean `verify-full`. The client uses SCRAM \
+     channel binding if the server offers it; `channel_binding=require` makes it mandatory. The password is \
+     never logged.",
+);
 
 /// The certificate authorities.
-pub static DATABASE_CA_FILE: Variable = Variable {
-    name: "DATABASE_CA_FILE",
-    former_name: None,
-    kind: Kind::Text("a PEM file with the authorities that may vouch for the database server"),
-    default: Default::RequiredWith("TLS"),
-    read_by: ReadBy::All,
-    summary: "a PEM file of the certificate authorities that may sign the database server's certificate; required with TLS",
-    details: "For RDS, use the bundle of its region. Every authority in the file can impersonate the database, so keep it \
-        short.",
-};
-
-/// The TLS that `sslmode` requests.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Requested {
-    Plain,
-    Default,
-    Tls,
-}
+pub static DATABASE_CA_FILE: Variable = Variable::new(
+    "DATABASE_CA_FILE",
+    Text("a PEM file with the authorities that may vouch for the database server"),
+    Required("required with TLS"),
+    All,
+)
+.summary(
+    "a PEM file of the certificate authorities that may sign the database server's certificate; required \
+     with TLS",
+)
+.details(
+    "For RDS, use the bundle of its region. Every authority in the file can impersonate the database, so \
+     keep it short.",
+);
 
 /// Parses the values of `DATABASE_URL` and `DATABASE_CA_FILE`.
 ///
@@ -56,10 +58,7 @@ enum Requested {
 /// The URL is invalid, or its connection would lack the encryption it needs; or the file is required and missing, or
 /// invalid. The error shows neither the URL nor its password.
 pub(super) fn connect_options(url: &str, ca_file: Option<&str>) -> Result<ConnectOptions, Error> {
-    let invalid = |value: &str, expected: &str| {
-        let (value, expected) = (value.to_owned(), expected.to_owned());
-        Err(Error::Invalid { variable: DATABASE_URL.name, value, expected })
-    };
+    let invalid = |value: &str, expected: &str| Err(DATABASE_URL.invalid(value, expected));
     let (url, ssl_mode) = take_ssl_mode(url);
     // The parser's own message may contain a part of the password.
     let Ok(settings) = tokio_postgres::Config::from_str(&url) else {
@@ -75,21 +74,19 @@ pub(super) fn connect_options(url: &str, ca_file: Option<&str>) -> Result<Connec
 
     let options = ConnectOptions::without_tls(settings);
     let shown = shown_host(&options);
-    let requested = match ssl_mode.as_deref() {
-        Some("disable") => Requested::Plain,
-        None | Some("allow" | "prefer") => Requested::Default,
-        Some("require" | "verify-ca" | "verify-full") => Requested::Tls,
+    let requests_tls = match ssl_mode.as_deref() {
+        None | Some("allow" | "prefer") => None,
+        Some("disable") => Some(false),
+        Some("require" | "verify-ca" | "verify-full") => Some(true),
         Some(_) => {
             return invalid(&shown, "sslmode to be disable, prefer, require, verify-ca or verify-full");
         }
     };
-    if is_local && requested != Requested::Tls {
-        return match ca_file {
-            Some(path) => authorities(path).map(|_| options), // an invalid file is an error even if it is not needed
-            None => Ok(options),
-        };
+    if is_local && requests_tls != Some(true) {
+        ca_file.map(authorities).transpose()?; // an invalid file is an error even if it is not needed
+        return Ok(options);
     }
-    if requested == Requested::Plain {
+    if requests_tls == Some(false) {
         return invalid(&shown, "no sslmode=disable, because connections to another machine always use TLS");
     }
     if has_socket {
@@ -99,9 +96,8 @@ pub(super) fn connect_options(url: &str, ca_file: Option<&str>) -> Result<Connec
         return invalid(&shown, "a host beside hostaddr: the name in the server's certificate");
     }
     let Some(path) = ca_file else {
-        let expected =
-            format!("{}, because {} {shown} requires TLS", DATABASE_CA_FILE.kind, DATABASE_URL.name);
-        return Err(Error::Missing { variable: DATABASE_CA_FILE.name, expected });
+        let expected = format!("{}, because DATABASE_URL {shown} requires TLS", DATABASE_CA_FILE.kind);
+        return Err(Error::Missing(DATABASE_CA_FILE.name, expected));
     };
     Ok(ConnectOptions::with_tls(options.settings().clone(), authorities(path)?))
 }
@@ -111,11 +107,9 @@ pub(super) fn shown_host(options: &ConnectOptions) -> String {
     format!("(host {})", options.host())
 }
 
-fn authorities(path: &str) -> Result<tokio_postgres_rustls::MakeRustlsConnect, Error> {
-    let invalid = |cause: &dyn std::error::Error| Error::Invalid {
-        variable: DATABASE_CA_FILE.name,
-        value: path.to_owned(),
-        expected: format!("{} ({cause})", DATABASE_CA_FILE.kind),
+fn authorities(path: &str) -> Result<MakeRustlsConnect, Error> {
+    let invalid = |cause: &dyn std::error::Error| {
+        DATABASE_CA_FILE.invalid(path, format!("{} ({cause})", DATABASE_CA_FILE.kind))
     };
     let pem = std::fs::read(path).map_err(|error| invalid(&error))?;
     tls::trusting(&pem).map_err(|error| invalid(&error))
