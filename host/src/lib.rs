@@ -3,6 +3,7 @@
 //! `shared` decides what a response contains. This crate accepts connections, limits slow and oversized requests,
 //! drains connections on shutdown, and writes the access log.
 
+mod connections;
 mod health;
 pub mod log;
 mod refusal;
@@ -26,9 +27,9 @@ use shared::http::request::MAX_BODY_BYTES;
 use shared::{App, Endpoint, Problem};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use connections::Connections;
 use log::AccessLog;
 use refusal::{Exchange, Observed, Reparse};
 
@@ -54,21 +55,10 @@ const MAX_HEADER_BYTES: usize = 32 * 1024;
 /// not count those that proxies add.
 const MAX_PARSED_HEADERS: usize = 128;
 
-/// Pause after a failed accept. If the process is out of file descriptors, other connections close in the meantime.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// How long an idle connection stays open after shutdown begins. A request that its client has already sent arrives
-/// within this time.
-const IDLE_DRAIN: Duration = Duration::from_millis(250);
-
 /// Time and byte limits of the reads from a connection before the host closes it. If unread bytes remain, the close
 /// resets the connection, and the client may lose responses.
 const LINGER: Duration = Duration::from_secs(1);
 const MAX_LINGER_BYTES: u64 = 1024 * 1024;
-
-/// How long a client may leave a response unread or unacknowledged before the system closes the connection.
-#[cfg(target_os = "linux")]
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The state that all connections share.
 #[derive(Debug)]
@@ -91,25 +81,26 @@ pub async fn serve(
     access: Option<AccessLog>,
     shutdown: impl Future<Output = ()>,
 ) -> usize {
+    if let Err(error) = connections::set_options(&listener) {
+        tracing::warn!(%error, cause = %error, "cannot set the options of connections");
+    }
     let host = Arc::new(Host { app, access, request_timeout: config.requests.timeout });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(config.http.header_read_timeout)
         .max_buf_size(MAX_HEADER_BYTES)
         .max_header_size(MAX_HEADER_BYTES);
-    let stop = watch::Sender::new(()); // each connection holds a receiver
-    let connection_permits = Arc::new(Semaphore::new(config.http.max_connections));
-    let spawn = |stream, permit: OwnedSemaphorePermit| {
-        let (host, http, stop) = (Arc::clone(&host), http.clone(), stop.subscribe());
-        tokio::spawn(async move {
-            let _permit = permit; // held until the connection closes
-            serve_connection(&host, &http, stream, stop).await;
-        });
-    };
+    let mut connections = Connections::new(Arc::clone(&host), http, config.http.max_connections);
     let serve_all = async {
-        // The semaphore is never closed, so this loop does not end.
-        while let Ok(permit) = Arc::clone(&connection_permits).acquire_owned().await {
-            spawn(accept(&listener).await, permit);
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => connections.serve(stream).await,
+                Err(error) => {
+                    tracing::warn!(%error, cause = %error, "cannot accept a connection");
+                    connections.evict(); // the process may be out of file descriptors
+                    sleep(connections::RETRY).await;
+                }
+            }
         }
     };
     tokio::select! {
@@ -117,28 +108,29 @@ pub async fn serve(
         () = async {
             shutdown.await;
             host.app.drain();
-            tokio::time::sleep(config.http.shutdown_delay).await;
+            sleep(config.http.shutdown_delay).await;
         } => {}
     }
-    // Clients in the backlog may have sent a request, which would be lost with the listener. The limit of connections
-    // still holds.
-    for stream in drain_backlog(listener) {
-        let Ok(permit) = Arc::clone(&connection_permits).try_acquire_owned() else { break };
-        spawn(stream, permit);
-    }
-    let _ = stop.send(()); // fails only when no connection is left
-    let all_ended = timeout(config.http.shutdown_grace, stop.closed()).await;
-    all_ended.map_or_else(|_| stop.receiver_count(), |()| 0)
+    let drain = async {
+        // Clients in the backlog may have sent a request, which would be lost with the listener. The runtime may not
+        // know of the latest ones yet.
+        if let Ok(listener) = listener.into_std() {
+            while let Ok((stream, _)) = listener.accept() {
+                if stream.set_nonblocking(true).is_ok()
+                    && let Ok(stream) = TcpStream::from_std(stream)
+                {
+                    connections.serve(stream).await;
+                }
+            }
+        }
+        connections.drain().await;
+    };
+    let _ = timeout(config.http.shutdown_grace, drain).await;
+    connections.count()
 }
 
 /// Serves a connection until it closes. Restarts hyper on it after each request that hyper cannot parse.
-async fn serve_connection(
-    host: &Arc<Host>,
-    http: &http1::Builder,
-    stream: TcpStream,
-    mut stopping: watch::Receiver<()>,
-) {
-    let (mut stream, mut http) = (Observed::new(stream), http.clone());
+async fn serve_connection(host: &Arc<Host>, mut http: http1::Builder, mut stream: Observed<TcpStream>) {
     loop {
         let exchange = stream.exchange();
         let service = service_fn(|request: Request<Incoming>| {
@@ -148,17 +140,7 @@ async fn serve_connection(
             async move { Ok::<_, Infallible>(host.respond(parts, body, rejection, &exchange).await) }
         });
         let mut connection = http.serve_connection(TokioIo::new(stream), service);
-        let ended = tokio::select! {
-            ended = &mut connection => ended,
-            // Only once: after a restart of hyper the connection is not idle, and it closes after its response.
-            _ = stopping.changed() => match timeout(IDLE_DRAIN, &mut connection).await {
-                Ok(ended) => ended,
-                Err(_) => {
-                    std::pin::Pin::new(&mut connection).graceful_shutdown();
-                    (&mut connection).await
-                }
-            },
-        };
+        let ended = (&mut connection).await;
         let http1::Parts { io, read_buf, .. } = connection.into_parts();
         stream = io.into_inner();
         match ended {
@@ -180,44 +162,6 @@ async fn serve_connection(
         let mut unread = stream.into_inner().take(MAX_LINGER_BYTES);
         let _ = timeout(LINGER, tokio::io::copy(&mut unread, &mut tokio::io::sink())).await;
     }
-}
-
-/// Returns the next connection. Retries after errors.
-async fn accept(listener: &TcpListener) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                if let Err(error) = set_options(&stream) {
-                    tracing::debug!(%error, "client closed the connection before it was served");
-                }
-                return stream;
-            }
-            Err(error) => {
-                tracing::warn!(%error, cause = %error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-/// Returns the connections in the listener's backlog, then closes the listener. It accepts without the runtime, which
-/// may not know of the latest ones yet.
-fn drain_backlog(listener: TcpListener) -> impl Iterator<Item = TcpStream> {
-    let listener = listener.into_std();
-    std::iter::from_fn(move || {
-        let (stream, _) = listener.as_ref().ok()?.accept().ok()?;
-        stream.set_nonblocking(true).ok()?;
-        TcpStream::from_std(stream).ok()
-    })
-}
-
-fn set_options(stream: &TcpStream) -> std::io::Result<()> {
-    // The host writes each response at once, so a delay to fill a packet only adds latency.
-    stream.set_nodelay(true)?;
-    // Other systems have no such timeout: there a client that never reads keeps its connection.
-    #[cfg(target_os = "linux")]
-    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT))?;
-    Ok(())
 }
 
 impl Host {

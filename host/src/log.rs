@@ -9,8 +9,7 @@ use std::time::Duration;
 use http::Method;
 use serde::Serialize;
 use shared::Outcome;
-use shared::log::LogLevel;
-use shared::log::{milliseconds, timestamp};
+use shared::log::{LogLevel, milliseconds, timestamp};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 /// Max lines in the queue: about 3 MB, or 0.1 s at a host's max throughput.

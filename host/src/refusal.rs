@@ -16,6 +16,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use http::header::{CONTENT_LENGTH, HOST, HeaderName, TRANSFER_ENCODING};
@@ -60,15 +61,19 @@ struct State {
     problem: Option<Problem>,
 }
 
-#[derive(Default, PartialEq, Eq)]
 enum Phase {
-    /// hyper reads a head or waits for one.
-    #[default]
-    Reading,
+    /// hyper has read a head or waited for one since then.
+    Reading(Instant),
     /// The host has the request.
     Handling,
     /// hyper writes its response.
     Responding,
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        Self::Reading(Instant::now())
+    }
 }
 
 /// How hyper parses a connection again.
@@ -103,14 +108,23 @@ impl Exchange {
         self.state().is_closing
     }
 
+    /// Returns when the last response ended, or when the client connected. `None` while a request is in flight.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        self.state().idle_since()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    fn idle_since(&self) -> Option<Instant> {
+        if let Phase::Reading(since) = self.phase { Some(since) } else { None }
+    }
+
     fn received(&mut self, bytes: &[u8]) {
-        if self.phase == Phase::Reading && !self.handed_over.is_empty() {
+        if self.idle_since().is_some() && !self.handed_over.is_empty() {
             // hyper reads the next head after it has handed over all complete requests. Usually no bytes are left.
             if self.kept.ends_with(b"\r\n\r\n") && self.handed_over.iter().all(|length| *length == 0) {
                 self.kept.clear();
@@ -213,9 +227,7 @@ impl<S> Observed<S> {
     /// client had not read yet.
     pub(crate) fn reparse(&mut self, unparsed: &[u8]) -> Option<Reparse> {
         let mut state = self.exchange.state();
-        if state.phase != Phase::Reading {
-            return None;
-        }
+        state.idle_since()?; // hyper has begun a response
         state.discard_handed_over();
         let kept = std::mem::take(&mut state.kept);
         let status = state.dropped.take().unwrap_or(400);
@@ -280,7 +292,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let mut state = this.exchange.state();
-        if state.phase == Phase::Reading {
+        if state.idle_since().is_some() {
             // `HTTP/1.1 400 Bad Request`
             let status = slices.first().and_then(|line| str::from_utf8(line.get(9..12)?).ok()?.parse().ok());
             state.dropped = state.dropped.or(status);
@@ -298,8 +310,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let mut state = this.exchange.state();
-        if state.phase == Phase::Responding {
-            state.phase = Phase::Reading;
+        if matches!(state.phase, Phase::Responding) {
+            state.phase = Phase::default();
         }
         drop(state);
         Pin::new(&mut this.stream).poll_flush(context)

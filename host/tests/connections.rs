@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use local::testing::Database;
 use support::{TEST_TIMEOUT, TestHost, poll_status, publish, read_all, request, send};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 
 const POST: &str =
     "POST /cart HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n";
@@ -303,25 +303,142 @@ async fn a_draining_host_is_not_ready_and_closes_each_connection_after_its_next_
     assert!(TcpStream::connect(address).await.is_err());
 }
 
+const GET: &str = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+
+/// Sends a request on an open connection and reads its response.
+async fn get(stream: &mut TcpStream) {
+    stream.write_all(GET.as_bytes()).await.unwrap();
+    expect_response(stream).await;
+}
+
+async fn expect_response(stream: &mut TcpStream) {
+    let mut response = Vec::new();
+    let reading = async {
+        while !response.ends_with(b"}") {
+            assert!(stream.read_buf(&mut response).await.unwrap() > 0, "the host closed the connection");
+        }
+    };
+    tokio::time::timeout(TEST_TIMEOUT, reading).await.expect("no response");
+    assert!(response.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", String::from_utf8_lossy(&response));
+}
+
+/// Returns a client that is connected and has received a response.
+async fn served_client(host: &TestHost) -> TcpStream {
+    let mut stream = send(host.address, "").await;
+    get(&mut stream).await;
+    stream
+}
+
 #[tokio::test]
-async fn a_connection_above_the_limit_waits_until_another_one_closes() {
+async fn at_the_limit_a_new_client_replaces_the_connection_that_has_been_idle_the_longest() {
     let database = Database::create().await.unwrap();
-    let host = TestHost::start(&database, &[("MAX_CONNECTIONS", "2")]).await;
-    let get = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
-    let mut first = [0; 15];
-    let mut open = Vec::new();
-    for _ in 0..2 {
-        let mut stream = send(host.address, get).await;
-        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut first).await.unwrap();
-        open.push(stream);
+    let host = TestHost::start(&database, &[("MAX_CONNECTIONS", "3")]).await;
+    let mut first = served_client(&host).await;
+    let second = served_client(&host).await;
+    let third = served_client(&host).await;
+    get(&mut first).await; // now the second one has been idle for the longest
+    let mut fourth = served_client(&host).await;
+    assert_eq!(read_all(second).await, "");
+    get(&mut fourth).await;
+    let _fifth = served_client(&host).await;
+    assert_eq!(read_all(third).await, "");
+    get(&mut first).await;
+    let _sixth = served_client(&host).await;
+    assert_eq!(read_all(fourth).await, "");
+    get(&mut first).await;
+}
+
+#[tokio::test]
+async fn at_the_limit_a_new_client_replaces_connections_without_a_complete_request() {
+    let database = Database::create().await.unwrap();
+    let host = TestHost::start(&database, &[("MAX_CONNECTIONS", "3")]).await;
+    let mut trickling = send(host.address, "GET /healthz HTTP/1.1\r\n").await;
+    let silent = send(host.address, "").await;
+    let mut used_before = served_client(&host).await;
+    for byte in b"x-slow: 1" {
+        trickling.write_all(&[*byte]).await.unwrap(); // does not make it less idle
+        get(&mut used_before).await;
     }
-    let mut third = send(host.address, get).await;
-    let response = tokio::io::AsyncReadExt::read_exact(&mut third, &mut first);
-    let early = tokio::time::timeout(Duration::from_millis(300), response).await;
-    assert!(early.is_err(), "the third connection got a response");
-    open.pop();
-    tokio::io::AsyncReadExt::read_exact(&mut third, &mut first).await.unwrap();
-    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    used_before.write_all(b"GET /healthz HTTP/1.1\r\nx-slow: ").await.unwrap();
+    let mut open = Vec::new();
+    for idle in [trickling, silent, used_before] {
+        open.push(served_client(&host).await);
+        assert_eq!(read_all(idle).await, "");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_with_a_request_in_flight_stays_open_and_new_clients_wait_for_it() {
+    let database = Database::create().await.unwrap();
+    let host = TestHost::start(&database, &[("MAX_CONNECTIONS", "2"), ("REQUEST_TIMEOUT", "60s")]).await;
+    let close = format!("{POST}expect: 100-continue\r\ncontent-length: 2\r\n\r\n");
+    let keep_alive = close.replace("connection: close\r\n", "");
+    let mut in_flight = [send(host.address, &keep_alive).await, send(host.address, &close).await];
+    for stream in &mut in_flight {
+        stream.read_exact(&mut [0; 25]).await.unwrap(); // `100 Continue`: the host has the request
+    }
+    let mut waiting = send(host.address, GET).await;
+    let early = tokio::time::timeout(Duration::from_millis(300), waiting.read_u8()).await;
+    assert!(early.is_err(), "a connection above the limit got a response");
+    // The first connection becomes idle and makes room. The second one still gets its response.
+    let [mut first, mut second] = in_flight;
+    first.write_all(b"{}").await.unwrap();
+    let response = read_all(first).await;
+    assert!(response.starts_with("HTTP/1.1 400 ") && !response.contains("connection: close"), "{response}");
+    expect_response(&mut waiting).await;
+    second.write_all(b"{}").await.unwrap();
+    let response = read_all(second).await;
+    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+}
+
+#[tokio::test]
+async fn requests_that_have_arrived_are_served_though_their_connections_exceed_the_limit() {
+    let database = Database::create().await.unwrap();
+    let host = TestHost::start(&database, &[("MAX_CONNECTIONS", "1")]).await;
+    // The host runs on this thread too. So all requests arrive before it accepts the first connection.
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        let mut stream = std::net::TcpStream::connect(host.address).unwrap();
+        std::io::Write::write_all(&mut stream, GET.as_bytes()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        clients.push(TcpStream::from_std(stream).unwrap());
+    }
+    for mut client in clients {
+        expect_response(&mut client).await;
+    }
+}
+
+/// The host aborts the response when its grace period ends. The client still receives the bytes that the system had
+/// buffered: less than 100 KB of the host's, and its own receive buffer.
+#[tokio::test]
+async fn the_system_buffers_little_of_a_response_that_its_client_does_not_read() {
+    const LENGTH: usize = 4_000_000;
+    const MAX_BUFFERED: usize = 256 * 1024;
+    let database = Database::create().await.unwrap();
+    publish(&database).await;
+    let large = format!(
+        "update catalog.documents set product = convert_to(repeat('x', {LENGTH}), 'UTF8') where product_id = 1"
+    );
+    database.connect().await.unwrap().batch_execute(&large).await.unwrap();
+    let host = TestHost::start(
+        &database,
+        &[
+            ("SHUTDOWN_DELAY", "10ms"),
+            ("SHUTDOWN_GRACE", "10ms"),
+            ("REQUEST_TIMEOUT", "60s"),
+            ("DATABASE_STATEMENT_TIMEOUT", "30s"),
+        ],
+    )
+    .await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    let mut stream = socket.connect(host.address).await.unwrap();
+    stream.write_all(b"GET /products/1 HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    stream.readable().await.unwrap();
+    assert_eq!(host.stop().await.unwrap(), 1, "the host wrote the whole response");
+    let received = read_all(stream).await;
+    assert!(received.contains(&format!("\r\ncontent-length: {LENGTH}\r\n")), "{:?}", received.get(..1000));
+    assert!(received.len() <= MAX_BUFFERED, "{} bytes", received.len());
 }
 
 #[tokio::test]

@@ -175,6 +175,24 @@ async fn a_request_that_exceeds_the_grace_period_is_aborted_with_a_warning() {
     assert_eq!(warning["connections"], 1);
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_host_without_free_file_descriptors_evicts_idle_connections() {
+    let database = Database::create().await.unwrap();
+    let host = Host::start(&database, &[]).await;
+    let pid = host.process.id().unwrap().to_string();
+    let limited = Command::new("prlimit").args(["--pid", &pid, "--nofile=64"]).status().await.unwrap();
+    assert!(limited.success());
+    let mut idle = Vec::new();
+    for _ in 0..80 {
+        idle.push(send(host.address, "").await);
+    }
+    assert!(request(host.address, "GET /healthz HTTP/1.1").await.starts_with("HTTP/1.1 200 "));
+    host.signal("TERM");
+    let log = host.log().await;
+    assert!(log.iter().any(|line| line.get("message").is_some_and(|m| m == "cannot accept a connection")));
+}
+
 #[tokio::test]
 async fn each_request_logs_one_json_line_without_secrets() {
     let database = Database::create().await.unwrap();

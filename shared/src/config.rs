@@ -100,10 +100,15 @@ static LISTEN: Variable = Variable::new(
 
 static MAX_CONNECTIONS: Variable =
     Variable::new("MAX_CONNECTIONS", Number(1, 1_000_000), Value("4096"), Host)
-        .summary("the max number of client connections; further clients wait until one closes")
+        .summary(
+            "the max number of client connections; a further client replaces the one that has been idle for \
+             the longest",
+        )
         .details(
-            "Behind a load balancer, a host needs few. Too low: clients wait for others that are idle. Too \
-             high: each takes about 20 KB of memory and a file descriptor.",
+            "Behind a load balancer, a host needs few. Connections with a request in flight stay open; if all \
+             have one, further clients wait. Too low: idle clients must reconnect. Too high: each takes about \
+             20 KB of memory and a file descriptor (`ulimit -n`). While its client does not read a response, it \
+             also takes that response and up to 76 KB of the kernel's memory.",
         );
 
 static HEADER_READ_TIMEOUT: Variable =
