@@ -3,7 +3,7 @@
 //! two catalogs during a publish.
 //!
 //! Memory is bounded by bytes. A batch leaves out large documents, which are then read one at a time, count against the
-//! [`MemoryBudget`] and are not cached.
+//! memory budget and are not cached.
 
 mod cache;
 mod lists;

@@ -30,7 +30,7 @@ pub struct Variable {
 pub enum Kind {
     /// A whole number from this min to this max.
     Number(u64, u64),
-    /// A whole number and its unit, from [`MIN_DURATION_MS`] to this max in seconds.
+    /// A whole number and its unit, from 10 ms to this max in seconds.
     Duration(u64),
     /// A number of bytes, alone or with `KiB`, `MiB` or `GiB`, up to this max in GiB.
     Bytes(u64),
