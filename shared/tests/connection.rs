@@ -61,6 +61,16 @@ async fn a_request_before_the_first_connection_waits_for_it() {
 }
 
 #[tokio::test]
+async fn a_request_long_after_the_start_uses_the_connection_that_was_opened_then() {
+    let database = Database::create().await.unwrap();
+    let proxy = Proxy::to(&database).await;
+    let app = app(&[("DATABASE_URL", &proxy.url())]);
+    tokio::time::sleep(Duration::from_millis(1100)).await; // an attempt that takes a second would be repeated
+    assert_eq!(app.readiness().await.unwrap(), Readiness::NoCatalog);
+    assert_eq!(proxy.traffic(|traffic| traffic.connections), 1);
+}
+
+#[tokio::test]
 async fn without_a_database_a_request_fails_as_unreachable() {
     let nowhere = tempfile::tempdir().unwrap();
     let url = format!("host={} user=nobody", nowhere.path().display());

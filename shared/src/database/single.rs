@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::clock::FreezeAwareInstant;
 use super::closing::{Closer, Closing};
-use super::connect_options::Driver;
-use super::connection::{Connection, startup_options};
+use super::connection::{Connection, Lost, startup_options};
 use super::{ConnectOptions, Error, Settings};
 
 /// The age of an attempt to connect from which a request starts another one. The process may have been frozen during the
@@ -34,6 +35,8 @@ pub(super) struct SingleConnection {
 #[derive(Debug, Clone)]
 struct Attempt {
     began: FreezeAwareInstant,
+    /// The task that connects and then drives the connection. Without it, the connection is closed.
+    task: AbortHandle,
     /// All requests that wait for the attempt share its result.
     result: Shared<BoxFuture<'static, Result<Arc<Connection>, Error>>>,
 }
@@ -69,12 +72,13 @@ impl SingleConnection {
     fn latest_attempt(&self) -> Result<Attempt, Error> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let attempt = latest.as_mut().ok_or(Error::NOT_CONNECTED)?;
-        let is_usable = match attempt.result.peek() {
+        let is_usable = match attempt.result.clone().now_or_never() {
             Some(Ok(connection)) => connection.is_up(),
             Some(Err(_)) => false,
             None => attempt.began.elapsed() < SLOW_AFTER,
         };
         if !is_usable {
+            attempt.task.abort();
             *attempt = Attempt::start(&self.settings, &self.options, self.closer.subscribe());
         }
         Ok(attempt.clone())
@@ -93,49 +97,41 @@ impl SingleConnection {
 }
 
 impl Attempt {
-    fn start(settings: &Settings, options: &ConnectOptions, mut closing: Closing) -> Self {
-        let (settings, options) = (settings.clone(), options.clone());
-        let attempt = tokio::spawn(async move {
-            let opened = tokio::select! {
-                opened = Connection::open(&options, 0, &settings) => opened,
-                () = closing.begun() => return Err(Error::NOT_CONNECTED),
-            };
-            match opened {
-                Ok((connection, driver)) => {
-                    tokio::spawn(drive(options, Arc::clone(&connection), driver, closing));
-                    Ok(connection)
-                }
-                Err(cause) => {
-                    tracing::warn!(
-                        host = options.host(),
-                        error = cause,
-                        cause,
-                        "cannot connect to the database"
-                    );
-                    Err(Error::NOT_CONNECTED)
-                }
-            }
-        });
-        let result = attempt.map(|result| result.unwrap_or(Err(Error::NOT_CONNECTED))).boxed().shared();
-        Self { began: FreezeAwareInstant::now(), result }
+    fn start(settings: &Settings, options: &ConnectOptions, closing: Closing) -> Self {
+        let (sender, receiver) = oneshot::channel();
+        let task = tokio::spawn(run(settings.clone(), options.clone(), closing, sender)).abort_handle();
+        let result = receiver.map(|result| result.unwrap_or(Err(Error::NOT_CONNECTED))).boxed().shared();
+        Self { began: FreezeAwareInstant::now(), task, result }
     }
 }
 
-/// Drives the connection until it is lost or closed.
-async fn drive(
+/// Connects, sends the result, and drives the connection until it is lost or closed.
+async fn run(
+    settings: Settings,
     options: ConnectOptions,
-    connection: Arc<Connection>,
-    mut driver: Driver,
     mut closing: Closing,
+    result: oneshot::Sender<Result<Arc<Connection>, Error>>,
 ) {
-    match connection.until_lost(&mut driver, &mut closing, std::future::pending()).await {
-        Some(lost) => {
-            let (host, cause) = (options.host(), lost.cause);
-            tracing::warn!(host, error = cause, cause, "lost the database connection");
-        }
-        None => {
+    let opened = tokio::select! {
+        opened = Connection::open(&options, 0, &settings) => opened,
+        () = closing.begun() => return,
+    };
+    let host = options.host();
+    match opened {
+        Ok((connection, mut driver)) => {
+            let _ = result.send(Ok(Arc::clone(&connection))); // fails once the database is closed
+            let lost = connection.until_lost(&mut driver, &mut closing, std::future::pending()).await;
             drop(connection); // the last request in flight drops the other one
-            closing.finish(driver).await;
+            match lost {
+                Some(Lost { cause, .. }) => {
+                    tracing::warn!(host, error = cause, cause, "lost the database connection");
+                }
+                None => closing.finish(driver).await,
+            }
+        }
+        Err(cause) => {
+            tracing::warn!(host, error = cause, cause, "cannot connect to the database");
+            let _ = result.send(Err(Error::NOT_CONNECTED));
         }
     }
 }
