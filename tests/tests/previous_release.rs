@@ -103,6 +103,34 @@ async fn a_catalog_that_a_reader_locks_during_the_migration_is_served_without_a_
 }
 
 #[tokio::test]
+async fn a_migration_that_waits_for_a_reader_of_the_publications_holds_up_no_host() {
+    let (_cluster, database) = previous_release().await;
+    let mut reader = database.connect().await.unwrap();
+    let reading = reader.transaction().await.unwrap();
+    reading.batch_execute("select from etl.publication").await.unwrap();
+    let polling = async {
+        let client = database.connect().await.unwrap();
+        let waits =
+            "select count(*) from pg_locks where relation = 'etl.publication'::regclass and not granted";
+        let mut attempts = 0;
+        while attempts < 2 {
+            let waiting: i64 = client.query_one(waits, &[]).await.unwrap().get(0);
+            attempts += waiting;
+            // As a host polls it: within the timeout of its statements.
+            client
+                .batch_execute("set statement_timeout = '1500ms'; select from etl.publication")
+                .await
+                .unwrap();
+        }
+        reading.commit().await.unwrap();
+    };
+    let address = database.config();
+    let (migrated, ()) = tokio::join!(etl::migrate::migrate(&address), polling);
+    migrated.unwrap();
+    assert_served(serve(&database).await, "7").await;
+}
+
+#[tokio::test]
 async fn hosts_functions_and_loader_of_that_release_keep_running_on_a_migrated_database() {
     let (_cluster, database) = previous_release().await;
     etl::migrate::migrate(&database.config()).await.unwrap();
