@@ -448,4 +448,7 @@ async fn clients_that_leave_send_no_statements_for_carts_beyond_the_queue_limit(
         app.carts.lines(&owner).await.is_ok_and(|lines| lines[0].count == 1 + 3)
     })
     .await;
+    // Statements for one cart wait for each other, so this one comes after all others.
+    app.carts.add(&owner, 1, 1).await.unwrap();
+    assert_eq!(app.carts.lines(&owner).await.unwrap()[0].count, 1 + 3 + 1);
 }

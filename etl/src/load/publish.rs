@@ -155,7 +155,9 @@ pub async fn rollback(database: &ConnectOptions, on_wait: impl FnOnce()) -> Resu
     let published = "insert into etl.publication (generation, action, catalog_id)
                      select generation, 'rollback', catalog_id from etl.publication
                      where generation = $1 order by id desc limit 1";
-    transaction.execute(published, &[&generation]).await?;
+    if transaction.execute(published, &[&generation]).await? == 0 {
+        return Err(RollbackError::NoPreviousCatalog); // hosts would not notice the rollback
+    }
     transaction.commit().await?;
     Ok(generation)
 }

@@ -115,8 +115,8 @@ impl Replicas {
             *entry = status;
         }
         let up = || statuses.iter().flatten();
-        if let Some(reported) = up().map(|status| status.publication).max_by_key(id) {
-            // The statuses of other connections may be older than the latest publication.
+        // The statuses of other connections may be older, so the one that was just recorded comes last and wins a tie.
+        if let Some(reported) = up().chain(&status).map(|status| status.publication).max_by_key(id) {
             let is_from_primary = status.is_some_and(|status| !status.is_replica);
             self.latest.send_if_modified(|latest| {
                 let is_new = *latest != reported && (is_from_primary || id(&reported) > id(latest));
@@ -258,6 +258,16 @@ mod tests {
         assert_eq!(replicas.catalog_id(), Some(CatalogId(5)));
         replicas.record(0, Some(ServerStatus::default())); // a database without a publication
         assert_eq!(replicas.catalog_id(), None);
+    }
+
+    #[test]
+    fn a_primary_with_another_catalog_of_the_same_publication_is_used_at_once() {
+        let replicas = Replicas::new(Routing::UpToDate, 2);
+        replicas.record(0, primary(8, 4));
+        replicas.record(1, replica(8, 4));
+        replicas.record(0, primary(8, 5));
+        assert!(replicas.is_eligible(0) && !replicas.is_eligible(1));
+        assert_eq!(generation(&replicas), Some(5));
     }
 
     #[test]

@@ -75,10 +75,13 @@ impl SingleConnection {
         let is_usable = match attempt.result.clone().now_or_never() {
             Some(Ok(connection)) => connection.is_up(),
             Some(Err(_)) => false,
-            None => attempt.began.elapsed() < SLOW_AFTER,
+            None if attempt.began.elapsed() < SLOW_AFTER => true,
+            None => {
+                attempt.task.abort();
+                false
+            }
         };
         if !is_usable {
-            attempt.task.abort();
             *attempt = Attempt::start(&self.settings, &self.options, self.closer.subscribe());
         }
         Ok(attempt.clone())

@@ -139,7 +139,7 @@ impl Problem {
 impl From<database::Error> for Problem {
     fn from(error: database::Error) -> Self {
         match error.kind() {
-            // The reconnector has logged the cause.
+            // The task that connects has logged the cause.
             Kind::Unreachable => Self::unavailable("The database cannot be reached just now."),
             Kind::NoCatalog => Self::unavailable("No catalog has been published yet."),
             Kind::Timeout => Self::unavailable("The database took too long to answer."),
