@@ -289,20 +289,24 @@ impl Cluster {
     /// [`Cluster::start_again`] recovers the cluster.
     ///
     /// # Errors
-    /// [`Error::Database`] if the server does not list its processes, [`Error::Stop`] or [`Error::AlreadyRunning`] if
-    /// they do not end.
+    /// [`Error::Signal`] if it does not run, [`Error::Stop`] or [`Error::AlreadyRunning`] if its processes do not end.
     pub async fn kill(&mut self) -> Result<(), Error> {
-        let postmaster = postmaster(&self.root);
-        // A process that starts in between ends by itself, because its postmaster is gone.
-        let list_others = "select array_agg(pid::text) from pg_stat_activity where pid <> pg_backend_pid()";
-        let client = self.address.connect("postgres").await?;
-        let others: Vec<String> = client.query_one(list_others, &[]).await?.get(0);
+        let postmaster = self.running_postmaster()?;
         self.keep_directory()?;
+        // A stopped postmaster starts no process after the list is made. Such a process could wait forever for an
+        // internal lock of Postgres that a killed one held.
+        signal(postmaster, "STOP")?;
+        while !is_stopped(postmaster)? {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let children = PathBuf::from(format!("/proc/{postmaster}/task/{postmaster}/children"));
+        let others = fs::read_to_string(&children).map_err(Error::io("read", &children))?;
         let shell = Path::new("/bin/sh");
         let mut kill = Command::new(shell);
-        kill.args(["-c", r#"kill -s KILL "$@" 2>/dev/null"#, "kill", &postmaster]).args(others);
+        kill.args(["-c", r#"kill -s KILL "$@" 2>/dev/null"#, "kill", &postmaster.to_string()]);
+        kill.args(others.split_whitespace());
         kill.status().map_err(Error::io("run", shell))?; // the exit status is an error if one has ended already
-        self.wait_until_gone(&postmaster).await
+        self.wait_until_gone(postmaster).await
     }
 
     /// Shuts the server down (SIGINT), which ends open connections, and waits until it has ended.
@@ -311,14 +315,17 @@ impl Cluster {
     /// # Errors
     /// [`Error::Signal`] if it does not run, [`Error::Stop`] or [`Error::AlreadyRunning`] if its processes do not end.
     pub async fn shut_down(&mut self) -> Result<(), Error> {
-        let postmaster = postmaster(&self.root);
-        let pid = match postmaster.parse() {
-            Ok(pid) if self.server.ended()?.is_none() => pid,
-            _ => return Err(Error::Signal { pid: 0, name: "INT".to_owned() }),
-        };
+        let postmaster = self.running_postmaster()?;
         self.keep_directory()?;
-        signal(pid, "INT")?;
-        self.wait_until_gone(&postmaster).await
+        signal(postmaster, "INT")?;
+        self.wait_until_gone(postmaster).await
+    }
+
+    fn running_postmaster(&mut self) -> Result<u32, Error> {
+        match postmaster(&self.root).parse() {
+            Ok(pid) if self.server.ended()?.is_none() => Ok(pid),
+            _ => Err(Error::Signal { pid: 0, name: "INT".to_owned() }),
+        }
     }
 
     /// Keeps the supervisor from removing the directory.
@@ -332,11 +339,11 @@ impl Cluster {
     }
 
     /// Waits until no process of the server is left.
-    async fn wait_until_gone(&mut self, postmaster: &str) -> Result<(), Error> {
+    async fn wait_until_gone(&mut self, postmaster: u32) -> Result<(), Error> {
         let since = Instant::now();
         while self.server.ended()?.is_none() {
             if since.elapsed() > EXIT_TIMEOUT {
-                return Err(Error::Stop(postmaster.parse().unwrap_or_default()));
+                return Err(Error::Stop(postmaster));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -473,6 +480,13 @@ async fn wait_for_previous_owner(root: &Path, address: &Address) -> Result<(), E
 
 fn already_running(root: &Path) -> Error {
     Error::AlreadyRunning { directory: root.to_owned(), pid: postmaster(root) }
+}
+
+/// Says whether a process has stopped after SIGSTOP.
+fn is_stopped(pid: u32) -> Result<bool, Error> {
+    let path = PathBuf::from(format!("/proc/{pid}/stat"));
+    let stat = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    Ok(stat.rsplit(')').next().is_some_and(|fields| fields.trim_start().starts_with('T')))
 }
 
 /// Returns the process id of the server's postmaster, or `unknown`.
