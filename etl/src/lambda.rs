@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use etl::function::{Config, Function, Metric, variables};
+use etl::function::{Config, FORMER_VARIABLES, Function, Metric, variables};
 use etl::s3::S3;
 use lambda_runtime::{Context, Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
@@ -42,6 +42,9 @@ fn run() -> Result<(), Error> {
     let config = Config::from_lookup(&environment)?;
     shared::log::init(config.log_level, std::io::stdout);
     shared::config::warn_of_former_names(&variables());
+    for variable in FORMER_VARIABLES.into_iter().filter(|variable| environment(variable).is_some()) {
+        tracing::warn!(variable, "variable has no effect: a load resumes by file");
+    }
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let count = move |metric: Metric| metric.write(std::io::stdout().lock(), &name);
         let function = Function::new(&config, S3::from_environment().await, count);

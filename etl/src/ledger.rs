@@ -1,11 +1,11 @@
-//! The ledger of loads in the schema `etl`: the step of each load, the committed part of each file, rejected rows.
+//! The ledger of loads in the schema `etl`: the step of each load, the row counts of each file, rejected rows.
 //! `migrations/V1__load_record.sql` describes the columns.
-
-use std::ops::{Add, Range};
 
 use tokio_postgres::{Client, GenericClient, Row, Transaction};
 
-use crate::row::Order;
+use crate::csv::{MAX_KEPT, Record};
+use crate::load::FileRead;
+use crate::note::NoteCount;
 use crate::source::{Dataset, MANIFEST, SourceFile};
 
 /// The SQL condition for a load that has not ended: the names of every [`Step`].
@@ -66,22 +66,8 @@ pub struct Counts {
     pub rejected: u64,
     /// The number of rows in the catalog.
     pub loaded: u64,
-    /// The duration of the load step in seconds, summed over the workers.
+    /// The duration of the load step in seconds.
     pub seconds: f64,
-}
-
-impl Add for Counts {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            read: self.read + other.read,
-            repaired: self.repaired + other.repaired,
-            rejected: self.rejected + other.rejected,
-            loaded: self.loaded + other.loaded,
-            seconds: self.seconds + other.seconds,
-        }
-    }
 }
 
 /// A rejected row.
@@ -89,6 +75,8 @@ impl Add for Counts {
 pub struct Reject {
     /// The offset of its first byte in the file.
     pub byte_offset: u64,
+    /// The number of its first line.
+    pub line: u64,
     /// The name of the faulty column in the header; none if the whole row is wrong.
     pub column: Option<&'static str>,
     /// The reason, the same text for every row with this fault.
@@ -99,16 +87,19 @@ pub struct Reject {
     pub original: Vec<u8>,
 }
 
+impl Reject {
+    /// Returns the reject of a record.
+    pub fn new(record: &Record<'_>, column: Option<&'static str>, reason: String) -> Self {
+        let original = record.bytes[..record.bytes.len().min(MAX_KEPT)].to_vec();
+        let Record { offset, line, length, .. } = *record;
+        Self { byte_offset: offset, line, column, reason, length, original }
+    }
+}
+
 /// Resumes the unfinished load of the same files, or begins a new one in an empty `catalog_next`.
 ///
-/// `ranges` has the ranges of each file. If `held`, no S3 event resumes or publishes the load. The caller holds the
-/// loader lock.
-pub async fn begin_or_resume(
-    client: &mut Client,
-    dataset: &Dataset,
-    ranges: &[Vec<Range<u64>>],
-    held: bool,
-) -> Result<LoadHandle> {
+/// If `held`, no S3 event resumes or publishes the load. The caller holds the loader lock.
+pub async fn begin_or_resume(client: &mut Client, dataset: &Dataset, held: bool) -> Result<LoadHandle> {
     let transaction = client.transaction().await?;
     let unfinished = transaction
         .query_opt(
@@ -141,22 +132,13 @@ pub async fn begin_or_resume(
         )
         .await?
         .get(0);
-    for (file, ranges) in dataset.files.iter().zip(ranges) {
+    for file in &dataset.files {
         transaction
             .execute(
                 "insert into etl.load_file (generation, file, size_bytes, version) values ($1, $2, $3, $4)",
                 &[&generation, &file.table.file, &signed(file.size), &file.version],
             )
             .await?;
-        for range in ranges {
-            transaction
-                .execute(
-                    "insert into etl.load_part (generation, file, first_offset, end_offset, byte_offset)
-                     values ($1, $2, $3, $4, $3)",
-                    &[&generation, &file.table.file, &signed(range.start), &signed(range.end)],
-                )
-                .await?;
-        }
     }
     transaction.commit().await?;
     Ok(LoadHandle { generation, step: Step::Load, resumed: false, abandoned_another: unfinished.is_some() })
@@ -258,107 +240,115 @@ pub async fn mark_verified(client: &Client, generation: i32, file: &str) -> Resu
     Ok(())
 }
 
-/// A range of a file that one worker loads.
-#[derive(Clone, Debug)]
-pub struct Part {
-    /// The file's name.
-    pub file: String,
-    /// The lower bound: rows that begin here or later belong to the range.
-    pub first_offset: u64,
-    /// The upper bound, exclusive.
-    pub end_offset: u64,
-    /// The offset up to which rows are committed.
-    pub byte_offset: u64,
-    /// Whether all rows are committed.
-    pub complete: bool,
-    /// The key order of the committed rows.
-    pub order: Order,
-}
-
-/// The columns that [`part_of_row`] reads.
-const PART: &str = "file, first_offset, end_offset, byte_offset, complete, first_key, last_key, keys_ascend";
-
-fn part_of_row(row: &Row) -> Part {
-    Part {
-        file: row.get(0),
-        first_offset: unsigned(row.get(1)),
-        end_offset: unsigned(row.get(2)),
-        byte_offset: unsigned(row.get(3)),
-        complete: row.get(4),
-        order: Order { first: row.get(5), last: row.get(6), ascends: row.get(7) },
-    }
-}
-
-/// Returns the parts of a load's files.
-pub async fn parts(client: &Client, generation: i32) -> Result<Vec<Part>> {
-    let rows = client
-        .query(
-            &format!("select {PART} from etl.load_part where generation = $1 order by file, first_offset"),
-            &[&generation],
-        )
-        .await?;
-    Ok(rows.iter().map(part_of_row).collect())
-}
-
-/// Locks a part's row until the transaction ends, and returns the part's current state. The lock also waits for the
-/// commit of a backend whose client was killed.
-pub async fn lock_part(transaction: &Transaction<'_>, generation: i32, part: &Part) -> Result<Part> {
+/// Locks the record of a file until the transaction ends, and returns whether the file is loaded. The lock also waits for
+/// the commit of a backend whose client was killed.
+pub async fn lock_file(transaction: &Transaction<'_>, generation: i32, file: &str) -> Result<bool> {
     let row = transaction
         .query_one(
-            &format!(
-                "select {PART} from etl.load_part
-                 where generation = $1 and file = $2 and first_offset = $3 for update"
-            ),
-            &[&generation, &part.file, &signed(part.first_offset)],
+            "select complete from etl.load_file where generation = $1 and file = $2 for update",
+            &[&generation, &file],
         )
         .await?;
-    Ok(part_of_row(&row))
+    Ok(row.get(0))
 }
 
-/// Records the progress of a part and adds the counts of its new rows, in the transaction that writes these rows.
-pub async fn record_progress(
+/// Records the result of the read of a file. Its rejects are recorded already.
+pub async fn record_file(
     transaction: &Transaction<'_>,
     generation: i32,
-    part: &Part,
-    counts: &Counts,
+    file: &str,
+    read: &FileRead,
 ) -> Result<()> {
-    transaction
-        .execute(
-            "update etl.load_part
-             set byte_offset = $4, complete = $5, first_key = $6, last_key = $7, keys_ascend = $8
-             where generation = $1 and file = $2 and first_offset = $3",
-            &[
-                &generation,
-                &part.file,
-                &signed(part.first_offset),
-                &signed(part.byte_offset),
-                &part.complete,
-                &part.order.first,
-                &part.order.last,
-                &part.order.ascends,
-            ],
-        )
-        .await?;
-    // Last, because the other parts of the file wait for the lock on this row.
+    let counts = &read.counts;
     transaction
         .execute(
             "update etl.load_file
-             set rows_read = rows_read + $3, rows_repaired = rows_repaired + $4,
-                 rows_set_aside = rows_set_aside + $5, rows_loaded = rows_loaded + $6, seconds = seconds + $7,
-                 commits = commits + 1
+             set rows_read = $3, rows_repaired = $4, rows_rejected = $5, rows_loaded = $6, seconds = $7,
+                 ids_ascend = $8, complete = $9
              where generation = $1 and file = $2",
             &[
                 &generation,
-                &part.file,
+                &file,
                 &signed(counts.read),
                 &signed(counts.repaired),
                 &signed(counts.rejected),
                 &signed(counts.loaded),
                 &counts.seconds,
+                &read.ids_ascend,
+                &read.complete,
             ],
         )
         .await?;
+    for (note, NoteCount { rows, lines }) in read.notes.iter() {
+        let lines: Vec<i64> = lines.iter().copied().map(signed).collect();
+        transaction
+            .execute(
+                "insert into etl.note (generation, file, note, is_repair, rows, lines)
+                 values ($1, $2, $3, $4, $5, $6)",
+                &[&generation, &file, &note.to_string(), &note.is_repair(), &signed(*rows), &lines],
+            )
+            .await?;
+    }
     Ok(())
+}
+
+/// A note about the rows of a file.
+#[derive(Clone, Debug)]
+pub struct FileNote {
+    /// The file's name.
+    pub file: String,
+    /// A spelling or a repair.
+    pub note: String,
+    /// Whether it is a repair.
+    pub is_repair: bool,
+    /// The number of its rows.
+    pub rows: u64,
+    /// The first lines of some of them.
+    pub lines: Vec<u64>,
+}
+
+/// Returns the notes about a load's files.
+pub async fn notes(client: &Client, generation: i32) -> Result<Vec<FileNote>> {
+    let rows = client
+        .query(
+            "select file, note, is_repair, rows, lines from etl.note where generation = $1
+             order by not is_repair, rows desc, file, note",
+            &[&generation],
+        )
+        .await?;
+    let note_of = |row: &Row| FileNote {
+        file: row.get(0),
+        note: row.get(1),
+        is_repair: row.get(2),
+        rows: unsigned(row.get(3)),
+        lines: row.get::<_, Vec<i64>>(4).into_iter().map(unsigned).collect(),
+    };
+    Ok(rows.iter().map(note_of).collect())
+}
+
+/// The number of rejected rows of a file with one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectCount {
+    /// The file's name.
+    pub file: String,
+    /// The reason.
+    pub reason: String,
+    /// The number of rows.
+    pub rows: u64,
+}
+
+/// Returns the number of a load's rejected rows by file and reason, in descending order.
+pub async fn reject_counts(client: &Client, generation: i32) -> Result<Vec<RejectCount>> {
+    let rows = client
+        .query(
+            "select file, reason, count(*) from etl.reject where generation = $1
+             group by file, reason order by count(*) desc, file, reason",
+            &[&generation],
+        )
+        .await?;
+    let count_of =
+        |row: &Row| RejectCount { file: row.get(0), reason: row.get(1), rows: unsigned(row.get(2)) };
+    Ok(rows.iter().map(count_of).collect())
 }
 
 /// Records rejected rows of a file.
@@ -369,6 +359,7 @@ pub async fn reject(
     rejects: &[Reject],
 ) -> Result<()> {
     let offsets: Vec<i64> = rejects.iter().map(|r| signed(r.byte_offset)).collect();
+    let lines: Vec<i64> = rejects.iter().map(|r| signed(r.line)).collect();
     let columns: Vec<_> = rejects.iter().map(|r| r.column).collect();
     let reasons: Vec<_> = rejects.iter().map(|r| r.reason.as_str()).collect();
     let lengths: Vec<i64> = rejects.iter().map(|r| signed(r.length)).collect();
@@ -376,9 +367,10 @@ pub async fn reject(
     transaction
         .execute(
             "insert into etl.reject
-                 (generation, file, byte_offset, column_name, reason, size_bytes, original)
-             select $1::integer, $2::text, * from unnest($3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bytea[])",
-            &[&generation, &file, &offsets, &columns, &reasons, &lengths, &originals],
+                 (generation, file, byte_offset, line, column_name, reason, size_bytes, original)
+             select $1::integer, $2::text, * from unnest
+                 ($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::bytea[])",
+            &[&generation, &file, &offsets, &lines, &columns, &reasons, &lengths, &originals],
         )
         .await?;
     Ok(())
@@ -394,7 +386,7 @@ pub async fn reject_loaded(
     transaction
         .execute(
             "update etl.load_file
-             set rows_loaded = rows_loaded - $3, rows_set_aside = rows_set_aside + $3
+             set rows_loaded = rows_loaded - $3, rows_rejected = rows_rejected + $3
              where generation = $1 and file = $2",
             &[&generation, &file, &signed(rows as u64)],
         )
@@ -407,17 +399,17 @@ pub async fn reject_loaded(
 pub struct FileRecord {
     /// The row counts so far.
     pub counts: Counts,
-    /// The number of transactions that wrote rows.
-    pub commits: u32,
+    /// Whether its ids ascend.
+    pub ids_ascend: bool,
     /// Whether the file matches the SHA-256 in the manifest.
     pub verified: bool,
 }
 
 /// Returns the ledger's record of one file.
-pub async fn file_counts(client: &impl GenericClient, generation: i32, file: &str) -> Result<FileRecord> {
+pub async fn file_record(client: &impl GenericClient, generation: i32, file: &str) -> Result<FileRecord> {
     let row = client
         .query_one(
-            "select rows_read, rows_repaired, rows_set_aside, rows_loaded, seconds, commits, verified
+            "select rows_read, rows_repaired, rows_rejected, rows_loaded, seconds, ids_ascend, verified
              from etl.load_file where generation = $1 and file = $2",
             &[&generation, &file],
         )
@@ -429,23 +421,7 @@ pub async fn file_counts(client: &impl GenericClient, generation: i32, file: &st
         loaded: unsigned(row.get(3)),
         seconds: row.get(4),
     };
-    let commits = u32::try_from(row.get::<_, i32>(5)).unwrap_or(0);
-    Ok(FileRecord { counts, commits, verified: row.get(6) })
-}
-
-/// Returns whether the loaded rows of a file are in ascending order of the table's key.
-pub async fn is_in_order(client: &Client, generation: i32, file: &str) -> Result<bool> {
-    let row = client
-        .query_one(
-            "select coalesce(bool_and(keys_ascend and coalesce(first_key >= highest_before, true)), true)
-             from (select keys_ascend, first_key,
-                          max(last_key) over (order by first_offset
-                                              rows between unbounded preceding and 1 preceding) as highest_before
-                   from etl.load_part where generation = $1 and file = $2) as part",
-            &[&generation, &file],
-        )
-        .await?;
-    Ok(row.get(0))
+    Ok(FileRecord { counts, ids_ascend: row.get(5), verified: row.get(6) })
 }
 
 /// Converts for Postgres, which has no unsigned integers. No value comes near the limit.

@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod load;
 pub mod locks;
 pub mod migrate;
+pub mod note;
 pub mod progress;
 pub mod prune;
 pub mod row;

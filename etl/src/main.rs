@@ -8,9 +8,8 @@ use std::str::FromStr;
 use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
 use etl::generate;
-use etl::load::{
-    self, DEFAULT_WORKERS, LoadError, LoadOptions, OutputTarget, RejectLimit, Summary, WHOLE_FILES,
-};
+use etl::ledger::{FileNote, RejectCount};
+use etl::load::{self, DEFAULT_WORKERS, LoadError, LoadOptions, OutputTarget, RejectLimit, Summary};
 use etl::progress::Progress;
 use etl::prune::{self, PruneOptions};
 use etl::s3::{S3, S3Url, S3UrlError};
@@ -80,7 +79,7 @@ enum Command {
         /// The name of the dataset [default: the name of the folder]
         #[arg(long, value_name = "NAME")]
         dataset: Option<String>,
-        /// The max number of rejected rows per file: a number, or a percentage, which always allows 100
+        /// The max number of rejected rows per file: a number, or a percentage, which always allows 10
         #[arg(long, value_name = "N|P%", default_value = "0.1%")]
         max_rejects: RejectLimit,
         /// The CSV file for the rejected rows, with a JSON summary beside it; in S3 a prefix for NAME/GENERATION.csv
@@ -93,13 +92,10 @@ enum Command {
         /// Parallel tasks: the number of processors that the database can spare
         #[arg(long, value_name = "N", default_value_t = DEFAULT_WORKERS, value_parser = clap::value_parser!(u8).range(1..=64))]
         workers: u8,
-        /// Commit after this many bytes of a file, which bounds the loss of a crash but slows the load [default: whole
-        /// files]
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-        commit_bytes: Option<u64>,
-        /// Read larger files in several ranges in parallel, for a database with many cores [default: whole files]
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-        range_bytes: Option<u64>,
+        #[arg(long, hide = true)]
+        commit_bytes: Option<String>,
+        #[arg(long, hide = true)]
+        range_bytes: Option<String>,
         /// The folder with the files, or s3://bucket/prefix/
         #[arg(value_name = "DIR|s3://…")]
         source: PathOrUrl,
@@ -172,7 +168,7 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            let too_many = matches!(error.downcast_ref(), Some(LoadError::TooManyRejects { .. }));
+            let too_many = matches!(error.downcast_ref(), Some(LoadError::TooManyRejects(_)));
             ExitCode::from(if too_many { 3 } else { 1 })
         }
     }
@@ -194,6 +190,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
             range_bytes,
             source,
         } => {
+            let former = [("--commit-bytes", commit_bytes), ("--range-bytes", range_bytes)];
+            for (name, _) in former.iter().filter(|(_, value)| value.is_some()) {
+                eprintln!("warning: {name} has no effect and will be removed: a load resumes by file");
+            }
             let location = match source {
                 PathOrUrl::Disk(dir) => DatasetLocation::Folder(dir),
                 PathOrUrl::S3(url) => DatasetLocation::S3(S3::from_environment().await, url),
@@ -207,8 +207,6 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let options = LoadOptions {
                 limit: max_rejects,
                 workers: workers.into(),
-                commit_bytes: commit_bytes.unwrap_or(WHOLE_FILES),
-                range_bytes: range_bytes.unwrap_or(WHOLE_FILES),
                 publish: !no_publish,
                 ..LoadOptions::new(rejects, Progress::for_stderr())
             };
@@ -300,8 +298,18 @@ fn print_summary(summary: &Summary) -> anyhow::Result<()> {
     }
     if !summary.reasons.is_empty() {
         text += &format!("\nrejected rows, in {}:\n", summary.rejects);
-        for (file, reason, rows) in &summary.reasons {
+        for RejectCount { file, reason, rows } in &summary.reasons {
             text += &format!("{rows:>10}  {file}: {reason}\n");
+        }
+    }
+    for (title, is_repair) in [("repaired rows", true), ("accepted spellings", false)] {
+        let notes: Vec<_> = summary.notes.iter().filter(|note| note.is_repair == is_repair).collect();
+        if !notes.is_empty() {
+            text += &format!("\n{title}:\n");
+        }
+        for FileNote { file, note, rows, lines, .. } in notes {
+            let first = lines.first().map(|line| format!(", first in line {line}")).unwrap_or_default();
+            text += &format!("{rows:>10}  {file}: {note}{first}\n");
         }
     }
     text += &match summary.published {

@@ -1,8 +1,6 @@
 //! Progress output of a load: bars on a terminal, otherwise a line at the end of each task.
 
 use std::io::IsTerminal;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -37,25 +35,21 @@ impl Progress {
         }
     }
 
-    /// Starts a task of `total` bytes. It is done when all its `parts` are.
-    pub fn bytes(&self, name: impl Into<String>, total: u64, parts: usize) -> Task {
+    /// Starts a task of `total` bytes.
+    pub fn bytes(&self, name: impl Into<String>, total: u64) -> Task {
         self.start(
             name.into(),
-            (total, parts),
+            total,
             "{msg:<22} {bar:32} {bytes:>10}/{total_bytes:<10} {bytes_per_sec:>12} {eta:>4}",
         )
     }
 
     /// Starts a task of `total` steps.
     pub fn steps(&self, name: impl Into<String>, total: u64) -> Task {
-        self.start(
-            name.into(),
-            (total, 1),
-            "{msg:<22} {bar:32} {human_pos:>10}/{human_len:<10} {elapsed:>12}",
-        )
+        self.start(name.into(), total, "{msg:<22} {bar:32} {human_pos:>10}/{human_len:<10} {elapsed:>12}")
     }
 
-    fn start(&self, name: String, (total, parts): (u64, usize), template: &str) -> Task {
+    fn start(&self, name: String, total: u64, template: &str) -> Task {
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = match self {
             Self::Bars(bars) => bars.add(ProgressBar::new(total)),
@@ -67,7 +61,7 @@ impl Progress {
             Self::Bars(_) => Self::Silent,
             other => other.clone(),
         };
-        Task { name, bar, started: Instant::now(), parts: Arc::new(AtomicUsize::new(parts)), progress }
+        Task { name, bar, started: Instant::now(), progress }
     }
 }
 
@@ -77,8 +71,6 @@ pub struct Task {
     name: String,
     bar: ProgressBar,
     started: Instant,
-    /// The number of unfinished parts.
-    parts: Arc<AtomicUsize>,
     /// The target of the final line; none if a bar shows the end.
     progress: Progress,
 }
@@ -100,11 +92,8 @@ impl Task {
         self.bar.finish_and_clear();
     }
 
-    /// Marks one part as done; the last one ends the task.
+    /// Ends the task.
     pub fn finish(&self) {
-        if self.parts.fetch_sub(1, Ordering::Relaxed) > 1 {
-            return;
-        }
         self.bar.finish();
         self.progress.show(&format!("{} done in {:.1} s", self.name, self.started.elapsed().as_secs_f64()));
     }

@@ -1,10 +1,12 @@
-//! Validation, repair and encoding of rows: a line becomes a row in the binary format of COPY.
+//! Validation, repair and encoding of rows: a record becomes a row in the binary format of COPY.
 
 use std::borrow::Cow;
+use std::io::{self, Read};
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter, memmem};
 
-use crate::csv::{self, Field, Line, MAX_KEPT, MAX_LINE, Malformed};
+use crate::csv::{self, Field, Lines, MAX_KEPT, MAX_LINE, Malformed, Record};
+use crate::note::{Note, Notes};
 use crate::table::{ColumnType, Table};
 
 /// The header of a binary COPY: the signature, no flags, no extension.
@@ -15,6 +17,8 @@ pub const COPY_TRAILER: &[u8] = &[0xff, 0xff];
 /// The max number of columns in a file.
 const MAX_COLUMNS: usize = 6;
 
+const LINE_BREAK: &str = "line break inside quotes";
+
 /// The reason for rejecting a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -22,77 +26,51 @@ pub struct Fault {
     pub column: Option<&'static str>,
     /// The reason, the same text for every row with this fault.
     pub reason: Cow<'static, str>,
+    /// What kind of fault it is.
+    pub kind: FaultKind,
+}
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The record has no fields for the columns.
+    Syntax,
+    /// A field has no value for its column.
+    Value,
+    /// A reference is 0, which is never an id.
+    Orphan,
 }
 
 impl Fault {
-    fn row(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { column: None, reason: reason.into() }
+    fn syntax(column: Option<&'static str>, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { column, reason: reason.into(), kind: FaultKind::Syntax }
     }
 }
 
-/// Returns the file's fields of an encoded row: without the number of fields, the position and the rank, which have a
-/// fixed length.
-pub(crate) fn fields_of_file<'a>(row: &'a [u8], table: &Table) -> &'a [u8] {
-    let before = 2 + (4 + 8) + if table.is_ranked() { 4 + 4 } else { 0 };
-    row.get(before..).unwrap_or_default()
-}
-
-/// The key order of some rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// The key of the first row.
-    pub first: Option<i32>,
-    /// The key of the last row.
-    pub last: Option<i32>,
-    /// Whether the keys ascend; ids must ascend strictly.
-    pub ascends: bool,
-}
-
-impl Order {
-    /// The order of no rows.
-    pub const NONE: Self = Self { first: None, last: None, ascends: true };
-
-    fn add(&mut self, key: i32, is_unique: bool) {
-        self.first.get_or_insert(key);
-        let last = self.last.replace(key);
-        self.ascends &= last.is_none_or(|last| last < key || (last == key && !is_unique));
-    }
-}
-
-/// A buffer of encoded rows of one table.
+/// An encoder of the rows of one table, with a buffer.
 #[derive(Debug)]
 pub struct Encoder {
     table: &'static Table,
     rows: Vec<u8>,
     rank: i32,
-    key_column: Option<usize>,
-    /// The key of the last row.
-    key: i32,
-    order: Order,
+    last_id: i32,
+    ids_ascend: bool,
 }
 
 impl Encoder {
-    /// Returns an encoder for a table that already has `loaded` rows in this `order`.
-    pub fn new(table: &'static Table, loaded: u64, order: Order) -> Self {
-        // A file with more rows than possible ids exceeds the limit of rejected rows long before this matters.
-        let rank = i32::try_from(loaded).unwrap_or(i32::MAX);
-        let key_column = table.columns.iter().position(|column| column.name == table.key());
-        Self { table, rows: Vec::new(), rank, key_column, key: 0, order }
+    /// Returns an encoder without rows.
+    pub fn new(table: &'static Table) -> Self {
+        Self { table, rows: Vec::new(), rank: 0, last_id: 0, ids_ascend: true }
     }
 
-    /// Returns the key order of all rows so far.
-    pub fn order(&self) -> Order {
-        self.order
+    /// Returns whether each row's id was higher than the one before it.
+    pub fn ids_ascend(&self) -> bool {
+        self.ids_ascend
     }
 
     /// Returns the size of the buffer in bytes.
     pub fn buffered(&self) -> usize {
         self.rows.len()
-    }
-
-    /// Returns the buffered rows.
-    pub fn rows(&self) -> &[u8] {
-        &self.rows
     }
 
     /// Clears the buffer.
@@ -106,88 +84,171 @@ impl Encoder {
         std::mem::replace(&mut self.rows, Vec::with_capacity(capacity))
     }
 
-    /// Adds the row of one line and returns whether it was repaired. A fault leaves the buffer unchanged.
-    pub fn push(&mut self, line: &Line<'_>) -> Result<bool, Fault> {
+    /// Reads the next record of `lines` and adds its row; none at the end. A fault leaves the buffer unchanged.
+    ///
+    /// A line that ends inside quotes is one of three things. If the next line is a row, or there is none, it lacks its
+    /// closing quote, which can be added in the last field. If it is a record together with the next lines, its text has
+    /// line breaks. Otherwise it is rejected.
+    ///
+    /// # Errors
+    /// A failed read.
+    pub fn next_row(&mut self, lines: &mut Lines<impl Read>) -> io::Result<Option<Result<Notes, Fault>>> {
+        if !lines.advance()? {
+            return Ok(None);
+        }
         let before = self.rows.len();
-        let result = self.write(line);
-        if result.is_err() {
+        let mut result = self.write(&lines.record());
+        if ends_inside_quotes(&result, &lines.record()) {
             self.rows.truncate(before);
-            return result;
+            result = match self.continuation(lines)? {
+                Continuation::None => self.write(&lines.record()),
+                Continuation::Lines => {
+                    self.write(&lines.record()).map(|(id, notes)| (id, notes.with(Note::JoinedLines)))
+                }
+                Continuation::Unclear => Err(Fault::syntax(None, LINE_BREAK)),
+            };
         }
-        self.order.add(self.key, self.table.parent.is_none());
-        if self.table.is_ranked() {
-            self.rank = self.rank.saturating_add(1);
+        match result {
+            Ok((id, notes)) => {
+                self.ids_ascend &= id > self.last_id;
+                self.last_id = id;
+                self.rank = self.rank.saturating_add(1);
+                Ok(Some(Ok(notes)))
+            }
+            Err(fault) => {
+                self.rows.truncate(before);
+                Ok(Some(Err(fault)))
+            }
         }
-        result
     }
 
-    fn write(&mut self, line: &Line<'_>) -> Result<bool, Fault> {
-        check_bytes(line)?;
+    /// Says how the record goes on, whose last line ends inside quotes, and extends it by the lines that belong to it.
+    fn continuation(&mut self, lines: &mut Lines<impl Read>) -> io::Result<Continuation> {
+        let before = self.rows.len();
+        let mark = lines.mark();
+        let mut is_first = true;
+        let mut is_open = true;
+        while lines.extend()? {
+            let next = lines.last_line();
+            if is_first && self.begins_row(next) {
+                lines.reset(mark);
+                return Ok(Continuation::None);
+            }
+            is_first = false;
+            is_open ^= memchr_iter(b'"', next).count() % 2 == 1;
+            if !is_open {
+                let joined = self.write(&lines.record());
+                self.rows.truncate(before);
+                // A record with a wrong value is one record too, and is rejected as one.
+                if joined.map_or_else(|fault| fault.kind != FaultKind::Syntax, |_| true) {
+                    return Ok(Continuation::Lines);
+                }
+                break;
+            }
+            if lines.record().length > MAX_KEPT as u64 {
+                break;
+            }
+        }
+        lines.reset(mark);
+        Ok(if is_first && lines.is_last()? { Continuation::None } else { Continuation::Unclear })
+    }
+
+    /// Returns whether a line is a row, or the beginning of one that ends inside quotes.
+    fn begins_row(&mut self, line: &[u8]) -> bool {
+        let before = self.rows.len();
+        let record = Record { offset: 0, line: 0, bytes: line, length: line.len() as u64, terminated: true };
+        let result = self.write(&record);
+        self.rows.truncate(before);
+        match result {
+            Ok(_) => true,
+            Err(fault) if fault.reason == LINE_BREAK => {
+                let id = line.split(|&byte| byte == b',').next().unwrap_or_default();
+                parse_u31(id.trim_ascii()).is_some_and(|id| id > 0)
+            }
+            Err(fault) => fault.kind == FaultKind::Orphan,
+        }
+    }
+
+    /// Appends a record's row and returns its id. After a fault, part of the row may be in the buffer.
+    fn write(&mut self, record: &Record<'_>) -> Result<(i32, Notes), Fault> {
+        check_bytes(record)?;
         let columns = self.table.columns;
         let mut all = [Field::default(); MAX_COLUMNS];
         let fields = &mut all[..columns.len()];
-        let mut repaired = csv::split(line.bytes, fields).map_err(|m| malformed(self.table, m))?;
-
+        let mut notes = Notes::default();
+        if csv::split(record.bytes, fields).map_err(|m| malformed(self.table, m))? {
+            notes = notes.with(Note::ClosingQuote);
+        }
         let ranked = self.table.is_ranked();
         let count = 1 + usize::from(ranked) + columns.len();
         #[allow(clippy::cast_possible_truncation)] // at most 8
         self.rows.extend_from_slice(&(count as u16).to_be_bytes());
-        self.put(&line.offset.to_be_bytes());
+        self.put(&record.offset.to_be_bytes());
         if ranked {
             self.put(&self.rank.saturating_add(1).to_be_bytes());
         }
-        for (index, (column, field)) in columns.iter().zip(fields.iter()).enumerate() {
-            let fault = |reason| Fault { column: Some(column.header), reason: Cow::Borrowed(reason) };
-            let is_key = self.key_column == Some(index);
-            repaired |= self.put_field(column.kind, field, is_key).map_err(fault)?;
+        let mut id = 0;
+        for (column, field) in columns.iter().zip(fields.iter()) {
+            let fault =
+                |reason, kind| Fault { column: Some(column.header), reason: Cow::Borrowed(reason), kind };
+            let number = self.put_field(column.kind, field, &mut notes).map_err(|reason| {
+                let is_orphan = matches!(column.kind, ColumnType::Reference(to) if to.orphan == reason);
+                fault(reason, if is_orphan { FaultKind::Orphan } else { FaultKind::Value })
+            })?;
+            if column.kind == ColumnType::Id {
+                id = number.unwrap_or_default();
+            }
         }
-        Ok(repaired)
+        Ok((id, notes))
     }
 
-    fn put_field(&mut self, kind: ColumnType, field: &Field<'_>, is_key: bool) -> Result<bool, &'static str> {
-        let is_null = !field.quoted && field.raw == b"null";
-        match kind {
-            ColumnType::OptionalPrice | ColumnType::OptionalText if is_null => {
-                self.rows.extend_from_slice(&(-1_i32).to_be_bytes());
-                return Ok(false);
+    /// Appends a field and returns the number that it is, if it is one.
+    fn put_field(
+        &mut self,
+        kind: ColumnType,
+        field: &Field<'_>,
+        notes: &mut Notes,
+    ) -> Result<Option<i32>, &'static str> {
+        let is_text = matches!(kind, ColumnType::Text | ColumnType::OptionalText);
+        let is_optional = matches!(kind, ColumnType::OptionalPrice | ColumnType::OptionalText);
+        if !field.quoted && is_null(field.raw, is_optional || !is_text) {
+            if !is_optional {
+                return Err("null where a value must be");
             }
-            _ if is_null => return Err("null where a value must be"),
-            ColumnType::Text | ColumnType::OptionalText => {
-                self.put_text(field);
-                return Ok(false);
+            if field.raw != b"null" {
+                *notes = notes.with(Note::NullSpelling);
             }
-            _ => {}
+            self.rows.extend_from_slice(&(-1_i32).to_be_bytes());
+            return Ok(None);
         }
-        let (digits, mut repaired) = trim(field.raw);
-        let digits = match digits {
-            [b'$', amount @ ..] if matches!(kind, ColumnType::Price | ColumnType::OptionalPrice) => {
-                repaired = true;
-                amount
-            }
-            _ => digits,
-        };
+        if is_text {
+            return self.put_text(field).map(|()| None);
+        }
+        let digits = number_of(kind, field.raw, notes);
         let number = parse_u31(digits);
         match (kind, number) {
-            (ColumnType::Flag, Some(flag @ (0 | 1))) => self.put(&[u8::from(flag == 1)]),
-            (ColumnType::Flag, _) => return Err("not 0 or 1"),
-            (ColumnType::Id, None | Some(0)) => return Err("not a whole number from 1 to 2147483647"),
-            (ColumnType::Reference(to), Some(0)) => return Err(to.orphan),
-            (_, Some(number)) => {
-                if is_key {
-                    self.key = number;
-                }
-                self.put(&number.to_be_bytes());
+            (ColumnType::Flag, _) => {
+                self.put(&[u8::from(flag(digits, notes)?)]);
+                return Ok(None);
             }
-            (ColumnType::Reference(_), None) => return Err("not a whole number from 1 to 2147483647"),
+            (ColumnType::Id, None | Some(0)) | (ColumnType::Reference(_), None) => {
+                return Err("not a whole number from 1 to 2147483647");
+            }
+            (ColumnType::Reference(to), Some(0)) => return Err(to.orphan),
+            (_, Some(number)) => self.put(&number.to_be_bytes()),
             (_, None) => return Err("not a whole number from 0 to 2147483647"),
         }
-        Ok(repaired)
+        Ok(number)
     }
 
-    fn put_text(&mut self, field: &Field<'_>) {
+    fn put_text(&mut self, field: &Field<'_>) -> Result<(), &'static str> {
         if !field.doubled {
             self.put(field.raw);
-            return;
+            return Ok(());
+        }
+        // Some databases write \" for a quote. In CSV that is a backslash and a quote, which nobody meant.
+        if memmem::find(field.raw, b"\\\"").is_some() {
+            return Err("a backslash before a quote: expected \"\" for a quote inside quotes");
         }
         let mut text = Vec::with_capacity(field.raw.len());
         let mut rest = field.raw;
@@ -197,6 +258,7 @@ impl Encoder {
         }
         text.extend_from_slice(rest);
         self.put(&text);
+        Ok(())
     }
 
     fn put(&mut self, value: &[u8]) {
@@ -206,21 +268,95 @@ impl Encoder {
     }
 }
 
-/// Checks the bytes of a line before it is split into fields.
-fn check_bytes(line: &Line<'_>) -> Result<(), Fault> {
-    if line.length > line.bytes.len() as u64 {
-        return Err(Fault::row(format!(
-            "longer than {MAX_LINE} bytes, of which the first {MAX_KEPT} are kept"
-        )));
+/// Returns whether a record ends inside quotes. In one that has fields for all columns, quotes come in pairs otherwise.
+fn ends_inside_quotes(written: &Result<(i32, Notes), Fault>, record: &Record<'_>) -> bool {
+    match written {
+        Ok((_, notes)) => notes.contains(Note::ClosingQuote),
+        Err(fault) if fault.kind == FaultKind::Syntax => fault.reason == LINE_BREAK,
+        Err(_) => memchr_iter(b'"', record.bytes).count() % 2 == 1,
     }
-    if line.bytes.is_empty() {
-        return Err(Fault::row("blank line"));
+}
+
+/// How a record goes on whose last line ends inside quotes.
+enum Continuation {
+    /// It does not: it lacks its closing quote.
+    None,
+    /// In the next lines, which are part of the record now.
+    Lines,
+    /// Neither is certain.
+    Unclear,
+}
+
+/// Returns whether an unquoted field means NULL. An empty one does not in a column of texts that are never NULL.
+fn is_null(raw: &[u8], also_if_empty: bool) -> bool {
+    let usual = |first: &u8| !matches!(first, b'n' | b'N' | b'\\') && !first.is_ascii_whitespace();
+    if raw.first().is_some_and(usual) {
+        return false; // decided early
     }
-    if memchr(0, line.bytes).is_some() {
-        return Err(Fault::row("NUL byte"));
+    match raw.trim_ascii() {
+        b"" => also_if_empty,
+        b"\\N" => true,
+        text => text.eq_ignore_ascii_case(b"null"),
     }
-    if simdutf8::basic::from_utf8(line.bytes).is_err() {
-        return Err(Fault::row("not UTF-8"));
+}
+
+/// Returns the digits of a number without what other programs write around them: blanks, a `$` before a price, `.00` after
+/// a whole number. A negative stock becomes 0.
+fn number_of<'a>(kind: ColumnType, raw: &'a [u8], notes: &mut Notes) -> &'a [u8] {
+    let mut digits = raw.trim_ascii();
+    if digits.len() != raw.len() {
+        *notes = notes.with(Note::Blanks);
+    }
+    if let (ColumnType::Price | ColumnType::OptionalPrice, [b'$', amount @ ..]) = (kind, digits) {
+        *notes = notes.with(Note::DollarSign);
+        digits = amount.trim_ascii_start();
+    }
+    if let Some(point) = digits.iter().position(|&byte| byte == b'.') {
+        let (whole, fraction) = (&digits[..point], &digits[point + 1..]);
+        if !fraction.is_empty() && fraction.iter().all(|&digit| digit == b'0') {
+            *notes = notes.with(Note::Decimal);
+            digits = whole;
+        }
+    }
+    match (kind, digits) {
+        (ColumnType::Count, [b'-', amount @ ..]) if parse_u31(amount).is_some() => {
+            *notes = notes.with(Note::NegativeStock);
+            b"0"
+        }
+        _ => digits,
+    }
+}
+
+fn flag(text: &[u8], notes: &mut Notes) -> Result<bool, &'static str> {
+    let is = |spelling: &str| text.eq_ignore_ascii_case(spelling.as_bytes());
+    let value = match text {
+        b"0" => return Ok(false),
+        b"1" => return Ok(true),
+        _ if is("t") || is("true") => true,
+        _ if is("f") || is("false") => false,
+        _ => return Err("not 0 or 1, nor true or false"),
+    };
+    *notes = notes.with(Note::Boolean);
+    Ok(value)
+}
+
+/// Checks the bytes of a record before it is split into fields.
+fn check_bytes(record: &Record<'_>) -> Result<(), Fault> {
+    let syntax = |reason| Err(Fault::syntax(None, reason));
+    if record.length > record.bytes.len() as u64 {
+        return Err(Fault::syntax(
+            None,
+            format!("longer than {MAX_LINE} bytes, of which the first {MAX_KEPT} are kept"),
+        ));
+    }
+    if record.bytes.is_empty() {
+        return syntax("blank line");
+    }
+    if memchr(0, record.bytes).is_some() {
+        return syntax("NUL byte");
+    }
+    if simdutf8::basic::from_utf8(record.bytes).is_err() {
+        return syntax("not UTF-8");
     }
     Ok(())
 }
@@ -229,21 +365,14 @@ fn malformed(table: &'static Table, what: Malformed) -> Fault {
     let header = |index: usize| table.columns.get(index).map(|column| column.header);
     match what {
         Malformed::FieldCount(found) => {
-            Fault::row(format!("{} fields expected, {found} found", table.columns.len()))
+            Fault::syntax(None, format!("{} fields expected, {found} found", table.columns.len()))
         }
-        Malformed::TextAfterQuote(index) => {
-            Fault { column: header(index), reason: "text after the closing quote".into() }
-        }
+        Malformed::TextAfterQuote(index) => Fault::syntax(header(index), "text after the closing quote"),
         Malformed::QuoteInBareField(index) => {
-            Fault { column: header(index), reason: "a quote inside an unquoted field".into() }
+            Fault::syntax(header(index), "a quote inside an unquoted field")
         }
+        Malformed::Unclosed(index) => Fault::syntax(header(index), LINE_BREAK),
     }
-}
-
-/// Removes the spaces around a number and returns whether there were any.
-fn trim(raw: &[u8]) -> (&[u8], bool) {
-    let trimmed = raw.trim_ascii();
-    (trimmed, trimmed.len() != raw.len())
 }
 
 /// Parses a whole number from 0 to 2147483647: digits only, no sign.

@@ -6,7 +6,7 @@ use shared::database::ConnectOptions;
 use tokio_postgres::Client;
 
 use crate::database;
-use crate::ledger::unsigned;
+use crate::ledger::{self, RejectCount, unsigned};
 use crate::table::{TABLES, Table};
 
 /// The number of loads in the report.
@@ -66,17 +66,19 @@ pub struct LoadStatus {
     pub rows: (u64, u64),
     /// Its files, by name.
     pub files: Vec<FileStatus>,
+    /// Its rejected rows by file and reason. Only of a load that has not ended, and of the latest.
+    pub reasons: Vec<RejectCount>,
 }
 
-/// The progress of one file of a load.
+/// The state of one file of a load.
 #[derive(Clone, Debug)]
 pub struct FileStatus {
     /// Its name.
     pub file: String,
     /// Its size, in bytes.
     pub size: u64,
-    /// The committed bytes.
-    pub byte_offset: u64,
+    /// Whether it is loaded.
+    pub complete: bool,
     /// Its loaded and its rejected rows.
     pub rows: (u64, u64),
     /// The load time in seconds.
@@ -97,7 +99,7 @@ pub async fn status(database: &ConnectOptions) -> Result<Status, tokio_postgres:
         .query(
             "select generation, dataset, step, reason, to_char(started_at, 'YYYY-MM-DD HH24:MI:SS TZ'),
                     to_char(ended_at, 'YYYY-MM-DD HH24:MI:SS TZ'),
-                    coalesce(sum(rows_loaded), 0)::bigint, coalesce(sum(rows_set_aside), 0)::bigint
+                    coalesce(sum(rows_loaded), 0)::bigint, coalesce(sum(rows_rejected), 0)::bigint
              from etl.load left join etl.load_file using (generation)
              group by generation order by generation desc limit $1",
             &[&MAX_LOADS],
@@ -105,12 +107,10 @@ pub async fn status(database: &ConnectOptions) -> Result<Status, tokio_postgres:
         .await?;
     let files = client
         .query(
-            "select generation, file, size_bytes,
-                    least(size_bytes, sum(case when complete then end_offset else byte_offset end - first_offset))::bigint,
-                    rows_loaded, rows_set_aside, seconds
-             from etl.load_file join etl.load_part using (generation, file)
+            "select generation, file, size_bytes, complete, rows_loaded, rows_rejected, seconds
+             from etl.load_file
              where generation in (select generation from etl.load order by generation desc limit $1)
-             group by load_file.generation, load_file.file order by file",
+             order by file",
             &[&MAX_LOADS],
         )
         .await?;
@@ -120,27 +120,34 @@ pub async fn status(database: &ConnectOptions) -> Result<Status, tokio_postgres:
         own.map(|row| FileStatus {
             file: row.get(1),
             size: unsigned(row.get(2)),
-            byte_offset: unsigned(row.get(3)),
+            complete: row.get(3),
             rows: (unsigned(row.get(4)), unsigned(row.get(5))),
             seconds: row.get(6),
         })
         .collect()
     };
+    let mut statuses = Vec::new();
+    for (nth, row) in loads.iter().enumerate() {
+        let (generation, ended): (i32, Option<String>) = (row.get(0), row.get(5));
+        let reasons = match nth == 0 || ended.is_none() {
+            true => ledger::reject_counts(&client, generation).await?,
+            false => Vec::new(),
+        };
+        statuses.push(LoadStatus {
+            generation,
+            dataset: row.get(1),
+            step: row.get(2),
+            reason: row.get(3),
+            started: row.get(4),
+            ended,
+            rows: (unsigned(row.get(6)), unsigned(row.get(7))),
+            files: files_of(generation),
+            reasons,
+        });
+    }
     Ok(Status {
         served: served.map(|row| Served { generation: row.get(0), action: row.get(1), since: row.get(2) }),
-        loads: loads
-            .iter()
-            .map(|row| LoadStatus {
-                generation: row.get(0),
-                dataset: row.get(1),
-                step: row.get(2),
-                reason: row.get(3),
-                started: row.get(4),
-                ended: row.get(5),
-                rows: (unsigned(row.get(6)), unsigned(row.get(7))),
-                files: files_of(row.get(0)),
-            })
-            .collect(),
+        loads: statuses,
         incoming,
     })
 }
@@ -221,6 +228,9 @@ impl Status {
             // Files only for the latest load and for those that can resume.
             if nth == 0 || load.ended.is_none() {
                 load.files.iter().try_for_each(|file| writeln!(f, "            {file}"))?;
+                for RejectCount { file, reason, rows } in &load.reasons {
+                    writeln!(f, "            {rows} rejected in {file}: {reason}")?;
+                }
             }
         }
         Ok(())
@@ -249,12 +259,12 @@ impl fmt::Display for Incoming {
 impl fmt::Display for FileStatus {
     #[allow(clippy::cast_precision_loss)] // for people
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, size, byte_offset, rows: (loaded, rejected), seconds } = self;
-        let percent = 100.0 * *byte_offset as f64 / (*size).max(1) as f64;
-        let (megabytes, rate) = (*size as f64 / 1e6, *byte_offset as f64 / 1e6 / seconds.max(0.001));
-        write!(
-            f,
-            "{file:<13}{percent:>4.0} % of {megabytes:>7.1} MB {loaded:>10} rows {rejected:>6} rejected {rate:>6.1} MB/s"
-        )
+        let Self { file, size, complete, rows: (loaded, rejected), seconds } = self;
+        let megabytes = *size as f64 / 1e6;
+        if !complete {
+            return write!(f, "{file:<13}{megabytes:>9.1} MB not loaded");
+        }
+        let rate = megabytes / seconds.max(0.001);
+        write!(f, "{file:<13}{megabytes:>9.1} MB {loaded:>10} rows {rejected:>6} rejected {rate:>6.1} MB/s")
     }
 }

@@ -9,15 +9,15 @@ pub enum ColumnType {
     Reference(&'static Reference),
     /// A whole number from 0 to 2,147,483,647; the loader removes a leading `$`.
     Price,
-    /// A price, or a bare `null`.
+    /// A price or NULL.
     OptionalPrice,
-    /// A whole number from 0 to 2,147,483,647.
+    /// A whole number from 0 to 2,147,483,647; the loader makes a negative one 0.
     Count,
-    /// 0 or 1.
+    /// 0 or 1, or a spelling of false or true.
     Flag,
     /// Text.
     Text,
-    /// Text, or a bare `null`.
+    /// Text or NULL.
     OptionalText,
 }
 
@@ -195,7 +195,7 @@ pub static TABLES: [Table; 7] = [
         file: "cart.csv",
         columns: &[
             column("id", "id", ColumnType::Id),
-            column("user_session", "user_session", ColumnType::Count),
+            column("user_session", "user_session", ColumnType::Text),
             column("product_id", "product_id", ColumnType::Reference(&PRODUCT)),
             column("active", "active", ColumnType::Flag),
         ],

@@ -2,7 +2,7 @@
 create table catalog_next.cart (
     position bigint not null,
     id integer not null check (id > 0),
-    user_session integer not null check (user_session >= 0),
+    user_session text not null,
     product_id integer not null check (product_id > 0),
     active boolean not null
 ) with (autovacuum_enabled = false);

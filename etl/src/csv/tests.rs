@@ -15,10 +15,12 @@ impl Read for Drip<'_> {
 }
 
 fn all_lines(input: impl Read) -> Vec<(u64, Vec<u8>, u64)> {
-    let mut lines = Lines::new(input, 0);
+    let mut lines = Lines::new(input, 0, 1);
     let mut all = Vec::new();
-    while let Some(line) = lines.next_line().unwrap() {
-        all.push((line.offset, line.bytes.to_vec(), line.length));
+    while lines.advance().unwrap() {
+        let record = lines.record();
+        assert_eq!(record.line, all.len() as u64 + 1);
+        all.push((record.offset, record.bytes.to_vec(), record.length));
     }
     all
 }
@@ -34,10 +36,10 @@ fn owned(fields: [(&str, bool); 3]) -> Vec<(String, bool)> {
 }
 
 #[test]
-fn a_last_line_needs_no_line_ending_and_crlf_is_one() {
-    let lines = all_lines(&b"a\r\n\nbb\nc"[..]);
+fn a_last_line_needs_no_line_ending_and_carriage_returns_belong_to_one() {
+    let lines = all_lines(&b"a\r\n\nbb\r\r\nc"[..]);
     let expected =
-        [(0, b"a".to_vec(), 1), (3, b"".to_vec(), 0), (4, b"bb".to_vec(), 2), (7, b"c".to_vec(), 1)];
+        [(0, b"a".to_vec(), 1), (3, b"".to_vec(), 0), (4, b"bb".to_vec(), 2), (9, b"c".to_vec(), 1)];
     assert_eq!(lines, expected);
     assert!(all_lines(&b""[..]).is_empty());
 }
@@ -61,6 +63,42 @@ fn an_overlong_line_at_the_end_of_a_file_is_a_line() {
 }
 
 #[test]
+fn a_record_can_be_extended_and_shortened() {
+    for drip in [1, 2, 100] {
+        let mut lines = Lines::new(Drip(b"a\nb\r\n\nlast", drip), 10, 5);
+        assert!(lines.advance().unwrap());
+        let mark = lines.mark();
+        assert!(lines.extend().unwrap() && lines.extend().unwrap());
+        assert_eq!((lines.record().bytes, lines.last_line()), (&b"a\nb\r\n"[..], &b""[..]));
+        lines.reset(mark);
+        assert_eq!((lines.record().bytes, lines.next_offset()), (&b"a"[..], 12));
+        assert!(lines.advance().unwrap() && lines.extend().unwrap());
+        let record = lines.record();
+        assert_eq!((record.bytes, record.offset, record.line), (&b"b\r\n"[..], 12, 6));
+        assert!(lines.advance().unwrap());
+        let record = lines.record();
+        assert_eq!((record.bytes, record.offset, record.line), (&b"last"[..], 16, 8));
+        assert!(!record.terminated && !lines.extend().unwrap() && lines.is_last().unwrap());
+        assert!(!lines.advance().unwrap());
+    }
+}
+
+#[test]
+fn a_line_that_is_too_long_does_not_extend_a_record() {
+    let mut input = b"first\n".to_vec();
+    input.extend(std::iter::repeat_n(b'x', MAX_KEPT + 1));
+    input.extend_from_slice(b"\nnext\n");
+    let mut lines = Lines::new(Drip(&input, 50_000), 0, 1);
+    assert!(lines.advance().unwrap());
+    assert!(!lines.extend().unwrap() && !lines.is_last().unwrap());
+    assert_eq!(lines.record().bytes, b"first");
+    assert!(lines.advance().unwrap());
+    assert_eq!((lines.record().length, lines.record().line), (MAX_KEPT as u64 + 1, 2));
+    assert!(lines.advance().unwrap());
+    assert_eq!(lines.record().bytes, b"next");
+}
+
+#[test]
 fn fields_are_unquoted_or_quoted_and_commas_inside_quotes_are_text() {
     let (result, found) = fields(r#"1,"a, b",null"#);
     assert_eq!((result, found), (Ok(false), owned([("1", false), ("a, b", true), ("null", false)])));
@@ -72,7 +110,7 @@ fn fields_are_unquoted_or_quoted_and_commas_inside_quotes_are_text() {
 fn a_closing_quote_is_added_only_at_the_end_of_the_line() {
     let (result, found) = fields(r#"1,2,"https://a"#);
     assert_eq!((result, found), (Ok(true), owned([("1", false), ("2", false), ("https://a", true)])));
-    assert_eq!(fields(r#"1,"2,3"#).0, Err(Malformed::FieldCount(2)));
+    assert_eq!(fields(r#"1,"2,3"#).0, Err(Malformed::Unclosed(1)));
     assert_eq!(fields(r#"1,"2,"3""#).0, Err(Malformed::TextAfterQuote(1)));
 }
 
@@ -99,7 +137,8 @@ proptest! {
         }
         prop_assert_eq!(lines.len(), expected.len());
         for ((offset, bytes, _), expected) in lines.iter().zip(expected) {
-            prop_assert_eq!(bytes.as_slice(), expected.strip_suffix(b"\r").unwrap_or(expected));
+            let kept = expected.len() - expected.iter().rev().take_while(|&&byte| byte == b'\r').count();
+            prop_assert_eq!(bytes.as_slice(), &expected[..kept]);
             let at = usize::try_from(*offset).unwrap();
             prop_assert_eq!(&input[at..at + bytes.len()], bytes.as_slice());
         }

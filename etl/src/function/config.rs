@@ -3,13 +3,13 @@
 use shared::config::{LOG_VARIABLES, log_level};
 use shared::database::{self, ConnectOptions};
 use shared::log::LogLevel;
-use shared::variables::Default::{Described, Required, Value};
+use shared::variables::Default::{Required, Value};
 use shared::variables::Kind::{Number, Text};
 use shared::variables::ReadBy::{All, Daemons, LoaderFunction};
 use shared::variables::{Error, Lookup, Variable};
 
 use super::LoadOptions;
-use crate::load::{OutputTarget, RejectLimit, WHOLE_FILES};
+use crate::load::{OutputTarget, RejectLimit};
 use crate::progress::Progress;
 use crate::s3::{S3, S3Url};
 
@@ -27,10 +27,6 @@ pub struct Config {
     pub incoming: String,
     /// `MAX_REJECTS`.
     pub limit: RejectLimit,
-    /// `COMMIT_BYTES`.
-    pub commit_bytes: u64,
-    /// `RANGE_BYTES`.
-    pub range_bytes: u64,
     /// `WORKERS`.
     pub workers: usize,
     /// `LOG`.
@@ -55,28 +51,18 @@ static INCOMING: Variable = Variable::new(
 
 static MAX_REJECTS: Variable =
     Variable::new("MAX_REJECTS", Text("a number of rows, or a percentage"), Value("0.1%"), LoaderFunction)
-        .summary("the max number of rejected rows per file, or a percentage, which always allows 100")
+        .summary("the max number of rejected rows per file, or a percentage, which always allows 10")
         .details("A load with more of them fails, and the current catalog stays.");
-
-static COMMIT_BYTES: Variable =
-    Variable::new("COMMIT_BYTES", Text("a number of bytes"), Value("268435456"), LoaderFunction)
-        .summary("how many bytes of a file are committed at a time")
-        .details(
-            "After a deadline or a crash, the loader reads at most this much again. Too low: more \
-             transactions, and a slower load.",
-        );
-
-static RANGE_BYTES: Variable =
-    Variable::new("RANGE_BYTES", Text("a number of bytes"), Described("whole files"), LoaderFunction)
-        .summary("files of more bytes are read in several ranges in parallel");
 
 static WORKERS: Variable = Variable::new("WORKERS", Number(1, 64), Value("2"), LoaderFunction)
     .summary("the max number of parallel tasks")
     .details("Set it to the number of processors that the database can spare.");
 
 /// The variables that only the loader function reads.
-pub static OWN_VARIABLES: [&Variable; 6] =
-    [&REJECTS_URL, &INCOMING, &MAX_REJECTS, &COMMIT_BYTES, &RANGE_BYTES, &WORKERS];
+pub static OWN_VARIABLES: [&Variable; 4] = [&REJECTS_URL, &INCOMING, &MAX_REJECTS, &WORKERS];
+
+/// Variables of the release before, which have no effect: a load resumes by file.
+pub const FORMER_VARIABLES: [&str; 2] = ["COMMIT_BYTES", "RANGE_BYTES"];
 
 /// Returns the variables of the loader function.
 pub fn variables() -> Vec<&'static Variable> {
@@ -98,14 +84,11 @@ impl Config {
             let expected = "a URL that is not under INCOMING_PREFIX";
             return Err(REJECTS_URL.invalid(rejects.to_string(), expected));
         }
-        let bytes = |text: &str| text.parse().ok().filter(|bytes| *bytes > 0);
         Ok(Self {
             database,
             rejects,
             incoming,
             limit: MAX_REJECTS.parsed(lookup, |text| text.parse().ok())?,
-            commit_bytes: COMMIT_BYTES.parsed(lookup, bytes)?,
-            range_bytes: RANGE_BYTES.optional(lookup, bytes)?.unwrap_or(WHOLE_FILES),
             workers: WORKERS.number(lookup)?,
             log_level: log_level(lookup)?,
         })
@@ -115,8 +98,6 @@ impl Config {
         LoadOptions {
             limit: self.limit,
             workers: self.workers,
-            commit_bytes: self.commit_bytes,
-            range_bytes: self.range_bytes,
             ..LoadOptions::new(OutputTarget::S3(s3.clone(), self.rejects.clone()), Progress::Log)
         }
     }
@@ -139,8 +120,7 @@ mod tests {
     #[test]
     fn an_unset_variable_has_its_default() {
         let config = config(&[]).unwrap();
-        assert_eq!((config.incoming.as_str(), config.commit_bytes), (INCOMING_PREFIX, 268_435_456));
-        assert_eq!((config.workers, config.range_bytes), (DEFAULT_WORKERS.into(), WHOLE_FILES));
+        assert_eq!((config.incoming.as_str(), config.workers), (INCOMING_PREFIX, DEFAULT_WORKERS.into()));
         assert_eq!(config.limit, RejectLimit::default());
     }
 
@@ -149,7 +129,6 @@ mod tests {
         for (variable, value, expected) in [
             ("REJECTS_URL", "rejects/", "s3://bucket/prefix/"),
             ("INCOMING_PREFIX", "incoming", "a slash at its end"),
-            ("COMMIT_BYTES", "0", "a number of bytes"),
             ("WORKERS", "65", "a whole number from 1 to 64"),
             ("MAX_REJECTS", "many", "percentage"),
             ("LOG", "loud", "LOG"),

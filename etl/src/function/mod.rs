@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use shared::database::ConnectOptions;
 use tokio_postgres::Client;
 
-pub use config::{Config, INCOMING_PREFIX, OWN_VARIABLES, variables};
+pub use config::{Config, FORMER_VARIABLES, INCOMING_PREFIX, OWN_VARIABLES, variables};
 pub use event::EventError;
 pub use metrics::Metric;
 

@@ -1,11 +1,7 @@
 //! The first step: streams every file, checks each row and sends it with COPY.
 //!
-//! A file is one part, or several ranges in parallel. A transaction commits the rows of a part, its rejects and its
-//! progress together: the whole part, or a number of bytes at a time. It first locks the part's row in the ledger and
-//! resumes at the offset there, so that no row is loaded twice, whenever a loader is killed.
-//!
-//! If a part is a whole file with one commit, its transaction also creates the table. Then COPY writes frozen rows, and
-//! Postgres does not log them. The loader vacuums the other tables instead.
+//! One transaction creates a table, fills it from its file, and records the counts, the rejects and the end of the file.
+//! So COPY can write frozen rows, which Postgres does not log, and a killed load resumes with the next file.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,15 +9,16 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio::sync::mpsc;
-use tokio_postgres::{Client, CopyInSink, Transaction};
+use tokio_postgres::{CopyInSink, Transaction};
 
 use super::{Context, LoadError, blocking, run_bounded};
-use crate::csv::{Lines, MAX_KEPT};
+use crate::csv::Lines;
 use crate::failpoint;
-use crate::ledger::{self, Counts, Part, Reject};
+use crate::ledger::{self, Counts, Reject};
+use crate::note::{Note, NoteCounts};
 use crate::progress::Task;
-use crate::row::{COPY_HEADER, COPY_TRAILER, Encoder};
-use crate::source::{SourceError, SourceFile, USUAL_LINE};
+use crate::row::{COPY_HEADER, COPY_TRAILER, Encoder, FaultKind};
+use crate::source::{SourceError, SourceFile};
 use crate::table::{TABLES, Table};
 
 /// The size of a chunk of rows in bytes.
@@ -31,49 +28,17 @@ const CHUNKS_AHEAD: usize = 4;
 /// The max size of buffered rejects in bytes.
 const MAX_REJECTS: usize = 4 << 20;
 
-/// Returns the ranges of a file, each of max `limit` bytes.
-pub(super) fn ranges(file: &SourceFile, limit: u64) -> Vec<std::ops::Range<u64>> {
-    // The rank of a product is its position in the whole file.
-    let number = if file.table.is_ranked() { 1 } else { file.size.div_ceil(limit.max(1)).max(1) };
-    let bound = |nth: u64| {
-        u64::try_from(u128::from(file.size) * u128::from(nth) / u128::from(number)).unwrap_or(file.size)
-    };
-    (0..number).map(|nth| bound(nth)..bound(nth + 1)).collect()
-}
-
-/// Loads every incomplete part, the largest first, so that the last one does not run alone.
+/// Loads every file that is not loaded, the largest first, so that the last one does not run alone.
 pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     let client = context.connect().await?;
     check_hashes(context).await?;
-    let parts = ledger::parts(&client, context.generation).await?;
-    let mut loaders = Vec::new();
-    for file in &context.files {
-        let own: Vec<_> = parts.iter().filter(|part| part.file == file.table.file).collect();
-        if own.len() > 1 {
-            create_table_if_missing(&client, file.table, context.generation).await?;
-        }
-        let task = context.options.progress.bytes(file.table.file, file.size, own.len());
-        task.advance(own.iter().map(|part| part.byte_offset - part.first_offset).sum());
-        let is_alone = own.len() == 1;
-        loaders.extend(own.into_iter().filter(|part| !part.complete).cloned().map(|part| FileLoader {
-            file: file.clone(),
-            part,
-            is_alone,
-            task: task.clone(),
-        }));
-    }
-    loaders.sort_by_key(|loader| std::cmp::Reverse(loader.part.end_offset - loader.part.byte_offset));
-    let loading = loaders.into_iter().map(|loader| loader.run(Arc::clone(context)));
+    let mut files = context.files.clone();
+    files.sort_by_key(|file| std::cmp::Reverse(file.size));
+    let loading = files.into_iter().map(|file| load_file(Arc::clone(context), file));
     run_bounded(context.options.workers, loading).await?;
     context.check_rejects(&client).await?;
-    for table in &TABLES {
-        match context.file(table) {
-            None => create_table_if_missing(&client, table, context.generation).await?,
-            Some(_) if ledger::file_counts(&client, context.generation, table.file).await?.commits > 1 => {
-                client.batch_execute(&format!("vacuum (freeze) catalog_next.{}", table.name)).await?;
-            }
-            Some(_) => {}
-        }
+    for table in TABLES.iter().filter(|table| context.file(table).is_none()) {
+        client.batch_execute(&create_table(table, context.generation)).await?;
     }
     Ok(())
 }
@@ -86,7 +51,7 @@ async fn check_hashes(context: &Arc<Context>) -> Result<(), LoadError> {
         async move {
             let client = context.connect().await?;
             let name = file.table.file;
-            if !ledger::file_counts(&client, context.generation, name).await?.verified {
+            if !ledger::file_record(&client, context.generation, name).await?.verified {
                 let until = context.options.stop_at;
                 blocking(&file, move |file| file.check_hash(until)).await?;
                 ledger::mark_verified(&client, context.generation, name).await?;
@@ -102,74 +67,42 @@ fn create_table(table: &Table, generation: i32) -> String {
     format!("drop table if exists catalog_next.{}; {ddl}", table.name)
 }
 
-async fn create_table_if_missing(client: &Client, table: &Table, generation: i32) -> Result<(), LoadError> {
-    if !super::exists(client, &format!("catalog_next.{}", table.name)).await? {
-        client.batch_execute(&create_table(table, generation)).await?;
+/// Loads one file, unless it is loaded.
+async fn load_file(context: Arc<Context>, file: SourceFile) -> Result<(), LoadError> {
+    context.check_time()?;
+    let (generation, table) = (context.generation, file.table);
+    let task = context.options.progress.bytes(table.file, file.size);
+    let started = Instant::now();
+    // One connection for each file: it is unusable after a failed COPY.
+    let mut client = context.connect().await?;
+    let transaction = client.transaction().await?;
+    if ledger::lock_file(&transaction, generation, table.file).await? {
+        task.finish();
+        return Ok(());
     }
+    transaction.batch_execute(&create_table(table, generation)).await?;
+    let (sender, batches) = mpsc::channel(CHUNKS_AHEAD);
+    let reader = RowReader { options: context.options.clone(), batches: sender };
+    let reading = blocking(&file, move |file| reader.read(file));
+    let copying = copy_batches(&transaction, &context, table, batches, &task);
+    let (read, copied) = tokio::join!(reading, copying);
+    let (copied, mut read) = (copied?, read?);
+    if copied != read.counts.loaded {
+        return Err(LoadError::Bug(format!(
+            "{}: {} rows were sent, but Postgres copied {copied}",
+            table.file, read.counts.loaded
+        )));
+    }
+    read.counts.seconds = started.elapsed().as_secs_f64();
+    ledger::record_file(&transaction, generation, table.file, &read).await?;
+    failpoint::hit(failpoint::BEFORE_COMMIT);
+    transaction.commit().await?;
+    failpoint::hit(failpoint::AFTER_COMMIT);
+    if !read.complete {
+        return Err(context.too_many_rejects(&client, table.file, read.counts).await?);
+    }
+    task.finish();
     Ok(())
-}
-
-/// A loader of one part.
-struct FileLoader {
-    file: SourceFile,
-    part: Part,
-    /// Whether it is the whole file.
-    is_alone: bool,
-    task: Task,
-}
-
-impl FileLoader {
-    async fn run(mut self, context: Arc<Context>) -> Result<(), LoadError> {
-        // One connection per part: it is unusable after a failed COPY.
-        let mut client = context.connect().await?;
-        while !self.part.complete {
-            context.check_time()?;
-            self.load_some(&context, &mut client).await?;
-        }
-        self.task.finish();
-        Ok(())
-    }
-
-    /// Loads the next rows of the part and commits them.
-    async fn load_some(&mut self, context: &Arc<Context>, client: &mut Client) -> Result<(), LoadError> {
-        let started = Instant::now();
-        let (generation, table) = (context.generation, self.file.table);
-        let transaction = client.transaction().await?;
-        let recorded = ledger::lock_part(&transaction, generation, &self.part).await?;
-        if (recorded.byte_offset, recorded.complete) != (self.part.byte_offset, self.part.complete) {
-            return Err(LoadError::TakenOver(table.file));
-        }
-        let is_first = self.part.byte_offset == self.part.first_offset;
-        let creates_table = self.is_alone && is_first;
-        if creates_table {
-            transaction.batch_execute(&create_table(table, generation)).await?;
-        }
-        let (sender, batches) = mpsc::channel(CHUNKS_AHEAD);
-        let before = ledger::file_counts(&transaction, generation, table.file).await?.counts;
-        let (part, options) = (self.part.clone(), context.options.clone());
-        let reading = LineReader { part, is_alone: self.is_alone, before, options };
-        let reading = blocking(&self.file, move |file| reading.read(file, &sender));
-        let copying = copy_batches(&transaction, context, table, creates_table, batches, &self.task);
-        let (read, copied) = tokio::join!(reading, copying);
-        let (copied, read) = (copied?, read?);
-        if copied != read.counts.loaded {
-            return Err(LoadError::Bug(format!(
-                "{}: {} rows were sent, but Postgres copied {copied}",
-                table.file, read.counts.loaded
-            )));
-        }
-        let mut counts = read.counts;
-        counts.seconds = started.elapsed().as_secs_f64();
-        ledger::record_progress(&transaction, generation, &read.part, &counts).await?;
-        failpoint::hit(failpoint::BEFORE_COMMIT);
-        transaction.commit().await?;
-        failpoint::hit(failpoint::AFTER_COMMIT);
-        self.part = read.part;
-        if read.limit_exceeded {
-            return Err(context.too_many_rejects(table.file, before + counts));
-        }
-        Ok(())
-    }
 }
 
 /// A batch of rows and rejects from the reading thread.
@@ -185,7 +118,6 @@ async fn copy_batches(
     transaction: &Transaction<'_>,
     context: &Context,
     table: &Table,
-    freeze: bool,
     mut batches: mpsc::Receiver<Batch>,
     task: &Task,
 ) -> Result<u64, LoadError> {
@@ -195,7 +127,7 @@ async fn copy_batches(
         if !batch.rows.is_empty() {
             let mut running = match copy.take() {
                 Some(running) => running,
-                None => Copy::begin(transaction, table, freeze).await?,
+                None => Copy::begin(transaction, table).await?,
             };
             running.sink.send(batch.rows).await?;
             copy = Some(running);
@@ -219,9 +151,9 @@ struct Copy {
 }
 
 impl Copy {
-    async fn begin(transaction: &Transaction<'_>, table: &Table, freeze: bool) -> Result<Self, LoadError> {
+    async fn begin(transaction: &Transaction<'_>, table: &Table) -> Result<Self, LoadError> {
         let statement = format!(
-            "copy catalog_next.{} ({}) from stdin with (format binary, freeze {freeze})",
+            "copy catalog_next.{} ({}) from stdin with (format binary, freeze)",
             table.name,
             table.copy_columns()
         );
@@ -236,102 +168,67 @@ impl Copy {
     }
 }
 
-/// A reader of some rows of a part, on its own thread.
-struct LineReader {
-    part: Part,
-    /// Whether it is the whole file.
-    is_alone: bool,
-    /// The row counts of the file before.
-    before: Counts,
+/// The result of the read of a file.
+#[derive(Clone, Debug)]
+pub struct FileRead {
+    /// The number of its rows.
+    pub counts: Counts,
+    /// The repairs and spellings.
+    pub notes: NoteCounts,
+    /// Whether the ids ascend, so that a product's position is its rank.
+    pub ids_ascend: bool,
+    /// Whether the whole file was read. If not, too many rows were rejected.
+    pub complete: bool,
+}
+
+/// A reader of a file's rows, on its own thread.
+struct RowReader {
     options: super::LoadOptions,
+    batches: mpsc::Sender<Batch>,
 }
 
-/// The state of a part after a read.
-struct ReadResult {
-    part: Part,
-    /// The counts of the rows in this read.
-    counts: Counts,
-    /// Whether the file exceeded the limit of rejected rows.
-    limit_exceeded: bool,
-}
-
-impl LineReader {
-    /// Reads up to the next commit, the end of the part or the deadline. A closed receiver ends it early; then the caller
-    /// does not use the result.
-    fn read(self, file: &SourceFile, batches: &mpsc::Sender<Batch>) -> Result<ReadResult, SourceError> {
-        let mut part = self.part;
-        let from = part.byte_offset.max(file.body_offset);
-        // A range can begin within a line, which belongs to the range before, unless the line begins there too.
-        let skips_line = part.byte_offset == part.first_offset && part.first_offset > file.body_offset;
-        let begin = if skips_line { from - 1 } else { from };
-        let mut input = file.read_from(begin, part.end_offset + USUAL_LINE, self.options.stop_at)?;
-        let mut lines = Lines::new(&mut input, begin);
-        let mut encoder = Encoder::new(file.table, self.before.loaded, part.order);
-        let mut pending = PendingBatch { rejects: Vec::new(), rejects_bytes: 0, reported: from };
-        let mut counts = Counts::default();
-        let mut limit_exceeded = false;
-        let mut is_first = skips_line;
-        part.byte_offset = from;
-        loop {
-            let line = match lines.next_line() {
-                Ok(Some(line)) => line,
-                Ok(None) => {
-                    part.complete = true;
-                    break;
-                }
-                Err(error) => match file.failed(error) {
-                    // The rows so far are committed.
-                    SourceError::DeadlineReached => break,
-                    error => return Err(error),
-                },
-            };
-            if std::mem::take(&mut is_first) {
-                part.byte_offset = line.end;
-                continue;
-            }
-            if line.offset >= part.end_offset {
-                part.complete = true;
-                break;
-            }
+impl RowReader {
+    /// Reads a file to its end, or until too many rows are rejected. A closed receiver ends it early; then the caller does
+    /// not use the result.
+    fn read(self, file: &SourceFile) -> Result<FileRead, SourceError> {
+        let mut input = file.read_from(file.body_offset, file.size, self.options.stop_at)?;
+        let mut lines = Lines::new(&mut input, file.body_offset, file.body_line());
+        let mut encoder = Encoder::new(file.table);
+        let mut pending = PendingBatch { rejects: Vec::new(), rejects_bytes: 0, reported: file.body_offset };
+        let (mut counts, mut notes) = (Counts::default(), NoteCounts::default());
+        let mut complete = true;
+        while let Some(row) = encoder.next_row(&mut lines).map_err(|error| file.failed(error))? {
+            let record = lines.record();
             counts.read += 1;
-            part.byte_offset = line.end;
-            match encoder.push(&line) {
-                Ok(repaired) => {
+            match row {
+                Ok(of_row) => {
+                    file.check_end(&record, of_row.contains(Note::ClosingQuote))?;
                     counts.loaded += 1;
-                    counts.repaired += u64::from(repaired);
+                    counts.repaired += u64::from(of_row.has_repair());
+                    notes.add(of_row, record.line);
                 }
                 Err(fault) => {
+                    file.check_end(&record, fault.kind != FaultKind::Orphan)?;
                     counts.rejected += 1;
-                    pending.reject(Reject {
-                        byte_offset: line.offset,
-                        column: fault.column,
-                        reason: fault.reason.into_owned(),
-                        length: line.length,
-                        original: line.bytes[..line.bytes.len().min(MAX_KEPT)].to_vec(),
-                    });
-                    let total = self.before + counts;
-                    // The progress of other ranges is unknown here.
-                    let unread =
-                        if self.is_alone { file.size.saturating_sub(part.byte_offset) } else { file.size };
-                    limit_exceeded = self.options.limit.limit_exceeded(&total, unread);
+                    pending.reject(Reject::new(&record, fault.column, fault.reason.into_owned()));
+                    let unread = file.max_text_size().saturating_sub(lines.next_offset());
+                    complete = !self.options.limit.is_exceeded_before_the_end(&counts, unread);
                 }
             }
-            let is_enough = limit_exceeded || part.byte_offset - from >= self.options.commit_bytes;
-            if is_enough || encoder.buffered() >= CHUNK || pending.rejects_bytes >= MAX_REJECTS {
-                let is_enough = is_enough || self.options.deadline_reached();
-                let batch = pending.batch(&mut encoder, part.byte_offset, is_enough);
-                if batches.blocking_send(batch).is_err() || is_enough {
+            if !complete || encoder.buffered() >= CHUNK || pending.rejects_bytes >= MAX_REJECTS {
+                if self.options.deadline_reached() {
+                    return Err(SourceError::DeadlineReached);
+                }
+                let batch = pending.batch(&mut encoder, lines.next_offset(), !complete);
+                if self.batches.blocking_send(batch).is_err() || !complete {
                     break;
                 }
             }
         }
-        let _ = batches.blocking_send(pending.batch(&mut encoder, part.byte_offset, true));
-        // The last line belongs to the part in which it begins, and may end far after it.
-        part.complete |= part.byte_offset >= part.end_offset;
+        let _ = self.batches.blocking_send(pending.batch(&mut encoder, lines.next_offset(), true));
         drop(lines);
         file.check_unchanged(&input)?;
-        part.order = encoder.order();
-        Ok(ReadResult { part, counts, limit_exceeded })
+        Ok(FileRead { counts, notes, ids_ascend: encoder.ids_ascend(), complete })
     }
 }
 

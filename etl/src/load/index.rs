@@ -3,15 +3,21 @@
 //! Rows that violate a key are rare, so the loader does not search for them first. It adds the key; only if the database
 //! rejects it, the loader finds the rows, rejects them and adds the key again.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
+use tokio::sync::mpsc;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::{Context, LoadError, blocking, run_bounded};
+use crate::csv::{Lines, Record};
 use crate::failpoint;
 use crate::ledger::{self, Reject, unsigned};
 use crate::progress::Task;
+use crate::row::Encoder;
+use crate::source::{SourceError, SourceFile};
 use crate::table::{Column, Reference, TABLES, Table};
 
 /// Adds the missing keys and indexes, in stages: a foreign key needs the key that it references, and orphaned styles must
@@ -109,7 +115,7 @@ async fn add_unique_index(
         result?;
     }
     if table.is_ranked() {
-        if !ledger::is_in_order(client, context.generation, table.file).await? {
+        if !ledger::file_record(client, context.generation, table.file).await?.ids_ascend {
             client.batch_execute(RERANK).await?;
             client.batch_execute("vacuum (freeze) catalog_next.products").await?;
         }
@@ -253,31 +259,71 @@ async fn reject_rows(
         }
         let positions: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
         transaction.execute(&delete, &[&positions]).await?;
-        for chunk in positions.chunks(MAX_ORIGINALS_AT_ONCE) {
-            let offsets: Vec<u64> = chunk.iter().copied().map(unsigned).collect();
-            let until = context.options.stop_at;
-            let (offsets, originals) = blocking(file, move |file| {
-                file.lines_at(&offsets, until).map(|originals| (offsets, originals))
-            })
-            .await?;
-            let rejects = offsets.into_iter().zip(originals).map(|(byte_offset, (original, length))| {
-                Reject { byte_offset, column: Some(column), reason: reason.to_owned(), length, original }
-            });
-            let rejects: Vec<_> = rejects.collect();
-            ledger::reject(&transaction, context.generation, table.file, &rejects).await?;
-        }
+        let (sender, mut chunks) = mpsc::channel(1);
+        let (offsets, until) = (positions.iter().copied().map(unsigned).collect(), context.options.stop_at);
+        let reason = reason.to_owned();
+        let reading = blocking(file, move |file| {
+            find_records(
+                file,
+                offsets,
+                until,
+                |record| Reject::new(record, Some(column), reason.clone()),
+                &sender,
+            )
+        });
+        let recording = async {
+            while let Some(rejects) = chunks.recv().await {
+                ledger::reject(&transaction, context.generation, table.file, &rejects).await?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(reading, recording)?;
         ledger::reject_loaded(&transaction, context.generation, table.file, positions.len()).await?;
-        let counts = ledger::file_counts(&transaction, context.generation, table.file).await?.counts;
+        let counts = ledger::file_record(&transaction, context.generation, table.file).await?.counts;
         failpoint::hit(failpoint::REJECTING);
         transaction.commit().await?;
-        if counts.rejected > context.options.limit.allowed(counts.read) {
-            return Err(context.too_many_rejects(table.file, counts));
+        if context.is_over_limit(&counts) {
+            return Err(context.too_many_rejects(client, table.file, counts).await?);
         }
     }
+}
+
+/// Reads a file to the records at the ascending `offsets` and sends them in chunks. A closed receiver ends it early.
+fn find_records(
+    file: &SourceFile,
+    offsets: Vec<u64>,
+    until: Option<Instant>,
+    reject: impl Fn(&Record<'_>) -> Reject,
+    chunks: &mpsc::Sender<Vec<Reject>>,
+) -> Result<(), SourceError> {
+    let mut input = file.read_from(file.body_offset, file.size, until)?;
+    let mut lines = Lines::new(&mut input, file.body_offset, file.body_line());
+    let mut encoder = Encoder::new(file.table);
+    let mut found = Vec::new();
+    for offset in offsets {
+        loop {
+            if encoder.next_row(&mut lines).map_err(|error| file.failed(error))?.is_none() {
+                return Err(file.failed(io::ErrorKind::UnexpectedEof.into()));
+            }
+            encoder.clear();
+            let record = lines.record();
+            if record.offset == offset {
+                found.push(reject(&record));
+                break;
+            }
+        }
+        if found.len() == MAX_ORIGINALS && chunks.blocking_send(std::mem::take(&mut found)).is_err() {
+            return Ok(());
+        }
+    }
+    drop(lines);
+    file.check_unchanged(&input)?;
+    let _ = chunks.blocking_send(found);
+    Ok(())
 }
 
 /// The max number of rejected rows per transaction. Each search reads the whole table; a position takes eight bytes.
 const MAX_REJECTED_AT_ONCE: i64 = 100_000;
 
-/// The max number of original lines in memory, each up to 64 KiB.
-const MAX_ORIGINALS_AT_ONCE: usize = 256;
+/// The max number of original records in a chunk, each up to 64 KiB.
+const MAX_ORIGINALS: usize = 256;

@@ -13,6 +13,7 @@ mod copy_in;
 mod copy_out;
 mod index;
 mod json;
+mod limit;
 mod publish;
 mod rejects;
 
@@ -21,11 +22,11 @@ use std::time::Instant;
 
 use shared::database::ConnectOptions;
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, GenericClient};
+use tokio_postgres::Client;
 
 use crate::database;
 use crate::failpoint;
-use crate::ledger::{self, Counts, Step};
+use crate::ledger::{self, Counts, FileNote, RejectCount, Step};
 use crate::locks;
 use crate::migrate::{self, MigrateError};
 use crate::progress::Progress;
@@ -33,15 +34,14 @@ use crate::s3::S3Error;
 use crate::source::{Dataset, SourceError, SourceFile};
 use crate::table::Table;
 
+pub use copy_in::FileRead;
+pub use limit::{RejectLimit, RejectLimitError, TooManyRejects};
 pub use publish::{RollbackError, publish, rollback};
 pub(crate) use publish::{drop_previous, schema_exists};
-pub use rejects::{OutputTarget, RejectLimit, RejectLimitError};
+pub use rejects::OutputTarget;
 
 /// The default number of parallel tasks in every step: the number of processors that the database can spare.
 pub const DEFAULT_WORKERS: u8 = 2;
-
-/// The value of [`LoadOptions::commit_bytes`] and [`LoadOptions::range_bytes`] that does not divide files.
-pub const WHOLE_FILES: u64 = u64::MAX;
 
 /// The max size of an endpoint's response in bytes of JSON. The largest real one has about 11 KB.
 const MAX_RESPONSE: usize = 16 << 20;
@@ -55,11 +55,7 @@ pub struct LoadOptions {
     pub rejects: OutputTarget,
     /// The number of parallel tasks.
     pub workers: usize,
-    /// The bytes of a file per commit; [`WHOLE_FILES`] for one commit per file.
-    pub commit_bytes: u64,
-    /// The max size of a range: larger files are read in several ranges in parallel.
-    pub range_bytes: u64,
-    /// The deadline: the load stops at the next commit, without aborting running statements. Another run resumes it.
+    /// The deadline: the load stops, without waiting for the end of a file. Another run resumes it.
     pub stop_at: Option<Instant>,
     /// Whether to publish the built catalog. If not, [`publish`] or another load of the same files does it.
     pub publish: bool,
@@ -68,14 +64,12 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// Returns the defaults: two workers, undivided files, no deadline, publish.
+    /// Returns the defaults: two workers, no deadline, publish.
     pub fn new(rejects: OutputTarget, progress: Progress) -> Self {
         Self {
             limit: RejectLimit::default(),
             rejects,
             workers: DEFAULT_WORKERS.into(),
-            commit_bytes: WHOLE_FILES,
-            range_bytes: WHOLE_FILES,
             stop_at: None,
             publish: true,
             progress,
@@ -102,7 +96,9 @@ pub struct Summary {
     /// The result for each file.
     pub files: Vec<FileSummary>,
     /// The number of rejected rows by file and reason, in descending order.
-    pub reasons: Vec<(String, String, u64)>,
+    pub reasons: Vec<RejectCount>,
+    /// The repairs and spellings by file.
+    pub notes: Vec<FileNote>,
     /// The seconds of each step that this run did.
     pub steps: Vec<(Step, f64)>,
 }
@@ -141,22 +137,8 @@ pub enum LoadError {
     #[error(transparent)]
     Schema(MigrateError),
     /// A file has too many rejected rows.
-    #[error(
-        "{file}: {rejected} of {read} rows rejected: the limit is {allowed} (--max-rejects); see {rejects}; the current \
-         catalog stays"
-    )]
-    TooManyRejects {
-        /// The file.
-        file: &'static str,
-        /// The number of rejected rows so far.
-        rejected: u64,
-        /// The number of rows read.
-        read: u64,
-        /// The max number of rejected rows.
-        allowed: u64,
-        /// The location of the rejected rows.
-        rejects: String,
-    },
+    #[error("{0}")]
+    TooManyRejects(TooManyRejects),
     /// The deadline passed. Committed work stays.
     #[error("deadline reached: run again to resume")]
     DeadlineReached,
@@ -223,7 +205,7 @@ impl LoadError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Source(error) => error.is_permanent(),
-            Self::TooManyRejects { .. } | Self::NoProducts | Self::TooLarge { .. } | Self::Bug(_) => true,
+            Self::TooManyRejects(_) | Self::NoProducts | Self::TooLarge { .. } | Self::Bug(_) => true,
             _ => false,
         }
     }
@@ -255,6 +237,10 @@ impl Context {
 
     fn file(&self, table: &Table) -> Option<&SourceFile> {
         self.files.iter().find(|file| file.table == table)
+    }
+
+    fn is_over_limit(&self, counts: &Counts) -> bool {
+        self.options.limit.is_exceeded(counts)
     }
 
     /// Fails with [`LoadError::DeadlineReached`] after the deadline.
@@ -307,9 +293,7 @@ pub(crate) async fn load_locked(
     options: &LoadOptions,
 ) -> Result<Summary, LoadError> {
     let progress = &options.progress;
-    let ranges: Vec<_> =
-        dataset.files.iter().map(|file| copy_in::ranges(file, options.range_bytes)).collect();
-    let handle = ledger::begin_or_resume(client, &dataset, &ranges, !options.publish).await?;
+    let handle = ledger::begin_or_resume(client, &dataset, !options.publish).await?;
     failpoint::hit(failpoint::BEGUN);
     if handle.abandoned_another {
         progress.show("abandoned an unfinished load of other files");
@@ -344,7 +328,7 @@ async fn run_steps(context: &Arc<Context>, client: &mut Client, from: Step) -> R
     failpoint::hit(failpoint::BEFORE_REJECTS);
     let written = rejects::write(context, client, built.as_ref().err()).await;
     let progress = &context.options.progress;
-    let ((mut steps, files), reasons) = match (built, written) {
+    let ((mut steps, files), (reasons, notes)) = match (built, written) {
         (Ok(built), written) => (built, written?),
         (Err(error), Ok(_)) => return Err(error),
         (Err(error), Err(unwritten)) => {
@@ -366,6 +350,7 @@ async fn run_steps(context: &Arc<Context>, client: &mut Client, from: Step) -> R
         published: context.options.publish,
         files,
         reasons,
+        notes,
         steps,
     })
 }
@@ -392,7 +377,7 @@ async fn build(
     context.check_rejects(client).await?;
     let mut files = Vec::new();
     for file in &context.files {
-        let counts = ledger::file_counts(client, context.generation, file.table.file).await?.counts;
+        let counts = ledger::file_record(client, context.generation, file.table.file).await?.counts;
         files.push(FileSummary { file: file.table.file, size: file.size, counts });
     }
     Ok((seconds, files))
@@ -412,11 +397,6 @@ async fn record_failure(context: &Context, client: &mut Client, error: &LoadErro
         _ => drop(ledger::record_interruption(client, context.generation, &reason).await),
     }
     Ok(())
-}
-
-/// Returns whether there is a table or another relation with this name.
-async fn exists(client: &impl GenericClient, name: &str) -> Result<bool, LoadError> {
-    Ok(client.query_one("select to_regclass($1) is not null", &[&name]).await?.get(0))
 }
 
 /// Runs tasks, max `limit` in parallel. The first error aborts the others; at the deadline, running tasks may finish.

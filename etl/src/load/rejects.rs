@@ -1,74 +1,18 @@
-//! The limit of rejected rows, and the CSV and JSON files that list them.
+//! The files that say what became of the rows: the rejected rows as CSV, and a summary as JSON.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use futures_util::{TryStreamExt, pin_mut};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
+use super::limit::TooManyRejects;
 use super::{Context, LoadError};
-use crate::ledger::{self, Counts, signed, unsigned};
+use crate::ledger::{self, Counts, FileNote, RejectCount};
 use crate::s3::{S3, S3Url};
 use crate::source::SourceFile;
-
-/// The max number of rejected rows per file. Above it, the load fails.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RejectLimit {
-    /// A number of rows.
-    Rows(u64),
-    /// A percentage of the rows, but always at least 100.
-    Percent(f64),
-}
-
-/// An invalid limit.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "invalid limit {0:?}: expected a number of rows such as 500, or a percentage of a file's rows such as 0.1%"
-)]
-pub struct RejectLimitError(String);
-
-impl Default for RejectLimit {
-    fn default() -> Self {
-        Self::Percent(0.1)
-    }
-}
-
-impl FromStr for RejectLimit {
-    type Err = RejectLimitError;
-
-    fn from_str(text: &str) -> Result<Self, RejectLimitError> {
-        let error = || RejectLimitError(text.to_owned());
-        match text.strip_suffix('%') {
-            Some(percent) => {
-                let percent: f64 = percent.trim().parse().map_err(|_| error())?;
-                (0.0..=100.0).contains(&percent).then_some(Self::Percent(percent)).ok_or_else(error)
-            }
-            None => text.parse().map(Self::Rows).map_err(|_| error()),
-        }
-    }
-}
-
-impl RejectLimit {
-    /// Returns the max number of rejected rows of a file with `rows` rows.
-    pub fn allowed(self, rows: u64) -> u64 {
-        match self {
-            Self::Rows(allowed) => allowed,
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-            Self::Percent(percent) => ((rows as f64 * percent / 100.0) as u64).max(100),
-        }
-    }
-
-    /// Returns whether a file exceeds the limit even if its `unread` bytes are valid rows of the minimum size.
-    pub(super) fn limit_exceeded(self, counts: &Counts, unread: u64) -> bool {
-        counts.rejected > self.allowed(counts.read + unread.div_ceil(MIN_ROW))
-    }
-}
-
-/// The min size of a row in bytes: `1,1,1` and a line ending.
-const MIN_ROW: u64 = 6;
 
 /// The target of the rejected rows.
 #[derive(Clone, Debug)]
@@ -94,25 +38,34 @@ impl Context {
         self.options.rejects.csv_location(&self.dataset, self.generation)
     }
 
-    /// Fails if any file exceeds the limit of rejected rows.
+    /// Fails if any file has too many rejected rows.
     pub(super) async fn check_rejects(&self, client: &Client) -> Result<(), LoadError> {
         for file in &self.files {
-            let counts = ledger::file_counts(client, self.generation, file.table.file).await?.counts;
-            if counts.rejected > self.options.limit.allowed(counts.read) {
-                return Err(self.too_many_rejects(file.table.file, counts));
+            let counts = ledger::file_record(client, self.generation, file.table.file).await?.counts;
+            if self.options.limit.is_exceeded(&counts) {
+                return Err(self.too_many_rejects(client, file.table.file, counts).await?);
             }
         }
         Ok(())
     }
 
-    pub(super) fn too_many_rejects(&self, file: &'static str, counts: Counts) -> LoadError {
-        LoadError::TooManyRejects {
+    /// Returns the error for a file with too many rejected rows.
+    pub(super) async fn too_many_rejects(
+        &self,
+        client: &Client,
+        file: &'static str,
+        counts: Counts,
+    ) -> Result<LoadError, LoadError> {
+        let reasons = ledger::reject_counts(client, self.generation).await?;
+        let reason = reasons.into_iter().find(|count| count.file == file).map(|count| count.reason);
+        Ok(LoadError::TooManyRejects(TooManyRejects {
             file,
-            rejected: counts.rejected,
             read: counts.read,
+            rejected: counts.rejected,
             allowed: self.options.limit.allowed(counts.read),
+            reason: reason.unwrap_or_default(),
             rejects: self.rejects_shown(),
-        }
+        }))
     }
 
     fn rejects_failed(&self, cause: io::Error) -> LoadError {
@@ -120,28 +73,16 @@ impl Context {
     }
 }
 
-/// Finds the line numbers of the rejected rows, writes the CSV and the summary, and returns the number of rows by file
-/// and reason. Without rejected rows it writes only the header, so that the file always belongs to the latest load.
+/// Writes the rejected rows and the summary, and returns what is in it about rows. Without rejected rows it writes only the
+/// header, so that the file always belongs to the latest load.
 pub(super) async fn write(
     context: &Context,
     client: &Client,
     failure: Option<&LoadError>,
-) -> Result<Vec<(String, String, u64)>, LoadError> {
-    if failure.is_none_or(|failure| !failure.is_stale_source()) {
-        for file in &context.files {
-            count_lines(context, client, file).await?;
-        }
-    }
-    let reasons = client
-        .query(
-            "select file, reason, count(*) from etl.reject where generation = $1
-             group by file, reason order by count(*) desc, file, reason",
-            &[&context.generation],
-        )
-        .await?;
-    let reasons: Vec<(String, String, u64)> =
-        reasons.iter().map(|row| (row.get(0), row.get(1), unsigned(row.get(2)))).collect();
-    let summary = summary(context, client, &reasons, failure).await?;
+) -> Result<(Vec<RejectCount>, Vec<FileNote>), LoadError> {
+    let reasons = ledger::reject_counts(client, context.generation).await?;
+    let notes = ledger::notes(client, context.generation).await?;
+    let summary = summary(context, client, (&reasons, &notes), failure).await?;
     match &context.options.rejects {
         OutputTarget::File(path) => {
             write_both(context, client, path, &summary).await?;
@@ -156,36 +97,46 @@ pub(super) async fn write(
             s3.put_file(&url("json"), &json, "application/json").await.map_err(failed)?;
         }
     }
-    Ok(reasons)
+    Ok((reasons, notes))
 }
 
 /// Returns the summary of the load as JSON.
 async fn summary(
     context: &Context,
     client: &Client,
-    reasons: &[(String, String, u64)],
+    (reasons, notes): (&[RejectCount], &[FileNote]),
     failure: Option<&LoadError>,
 ) -> Result<Value, LoadError> {
     let mut files = Vec::new();
     for file in &context.files {
         let Counts { read, repaired, rejected, loaded, .. } =
-            ledger::file_counts(client, context.generation, file.table.file).await?.counts;
+            ledger::file_record(client, context.generation, file.table.file).await?.counts;
         files.push(json!({
             "file": file.table.file, "size": file.size, "version": file.version,
-            "read": read, "repaired": repaired, "set_aside": rejected, "loaded": loaded,
+            "read": read, "repaired": repaired, "rejected": rejected, "loaded": loaded,
         }));
     }
     let reasons: Vec<_> = reasons
         .iter()
-        .map(|(file, reason, rows)| json!({ "file": file, "reason": reason, "rows": rows }))
+        .map(|RejectCount { file, reason, rows }| json!({ "file": file, "reason": reason, "rows": rows }))
         .collect();
+    let of_kind = |is_repair| -> Vec<Value> {
+        let of_kind = notes.iter().filter(|note| note.is_repair == is_repair);
+        of_kind
+            .map(|FileNote { file, note, rows, lines, .. }| {
+                json!({ "file": file, "what": note, "rows": rows, "lines": lines })
+            })
+            .collect()
+    };
     Ok(json!({
         "dataset": context.dataset,
         "source": context.source,
         "generation": context.generation,
         "failure": failure.map(ToString::to_string),
         "files": files,
-        "set_aside": reasons,
+        "rejected": reasons,
+        "repaired": of_kind(true),
+        "spellings": of_kind(false),
     }))
 }
 
@@ -224,9 +175,8 @@ async fn write_rows(context: &Context, client: &Client, path: &Path) -> Result<(
         .await?;
     pin_mut!(rows);
     while let Some(row) = rows.try_next().await? {
-        let (file, line, offset): (&str, Option<i64>, i64) = (row.get(0), row.get(1), row.get(2));
+        let (file, line, offset): (&str, i64, i64) = (row.get(0), row.get(1), row.get(2));
         let (column, reason, original): (Option<&str>, &str, &[u8]) = (row.get(3), row.get(4), row.get(5));
-        let line = line.map(|line| line.to_string()).unwrap_or_default();
         write!(output, "{file},{line},{offset},{},", column.unwrap_or_default()).map_err(failed)?;
         write_quoted(&mut output, reason.as_bytes()).map_err(failed)?;
         output.write_all(b",").map_err(failed)?;
@@ -283,53 +233,9 @@ fn write_quoted(output: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     output.write_all(b"\"")
 }
 
-async fn count_lines(context: &Context, client: &Client, file: &SourceFile) -> Result<(), LoadError> {
-    let name = file.table.file;
-    let offsets = client
-        .query(
-            "select byte_offset from etl.reject where generation = $1 and file = $2 and line is null
-             order by byte_offset",
-            &[&context.generation, &name],
-        )
-        .await?;
-    if offsets.is_empty() {
-        return Ok(());
-    }
-    let offsets: Vec<i64> = offsets.iter().map(|row| row.get(0)).collect();
-    let wanted: Vec<u64> = offsets.iter().copied().map(unsigned).collect();
-    let until = context.options.stop_at;
-    let lines = super::blocking(file, move |file| file.line_numbers(&wanted, until)).await?;
-    let lines: Vec<i64> = lines.into_iter().map(signed).collect();
-    client
-        .execute(
-            "update etl.reject r set line = counted.line
-             from unnest($3::bigint[], $4::bigint[]) as counted (byte_offset, line)
-             where r.generation = $1 and r.file = $2 and r.byte_offset = counted.byte_offset",
-            &[&context.generation, &name, &offsets, &lines],
-        )
-        .await?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_limit_is_a_number_of_rows_or_a_percentage() {
-        assert_eq!("500".parse::<RejectLimit>().unwrap(), RejectLimit::Rows(500));
-        assert_eq!("0.5%".parse::<RejectLimit>().unwrap(), RejectLimit::Percent(0.5));
-        for wrong in ["", "-1", "1.5", "%", "101%", "-1%", "NaN%", "many"] {
-            assert!(wrong.parse::<RejectLimit>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_percentage_always_allows_a_hundred_rows() {
-        assert_eq!(RejectLimit::default().allowed(50), 100);
-        assert_eq!(RejectLimit::default().allowed(5_000_000), 5_000);
-        assert_eq!(RejectLimit::Rows(0).allowed(5_000_000), 0);
-    }
 
     #[test]
     fn a_csv_reader_gets_the_original_bytes_of_a_rejected_row() {

@@ -10,18 +10,30 @@ fn table(name: &str) -> &'static Table {
     TABLES.iter().find(|table| table.name == name).unwrap()
 }
 
-/// Encodes a line; returns whether it was repaired, and the fields after the position.
-fn encode(name: &str, line: &[u8]) -> Result<(bool, Fields), Fault> {
-    let mut encoder = Encoder::new(table(name), 0, Order::NONE);
-    let line = Line { offset: 77, end: 0, bytes: line, length: line.len() as u64 };
-    let result = encoder.push(&line);
-    let rows = encoder.take();
-    let Ok(repaired) = result else {
-        assert!(rows.is_empty(), "a fault leaves nothing behind");
-        return Err(result.unwrap_err());
-    };
-    let count = u16::from_be_bytes(rows[..2].try_into().unwrap());
-    let mut rest = &rows[2..];
+/// Reads all rows of a text; returns the notes and the fields after the position of each.
+fn rows(name: &str, text: &[u8]) -> Vec<Result<(Vec<Note>, Fields), Fault>> {
+    let mut encoder = Encoder::new(table(name));
+    let mut lines = Lines::new(text, 77, 1);
+    let mut all = Vec::new();
+    while let Some(result) = encoder.next_row(&mut lines).unwrap() {
+        let row = encoder.take();
+        all.push(match result {
+            Ok(notes) => {
+                let has = |note: &Note| notes.contains(*note);
+                Ok((Note::ALL.into_iter().filter(has).collect(), decoded(&row)))
+            }
+            Err(fault) => {
+                assert!(row.is_empty(), "a fault leaves nothing behind");
+                Err(fault)
+            }
+        });
+    }
+    all
+}
+
+fn decoded(row: &[u8]) -> Fields {
+    let count = u16::from_be_bytes(row[..2].try_into().unwrap());
+    let mut rest = &row[2..];
     let mut fields = Vec::new();
     for _ in 0..count {
         let length = i32::from_be_bytes(rest[..4].try_into().unwrap());
@@ -33,8 +45,15 @@ fn encode(name: &str, line: &[u8]) -> Result<(bool, Fields), Fault> {
         }));
     }
     assert!(rest.is_empty());
-    assert_eq!(fields.remove(0).unwrap(), 77_u64.to_be_bytes());
-    Ok((repaired, fields))
+    fields.remove(0);
+    fields
+}
+
+/// Encodes the only row of a text.
+fn encode(name: &str, text: &[u8]) -> Result<(Vec<Note>, Fields), Fault> {
+    let mut rows = rows(name, text);
+    assert_eq!(rows.len(), 1, "{}", String::from_utf8_lossy(text));
+    rows.remove(0)
 }
 
 fn integer(number: i32) -> Option<Vec<u8>> {
@@ -51,30 +70,130 @@ fn fault(name: &str, line: &[u8]) -> (Option<&'static str>, String) {
 }
 
 #[test]
-fn an_unquoted_null_is_null_and_a_quoted_one_is_text() {
-    let row = |value: &str| encode("features", format!("1,2,\"Sole\",{value}").as_bytes()).unwrap().1;
-    assert_eq!(row("null")[3], None);
-    assert_eq!(row("\"null\"")[3], text("null"));
-    assert_eq!(fault("features", b"1,2,null,\"x\""), (Some("feature"), "null where a value must be".into()));
+fn an_unquoted_null_is_null_in_any_spelling_and_a_quoted_one_is_text() {
+    let row = |value: &str| encode("features", format!("1,2,\"Sole\",{value}").as_bytes()).unwrap();
+    assert_eq!(row("null"), (vec![], vec![integer(1), integer(2), text("Sole"), None]));
+    for spelling in ["", " ", "NULL", "Null", r"\N", " null ", "null ", "\t\\N"] {
+        let (notes, fields) = row(spelling);
+        assert_eq!((notes, &fields[3]), (vec![Note::NullSpelling], &None), "{spelling:?}");
+        let (notes, fields) = encode("styles", format!("1,2,\"Red\",{spelling},40,1").as_bytes()).unwrap();
+        assert_eq!((notes, &fields[3]), (vec![Note::NullSpelling], &None), "{spelling:?}");
+    }
+    for value in ["null", "NULL", "", r"\N", " "] {
+        assert_eq!(row(&format!("\"{value}\"")).1[3], text(value));
+    }
+    assert_eq!(row("nullable").1[3], text("nullable"));
+    for null in ["null", "NULL", r"\N"] {
+        let (column, reason) = fault("features", format!("1,2,{null},\"x\"").as_bytes());
+        assert_eq!((column, reason.as_str()), (Some("feature"), "null where a value must be"));
+    }
+    assert_eq!(encode("features", b"1,2,,\"x\"").unwrap().1[2], text(""), "an empty text is no null");
 }
 
 #[test]
-fn removing_a_space_or_a_dollar_before_a_number_counts_as_a_repair() {
+fn other_spellings_of_numbers_and_flags_are_counted() {
+    let row = |line: &str| encode("styles", format!("1,2,\"Red\",{line}").as_bytes()).unwrap();
+    let fields = |sale, price, flag: u8| {
+        vec![integer(1), integer(2), text("Red"), integer(sale), integer(price), Some(vec![flag])]
+    };
+    assert_eq!(row("0,40,0"), (vec![], fields(0, 40, 0)));
+    assert_eq!(row("$35,$40,1"), (vec![Note::DollarSign], fields(35, 40, 1)));
+    assert_eq!(row("35.00,40.0,1"), (vec![Note::Decimal], fields(35, 40, 1)));
+    for (word, flag) in [("t", 1), ("f", 0), ("true", 1), ("False", 0), ("TRUE", 1), ("\"t\"", 1)] {
+        assert_eq!(row(&format!("35,40,{word}")), (vec![Note::Boolean], fields(35, 40, flag)), "{word}");
+    }
+    let (notes, row) = row("$ 35.00 ,40,t");
+    assert_eq!(notes, [Note::Boolean, Note::Decimal, Note::DollarSign, Note::Blanks]);
+    assert_eq!(row, fields(35, 40, 1));
+    assert_eq!(encode("related", b"1.0,2.0,3.0").unwrap().1, [integer(1), integer(2), integer(3)]);
     assert_eq!(
         encode("skus", b"135,26,\"11\", 11").unwrap(),
-        (true, vec![integer(135), integer(26), text("11"), integer(11)])
+        (vec![Note::Blanks], vec![integer(135), integer(26), text("11"), integer(11)])
     );
-    let (repaired, row) = encode("styles", b"1,2,\"Red\",$35,$40,1").unwrap();
-    assert_eq!((repaired, &row[3], &row[4], &row[5]), (true, &integer(35), &integer(40), &Some(vec![1])));
-    let (repaired, row) = encode("styles", b"1,2,\"Red\",0,40,0").unwrap();
-    assert_eq!((repaired, &row[3]), (false, &integer(0)));
-    assert_eq!(fault("skus", b"1,2,\"S\",$3").0, Some("quantity"), "only prices have a currency");
 }
 
 #[test]
-fn adding_a_missing_closing_quote_at_the_end_counts_as_a_repair() {
-    let (repaired, row) = encode("photos", b"1,2,\"https://u\",\"uhttps://t").unwrap();
-    assert_eq!((repaired, &row[2], &row[3]), (true, &text("https://u"), &text("uhttps://t")));
+fn a_negative_stock_becomes_0() {
+    for quantity in ["-3", "-3.00", " -3"] {
+        let (notes, row) = encode("skus", format!("1,2,\"S\",{quantity}").as_bytes()).unwrap();
+        assert!(notes.contains(&Note::NegativeStock));
+        assert_eq!(row[3], integer(0));
+    }
+    for (name, line) in
+        [("styles", "1,2,\"Red\",-3,40,0"), ("skus", "1,2,\"S\",--3"), ("skus", "-1,2,\"S\",3")]
+    {
+        assert!(encode(name, line.as_bytes()).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn a_session_of_cart_csv_is_any_text() {
+    let row = |session: &str| encode("cart", format!("1,{session},3,1").as_bytes()).unwrap().1;
+    assert_eq!(row("1234")[1], text("1234"));
+    assert_eq!(row("b7a2f0de-6a1f-4e0e")[1], text("b7a2f0de-6a1f-4e0e"));
+}
+
+const PHOTO: &str = "8,2,\"u\",\"t\"\n";
+
+#[test]
+fn a_missing_closing_quote_is_added_before_a_row_and_at_the_end() {
+    let open = "7,2,\"https://u\",\"uhttps://t";
+    let repaired =
+        (vec![Note::ClosingQuote], vec![integer(7), integer(2), text("https://u"), text("uhttps://t")]);
+    for after in [
+        "\n",
+        "",
+        "\n8,2,\"u\",\"t",
+        "\n8,0,\"no\",\"style\"",
+        &format!("\n{PHOTO}"),
+        &format!("\r\n{PHOTO}"),
+    ] {
+        let rows = rows("photos", format!("{open}{after}").as_bytes());
+        assert_eq!(rows[0].as_ref().unwrap(), &repaired, "{after:?}");
+        assert_eq!(rows.len(), if after.len() < 3 { 1 } else { 2 });
+    }
+}
+
+#[test]
+fn a_text_may_have_line_breaks() {
+    let texts = ["two\nlines", "a\r\nb\r\n", "\n\n\n", "1,2\n3,\"\"4\"\"\n5", "end\n7,seven"];
+    for expected in texts {
+        let text_of = text(&expected.replace("\"\"", "\""));
+        for line in [format!("1,2,\"{expected}\",\"x\"\n"), format!("1,2,\"x\",\"{expected}\"\n")] {
+            let rows = rows("features", format!("{line}9,2,\"f\",\"v\"\n").as_bytes());
+            assert_eq!(rows.len(), 2, "{line:?}");
+            let (notes, row) = rows[0].as_ref().unwrap();
+            assert_eq!(notes, &[Note::JoinedLines]);
+            assert!(row.contains(&text_of), "{line:?}");
+        }
+    }
+    // One row with a wrong value is rejected as one.
+    let rows = rows("features", b"1,0,\"a\nb\",\"c\"\n9,2,\"f\",\"v\"\n");
+    assert_eq!(rows[0].as_ref().unwrap_err().reason, "no such product");
+    assert_eq!(rows.len(), 2);
+}
+
+#[test]
+fn an_unclear_line_break_is_rejected_and_the_rows_after_it_are_read() {
+    let reason = |line: &str| {
+        let rows = rows("photos", format!("{line}\n{PHOTO}").as_bytes());
+        assert!(rows.last().unwrap().is_ok(), "{line:?}");
+        rows[0].as_ref().unwrap_err().reason.clone().into_owned()
+    };
+    assert_eq!(reason("7,2,\"u\",\"t\nrest without a quote"), LINE_BREAK);
+    assert_eq!(reason("7,2,\"u\",\"t\nrest\" and more"), LINE_BREAK);
+    assert_eq!(reason("7,2,\"u"), LINE_BREAK, "the third field has no quote, and a row follows");
+    let long = format!("7,2,\"u\",\"t\n{}", "x\n".repeat(MAX_KEPT));
+    assert!(rows("photos", format!("{long}\"\n").as_bytes())[0].is_err(), "over 64 KiB");
+}
+
+#[test]
+fn a_backslash_before_a_quote_is_no_escape() {
+    assert!(encode("features", br#"1,2,"size","6\""#).is_ok(), "a backslash at the end of a text");
+    for line in [r#"1,2,"size","6\"""#, r#"1,2,"6\"","x""#, r#"1,2,"6\" pipe","x""#, r#"1,2,"a","6\"" pipe""#]
+    {
+        assert!(encode("features", line.as_bytes()).is_err(), "{line}");
+    }
 }
 
 #[test]
@@ -83,41 +202,27 @@ fn doubled_quotes_become_one() {
     assert_eq!((&row[2], &row[3]), (&text("6\" heel"), &text("\"a\" \"b\"")));
 }
 
-#[test]
-fn ranks_count_only_loaded_rows() {
-    let mut encoder = Encoder::new(table("products"), 0, Order::NONE);
-    let mut ranks = Vec::new();
-    for line in [&b"5,\"a\",\"b\",\"c\",\"d\",1"[..], b"broken", b"9,\"a\",\"b\",\"c\",\"d\",1"] {
-        let line = Line { offset: 0, end: 0, bytes: line, length: line.len() as u64 };
-        if encoder.push(&line).is_ok() {
-            let row = encoder.take();
-            ranks.push(i32::from_be_bytes(row[18..22].try_into().unwrap()));
-        }
-    }
-    assert_eq!(ranks, [1, 2]);
+fn product(id: i32) -> String {
+    format!("{id},\"a\",\"b\",\"c\",\"d\",1\n")
 }
 
 #[test]
-fn the_order_is_that_of_the_keys_of_loaded_rows() {
-    let order = |name, lines: &[&[u8]]| {
-        let mut encoder = Encoder::new(table(name), 0, Order::NONE);
-        for line in lines {
-            let _ = encoder.push(&Line { offset: 0, end: 0, bytes: line, length: line.len() as u64 });
-        }
-        encoder.order()
+fn ranks_count_only_loaded_rows() {
+    let rows = rows("products", (product(5) + "broken\n" + &product(9)).as_bytes());
+    let ranks: Vec<_> = rows.iter().flatten().map(|(_, fields)| fields[0].clone()).collect();
+    assert_eq!(ranks, [integer(1), integer(2)]);
+}
+
+#[test]
+fn ids_ascend_if_each_is_higher_than_the_one_before() {
+    let ascend = |ids: &[i32]| {
+        let text: String = ids.iter().copied().map(product).collect();
+        let (mut encoder, mut lines) = (Encoder::new(table("products")), Lines::new(text.as_bytes(), 0, 1));
+        while encoder.next_row(&mut lines).unwrap().is_some() {}
+        encoder.ids_ascend()
     };
-    let of = |first, last, ascends| Order { first: Some(first), last: Some(last), ascends };
-    assert_eq!(order("related", &[]), Order::NONE);
-    assert_eq!(
-        order("related", &[b"9,1,2", b"8,1,2", b"7,3,2"]),
-        of(1, 3, true),
-        "ids are no key of children"
-    );
-    assert_eq!(order("related", &[b"1,2,2", b"2,1,2"]), of(2, 1, false));
-    assert_eq!(order("related", &[b"1,2,2", b"2,1,0", b"3,4,2"]), of(2, 4, true), "one is rejected");
-    let product = |id| format!("{id},\"a\",\"b\",\"c\",\"d\",1").into_bytes();
-    assert_eq!(order("products", &[&product(3), &product(4)]), of(3, 4, true));
-    assert_eq!(order("products", &[&product(3), &product(3)]), of(3, 3, false), "an id comes once");
+    assert!(ascend(&[]) && ascend(&[3, 4, 9]) && ascend(&[3, 0, 4]), "a rejected row does not count");
+    assert!(!ascend(&[4, 3]) && !ascend(&[3, 3]));
 }
 
 #[test]
@@ -131,11 +236,11 @@ fn a_rejected_row_has_its_column_and_reason() {
         ("related", b"-1,1,2", Some("id"), id),
         ("related", b"1,abc,2", Some("current_product_id"), id),
         ("related", b"2147483648,1,2", Some("id"), id),
-        ("related", b"1,,2", Some("current_product_id"), id),
+        ("related", b"1,,2", Some("current_product_id"), "null where a value must be"),
         ("skus", b"1,2,\"S\",1.5", Some("quantity"), count),
         ("skus", b"1,2,\"S\",null", Some("quantity"), "null where a value must be"),
-        ("styles", b"1,2,\"Red\",null,40,2", Some("default_style"), "not 0 or 1"),
-        ("related", b"", None, "blank line"),
+        ("styles", b"1,2,\"Red\",null,40,2", Some("default_style"), "not 0 or 1, nor true or false"),
+        ("related", b"\n", None, "blank line"),
         ("related", b"1,2", None, "3 fields expected, 2 found"),
         ("skus", b"1,2,\"a\0b\",1", None, "NUL byte"),
         ("skus", b"1,2,\"\xff\",1", None, "not UTF-8"),
@@ -147,25 +252,53 @@ fn a_rejected_row_has_its_column_and_reason() {
 
 #[test]
 fn an_overlong_line_is_rejected_with_any_content() {
-    let line = Line { offset: 0, end: 0, bytes: b"1,2,3", length: 5_000_000 };
-    let fault = Encoder::new(table("related"), 0, Order::NONE).push(&line).unwrap_err();
-    assert!(fault.reason.starts_with("longer than 1048576 bytes"), "{}", fault.reason);
+    let mut line = b"1,2,3".to_vec();
+    line.resize(MAX_LINE + 1, b'4');
+    let (column, reason) = fault("related", &line);
+    assert!(column.is_none() && reason.starts_with("longer than 1048576 bytes"), "{reason}");
 }
 
 proptest! {
     #[test]
-    fn no_line_panics_and_accepted_texts_are_utf8_without_nul(
+    fn no_text_panics_and_accepted_texts_are_utf8_without_nul(
         line in proptest::collection::vec(
-            prop_oneof![Just(b'"'), Just(b','), Just(b'7'), Just(b' '), Just(b'$'), any::<u8>()], 0..80),
+            prop_oneof![Just(b'"'), Just(b','), Just(b'7'), Just(b' '), Just(b'\n'), any::<u8>()], 0..120),
         index in 0_usize..TABLES.len(),
     ) {
-        if let Ok((_, fields)) = encode(TABLES[index].name, &line) {
+        for (_, fields) in rows(TABLES[index].name, &line).into_iter().flatten() {
             let texts = TABLES[index].columns.iter().rev().zip(fields.iter().rev());
             for (column, field) in texts.filter(|(c, _)| matches!(c.kind, ColumnType::Text | ColumnType::OptionalText)) {
                 let text = field.as_deref().unwrap_or_default();
                 prop_assert!(std::str::from_utf8(text).is_ok() && !text.contains(&0), "{}", column.name);
             }
         }
+    }
+
+    /// The bytes of every line are in exactly one record, whatever the loader makes of them.
+    #[test]
+    fn records_cover_the_whole_text(
+        line in proptest::collection::vec(
+            prop_oneof![Just(b'"'), Just(b','), Just(b'7'), Just(b'\n'), Just(b'\r')], 0..60),
+    ) {
+        let (mut encoder, mut lines) = (Encoder::new(table("related")), Lines::new(&line[..], 0, 1));
+        let (mut offset, mut number) = (0, 1);
+        while encoder.next_row(&mut lines).unwrap().is_some() {
+            prop_assert_eq!((lines.record().offset, lines.record().line), (offset, number));
+            let next = lines.next_offset();
+            number += line[offset as usize..next as usize].iter().filter(|&&byte| byte == b'\n').count() as u64;
+            offset = next;
+        }
+        prop_assert_eq!(offset, line.len() as u64);
+    }
+
+    #[test]
+    fn any_texts_in_quotes_are_read_back(texts in proptest::array::uniform2("[^\u{0}]{0,20}")) {
+        prop_assume!(!texts.iter().any(|text| text.contains("\\\"")));
+        let quoted = texts.clone().map(|text| format!("\"{}\"", text.replace('"', "\"\"")));
+        let lines = format!("1,2,{}\n3,2,\"f\",\"v\"\n", quoted.join(","));
+        let rows = rows("features", lines.as_bytes());
+        prop_assert_eq!(rows.len(), 2);
+        prop_assert_eq!(&rows[0].as_ref().unwrap().1[2..], &[text(&texts[0]), text(&texts[1])]);
     }
 
     #[test]

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, UNIX_EPOCH};
 
 use futures_util::future::try_join_all;
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 use sha2::{Digest, Sha256};
 
-use crate::csv::{Lines, MAX_KEPT};
+use crate::csv::Record;
 use crate::row::parse_u31;
 use crate::s3::{Object, ObjectReader, S3, S3Error, S3Url};
 use crate::table::{TABLES, Table};
@@ -25,9 +25,6 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// The bytes of a file that the loader reads to check its header.
 const HEAD: u64 = 64 << 10;
-
-/// The expected max length of a line in bytes. For a longer one, the loader reads more.
-pub(crate) const USUAL_LINE: u64 = 16 << 10;
 
 /// An error in a dataset, or in reading it.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +97,17 @@ pub enum SourceError {
         /// The file.
         location: String,
     },
+    /// The file ends within a row.
+    #[error(
+        "{location} looks truncated: it ends in line {line}, which is no complete row and has no line ending; upload the \
+         whole file"
+    )]
+    Truncated {
+        /// The file.
+        location: String,
+        /// The number of its last line.
+        line: u64,
+    },
     /// The file changed during the load.
     #[error("{} changed during the load: load it again when it is complete", path.display())]
     Changed {
@@ -121,6 +129,7 @@ impl SourceError {
                 | Self::ManifestHash { .. }
                 | Self::Header { .. }
                 | Self::NoRows { .. }
+                | Self::Truncated { .. }
                 | Self::S3(S3Error::TooLarge { .. })
         )
     }
@@ -482,53 +491,25 @@ impl SourceFile {
         })
     }
 
-    /// Returns the line at each of the ascending `offsets`: max [`MAX_KEPT`] bytes of it, and its length. Reads the file
-    /// from the first to the last of them.
-    ///
-    /// # Errors
-    /// A failed read, or a changed file.
-    pub fn lines_at(
-        &self,
-        offsets: &[u64],
-        until: Option<Instant>,
-    ) -> Result<Vec<(Vec<u8>, u64)>, SourceError> {
-        let mut found = Vec::with_capacity(offsets.len());
-        let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else { return Ok(found) };
-        let mut lines = Lines::new(self.read_from(first, last + USUAL_LINE, until)?, first);
-        while found.len() < offsets.len() {
-            let Some(line) = lines.next_line().map_err(|error| self.failed(error))? else {
-                return Err(self.failed(io::ErrorKind::UnexpectedEof.into()));
-            };
-            if line.offset == offsets[found.len()] {
-                found.push((line.bytes[..line.bytes.len().min(MAX_KEPT)].to_vec(), line.length));
-            }
-        }
-        Ok(found)
+    /// Returns the number of the line at `body_offset`, from 1.
+    pub fn body_line(&self) -> u64 {
+        if self.body_offset > BOM.len() as u64 { 2 } else { 1 }
     }
 
-    /// Returns the line number, from 1, of each of the ascending `offsets`.
+    /// Returns an upper bound of the bytes of text in it.
+    pub fn max_text_size(&self) -> u64 {
+        self.size
+    }
+
+    /// Checks that the file does not end within a record: a suspicious one without a line ending.
     ///
     /// # Errors
-    /// A failed read, or a changed file.
-    pub fn line_numbers(&self, offsets: &[u64], until: Option<Instant>) -> Result<Vec<u64>, SourceError> {
-        let mut reader = self.read_from(0, offsets.last().copied().unwrap_or(0), until)?;
-        let mut block = vec![0; 1 << 20];
-        let (mut position, mut line) = (0_u64, 1_u64);
-        let mut numbers = Vec::with_capacity(offsets.len());
-        for &offset in offsets {
-            while position < offset {
-                #[allow(clippy::cast_possible_truncation)] // no more than the block
-                let wanted = (offset - position).min(block.len() as u64) as usize;
-                let read = reader.read(&mut block[..wanted]).map_err(|error| self.failed(error))?;
-                if read == 0 {
-                    return Err(self.failed(io::ErrorKind::UnexpectedEof.into()));
-                }
-                line += memchr_iter(b'\n', &block[..read]).count() as u64;
-                position += read as u64;
-            }
-            numbers.push(line);
+    /// [`SourceError::Truncated`].
+    pub fn check_end(&self, record: &Record<'_>, is_suspicious: bool) -> Result<(), SourceError> {
+        if record.terminated || !is_suspicious {
+            return Ok(());
         }
-        Ok(numbers)
+        Err(SourceError::Truncated { location: self.location.to_string(), line: record.line })
     }
 }
 

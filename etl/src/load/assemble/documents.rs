@@ -59,7 +59,7 @@ impl RowCounts {
         };
         for table in &TABLES {
             let Some(merged) = of_table(table.name) else { continue };
-            let loaded = ledger::file_counts(client, context.generation, table.file).await?.counts.loaded;
+            let loaded = ledger::file_record(client, context.generation, table.file).await?.counts.loaded;
             if merged != loaded {
                 let what = format!("{loaded} {} were loaded, but {merged} are in documents", table.name);
                 return Err(LoadError::Bug(what));

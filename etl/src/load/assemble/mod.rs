@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
 use self::documents::{Assembler, RowCounts};
-use self::reading::{KeySet, RowSource, SortedFiles};
+use self::reading::{KeySet, RowSource};
 use super::{Context, LoadError};
 use crate::failpoint;
 use crate::progress::Task;
@@ -36,7 +36,6 @@ const CHUNKS_AHEAD: usize = 4;
 pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     let mut client = context.connect().await?;
     let first_ids = Arc::new(first_ids(&client).await?);
-    let in_order = Arc::new(SortedFiles::from_ledger(context, &client).await?);
     let task = context.options.progress.steps("assembling", first_ids.len() as u64);
 
     let (sender, mut batches) = mpsc::channel(CHUNKS_AHEAD);
@@ -46,7 +45,6 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
         let worker = Worker {
             context: Arc::clone(context),
             first_ids: Arc::clone(&first_ids),
-            sorted: Arc::clone(&in_order),
             next: Arc::clone(&next),
             documents: sender.clone(),
             task: task.clone(),
@@ -122,7 +120,6 @@ async fn analyze_tables(context: Arc<Context>) -> Result<(), LoadError> {
 struct Worker {
     context: Arc<Context>,
     first_ids: Arc<Vec<i32>>,
-    sorted: Arc<SortedFiles>,
     next: Arc<AtomicUsize>,
     documents: mpsc::Sender<Bytes>,
     task: Task,
@@ -144,7 +141,7 @@ impl Worker {
         client
             .batch_execute("set enable_seqscan = off; set enable_sort = off; set enable_bitmapscan = off")
             .await?;
-        let reading = RowSource { context: &self.context, client: &client, sorted: &self.sorted };
+        let reading = RowSource { client: &client };
         let mut assembler = Assembler::new();
         loop {
             self.context.check_time()?;
