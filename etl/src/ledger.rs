@@ -241,15 +241,23 @@ pub async fn mark_verified(client: &Client, generation: i32, file: &str) -> Resu
 }
 
 /// Locks the record of a file until the transaction ends, and returns whether the file is loaded. The lock also waits for
-/// the commit of a backend whose client was killed.
-pub async fn lock_file(transaction: &Transaction<'_>, generation: i32, file: &str) -> Result<bool> {
+/// the commit of a backend whose client was killed. If it is not loaded, rejects and notes of an earlier attempt are
+/// deleted.
+pub async fn begin_file(transaction: &Transaction<'_>, generation: i32, file: &str) -> Result<bool> {
     let row = transaction
         .query_one(
             "select complete from etl.load_file where generation = $1 and file = $2 for update",
             &[&generation, &file],
         )
         .await?;
-    Ok(row.get(0))
+    let complete: bool = row.get(0);
+    if !complete {
+        for table in ["etl.reject", "etl.note"] {
+            let delete = format!("delete from {table} where generation = $1 and file = $2");
+            transaction.execute(&delete, &[&generation, &file]).await?;
+        }
+    }
+    Ok(complete)
 }
 
 /// Records the result of the read of a file. Its rejects are recorded already.

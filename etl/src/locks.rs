@@ -13,14 +13,14 @@ const LOADER_LOCK: i64 = 0x6174_656c_6965_7202;
 /// The lock that a publish or a rollback holds while it replaces the catalog.
 const SWAP_LOCK: i64 = 0x6174_656c_6965_7204;
 
-/// The time between two attempts to take a lock. A session that waits in the database instead would block the connections
+/// The time between two attempts to take the loader lock alone. A session that waits in the database instead would block the connections
 /// that share the lock.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// Takes the loader lock for the lifetime of the connection. Calls `on_wait` once if another loader holds it. Returns false
 /// if the deadline `until` passes first.
 pub async fn lock_loader(client: &Client, until: Option<Instant>, on_wait: impl FnOnce()) -> Result<bool> {
-    let is_locked = lock(client, LOADER_LOCK, until, on_wait).await?;
+    let is_locked = take_alone(client, until, on_wait).await?;
     if is_locked {
         client.execute("select pg_advisory_lock_shared($1)", &[&LOADER_LOCK]).await?;
         client.execute("select pg_advisory_unlock($1)", &[&LOADER_LOCK]).await?;
@@ -40,7 +40,7 @@ pub async fn unlock_loader(client: &Client, until: Instant) -> Result<()> {
 /// Waits until no other connection works for this loader: statements of a failed load may run on for a while. Returns false
 /// if the deadline `until` passes first.
 pub async fn wait_for_workers(client: &Client, until: Option<Instant>) -> Result<bool> {
-    let are_gone = lock(client, LOADER_LOCK, until, || {}).await?;
+    let are_gone = take_alone(client, until, || {}).await?;
     if are_gone {
         client.execute("select pg_advisory_unlock($1)", &[&LOADER_LOCK]).await?;
     }
@@ -55,7 +55,11 @@ pub async fn register_worker(client: &Client) -> Result<bool> {
 
 /// Takes the swap lock for the lifetime of the connection. Calls `on_wait` once if another session holds it.
 pub async fn lock_swap(client: &Client, on_wait: impl FnOnce()) -> Result<()> {
-    lock(client, SWAP_LOCK, None, on_wait).await.map(drop)
+    if !try_lock(client, SWAP_LOCK).await? {
+        on_wait();
+        client.execute("select pg_advisory_lock($1)", &[&SWAP_LOCK]).await?;
+    }
+    Ok(())
 }
 
 /// Releases the swap lock.
@@ -64,12 +68,9 @@ pub async fn unlock_swap(client: &Client) -> Result<()> {
     Ok(())
 }
 
-async fn lock(client: &Client, number: i64, until: Option<Instant>, on_wait: impl FnOnce()) -> Result<bool> {
+async fn take_alone(client: &Client, until: Option<Instant>, on_wait: impl FnOnce()) -> Result<bool> {
     let mut on_wait = Some(on_wait);
-    loop {
-        if client.query_one("select pg_try_advisory_lock($1)", &[&number]).await?.get(0) {
-            return Ok(true);
-        }
+    while !try_lock(client, LOADER_LOCK).await? {
         if let Some(on_wait) = on_wait.take() {
             on_wait();
         }
@@ -78,4 +79,9 @@ async fn lock(client: &Client, number: i64, until: Option<Instant>, on_wait: imp
         }
         tokio::time::sleep(RETRY_AFTER).await;
     }
+    Ok(true)
+}
+
+async fn try_lock(client: &Client, lock: i64) -> Result<bool> {
+    Ok(client.query_one("select pg_try_advisory_lock($1)", &[&lock]).await?.get(0))
 }

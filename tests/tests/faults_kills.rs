@@ -94,14 +94,12 @@ async fn a_load_resumes_after_a_kill_at_any_pass_of_any_failpoint() {
     let new = undisturbed(dataset.path()).await;
     let bucket = Bucket::create().await;
     bucket.put_folder("incoming/tested/", dataset.path()).await;
-    let pieces = ["--commit-bytes", "20000", "--range-bytes", "100000", "--workers", "3"];
+    let three = ["--workers", "3"];
     let mut kills = 0;
-    for (is_in_s3, further) in [(false, &[][..]), (true, &[][..]), (false, &pieces[..]), (true, &pieces[..])]
-    {
+    for (is_in_s3, further) in [(false, &[][..]), (true, &[][..]), (true, &three[..])] {
         for name in failpoint::ALL {
             let several: &[u32] = match name {
-                failpoint::BEFORE_COMMIT | failpoint::AFTER_COMMIT if further.is_empty() => &[1, 3, 7],
-                failpoint::BEFORE_COMMIT | failpoint::AFTER_COMMIT => &[1, 20, 80],
+                failpoint::BEFORE_COMMIT | failpoint::AFTER_COMMIT => &[1, 3, 7],
                 failpoint::BEFORE_INDEX | failpoint::AFTER_INDEX => &[1, 9, 18],
                 failpoint::REJECTING => &[1, 2],
                 _ => &[1],
@@ -135,8 +133,7 @@ async fn one_load_survives_kills_at_random_moments() {
     let whole = begun.elapsed();
     let database = served().await;
     let old = content(&database).await;
-    let pieces = ["--commit-bytes", "50000", "--range-bytes", "400000"];
-    let loader = Loader::of_folder(&database, dataset.path(), &pieces);
+    let loader = Loader::of_folder(&database, dataset.path(), &[]);
     // No load publishes while the test holds this lock, so the load never finishes too early.
     let no_swap = take(&database, SWAP_LOCK).await;
     let mut hits = Hits::default();
@@ -167,7 +164,7 @@ async fn one_load_survives_connections_lost_at_random_moments() {
     let whole = begun.elapsed();
     let database = served().await;
     let old = content(&database).await;
-    let loader = Loader::of_folder(&database, dataset.path(), &["--commit-bytes", "50000", "--workers", "3"]);
+    let loader = Loader::of_folder(&database, dataset.path(), &["--workers", "3"]);
     let no_swap = take(&database, SWAP_LOCK).await;
     let client = database.connect().await.unwrap();
     let end = "select pg_terminate_backend(pid) from pg_stat_activity
@@ -213,9 +210,8 @@ async fn a_message_survives_kills_of_two_functions_that_process_it() {
         assert!(incoming.is_done(record).await);
     }
     let no_swap = take(database, SWAP_LOCK).await;
-    let pieces = [("COMMIT_BYTES", "50000")];
     for nth in 0..KILLED_FUNCTIONS {
-        let twins = [etl_function(&incoming, &pieces).await, etl_function(&incoming, &pieces).await];
+        let twins = [etl_function(&incoming, &[]).await, etl_function(&incoming, &[]).await];
         let [one, other] = &twins;
         let mut a_while = || a_while(&mut chance, whole, nth, KILLED_FUNCTIONS);
         let (first, second) = (a_while(), a_while());
@@ -232,7 +228,7 @@ async fn a_message_survives_kills_of_two_functions_that_process_it() {
     }
     assert!(content(database).await == old);
     drop(no_swap);
-    let twins = (etl_function(&incoming, &pieces).await, etl_function(&incoming, &pieces).await);
+    let twins = (etl_function(&incoming, &[]).await, etl_function(&incoming, &[]).await);
     let (one, other) =
         tokio::join!(twins.0.api().invoke(last.clone(), TIME), twins.1.api().invoke(last.clone(), TIME));
     for outcome in [one, other] {
@@ -257,13 +253,10 @@ async fn one_load_survives_kills_of_postgres_at_random_moments() {
     let mut cluster = Cluster::start_temporary(&Settings::durable()).await.unwrap();
     let database = serving(Database::create_in(&cluster).await.unwrap()).await;
     let old = content(&database).await;
-    // With large pieces, some tables are created in the transaction that loads all their rows, so Postgres need not log
-    // them.
-    let pieces = [&["--commit-bytes", "50000"][..], &[]];
     let mut hits = Hits::default();
     for nth in 0..KILLED_SERVERS {
         let no_swap = take(&database, SWAP_LOCK).await;
-        let loader = Loader::of_folder(&database, dataset.path(), pieces[chance.usize(0..2)]);
+        let loader = Loader::of_folder(&database, dataset.path(), &[]);
         let running = loader.start();
         hits.wait(&mut chance, whole, (nth, KILLED_SERVERS), &database).await;
         cluster.kill().await.unwrap();

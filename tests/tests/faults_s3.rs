@@ -20,7 +20,7 @@ use support::events::{self, Arrived, key};
 use support::incoming::{Incoming, content, files, undisturbed};
 use support::s3::{
     SHORT_TIMEOUTS, Set, assert_same, assert_served, check_requests, error_message, fails_until_turned_off,
-    folder, generated, is_for_rows, load_by_command, requested_range, rows, serving, summary,
+    generated, is_for_rows, load_by_command, requested_range, rows, serving, summary,
 };
 
 /// Returns the fault for a request in a storm: a quarter of the requests have one.
@@ -154,9 +154,9 @@ async fn the_command_retries_until_its_limit() {
     check_requests(&proxy);
 }
 
-/// Returns the command's peak memory for a load of the hand-made dataset from S3, in megabytes: in one piece, and in
-/// ranges. `length` adds a line of that length to features.csv.
-async fn memory_with_line(length: Option<usize>) -> [u64; 2] {
+/// Returns the command's peak memory for a load of the hand-made dataset from S3, in megabytes. `length` adds a line of that
+/// length to features.csv.
+async fn memory_with_line(length: Option<usize>) -> u64 {
     let mut files = files(&small_dataset());
     if let Some(length) = length {
         let (_, features) = files.iter_mut().find(|(name, _)| name == "features.csv").unwrap();
@@ -165,29 +165,22 @@ async fn memory_with_line(length: Option<usize>) -> [u64; 2] {
     let set = Set::of(&files).await;
     let incoming = Incoming::create().await;
     incoming.bucket.put_folder("incoming/spring/", set.folder.path()).await;
-    let mut megabytes = [0; 2];
-    for (ranges, megabytes) in [&[][..], &["--range-bytes", "30000000"]].into_iter().zip(&mut megabytes) {
-        let database = Database::create().await.unwrap();
-        let url = incoming.bucket.url("incoming/spring/");
-        let arguments = [&[url.as_str()], ranges].concat();
-        let output = summary(&load_by_command(&database, &incoming.bucket.variables(), &arguments));
-        assert_eq!(output.contains("features.csv: longer than 1048576 bytes"), length.is_some(), "{output}");
-        let peak = output.lines().find_map(|line| line.strip_prefix("peak memory of the loader: ")).unwrap();
-        *megabytes = peak.strip_suffix(" MB").unwrap().parse().unwrap();
-        assert_same(&content(&database).await, &set.expected, "the catalog");
-    }
-    megabytes
+    let database = Database::create().await.unwrap();
+    let url = incoming.bucket.url("incoming/spring/");
+    let output = summary(&load_by_command(&database, &incoming.bucket.variables(), &[&url]));
+    assert_eq!(output.contains("features.csv: longer than 1048576 bytes"), length.is_some(), "{output}");
+    assert_same(&content(&database).await, &set.expected, "the catalog");
+    let peak = output.lines().find_map(|line| line.strip_prefix("peak memory of the loader: ")).unwrap();
+    peak.strip_suffix(" MB").unwrap().parse().unwrap()
 }
 
 #[tokio::test]
 async fn a_line_of_300_mb_is_not_held_in_memory() {
     let (without, with) = (memory_with_line(None).await, memory_with_line(Some(300 << 20)).await);
-    println!("peak memory: {without:?} MB without the line, {with:?} MB with it");
-    for (without, with) in without.into_iter().zip(with) {
-        // The loader reads up to 67 MB ahead: four ranges for each of two workers. The allocator retained up to 40 MB
-        // more in measurements. The line would add 315 MB.
-        assert!(with < without + 150, "{with} MB, and {without} MB without the line");
-    }
+    println!("peak memory: {without} MB without the line, {with} MB with it");
+    // The loader reads up to 67 MB ahead: four ranges for each of two workers. The allocator retained up to 40 MB more in
+    // measurements. The line would add 315 MB.
+    assert!(with < without + 150, "{with} MB, and {without} MB without the line");
 }
 
 #[tokio::test]
@@ -227,32 +220,9 @@ async fn a_hundred_orders_of_arrival_publish_the_same_catalog() {
     assert_eq!(incoming.number("select count(*) from etl.load where step <> 'published'").await, 0);
 }
 
-/// Loads a dataset with these range and commit sizes, and returns the content of the catalog.
-async fn in_pieces(
-    database: &Database,
-    place: &DatasetLocation,
-    range_bytes: u64,
-    commit_bytes: u64,
-) -> String {
-    let rejects = tempfile::tempdir().unwrap();
-    let options = LoadOptions {
-        range_bytes,
-        commit_bytes,
-        ..LoadOptions::new(OutputTarget::File(rejects.path().join("rejects.csv")), Progress::Silent)
-    };
-    let dataset = Dataset::open(place, Some("tested")).await.unwrap();
-    etl::load::load(&database.config(), dataset, options).await.unwrap();
-    content(database).await
-}
-
 #[tokio::test]
-async fn ranges_of_every_small_size_load_the_same_catalog() {
+async fn reads_of_every_small_size_load_the_same_catalog() {
     let (set, database) = (tiny().await, Database::create().await.unwrap());
-    let folder = DatasetLocation::Folder(set.folder.path().to_owned());
-    for range_bytes in 1..=200 {
-        let loaded = in_pieces(&database, &folder, range_bytes, range_bytes).await;
-        assert_same(&loaded, &set.expected, &format!("in ranges of {range_bytes}"));
-    }
     let incoming = Incoming::create().await;
     incoming.put_folder("spring", set.folder.path()).await;
     let server = format!("http://{}", incoming.bucket.server());
@@ -261,8 +231,13 @@ async fn ranges_of_every_small_size_load_the_same_catalog() {
             .await
             .with(ReadPolicy { range: read_bytes, ..SHORT_TIMEOUTS });
         let place = DatasetLocation::S3(s3, incoming.bucket.url("incoming/spring/").parse().unwrap());
-        let loaded = in_pieces(&database, &place, 41, 1).await;
-        assert_same(&loaded, &set.expected, &format!("read by {read_bytes}"));
+        let rejects = tempfile::tempdir().unwrap();
+        let target = OutputTarget::File(rejects.path().join("rejects.csv"));
+        let dataset = Dataset::open(&place, Some("tested")).await.unwrap();
+        etl::load::load(&database.config(), dataset, LoadOptions::new(target, Progress::Silent))
+            .await
+            .unwrap();
+        assert_same(&content(&database).await, &set.expected, &format!("read by {read_bytes}"));
     }
 }
 
@@ -288,22 +263,6 @@ async fn tiny() -> Set {
         ("cart.csv", "id,user_session,product_id,active\n1,1,1,1\n"),
     ];
     Set::of(&files.map(|(name, content)| (name.to_owned(), content.as_bytes().to_vec()))).await
-}
-
-#[tokio::test]
-async fn commits_of_any_size_load_the_same_catalog() {
-    let folder = folder();
-    let options = etl::generate::Options { scale: 0.002, seed: 9, legacy_format: true };
-    etl::generate::generate(&options, folder.path(), |_| {}).unwrap();
-    let expected = undisturbed(folder.path()).await;
-    let database = Database::create().await.unwrap();
-    let place = DatasetLocation::Folder(folder.path().to_owned());
-    for (range_bytes, commit_bytes) in
-        [(u64::MAX, 5000), (u64::MAX, 300_000), (u64::MAX, 1_000_000), (40_000, 10_000), (1_000_000, 300_000)]
-    {
-        let loaded = in_pieces(&database, &place, range_bytes, commit_bytes).await;
-        assert_same(&loaded, &expected, &format!("in ranges of {range_bytes}, {commit_bytes} at a time"));
-    }
 }
 
 #[tokio::test]

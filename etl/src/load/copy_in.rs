@@ -76,7 +76,7 @@ async fn load_file(context: Arc<Context>, file: SourceFile) -> Result<(), LoadEr
     // One connection for each file: it is unusable after a failed COPY.
     let mut client = context.connect().await?;
     let transaction = client.transaction().await?;
-    if ledger::lock_file(&transaction, generation, table.file).await? {
+    if ledger::begin_file(&transaction, generation, table.file).await? {
         task.finish();
         return Ok(());
     }

@@ -23,12 +23,10 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 /// The signal that a process cannot handle.
 pub const KILL: i32 = 9;
 
-/// The lock that a loader holds throughout a load.
+/// The lock that a loader and all its connections share throughout a load.
 pub const LOADER_LOCK: i64 = 0x6174_656c_6965_7202;
 /// The lock that a load or a rollback holds while it replaces the catalog.
 pub const SWAP_LOCK: i64 = 0x6174_656c_6965_7204;
-/// The lock that all connections of one load share.
-pub const WORKER_LOCK: i64 = 0x6174_656c_6965_7205;
 
 /// A command line that a test can run several times.
 #[derive(Debug)]
@@ -245,14 +243,6 @@ pub async fn take(database: &Database, lock: i64) -> Client {
     let client = database.connect().await.unwrap();
     client.execute("select pg_advisory_lock($1)", &[&lock]).await.unwrap();
     client
-}
-
-/// Returns the number of connections that hold this lock, or that wait for it.
-pub async fn with_lock(client: &Client, lock: i64, has_it: bool) -> i64 {
-    let select = "select count(*) from pg_locks join pg_database on pg_database.oid = pg_locks.database
-                  where datname = current_database() and locktype = 'advisory' and granted = $2
-                      and (classid::bigint << 32) + objid::bigint = $1";
-    client.query_one(select, &[&lock, &has_it]).await.unwrap().get(0)
 }
 
 /// Waits until the condition is true.
