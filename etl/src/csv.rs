@@ -143,8 +143,8 @@ impl<R: Read> Lines<R> {
     }
 
     /// Returns the input.
-    pub fn into_input(self) -> R {
-        self.input
+    pub fn input(&self) -> &R {
+        &self.input
     }
 
     /// Finds the line that starts at `next` and makes it the last line of the record; none at the end of the file.

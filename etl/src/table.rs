@@ -67,6 +67,16 @@ pub struct Table {
 }
 
 impl Table {
+    /// Returns the names that its file can have in a dataset: plain, and compressed with gzip.
+    pub fn files(&self) -> [String; 2] {
+        [self.file.to_owned(), format!("{}.gz", self.file)]
+    }
+
+    /// Returns the table of a file with this name.
+    pub fn of_file(name: &str) -> Option<&'static Self> {
+        TABLES.iter().find(|table| name.strip_suffix(".gz").unwrap_or(name) == table.file)
+    }
+
     /// Returns whether its rows have a rank: their position in ascending order of id.
     pub fn is_ranked(&self) -> bool {
         self.name == PRODUCT.table

@@ -163,9 +163,9 @@ async fn an_invalid_file_is_refused_with_the_reason_until_a_valid_one_replaces_i
         }
     }
     for (content, reason) in [
-        ("id;productId;name", "expected the header"),
-        ("", "has no rows"),
-        ("id,productId,name,sale_price,original_price,default_style\n", "has no rows"),
+        ("id;productId;name", "expected commas, as in the header"),
+        ("", "is empty"),
+        ("id,productId,name,sale_price,original_price\n", "no column default_style"),
     ] {
         let record = incoming.put("spring", "styles.csv", content).await;
         assert!(incoming.is_done(&record).await, "a retry would fail again");

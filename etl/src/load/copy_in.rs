@@ -191,10 +191,10 @@ impl RowReader {
     /// Reads a file to its end, or until too many rows are rejected. A closed receiver ends it early; then the caller does
     /// not use the result.
     fn read(self, file: &SourceFile) -> Result<FileRead, SourceError> {
-        let mut input = file.read_from(file.body_offset, file.size, self.options.stop_at)?;
-        let mut lines = Lines::new(&mut input, file.body_offset, file.body_line());
+        let mut lines = Lines::new(file.read_rows(self.options.stop_at)?, file.body_offset, file.body_line());
         let mut encoder = Encoder::new(file.table);
-        let mut pending = PendingBatch { rejects: Vec::new(), rejects_bytes: 0, reported: file.body_offset };
+        let mut pending =
+            PendingBatch { rejects: Vec::new(), rejects_bytes: 0, reported: lines.input().position() };
         let (mut counts, mut notes) = (Counts::default(), NoteCounts::default());
         let mut complete = true;
         while let Some(row) = encoder.next_row(&mut lines).map_err(|error| file.failed(error))? {
@@ -219,15 +219,14 @@ impl RowReader {
                 if self.options.deadline_reached() {
                     return Err(SourceError::DeadlineReached);
                 }
-                let batch = pending.batch(&mut encoder, lines.next_offset(), !complete);
+                let batch = pending.batch(&mut encoder, lines.input().position(), !complete);
                 if self.batches.blocking_send(batch).is_err() || !complete {
                     break;
                 }
             }
         }
-        let _ = self.batches.blocking_send(pending.batch(&mut encoder, lines.next_offset(), true));
-        drop(lines);
-        file.check_unchanged(&input)?;
+        let _ = self.batches.blocking_send(pending.batch(&mut encoder, lines.input().position(), true));
+        file.check_unchanged(lines.input())?;
         Ok(FileRead { counts, notes, ids_ascend: encoder.ids_ascend(), complete })
     }
 }
@@ -236,7 +235,7 @@ impl RowReader {
 struct PendingBatch {
     rejects: Vec<Reject>,
     rejects_bytes: usize,
-    /// The offset up to which progress is reported.
+    /// The stored bytes that are reported as progress.
     reported: u64,
 }
 
@@ -247,13 +246,13 @@ impl PendingBatch {
     }
 
     /// Returns the next batch. Rejects interrupt the COPY, so they wait until there are many, or until the end.
-    fn batch(&mut self, encoder: &mut Encoder, offset: u64, is_last: bool) -> Batch {
+    fn batch(&mut self, encoder: &mut Encoder, position: u64, is_last: bool) -> Batch {
         let mut rejects = Vec::new();
         if is_last || self.rejects_bytes >= MAX_REJECTS {
             rejects = std::mem::take(&mut self.rejects);
             self.rejects_bytes = 0;
         }
-        let bytes_read = offset - std::mem::replace(&mut self.reported, offset);
+        let bytes_read = position - std::mem::replace(&mut self.reported, position);
         Batch { rows: encoder.take().into(), rejects, bytes_read }
     }
 }

@@ -296,8 +296,7 @@ fn find_records(
     reject: impl Fn(&Record<'_>) -> Reject,
     chunks: &mpsc::Sender<Vec<Reject>>,
 ) -> Result<(), SourceError> {
-    let mut input = file.read_from(file.body_offset, file.size, until)?;
-    let mut lines = Lines::new(&mut input, file.body_offset, file.body_line());
+    let mut lines = Lines::new(file.read_rows(until)?, file.body_offset, file.body_line());
     let mut encoder = Encoder::new(file.table);
     let mut found = Vec::new();
     for offset in offsets {
@@ -316,8 +315,7 @@ fn find_records(
             return Ok(());
         }
     }
-    drop(lines);
-    file.check_unchanged(&input)?;
+    file.check_unchanged(lines.input())?;
     let _ = chunks.blocking_send(found);
     Ok(())
 }

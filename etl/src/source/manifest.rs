@@ -3,13 +3,13 @@
 //! ```json
 //! {"files": [{"name": "product.csv", "size": 213900000, "sha256": "9f86d081884c7d65…"}, …]}
 //! ```
-//! It lists all files of the dataset, including cart.csv if the dataset has one. `size` (bytes) and `sha256` (64
+//! It lists all files of the dataset, including cart.csv if the dataset has one, by their names (`photos.csv.gz`). `size` (bytes) and `sha256` (64
 //! hexadecimal digits) are optional. The loader checks both before it loads a file; for the hash it reads the file once
 //! more.
 
 use serde::Deserialize;
 
-use crate::table::TABLES;
+use crate::table::{TABLES, Table};
 
 /// The name of the file.
 pub const MANIFEST: &str = "manifest.json";
@@ -44,7 +44,7 @@ impl Manifest {
     pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
         let mut manifest: Self = serde_json::from_slice(json).map_err(ManifestError::Json)?;
         for file in &mut manifest.files {
-            if !TABLES.iter().any(|table| table.file == file.name) {
+            if Table::of_file(&file.name).is_none() {
                 return Err(ManifestError::UnknownFile(file.name.clone()));
             }
             if let Some(hash) = &mut file.sha256 {
@@ -55,7 +55,7 @@ impl Manifest {
             }
         }
         for table in &TABLES {
-            match manifest.files.iter().filter(|file| file.name == table.file).count() {
+            match manifest.files.iter().filter(|file| Table::of_file(&file.name) == Some(table)).count() {
                 0 if !table.optional => return Err(ManifestError::Missing(table.file)),
                 0 | 1 => {}
                 _ => return Err(ManifestError::Duplicate(table.file)),
@@ -117,11 +117,18 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_may_list_a_compressed_file() {
+        let manifest = parse(&SIX.replace("photos.csv", "photos.csv.gz")).unwrap();
+        assert!(manifest.file("photos.csv.gz").is_some() && manifest.file("photos.csv").is_none());
+    }
+
+    #[test]
     fn an_error_says_what_is_wrong_with_the_manifest() {
         assert_eq!(parse(r#"{"name":"product.csv"}"#).unwrap_err(), "does not list features.csv");
         let error = |more: &str| parse(&format!("{SIX},{more}")).unwrap_err();
         assert!(error(r#"{"name":"sku.csv"}"#).starts_with("lists \"sku.csv\""));
         assert_eq!(error(r#"{"name":"skus.csv"}"#), "lists skus.csv more than once");
+        assert_eq!(error(r#"{"name":"skus.csv.gz"}"#), "lists skus.csv more than once");
         assert!(error(r#"{"name":"cart.csv","sha256":"123"}"#).contains("64 hexadecimal digits"));
         assert!(error(r#"{"name":"cart.csv","sizes":1}"#).contains("sizes"));
         assert!(error(r#"{"name":"cart.csv","size":-1}"#).contains("-1"));

@@ -4,12 +4,11 @@
 //! instead of a mixture of versions. The loader retries an interrupted range itself and resumes it at the first missing
 //! byte, so a connection reset costs no received bytes.
 
-use std::collections::VecDeque;
-use std::fmt;
-use std::io::{self, Read};
+mod reader;
+mod url;
+
 use std::path::Path;
-use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region};
@@ -20,9 +19,9 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::tls;
 use bytes::{Bytes, BytesMut};
-use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
-use tokio::time::timeout_at;
+
+pub use reader::ObjectReader;
+pub use url::{S3Url, S3UrlError};
 
 /// The region if neither the environment nor a profile names one. The SDK cannot sign without a region.
 const DEFAULT_REGION: Region = Region::from_static("us-east-1");
@@ -59,9 +58,6 @@ impl Default for ReadPolicy {
     }
 }
 
-/// The bytes that a reader requests past its `end`; twice as many each further time.
-const OVERREAD: u64 = 64 << 10;
-
 /// An error of S3.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum S3Error {
@@ -89,49 +85,6 @@ pub enum S3Error {
         /// The response of S3, or the reason why there is none.
         cause: String,
     },
-}
-
-/// A URL of an object, `s3://bucket/key`, or of a prefix, `s3://bucket/prefix/`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct S3Url {
-    /// The bucket's name.
-    pub bucket: String,
-    /// The key or the prefix, without a leading slash.
-    pub key: String,
-}
-
-/// An invalid S3 URL.
-#[derive(Debug, thiserror::Error)]
-#[error("invalid S3 URL {0:?}: expected s3://bucket/prefix/")]
-pub struct S3UrlError(String);
-
-impl FromStr for S3Url {
-    type Err = S3UrlError;
-
-    fn from_str(text: &str) -> Result<Self, S3UrlError> {
-        let rest = text.strip_prefix("s3://").ok_or_else(|| S3UrlError(text.to_owned()))?;
-        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if bucket.is_empty() || !bucket.chars().all(allowed) || key.starts_with('/') {
-            return Err(S3UrlError(text.to_owned()));
-        }
-        Ok(Self { bucket: bucket.to_owned(), key: key.to_owned() })
-    }
-}
-
-impl fmt::Display for S3Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s3://{}/{}", self.bucket, self.key)
-    }
-}
-
-impl S3Url {
-    /// Returns the URL of `name` below this prefix.
-    #[must_use]
-    pub fn join(&self, name: &str) -> Self {
-        let slash = if self.key.is_empty() || self.key.ends_with('/') { "" } else { "/" };
-        Self { bucket: self.bucket.clone(), key: format!("{}{slash}{name}", self.key) }
-    }
 }
 
 /// One version of an object.
@@ -306,22 +259,6 @@ impl S3 {
         let sent = put.content_type(content_type).body(body).send().await;
         sent.map(drop).map_err(|error| from_sdk_error(url, &error))
     }
-
-    /// Returns a reader of a version of an object, from `offset`. It requests bytes from `end` on only after all others.
-    /// Must be called within a runtime; reads block. If nothing has arrived by `until`, a read times out.
-    pub fn read_from(&self, object: &Object, offset: u64, end: u64, until: Option<Instant>) -> ObjectReader {
-        ObjectReader {
-            s3: self.clone(),
-            object: object.clone(),
-            runtime: Handle::current(),
-            until,
-            requested_to: offset,
-            end: end.min(object.size),
-            overread: OVERREAD,
-            in_flight: VecDeque::new(),
-            pending: Bytes::new(),
-        }
-    }
 }
 
 fn timeouts(policy: ReadPolicy) -> TimeoutConfig {
@@ -354,88 +291,5 @@ fn from_sdk_error<E: ProvideErrorMetadata + std::error::Error + 'static>(
             let status = status.map(|status| format!("S3 returned {status}, ")).unwrap_or_default();
             S3Error::Failed { url: url.clone(), cause: format!("{status}{cause}") }
         }
-    }
-}
-
-/// A sequential reader of an object, which prefetches some ranges. Its errors wrap an [`S3Error`], except for the
-/// timeout at the deadline.
-pub struct ObjectReader {
-    s3: S3,
-    object: Object,
-    runtime: Handle,
-    until: Option<Instant>,
-    requested_to: u64,
-    end: u64,
-    overread: u64,
-    in_flight: VecDeque<JoinHandle<Result<Bytes, S3Error>>>,
-    pending: Bytes,
-}
-
-impl ObjectReader {
-    fn request_ahead(&mut self) {
-        let ReadPolicy { range, prefetch, .. } = self.s3.policy;
-        while self.in_flight.len() < prefetch && self.requested_to < self.end {
-            let (from, to) = (self.requested_to, (self.requested_to + range).min(self.end));
-            let (s3, object) = (self.s3.clone(), self.object.clone());
-            self.in_flight.push_back(self.runtime.spawn(async move { s3.range(&object, from, to).await }));
-            self.requested_to = to;
-        }
-    }
-}
-
-impl Read for ObjectReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.pending.is_empty() {
-            if self.in_flight.is_empty() && self.requested_to == self.end {
-                // The caller needs a little more than `end`: the rest of a line.
-                self.end = self.end.saturating_add(self.overread).min(self.object.size);
-                self.overread = self.overread.saturating_mul(2);
-            }
-            self.request_ahead();
-            let Some(next) = self.in_flight.pop_front() else { return Ok(0) };
-            // The next range is requested only when the current one is consumed, which bounds the memory.
-            let received = match self.until {
-                Some(until) => self.runtime.block_on(async { timeout_at(until.into(), next).await })?,
-                None => self.runtime.block_on(next),
-            };
-            let received = received.map_err(io::Error::other)?;
-            self.pending = received.map_err(io::Error::other)?;
-        }
-        let length = self.pending.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&self.pending.split_to(length));
-        Ok(length)
-    }
-}
-
-impl Drop for ObjectReader {
-    fn drop(&mut self) {
-        self.in_flight.iter().for_each(JoinHandle::abort);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_has_a_bucket_and_a_key_or_prefix() {
-        let url: S3Url = "s3://atelier-datasets/incoming/spring sale/".parse().unwrap();
-        assert_eq!((url.bucket.as_str(), url.key.as_str()), ("atelier-datasets", "incoming/spring sale/"));
-        assert_eq!(url.to_string(), "s3://atelier-datasets/incoming/spring sale/");
-        assert_eq!("s3://bucket".parse::<S3Url>().unwrap().key, "");
-        for wrong in
-            ["", "s3://", "s3:///key", "https://bucket/key", "s3://a b/key", "s3://bucket//key", "data"]
-        {
-            assert!(wrong.parse::<S3Url>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn one_slash_separates_a_prefix_from_a_name() {
-        for prefix in ["s3://bucket/incoming/spring", "s3://bucket/incoming/spring/"] {
-            let url: S3Url = prefix.parse().unwrap();
-            assert_eq!(url.join("photos.csv").to_string(), "s3://bucket/incoming/spring/photos.csv");
-        }
-        assert_eq!("s3://bucket".parse::<S3Url>().unwrap().join("a").to_string(), "s3://bucket/a");
     }
 }
