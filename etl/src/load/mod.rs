@@ -10,9 +10,7 @@
 
 mod assemble;
 mod copy_in;
-mod copy_out;
 mod index;
-mod json;
 mod limit;
 mod publish;
 mod rejects;

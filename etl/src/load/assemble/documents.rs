@@ -1,217 +1,14 @@
 //! Assembly of the documents of a batch from its rows.
 
-use std::mem::take;
-use std::ops::AddAssign;
-
 use bytes::Bytes;
+use tokio::sync::mpsc;
 use tokio_postgres::Client;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::super::{Context, LoadError, MAX_RESPONSE, json};
+use super::super::{LoadError, MAX_RESPONSE};
 use super::gzip::Gzip;
-use super::reading::{KeySet, RowSource};
-use super::rows::{Feature, Groups, Parent, Parents, Photo, Product, Related, Sku, Style};
-use crate::ledger;
-use crate::table::TABLES;
-
-/// The number of responses of a batch that train the gzip code.
-const SAMPLES: usize = 64;
-/// The max size of each of them in bytes.
-const MAX_SAMPLE: usize = 64 << 10;
-
-/// The number of rows of each table that reached a document.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct RowCounts {
-    products: u64,
-    features: u64,
-    styles: u64,
-    photos: u64,
-    skus: u64,
-    related: u64,
-}
-
-impl AddAssign for RowCounts {
-    fn add_assign(&mut self, other: Self) {
-        self.products += other.products;
-        self.features += other.features;
-        self.styles += other.styles;
-        self.photos += other.photos;
-        self.skus += other.skus;
-        self.related += other.related;
-    }
-}
-
-impl RowCounts {
-    pub(super) async fn check(
-        &self,
-        context: &Context,
-        client: &Client,
-        documents: u64,
-    ) -> Result<(), LoadError> {
-        let of_table = |name| match name {
-            "products" => Some(self.products),
-            "features" => Some(self.features),
-            "styles" => Some(self.styles),
-            "photos" => Some(self.photos),
-            "skus" => Some(self.skus),
-            "related" => Some(self.related),
-            _ => None,
-        };
-        for table in &TABLES {
-            let Some(merged) = of_table(table.name) else { continue };
-            let loaded = ledger::file_record(client, context.generation, table.file).await?.counts.loaded;
-            if merged != loaded {
-                let what = format!("{loaded} {} were loaded, but {merged} are in documents", table.name);
-                return Err(LoadError::Bug(what));
-            }
-        }
-        if documents != self.products {
-            let what = format!("{} documents were sent, but Postgres copied {documents}", self.products);
-            return Err(LoadError::Bug(what));
-        }
-        Ok(())
-    }
-}
-
-/// The rows of a batch.
-#[derive(Default)]
-struct Batch {
-    products: Parents<Product>,
-    features: Groups<Feature>,
-    related: Groups<Related>,
-    styles: Parents<Style>,
-    photos: Groups<Photo>,
-    skus: Groups<Sku>,
-}
-
-impl Batch {
-    /// Replaces the rows by those of the products with these ids.
-    async fn read(&mut self, from: &RowSource<'_>, ids: &KeySet) -> Result<(), LoadError> {
-        // In parallel, because a range in S3 has a high latency.
-        (self.products, self.features, self.related, self.styles) = tokio::try_join!(
-            from.rows(ids, take(&mut self.products)),
-            from.rows(ids, take(&mut self.features)),
-            from.rows(ids, take(&mut self.related)),
-            from.rows(ids, take(&mut self.styles)),
-        )?;
-        let ids = self.styles.ids();
-        (self.photos, self.skus) = tokio::try_join!(
-            from.rows(&ids, take(&mut self.photos)),
-            from.rows(&ids, take(&mut self.skus)),
-        )?;
-        Ok(())
-    }
-
-    /// Appends the response of `/products/{id}`.
-    fn put_product(&self, out: &mut Vec<u8>, product: &Parent, merged: &mut RowCounts) {
-        let (features, rows) = self.features.of(product.id).unwrap_or_default();
-        merged.products += 1;
-        merged.features += rows;
-        out.extend_from_slice(self.products.opening(product));
-        out.extend_from_slice(features);
-        out.extend_from_slice(b"]}");
-    }
-
-    /// Appends the response of `/products/{id}/related`.
-    fn put_related(&self, out: &mut Vec<u8>, product: &Parent, merged: &mut RowCounts) {
-        let (related, rows) = self.related.of(product.id).unwrap_or_default();
-        merged.related += rows;
-        out.push(b'[');
-        out.extend_from_slice(related);
-        out.push(b']');
-    }
-
-    /// Appends the response of `/products/{id}/styles`.
-    fn put_styles(&self, out: &mut Vec<u8>, product: &Parent, merged: &mut RowCounts) {
-        let styles = self.styles.rows();
-        let styles = &styles[styles.partition_point(|style| style.product_id < product.id)..];
-        let styles = &styles[..styles.partition_point(|style| style.product_id == product.id)];
-        out.extend_from_slice(b"{\"product_id\":\"");
-        json::integer(out, product.id);
-        out.extend_from_slice(b"\",\"results\":[");
-        for (index, style) in styles.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(self.styles.opening(style));
-            let (photos, rows) = self.photos.of(style.id).unwrap_or((NO_PHOTOS, 0));
-            merged.photos += rows;
-            out.extend_from_slice(photos);
-            out.extend_from_slice(b"],\"skus\":{");
-            let (skus, rows) = self.skus.of(style.id).unwrap_or((NO_SKUS, 0));
-            merged.skus += rows;
-            out.extend_from_slice(skus);
-            out.extend_from_slice(b"}}");
-            merged.styles += 1;
-        }
-        out.extend_from_slice(b"]}");
-    }
-
-    /// Returns some responses of `/products/{id}/styles`, evenly distributed over the batch.
-    fn samples(&self) -> Vec<Vec<u8>> {
-        let products = self.products.rows();
-        let mut styles = Vec::new();
-        let sample = |product| {
-            styles.clear();
-            self.put_styles(&mut styles, product, &mut RowCounts::default());
-            styles[..styles.len().min(MAX_SAMPLE)].to_vec()
-        };
-        products.iter().step_by(products.len().div_ceil(SAMPLES).max(1)).map(sample).collect()
-    }
-}
-
-/// An assembler of the documents of one batch after the other.
-pub(super) struct Assembler {
-    pub(super) merged: RowCounts,
-    batch: Batch,
-    gzip: Gzip,
-}
-
-impl Assembler {
-    pub(super) fn new() -> Self {
-        Self { merged: RowCounts::default(), batch: Batch::default(), gzip: Gzip::new() }
-    }
-
-    /// Returns the rows of `documents` for the products with these ids, in the binary format of COPY.
-    pub(super) async fn assemble(
-        &mut self,
-        from: &RowSource<'_>,
-        ids: &KeySet,
-    ) -> Result<Vec<Bytes>, LoadError> {
-        self.batch.read(from, ids).await?;
-        let Self { merged, batch, gzip } = self;
-        gzip.train(batch.samples().iter().map(Vec::as_slice));
-        let (mut chunks, mut chunk) = (Vec::new(), Vec::new());
-        let (mut product, mut styles, mut related) = (Vec::new(), Vec::new(), Vec::new());
-        let mut compressed = Vec::new();
-        for row in batch.products.rows() {
-            for response in [&mut product, &mut styles, &mut related, &mut compressed] {
-                response.clear();
-            }
-            batch.put_product(&mut product, row, merged);
-            batch.put_styles(&mut styles, row, merged);
-            batch.put_related(&mut related, row, merged);
-            if styles.len() > MAX_RESPONSE {
-                return Err(LoadError::TooLarge { table: "styles", parent: format!("product {}", row.id) });
-            }
-            gzip.compress(&styles, &mut compressed);
-
-            chunk.extend_from_slice(&7_u16.to_be_bytes());
-            put(&mut chunk, &row.id.to_be_bytes())?;
-            put(&mut chunk, &product)?;
-            put(&mut chunk, &compressed)?;
-            put(&mut chunk, &related)?;
-            for plain in [&product, &styles, &related] {
-                put(&mut chunk, &xxh3_64(plain).to_be_bytes())?;
-            }
-            if chunk.len() >= CHUNK {
-                chunks.push(std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK + (CHUNK >> 3))).into());
-            }
-        }
-        chunks.push(chunk.into());
-        Ok(chunks)
-    }
-}
+use super::rows::{FEATURES, Groups, InQuotes, PHOTOS, PRODUCTS, RELATED, SKUS, STYLES, write_json};
+use crate::table::Table;
 
 /// The size of a chunk of documents in bytes.
 const CHUNK: usize = 256 << 10;
@@ -221,6 +18,158 @@ const NO_PHOTOS: &[u8] = b"{\"thumbnail_url\":null,\"url\":null}";
 /// The SKUs of a style without SKUs; see [`NO_PHOTOS`].
 const NO_SKUS: &[u8] = b"\"null\":{\"quantity\":null,\"size\":null}";
 
+/// The number of responses of a batch that train the gzip code.
+const SAMPLES: usize = 64;
+/// The max size of each of them in bytes.
+const MAX_SAMPLE: usize = 64 << 10;
+
+/// An assembler of the documents of one batch after the other.
+pub(super) struct Assembler {
+    products: Groups,
+    features: Groups,
+    styles: Groups,
+    photos: Groups,
+    skus: Groups,
+    related: Groups,
+    gzip: Gzip,
+}
+
+impl Assembler {
+    pub(super) fn new() -> Self {
+        Self {
+            products: Groups::new(&PRODUCTS),
+            features: Groups::new(&FEATURES),
+            styles: Groups::new(&STYLES),
+            photos: Groups::new(&PHOTOS),
+            skus: Groups::new(&SKUS),
+            related: Groups::new(&RELATED),
+            gzip: Gzip::new(),
+        }
+    }
+
+    /// Returns the number of rows of each table that reached a document.
+    pub(super) fn merged(&self) -> [(&'static Table, u64); 6] {
+        [&self.products, &self.features, &self.styles, &self.photos, &self.skus, &self.related]
+            .map(|groups| (groups.source.table, groups.merged))
+    }
+
+    /// Reads the rows of the products with the ids `from..=to` and returns whether they fit into memory.
+    pub(super) async fn read(&mut self, client: &Client, from: i32, to: i32) -> Result<bool, LoadError> {
+        let ids = format!("between {from} and {to}");
+        tokio::try_join!(
+            self.products.read(client, &ids),
+            self.features.read(client, &ids),
+            self.related.read(client, &ids),
+            self.styles.read(client, &ids),
+        )?;
+        let ids = self.styles.condition_for_children();
+        tokio::try_join!(self.photos.read(client, &ids), self.skus.read(client, &ids))?;
+        let all = [&self.products, &self.features, &self.styles, &self.photos, &self.skus, &self.related];
+        let fits = !all.iter().any(|groups| groups.is_full());
+        if !fits && from == to {
+            return Err(too_large(from));
+        }
+        Ok(fits)
+    }
+
+    /// Sends the documents of the products that were read, as rows of `documents` in the binary format of COPY. Stops
+    /// early if there is no receiver any more.
+    pub(super) async fn send(&mut self, documents: &mpsc::Sender<Bytes>) -> Result<(), LoadError> {
+        self.train()?;
+        let ids: Vec<_> = self.products.parents().collect();
+        let mut chunk = Vec::with_capacity(CHUNK + (CHUNK >> 3));
+        let (mut product, mut styles, mut related) = (Vec::new(), Vec::new(), Vec::new());
+        let mut compressed = Vec::new();
+        for id in ids {
+            for response in [&mut product, &mut styles, &mut related, &mut compressed] {
+                response.clear();
+            }
+            self.write_product(id, &mut product);
+            self.write_styles(id, &mut styles)?;
+            self.write_related(id, &mut related);
+            if styles.len() > MAX_RESPONSE {
+                return Err(too_large(id));
+            }
+            self.gzip.compress(&styles, &mut compressed);
+
+            chunk.extend_from_slice(&7_u16.to_be_bytes());
+            for field in [&id.to_be_bytes()[..], &product, &compressed, &related] {
+                put(&mut chunk, field)?;
+            }
+            for plain in [&product, &styles, &related] {
+                put(&mut chunk, &xxh3_64(plain).to_be_bytes())?;
+            }
+            if chunk.len() >= CHUNK {
+                let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK + (CHUNK >> 3)));
+                if documents.send(full.into()).await.is_err() {
+                    return Ok(()); // the receiver failed and returns its error
+                }
+            }
+        }
+        let _ = documents.send(chunk.into()).await;
+        Ok(())
+    }
+
+    /// Appends the response of `/products/{id}`.
+    fn write_product(&mut self, id: i32, out: &mut Vec<u8>) {
+        out.extend_from_slice(elements(&mut self.products, id).unwrap_or_default());
+        out.extend_from_slice(elements(&mut self.features, id).unwrap_or_default());
+        out.extend_from_slice(b"]}");
+    }
+
+    /// Appends the response of `/products/{id}/related`.
+    fn write_related(&mut self, id: i32, out: &mut Vec<u8>) {
+        out.push(b'[');
+        out.extend_from_slice(elements(&mut self.related, id).unwrap_or_default());
+        out.push(b']');
+    }
+
+    /// Appends the response of `/products/{id}/styles`.
+    fn write_styles(&mut self, id: i32, out: &mut Vec<u8>) -> Result<(), LoadError> {
+        out.extend_from_slice(b"{\"product_id\":");
+        write_json(out, &InQuotes(id))?;
+        out.extend_from_slice(b",\"results\":[");
+        for (index, (style, json)) in self.styles.of(id).enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(json);
+            out.extend_from_slice(elements(&mut self.photos, style).unwrap_or(NO_PHOTOS));
+            out.extend_from_slice(b"],\"skus\":{");
+            out.extend_from_slice(elements(&mut self.skus, style).unwrap_or(NO_SKUS));
+            out.extend_from_slice(b"}}");
+        }
+        out.extend_from_slice(b"]}");
+        Ok(())
+    }
+
+    /// Trains the gzip code with some responses of `/products/{id}/styles`, evenly distributed over the batch.
+    fn train(&mut self) -> Result<(), LoadError> {
+        let products: Vec<_> = self.products.parents().collect();
+        let counted = (self.styles.merged, self.photos.merged, self.skus.merged);
+        let mut samples = Vec::new();
+        for id in products.iter().step_by(products.len().div_ceil(SAMPLES).max(1)) {
+            let mut styles = Vec::new();
+            self.write_styles(*id, &mut styles)?;
+            styles.truncate(MAX_SAMPLE);
+            samples.push(styles);
+        }
+        (self.styles.merged, self.photos.merged, self.skus.merged) = counted;
+        self.gzip.train(samples.iter().map(Vec::as_slice));
+        Ok(())
+    }
+}
+
+/// Returns the JSON of a parent's only group; none if it has no rows.
+fn elements(groups: &mut Groups, parent: i32) -> Option<&[u8]> {
+    groups.of(parent).next().map(|(_, json)| json)
+}
+
+fn too_large(product: i32) -> LoadError {
+    LoadError::TooLarge { table: "styles", parent: format!("product {product}") }
+}
+
+/// Appends a field in the binary format of COPY.
 fn put(out: &mut Vec<u8>, value: &[u8]) -> Result<(), LoadError> {
     let too_large = |_| LoadError::Bug("a document is larger than Postgres can hold".to_owned());
     let length = i32::try_from(value.len()).map_err(too_large)?;

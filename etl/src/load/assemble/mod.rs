@@ -1,12 +1,11 @@
 //! The third step: merges the rows of each product into its finished responses, the documents.
 //!
-//! A worker takes products in batches by rank. It finds their rows through the (parent, position) indexes, so nothing
-//! depends on the order of the files. Each worker has one batch in memory. The loader counts every row that reaches a
-//! document, and the counts must match those in the ledger.
+//! A worker takes products in batches by rank. It reads their rows from the tables through the (parent, position)
+//! indexes, so nothing depends on the order of the files. Each worker has one batch in memory. The loader counts every
+//! row that reaches a document, and the counts must match those in the ledger.
 
 mod documents;
 mod gzip;
-mod reading;
 mod rows;
 
 use std::sync::Arc;
@@ -18,13 +17,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
-use self::documents::{Assembler, RowCounts};
-use self::reading::{KeySet, RowSource};
+use self::documents::Assembler;
 use super::{Context, LoadError};
 use crate::failpoint;
+use crate::ledger;
 use crate::progress::Task;
 use crate::row::{COPY_HEADER, COPY_TRAILER};
-use crate::table::{DOCUMENTS_DDL, TABLES};
+use crate::table::{DOCUMENTS_DDL, TABLES, Table};
 
 /// The number of products in a batch: about 15 MB of rows.
 const BATCH: i32 = 4096;
@@ -32,19 +31,22 @@ const BATCH: i32 = 4096;
 /// The max number of chunks of documents that wait for the database.
 const CHUNKS_AHEAD: usize = 4;
 
+/// The number of rows of each table that reached a document.
+type RowCounts = [(&'static Table, u64); 6];
+
 /// Creates and fills `catalog_next.documents`, from scratch.
 pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     let mut client = context.connect().await?;
-    let first_ids = Arc::new(first_ids(&client).await?);
-    let task = context.options.progress.steps("assembling", first_ids.len() as u64);
+    let batches = Arc::new(batches(&client).await?);
+    let task = context.options.progress.steps("assembling", batches.len() as u64);
 
-    let (sender, mut batches) = mpsc::channel(CHUNKS_AHEAD);
+    let (sender, mut documents) = mpsc::channel(CHUNKS_AHEAD);
     let next = Arc::new(AtomicUsize::new(0));
     let mut workers = JoinSet::new();
     for _ in 0..context.options.workers {
         let worker = Worker {
             context: Arc::clone(context),
-            first_ids: Arc::clone(&first_ids),
+            batches: Arc::clone(&batches),
             next: Arc::clone(&next),
             documents: sender.clone(),
             task: task.clone(),
@@ -58,12 +60,12 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     transaction.batch_execute(&format!("drop table if exists catalog_next.documents; {ddl}")).await?;
     let mut sink = Box::pin(transaction.copy_in(COPY_DOCUMENTS).await?);
     sink.send(Bytes::from_static(COPY_HEADER)).await?;
-    while let Some(documents) = batches.recv().await {
-        sink.send(documents).await?;
+    while let Some(chunk) = documents.recv().await {
+        sink.send(chunk).await?;
     }
-    let mut merged = RowCounts::default();
+    let mut merged = Vec::new();
     while let Some(result) = workers.join_next().await {
-        merged += result.map_err(|_| LoadError::Bug("a worker panicked".to_owned()))??;
+        merged.push(result.map_err(|_| LoadError::Bug("a worker panicked".to_owned()))??);
     }
     sink.send(Bytes::from_static(COPY_TRAILER)).await?;
     let written = sink.as_mut().finish().await?;
@@ -73,7 +75,7 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     let analysis = tokio::spawn(analyze_tables(Arc::clone(context)));
     transaction.commit().await?;
     failpoint::hit(failpoint::ASSEMBLED);
-    merged.check(context, &client, written).await?;
+    check_counts(context, &client, &merged, written).await?;
     client
         .batch_execute(
             "alter table catalog_next.documents add constraint documents_pkey primary key (product_id);
@@ -89,20 +91,41 @@ const COPY_DOCUMENTS: &str = "copy catalog_next.documents
      (product_id, product, styles, related, product_tag, styles_tag, related_tag)
      from stdin with (format binary, freeze)";
 
-/// Returns the id of the first product of each batch.
-async fn first_ids(client: &Client) -> Result<Vec<i32>, LoadError> {
-    let rows = client
-        .query(
-            "select products.id
-             from generate_series(1, (select max(rank) from catalog_next.products), $1::integer) as first (rank)
-             join catalog_next.products using (rank) order by products.id",
-            &[&BATCH],
-        )
-        .await?;
+/// The first and the last product id of each batch. Ranks have no gaps.
+const BATCHES: &str =
+    "select id, coalesce(lead(id) over (order by id) - 1, (select max(id) from catalog_next.products))
+     from generate_series(1, (select max(rank) from catalog_next.products), $1::integer) as first (rank)
+     join catalog_next.products using (rank) order by id";
+
+async fn batches(client: &Client) -> Result<Vec<(i32, i32)>, LoadError> {
+    let rows = client.query(BATCHES, &[&BATCH]).await?;
     if rows.is_empty() {
         return Err(LoadError::NoProducts);
     }
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Checks the rows that the workers merged and the documents that Postgres copied against the ledger.
+async fn check_counts(
+    context: &Context,
+    client: &Client,
+    merged: &[RowCounts],
+    copied: u64,
+) -> Result<(), LoadError> {
+    for table in &TABLES {
+        let of_table = |(counted, rows): &(&Table, u64)| (*counted == table).then_some(*rows);
+        let Some(rows) = merged.iter().flatten().filter_map(of_table).reduce(|a, b| a + b) else { continue };
+        let loaded = ledger::file_record(client, context.generation, table.file).await?.counts.loaded;
+        if rows != loaded {
+            let what = format!("{loaded} {} were loaded, but {rows} are in documents", table.name);
+            return Err(LoadError::Bug(what));
+        }
+        if table.is_ranked() && rows != copied {
+            let what = format!("{rows} documents were sent, but Postgres copied {copied}");
+            return Err(LoadError::Bug(what));
+        }
+    }
+    Ok(())
 }
 
 /// Collects the planner's statistics. Requests read only by key, so a tenth of the default sample is enough and takes a
@@ -119,7 +142,7 @@ async fn analyze_tables(context: Arc<Context>) -> Result<(), LoadError> {
 /// A worker that assembles batches until there are no more.
 struct Worker {
     context: Arc<Context>,
-    first_ids: Arc<Vec<i32>>,
+    batches: Arc<Vec<(i32, i32)>>,
     next: Arc<AtomicUsize>,
     documents: mpsc::Sender<Bytes>,
     task: Task,
@@ -130,7 +153,7 @@ impl Worker {
         let done = self.assemble_all().await;
         if done.is_err() {
             // Stops the other workers: their work would be useless.
-            self.next.store(self.first_ids.len(), Ordering::Relaxed);
+            self.next.store(self.batches.len(), Ordering::Relaxed);
         }
         done
     }
@@ -141,20 +164,21 @@ impl Worker {
         client
             .batch_execute("set enable_seqscan = off; set enable_sort = off; set enable_bitmapscan = off")
             .await?;
-        let reading = RowSource { client: &client };
         let mut assembler = Assembler::new();
-        loop {
-            self.context.check_time()?;
-            let number = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(&from) = self.first_ids.get(number) else { break };
-            let to = self.first_ids.get(number + 1).map_or(i32::MAX, |next| next - 1);
-            for documents in assembler.assemble(&reading, &KeySet::Range(from, to)).await? {
-                if self.documents.send(documents).await.is_err() {
-                    return Ok(assembler.merged); // the receiver failed and returns its error
+        while let Some(&batch) = self.batches.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            // A batch with very long lists is divided until the rows of a part fit into memory.
+            let mut parts = vec![batch];
+            while let Some((from, to)) = parts.pop() {
+                self.context.check_time()?;
+                if assembler.read(&client, from, to).await? {
+                    assembler.send(&self.documents).await?;
+                } else {
+                    let middle = from + (to - from) / 2;
+                    parts.extend([(middle + 1, to), (from, middle)]);
                 }
             }
             self.task.advance(1);
         }
-        Ok(assembler.merged)
+        Ok(assembler.merged())
     }
 }

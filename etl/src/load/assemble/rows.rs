@@ -1,272 +1,287 @@
-//! The rows of a batch as JSON fragments of the documents.
+//! The rows of a batch, read from the tables as JSON fragments of the documents.
 
-use std::marker::PhantomData;
 use std::ops::Range;
+use std::pin::pin;
 
-use super::super::copy_out::Row;
-use super::super::{LoadError, MAX_RESPONSE, json};
-use super::reading::{KeySet, RowSink};
+use futures_util::TryStreamExt;
+use serde::{Serialize, Serializer};
+use tokio_postgres::Client;
+use tokio_postgres::binary_copy::{BinaryCopyOutRow, BinaryCopyOutStream};
+use tokio_postgres::types::Type;
+
+use super::super::{LoadError, MAX_RESPONSE};
 use crate::table::{TABLES, Table};
 
-/// The rows of one parent: JSON elements, separated by commas.
+/// A table, the query of its rows, and their JSON.
+pub(super) struct Source {
+    pub(super) table: &'static Table,
+    /// The kind of the parent in error messages.
+    parent: &'static str,
+    /// The query, with the placeholder `{ids}` for a condition. It reads an index in order: the one on (parent, position),
+    /// or the primary key of the products.
+    select: &'static str,
+    types: &'static [Type],
+    /// Appends a row's JSON and returns its key.
+    write: fn(&BinaryCopyOutRow, &mut Vec<u8>) -> Result<Key, LoadError>,
+}
+
+/// The parent and the group of a row.
+type Key = (i32, i32);
+
+pub(super) static PRODUCTS: Source = Source {
+    table: &TABLES[0],
+    parent: "product",
+    select: "select id, name, slogan, description, category, default_price from catalog_next.products
+             where id {ids} order by id",
+    types: &[Type::INT4, Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4],
+    write: |row, out| {
+        let id = row.try_get(0)?;
+        let product = Product {
+            id,
+            name: row.try_get(1)?,
+            slogan: row.try_get(2)?,
+            description: row.try_get(3)?,
+            category: row.try_get(4)?,
+            default_price: InQuotes(row.try_get(5)?),
+        };
+        write_open(out, &product, b",\"features\":[")?;
+        Ok((id, id))
+    },
+};
+
+pub(super) static FEATURES: Source = Source {
+    table: &TABLES[1],
+    parent: "product",
+    select: "select product_id, feature, value from catalog_next.features
+             where product_id {ids} order by product_id, position",
+    types: &[Type::INT4, Type::TEXT, Type::TEXT],
+    write: |row, out| {
+        let product_id = row.try_get(0)?;
+        write_json(out, &Feature { feature: row.try_get(1)?, value: row.try_get(2)? })?;
+        Ok((product_id, product_id))
+    },
+};
+
+pub(super) static STYLES: Source = Source {
+    table: &TABLES[2],
+    parent: "product",
+    select: "select product_id, id, name, original_price, sale_price, is_default from catalog_next.styles
+             where product_id {ids} order by product_id, position",
+    types: &[Type::INT4, Type::INT4, Type::TEXT, Type::INT4, Type::INT4, Type::BOOL],
+    write: |row, out| {
+        let style_id = row.try_get(1)?;
+        let style = Style {
+            style_id,
+            name: row.try_get(2)?,
+            original_price: InQuotes(row.try_get(3)?),
+            sale_price: row.try_get::<Option<i32>>(4)?.map(InQuotes),
+            is_default: row.try_get(5)?,
+        };
+        write_open(out, &style, b",\"photos\":[")?;
+        Ok((row.try_get(0)?, style_id))
+    },
+};
+
+pub(super) static PHOTOS: Source = Source {
+    table: &TABLES[3],
+    parent: "style",
+    select: "select style_id, thumbnail_url, url from catalog_next.photos
+             where style_id {ids} order by style_id, position",
+    types: &[Type::INT4, Type::TEXT, Type::TEXT],
+    write: |row, out| {
+        let style_id = row.try_get(0)?;
+        write_json(out, &Photo { thumbnail_url: row.try_get(1)?, url: row.try_get(2)? })?;
+        Ok((style_id, style_id))
+    },
+};
+
+pub(super) static SKUS: Source = Source {
+    table: &TABLES[4],
+    parent: "style",
+    select: "select style_id, id, quantity, size from catalog_next.skus
+             where style_id {ids} order by style_id, position",
+    types: &[Type::INT4, Type::INT4, Type::INT4, Type::TEXT],
+    write: |row, out| {
+        let style_id = row.try_get(0)?;
+        write_json(out, &InQuotes(row.try_get(1)?))?;
+        out.push(b':');
+        write_json(out, &Sku { quantity: row.try_get(2)?, size: row.try_get(3)? })?;
+        Ok((style_id, style_id))
+    },
+};
+
+pub(super) static RELATED: Source = Source {
+    table: &TABLES[5],
+    parent: "product",
+    select: "select product_id, related_product_id from catalog_next.related
+             where product_id {ids} order by product_id, position",
+    types: &[Type::INT4, Type::INT4],
+    write: |row, out| {
+        let product_id = row.try_get(0)?;
+        write_json(out, &row.try_get::<i32>(1)?)?;
+        Ok((product_id, product_id))
+    },
+};
+
+/// A product, without its features.
+#[derive(Serialize)]
+struct Product<'a> {
+    id: i32,
+    name: &'a str,
+    slogan: &'a str,
+    description: &'a str,
+    category: &'a str,
+    default_price: InQuotes,
+}
+
+#[derive(Serialize)]
+struct Feature<'a> {
+    feature: &'a str,
+    value: Option<&'a str>,
+}
+
+/// A style, without its photos and SKUs.
+#[derive(Serialize)]
+struct Style<'a> {
+    style_id: i32,
+    name: &'a str,
+    original_price: InQuotes,
+    sale_price: Option<InQuotes>,
+    #[serde(rename = "default?")]
+    is_default: bool,
+}
+
+#[derive(Serialize)]
+struct Photo<'a> {
+    thumbnail_url: &'a str,
+    url: &'a str,
+}
+
+/// A SKU, without its id, which is its key in the object of a style's SKUs.
+#[derive(Serialize)]
+struct Sku<'a> {
+    quantity: i32,
+    size: &'a str,
+}
+
+/// A number that the HTTP API returns as a string.
+pub(super) struct InQuotes(pub(super) i32);
+
+impl Serialize for InQuotes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(itoa::Buffer::new().format(self.0))
+    }
+}
+
+/// Appends a value as JSON.
+pub(super) fn write_json(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), LoadError> {
+    serde_json::to_writer(out, value).map_err(|error| LoadError::Bug(format!("cannot write JSON: {error}")))
+}
+
+/// Appends an object as JSON, with a `member` instead of its closing brace.
+fn write_open(out: &mut Vec<u8>, object: &impl Serialize, member: &[u8]) -> Result<(), LoadError> {
+    write_json(out, object)?;
+    out.pop();
+    out.extend_from_slice(member);
+    Ok(())
+}
+
+/// The elements of one parent's list: JSON, separated by commas. A product or a style is a group of its own.
 struct Group {
     parent: i32,
+    id: i32,
     json: Range<usize>,
     rows: u64,
 }
 
-fn out_of_order(table: &Table) -> LoadError {
-    LoadError::Bug(format!("{} are out of order", table.name))
-}
-
-/// A batch's rows of one kind, grouped by parent in ascending order.
-pub(super) struct Groups<E> {
+/// A batch's rows of one table in groups, in ascending order of parent.
+pub(super) struct Groups {
+    pub(super) source: &'static Source,
     json: Vec<u8>,
     groups: Vec<Group>,
-    element: PhantomData<E>,
+    /// The number of rows in all groups that [`Groups::of`] returned, over all batches.
+    pub(super) merged: u64,
 }
 
-/// A row of one table as an element of its parent's JSON.
-pub(super) trait Element: Send + 'static {
-    const TABLE: &'static Table;
-    /// The kind of the parent.
-    const OF: &'static str;
-
-    /// Writes the row with this id. `row` has the fields after the parent.
-    fn write(out: &mut Vec<u8>, id: i32, row: Row<'_>) -> Result<(), LoadError>;
-}
-
-impl<E> Default for Groups<E> {
-    fn default() -> Self {
-        Self { json: Vec::new(), groups: Vec::new(), element: PhantomData }
+impl Groups {
+    pub(super) fn new(source: &'static Source) -> Self {
+        Self { source, json: Vec::new(), groups: Vec::new(), merged: 0 }
     }
-}
 
-impl<E: Element> RowSink for Groups<E> {
-    const TABLE: &'static Table = E::TABLE;
-
-    fn clear(&mut self) {
+    /// Replaces the rows by those whose parents meet the SQL condition `ids`, until the buffer [is full](Self::is_full).
+    pub(super) async fn read(&mut self, client: &Client, ids: &str) -> Result<(), LoadError> {
         self.json.clear();
         self.groups.clear();
+        let select = self.source.select.replace("{ids}", ids);
+        let stream = client.copy_out(&format!("copy ({select}) to stdout (format binary)")).await?;
+        let mut rows = pin!(BinaryCopyOutStream::new(stream, self.source.types));
+        while let Some(row) = rows.try_next().await? {
+            self.push(|out| (self.source.write)(&row, out))?;
+            if self.is_full() {
+                break;
+            }
+        }
+        Ok(())
     }
 
-    fn push(&mut self, mut row: Row<'_>) -> Result<(), LoadError> {
-        let (id, parent) = (row.integer()?, row.integer()?);
+    /// Returns whether the rows exceed the limit of a response, which also bounds the memory of a batch.
+    pub(super) fn is_full(&self) -> bool {
+        self.json.len() > MAX_RESPONSE
+    }
+
+    /// Adds a row. A row out of order is an error: it would be missing from its document.
+    fn push(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<Key, LoadError>) -> Result<(), LoadError> {
+        let table = self.source.table.name;
+        self.json.push(b',');
+        let start = self.json.len();
+        let (parent, id) = write(&mut self.json)?;
+        let end = self.json.len();
         match self.groups.last_mut() {
-            Some(last) if last.parent == parent => {
-                self.json.push(b',');
-                E::write(&mut self.json, id, row)?;
-                last.json.end = self.json.len();
+            Some(last) if last.parent > parent => {
+                return Err(LoadError::Bug(format!("{table} are out of order")));
+            }
+            Some(last) if (last.parent, last.id) == (parent, id) => {
+                last.json.end = end;
                 last.rows += 1;
                 if last.json.len() > MAX_RESPONSE {
-                    let parent = format!("{} {parent}", E::OF);
-                    return Err(LoadError::TooLarge { table: E::TABLE.name, parent });
+                    return Err(LoadError::TooLarge {
+                        table,
+                        parent: format!("{} {parent}", self.source.parent),
+                    });
                 }
             }
-            Some(last) if last.parent > parent => return Err(out_of_order(E::TABLE)),
-            _ => {
-                let start = self.json.len();
-                E::write(&mut self.json, id, row)?;
-                self.groups.push(Group { parent, json: start..self.json.len(), rows: 1 });
-            }
+            _ => self.groups.push(Group { parent, id, json: start..end, rows: 1 }),
         }
         Ok(())
     }
-}
 
-impl<E> Groups<E> {
-    /// Returns the elements of one parent and their number.
-    pub(super) fn of(&self, parent: i32) -> Option<(&[u8], u64)> {
-        let index = self.groups.binary_search_by_key(&parent, |group| group.parent).ok()?;
-        let group = &self.groups[index];
-        Some((&self.json[group.json.clone()], group.rows))
-    }
-}
-
-/// `{"feature":"Fabric","value":"Canvas"}`
-pub(super) struct Feature;
-
-impl Element for Feature {
-    const TABLE: &'static Table = &TABLES[1];
-    const OF: &'static str = "product";
-
-    fn write(out: &mut Vec<u8>, _: i32, mut row: Row<'_>) -> Result<(), LoadError> {
-        out.extend_from_slice(b"{\"feature\":");
-        json::string(out, row.text()?)?;
-        out.extend_from_slice(b",\"value\":");
-        json::optional_string(out, row.bytes()?)?;
-        out.push(b'}');
-        Ok(())
-    }
-}
-
-/// `12`
-pub(super) struct Related;
-
-impl Element for Related {
-    const TABLE: &'static Table = &TABLES[5];
-    const OF: &'static str = "product";
-
-    fn write(out: &mut Vec<u8>, _: i32, mut row: Row<'_>) -> Result<(), LoadError> {
-        json::integer(out, row.integer()?);
-        Ok(())
-    }
-}
-
-/// `{"thumbnail_url":"https://…","url":"https://…"}`
-pub(super) struct Photo;
-
-impl Element for Photo {
-    const TABLE: &'static Table = &TABLES[3];
-    const OF: &'static str = "style";
-
-    fn write(out: &mut Vec<u8>, _: i32, mut row: Row<'_>) -> Result<(), LoadError> {
-        let (url, thumbnail_url) = (row.text()?, row.text()?);
-        out.extend_from_slice(b"{\"thumbnail_url\":");
-        json::string(out, thumbnail_url)?;
-        out.extend_from_slice(b",\"url\":");
-        json::string(out, url)?;
-        out.push(b'}');
-        Ok(())
-    }
-}
-
-/// `"37":{"quantity":8,"size":"XS"}`
-pub(super) struct Sku;
-
-impl Element for Sku {
-    const TABLE: &'static Table = &TABLES[4];
-    const OF: &'static str = "style";
-
-    fn write(out: &mut Vec<u8>, id: i32, mut row: Row<'_>) -> Result<(), LoadError> {
-        let (size, quantity) = (row.text()?, row.integer()?);
-        out.push(b'"');
-        json::integer(out, id);
-        out.extend_from_slice(b"\":{\"quantity\":");
-        json::integer(out, quantity);
-        out.extend_from_slice(b",\"size\":");
-        json::string(out, size)?;
-        out.push(b'}');
-        Ok(())
-    }
-}
-
-/// A row that has children.
-pub(super) struct Parent {
-    pub(super) id: i32,
-    /// Its own id for a product, otherwise the id of its product.
-    pub(super) product_id: i32,
-    json: Range<usize>,
-}
-
-/// The rows of one kind that have children: the JSON of each up to its first child.
-pub(super) struct Parents<O> {
-    json: Vec<u8>,
-    rows: Vec<Parent>,
-    opening: PhantomData<O>,
-}
-
-/// The JSON of a row up to its first child.
-pub(super) trait Opening: Send + 'static {
-    const TABLE: &'static Table;
-
-    /// Writes the row and returns its id and the id of its product.
-    fn write(out: &mut Vec<u8>, row: Row<'_>) -> Result<(i32, i32), LoadError>;
-}
-
-impl<O> Default for Parents<O> {
-    fn default() -> Self {
-        Self { json: Vec::new(), rows: Vec::new(), opening: PhantomData }
-    }
-}
-
-impl<O: Opening> RowSink for Parents<O> {
-    const TABLE: &'static Table = O::TABLE;
-
-    fn clear(&mut self) {
-        self.json.clear();
-        self.rows.clear();
+    /// Returns the parent of each group.
+    pub(super) fn parents(&self) -> impl Iterator<Item = i32> {
+        self.groups.iter().map(|group| group.parent)
     }
 
-    fn push(&mut self, row: Row<'_>) -> Result<(), LoadError> {
-        let start = self.json.len();
-        let (id, product_id) = O::write(&mut self.json, row)?;
-        if self.rows.last().is_some_and(|last| last.product_id > product_id) {
-            return Err(out_of_order(O::TABLE));
-        }
-        self.rows.push(Parent { id, product_id, json: start..self.json.len() });
-        Ok(())
-    }
-}
-
-impl<O> Parents<O> {
-    /// Returns the rows in ascending order of product.
-    pub(super) fn rows(&self) -> &[Parent] {
-        &self.rows
+    /// Returns the groups of a parent: the id and the JSON of each.
+    pub(super) fn of(&mut self, parent: i32) -> impl Iterator<Item = (i32, &[u8])> {
+        let start = self.groups.partition_point(|group| group.parent < parent);
+        let groups = self.groups[start..].iter().take_while(move |group| group.parent == parent);
+        let (json, merged) = (&self.json, &mut self.merged);
+        groups.map(move |group| {
+            *merged += group.rows;
+            (group.id, &json[group.json.clone()])
+        })
     }
 
-    /// Returns the JSON of a row up to its first child.
-    pub(super) fn opening(&self, of: &Parent) -> &[u8] {
-        &self.json[of.json.clone()]
-    }
-
-    /// Returns the ids for a search of the children: a range if the ids are close together, as in files sorted by
-    /// product, otherwise a list. The range may include a few other ids.
-    pub(super) fn ids(&self) -> KeySet {
-        let ids = || self.rows.iter().map(|row| row.id);
+    /// Returns the SQL condition for the children: a range if the ids are close together, as in files sorted by product,
+    /// otherwise a list. The range may include a few other ids.
+    pub(super) fn condition_for_children(&self) -> String {
+        let ids = || self.groups.iter().map(|group| group.id);
         let (lowest, highest) = (ids().min().unwrap_or(0), ids().max().unwrap_or(0));
         let span = i64::from(highest) - i64::from(lowest);
-        match usize::try_from(span).is_ok_and(|span| span <= 2 * self.rows.len()) {
-            true => KeySet::Range(lowest, highest),
-            false => KeySet::Each(ids().collect()),
+        if usize::try_from(span).is_ok_and(|span| span <= 2 * self.groups.len()) {
+            return format!("between {lowest} and {highest}");
         }
-    }
-}
-
-/// `{"id":1,"name":"Camo Onesie",…,"features":[`
-pub(super) struct Product;
-
-impl Opening for Product {
-    const TABLE: &'static Table = &TABLES[0];
-
-    fn write(out: &mut Vec<u8>, mut row: Row<'_>) -> Result<(i32, i32), LoadError> {
-        let id = row.integer()?;
-        out.extend_from_slice(b"{\"id\":");
-        json::integer(out, id);
-        for name in ["name", "slogan", "description", "category"] {
-            out.extend_from_slice(b",\"");
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"\":");
-            json::string(out, row.text()?)?;
-        }
-        out.extend_from_slice(b",\"default_price\":");
-        json::price(out, Some(row.integer()?));
-        out.extend_from_slice(b",\"features\":[");
-        Ok((id, id))
-    }
-}
-
-/// `{"style_id":1,"name":"Forest Green & Black",…,"photos":[`
-pub(super) struct Style;
-
-impl Opening for Style {
-    const TABLE: &'static Table = &TABLES[2];
-
-    fn write(out: &mut Vec<u8>, mut row: Row<'_>) -> Result<(i32, i32), LoadError> {
-        let (id, product_id) = (row.integer()?, row.integer()?);
-        let (name, sale_price, original_price) = (row.text()?, row.optional_integer()?, row.integer()?);
-        out.extend_from_slice(b"{\"style_id\":");
-        json::integer(out, id);
-        out.extend_from_slice(b",\"name\":");
-        json::string(out, name)?;
-        out.extend_from_slice(b",\"original_price\":");
-        json::price(out, Some(original_price));
-        out.extend_from_slice(b",\"sale_price\":");
-        json::price(out, sale_price);
-        out.extend_from_slice(b",\"default?\":");
-        out.extend_from_slice(if row.boolean()? { b"true" } else { b"false" });
-        out.extend_from_slice(b",\"photos\":[");
-        Ok((id, product_id))
+        let ids: Vec<_> = ids().map(|id| id.to_string()).collect();
+        format!("= any ('{{{}}}')", ids.join(","))
     }
 }
 
@@ -274,27 +289,38 @@ impl Opening for Style {
 mod tests {
     use super::*;
 
-    /// Returns a row of numbers in binary format.
-    fn fields(numbers: &[i32]) -> Vec<u8> {
-        numbers.iter().flat_map(|number| [4_i32, *number]).flat_map(i32::to_be_bytes).collect()
+    fn push(groups: &mut Groups, parent: i32, json: &[u8]) -> Result<(), String> {
+        let write = |out: &mut Vec<u8>| {
+            out.extend_from_slice(json);
+            Ok((parent, parent))
+        };
+        groups.push(write).map_err(|error| error.to_string())
     }
 
     #[test]
     fn a_row_out_of_order_is_an_error() {
-        let mut related = Groups::<Related>::default();
-        for (row, expected) in [
-            ([1, 7, 3], Ok(())),
-            ([2, 7, 4], Ok(())),
-            ([3, 9, 5], Ok(())),
-            ([4, 7, 6], Err("related are out of order")),
-        ] {
-            let pushed = related.push(Row::new(&fields(&row)));
-            match expected {
-                Ok(()) => pushed.unwrap(),
-                Err(expected) => assert!(pushed.unwrap_err().to_string().starts_with(expected)),
-            }
+        let mut related = Groups::new(&RELATED);
+        for (parent, json) in [(7, b"3"), (7, b"4"), (9, b"5")] {
+            push(&mut related, parent, json).unwrap();
         }
-        assert_eq!(related.of(7), Some((&b"3,4"[..], 2)));
-        assert_eq!((related.of(9), related.of(8)), (Some((&b"5"[..], 1)), None));
+        assert!(push(&mut related, 7, b"6").unwrap_err().starts_with("related are out of order"));
+        assert!(related.of(7).eq([(7, &b"3,4"[..])]));
+        assert!(related.of(9).eq([(9, &b"5"[..])]));
+        assert!(related.of(8).next().is_none());
+        assert_eq!(related.merged, 3);
+    }
+
+    #[test]
+    fn a_list_over_the_limit_is_an_error_and_two_lists_only_fill_the_buffer() {
+        let most = vec![b'1'; MAX_RESPONSE - 1];
+        let mut photos = Groups::new(&PHOTOS);
+        push(&mut photos, 3, &most).unwrap();
+        assert!(!photos.is_full());
+        push(&mut photos, 4, &most).unwrap();
+        assert!(photos.is_full());
+        assert_eq!(
+            push(&mut photos, 4, b"2").unwrap_err(),
+            "style 4: photos exceed the limit of 16 MiB of JSON"
+        );
     }
 }
