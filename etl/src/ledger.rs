@@ -6,7 +6,7 @@ use tokio_postgres::{Client, GenericClient, Row, Transaction};
 use crate::csv::{MAX_KEPT, Record};
 use crate::load::FileRead;
 use crate::note::NoteCount;
-use crate::source::{Dataset, MANIFEST, SourceFile};
+use crate::source::{Dataset, SourceFile};
 
 /// The SQL condition for a load that has not ended: the names of every [`Step`].
 pub(crate) const UNFINISHED: &str = "step in ('load', 'index', 'assemble', 'publish')";
@@ -127,8 +127,8 @@ pub async fn begin_or_resume(client: &mut Client, dataset: &Dataset, held: bool)
         .await?;
     let generation: i32 = transaction
         .query_one(
-            "insert into etl.load (dataset, source, held) values ($1, $2, $3) returning generation",
-            &[&dataset.name, &dataset.source, &held],
+            "insert into etl.load (dataset, source, held, manifest) values ($1, $2, $3, $4) returning generation",
+            &[&dataset.name, &dataset.source, &held, &dataset.manifest],
         )
         .await?
         .get(0);
@@ -195,35 +195,11 @@ pub async fn record_interruption(client: &Client, generation: i32, reason: &str)
 }
 
 /// Records that a load failed for good, and why.
-pub async fn record_failure(client: &mut Client, generation: i32, reason: &str) -> Result<()> {
-    let transaction = client.transaction().await?;
-    transaction
+pub async fn record_failure(client: &Client, generation: i32, reason: &str) -> Result<()> {
+    client
         .execute(
             "update etl.load set step = 'failed', reason = $2, ended_at = now() where generation = $1",
             &[&generation, &reason],
-        )
-        .await?;
-    mark_consumed(&transaction, generation).await?;
-    transaction.commit().await
-}
-
-/// Marks a load's source files as consumed: no event triggers them again until new versions arrive.
-///
-/// A manifest that was there when the load began is consumed too, and so are the files that it does not list. Runs in
-/// the transaction that ends the load.
-pub async fn mark_consumed(transaction: &Transaction<'_>, generation: i32) -> Result<()> {
-    transaction
-        .execute(
-            "update etl.incoming_file set generation = load.generation
-             from etl.load left join etl.load_file using (generation)
-             where load.generation = $1 and incoming_file.source = load.source
-                 and (incoming_file.file = load_file.file and incoming_file.version = load_file.version
-                      or incoming_file.arrived_at < load.started_at
-                      and exists (select from etl.incoming_file as manifest
-                                  where manifest.source = load.source and manifest.file = $2)
-                      and not exists (select from etl.load_file as own
-                                      where own.generation = load.generation and own.file = incoming_file.file))",
-            &[&generation, &MANIFEST],
         )
         .await?;
     Ok(())

@@ -6,6 +6,7 @@
 
 pub mod csv;
 pub mod database;
+pub mod deliveries;
 pub mod failpoint;
 pub mod function;
 pub mod generate;
@@ -18,7 +19,6 @@ pub mod progress;
 pub mod prune;
 pub mod row;
 pub mod s3;
-pub mod s3_events;
 pub mod source;
 pub mod status;
 pub mod table;

@@ -95,6 +95,13 @@ impl Task {
     /// Ends the task.
     pub fn finish(&self) {
         self.bar.finish();
-        self.progress.show(&format!("{} done in {:.1} s", self.name, self.started.elapsed().as_secs_f64()));
+        let elapsed = self.started.elapsed();
+        match &self.progress {
+            Progress::Log => {
+                let duration_ms = shared::log::milliseconds(elapsed);
+                tracing::info!(task = self.name, duration_ms, "load task finished");
+            }
+            progress => progress.show(&format!("{} done in {:.1} s", self.name, elapsed.as_secs_f64())),
+        }
     }
 }

@@ -92,33 +92,19 @@ pub async fn prune(
             &[&days],
         )
         .await?;
+    // The latest load of a prefix in S3 stays: without it, files that were replaced since would be a first delivery.
     let loads = client
         .execute(
             "delete from etl.load where ended_at < now() - make_interval(days => $1)
-                 and generation not in (select generation from etl.publication)",
+                 and generation not in (select generation from etl.publication)
+                 and not (source like 's3://%' and generation = (select max(generation) from etl.load as other
+                                                                 where other.source = load.source))",
             &[&days],
         )
         .await?;
-    // The files of deleted loads, and files of the same age that never became part of a load.
     client
-        .execute(
-            "delete from etl.incoming_file where arrived_at < now() - make_interval(days => $1)
-                 and (generation is null or generation not in
-                     (select generation from etl.publication order by id desc limit 2))
-                 and source not in (select source from etl.load where ended_at is null)",
-            &[&days],
-        )
+        .execute("delete from etl.delivery where noted_at < now() - make_interval(days => $1)", &[&days])
         .await?;
-    // The lock makes new files wait: a file that is not committed yet would lose its dataset.
-    let transaction = client.transaction().await?;
-    transaction
-        .batch_execute(
-            "lock table etl.incoming in share row exclusive mode;
-             delete from etl.incoming where not exists
-                 (select from etl.incoming_file where incoming_file.source = incoming.source)",
-        )
-        .await?;
-    transaction.commit().await?;
     Ok(Pruned { carts, loads, rejects, unpublished, previous })
 }
 

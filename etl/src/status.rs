@@ -1,4 +1,4 @@
-//! The report of `atelier-etl status`: the served catalog, the latest loads, incomplete deliveries.
+//! The report of `atelier-etl status`: the served catalog, the latest loads, deliveries that are not loaded.
 
 use std::fmt;
 
@@ -7,7 +7,6 @@ use tokio_postgres::Client;
 
 use crate::database;
 use crate::ledger::{self, RejectCount, unsigned};
-use crate::table::{TABLES, Table};
 
 /// The number of loads in the report.
 const MAX_LOADS: i64 = 10;
@@ -19,21 +18,19 @@ pub struct Status {
     pub served: Option<Served>,
     /// The latest loads, newest first.
     pub loads: Vec<LoadStatus>,
-    /// The datasets in S3 with files that are not loaded.
-    pub incoming: Vec<Incoming>,
+    /// The deliveries in S3 that are not loaded.
+    pub deliveries: Vec<DeliveryStatus>,
 }
 
-/// A dataset in S3 with files that are not loaded.
+/// A delivery in S3 that is not loaded.
 #[derive(Clone, Debug)]
-pub struct Incoming {
+pub struct DeliveryStatus {
     /// Its prefix.
     pub source: String,
-    /// The files that have arrived; for a refused one, the reason.
-    pub arrived: Vec<(String, Option<String>)>,
-    /// The files that are missing.
-    pub missing: Vec<&'static str>,
-    /// The reason why a complete dataset is not loaded.
-    pub reason: Option<String>,
+    /// The reason.
+    pub note: String,
+    /// The time of the reason, in the database's time zone.
+    pub since: String,
 }
 
 /// The served catalog.
@@ -114,7 +111,7 @@ pub async fn status(database: &ConnectOptions) -> Result<Status, tokio_postgres:
             &[&MAX_LOADS],
         )
         .await?;
-    let incoming = incoming(&client).await?;
+    let deliveries = deliveries(&client).await?;
     let files_of = |generation: i32| {
         let own = files.iter().filter(|row| row.get::<_, i32>(0) == generation);
         own.map(|row| FileStatus {
@@ -148,39 +145,25 @@ pub async fn status(database: &ConnectOptions) -> Result<Status, tokio_postgres:
     Ok(Status {
         served: served.map(|row| Served { generation: row.get(0), action: row.get(1), since: row.get(2) }),
         loads: statuses,
-        incoming,
+        deliveries,
     })
 }
 
-/// Returns the datasets with new files. Published and failed ones are in the list of loads.
-async fn incoming(client: &Client) -> Result<Vec<Incoming>, tokio_postgres::Error> {
+/// Returns the deliveries that are not loaded, the latest first.
+async fn deliveries(client: &Client) -> Result<Vec<DeliveryStatus>, tokio_postgres::Error> {
     let rows = client
         .query(
-            "select source, reason, file, refused
-             from etl.incoming join etl.incoming_file using (source) where generation is null
-             order by source, arrived_at, file",
+            "select source, note, to_char(noted_at, 'YYYY-MM-DD HH24:MI:SS TZ')
+             from etl.delivery order by noted_at desc, source",
             &[],
         )
         .await?;
-    let mut incoming: Vec<Incoming> = Vec::new();
-    for row in &rows {
-        let (source, arrived): (&str, _) = (row.get(0), (row.get(2), row.get(3)));
-        match incoming.last_mut() {
-            Some(last) if last.source == source => last.arrived.push(arrived),
-            _ => incoming.push(Incoming {
-                source: source.to_owned(),
-                arrived: vec![arrived],
-                missing: Vec::new(),
-                reason: row.get(1),
-            }),
-        }
-    }
-    for dataset in &mut incoming {
-        let is_missing =
-            |table: &&Table| !table.optional && !dataset.arrived.iter().any(|(file, _)| file == table.file);
-        dataset.missing = TABLES.iter().filter(is_missing).map(|table| table.file).collect();
-    }
-    Ok(incoming)
+    let delivery = |row: &tokio_postgres::Row| DeliveryStatus {
+        source: row.get(0),
+        note: row.get(1),
+        since: row.get(2),
+    };
+    Ok(rows.iter().map(delivery).collect())
 }
 
 impl fmt::Display for Status {
@@ -196,8 +179,8 @@ impl fmt::Display for Status {
         } else {
             self.fmt_loads(f)?;
         }
-        for dataset in &self.incoming {
-            write!(f, "\n{dataset}")?;
+        for DeliveryStatus { source, note, since } in &self.deliveries {
+            writeln!(f, "\nnot loaded: {source}, since {since}\n            {note}")?;
         }
         Ok(())
     }
@@ -234,25 +217,6 @@ impl Status {
             }
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Incoming {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let files: Vec<_> = self.arrived.iter().map(|(file, _)| file.as_str()).collect();
-        writeln!(f, "arrived in {}: {}", self.source, files.join(", "))?;
-        for (file, refused) in &self.arrived {
-            if let Some(refused) = refused {
-                writeln!(f, "            {file} is refused: {refused}")?;
-            }
-        }
-        if !self.missing.is_empty() {
-            writeln!(f, "            missing: {}", self.missing.join(", "))?;
-        }
-        match &self.reason {
-            Some(reason) => writeln!(f, "            not loaded: {reason}"),
-            None => Ok(()),
-        }
     }
 }
 

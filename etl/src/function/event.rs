@@ -1,18 +1,19 @@
-//! The parser of S3 events, sent directly or through SQS.
+//! The parser of events about new objects: from S3, MinIO or EventBridge, directly or wrapped by SNS, SQS or both.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::s3::S3Url;
-use crate::s3_events::ObjectCreated;
 
-/// The supported event version: any 2.x, because minor versions only add fields.
+/// The supported version of S3 events: any 2.x, because minor versions only add fields.
 const MAJOR_VERSION: &str = "2.";
 
 /// A parsed event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// The objects of an event that S3 sent directly.
-    Direct(Vec<ObjectCreated>),
+    /// The new objects of an event that no queue delivered.
+    Direct(Vec<S3Url>),
     /// The messages of an SQS event; the function reports failures by message.
     Messages(Vec<Message>),
 }
@@ -20,20 +21,20 @@ pub(super) enum Event {
 /// An SQS message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Message {
-    /// Its id.
+    /// Its id; empty if it has none.
     pub(super) id: String,
-    /// The objects of the S3 event in it, or the error.
-    pub(super) objects: Result<Vec<ObjectCreated>, EventError>,
+    /// The new objects of the event in it, or the error.
+    pub(super) objects: Result<Vec<S3Url>, EventError>,
 }
 
 /// An invalid event. A retry does not help.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
     /// It is not JSON, or has an unexpected form.
-    #[error("invalid event: expected an S3 event, or an SQS event with S3 events: {0}")]
+    #[error("invalid event: expected an event of S3 or EventBridge, also wrapped by SNS or SQS: {0}")]
     Json(String),
     /// It is from another service.
-    #[error("invalid event source {0:?}: expected aws:s3 or aws:sqs")]
+    #[error("invalid event source {0:?}: expected aws:s3, aws:sqs, aws:sns or aws.s3")]
     Source(String),
     /// It has another major version.
     #[error("unsupported event version {0:?}: expected 2.x")]
@@ -47,31 +48,16 @@ pub enum EventError {
 }
 
 #[derive(Deserialize)]
-struct Envelope {
-    #[serde(rename = "Records")]
-    records: Option<Vec<serde_json::Value>>,
-    /// `s3:TestEvent`, which S3 sends when notifications are turned on.
-    #[serde(rename = "Event")]
-    event: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SqsRecord {
-    message_id: String,
-    body: String,
-}
-
-#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct S3Record {
     event_version: String,
     event_name: String,
-    s3: S3Entity,
+    s3: Detail,
 }
 
+/// The part that S3 events and EventBridge events share. In S3's form, keys are URL-encoded.
 #[derive(Deserialize)]
-struct S3Entity {
+struct Detail {
     bucket: Bucket,
     object: S3Object,
 }
@@ -82,12 +68,8 @@ struct Bucket {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct S3Object {
     key: String,
-    e_tag: Option<String>,
-    #[serde(default)]
-    sequencer: String,
 }
 
 /// Parses an event.
@@ -95,179 +77,104 @@ struct S3Object {
 /// # Errors
 /// An invalid event. An invalid message of several is an error of that message only.
 pub(super) fn parse(json: &str) -> Result<Event, EventError> {
-    let Some(records) = records(json)? else { return Ok(Event::Direct(Vec::new())) };
-    let is_sqs = |record: &serde_json::Value| source(record) == "aws:sqs";
-    if !records.is_empty() && records.iter().all(is_sqs) {
-        let messages = records.into_iter().map(|record| {
-            let record: SqsRecord = from_value(record)?;
-            let objects = match self::records(&record.body) {
-                Ok(records) => records.unwrap_or_default().into_iter().map(created).collect(),
-                Err(error) => Err(error),
-            };
-            let objects = objects.map(|all: Vec<_>| all.into_iter().flatten().collect());
-            Ok(Message { id: record.message_id, objects })
-        });
-        return Ok(Event::Messages(messages.collect::<Result<_, _>>()?));
-    }
-    let objects = records.into_iter().map(created).collect::<Result<Vec<_>, _>>()?;
-    Ok(Event::Direct(objects.into_iter().flatten().collect()))
-}
-
-/// Returns the records of an event; none for a test event.
-fn records(json: &str) -> Result<Option<Vec<serde_json::Value>>, EventError> {
-    let envelope: Envelope =
-        serde_json::from_str(json).map_err(|error| EventError::Json(error.to_string()))?;
-    match (envelope.records, envelope.event) {
-        (None, Some(event)) if event == "s3:TestEvent" => Ok(None),
-        (None, _) => Err(EventError::Json("it has no Records".to_owned())),
-        (records, _) => Ok(records),
+    let event: Value = from_json(json)?;
+    match event["Records"].as_array() {
+        Some(records) if records.iter().any(|record| source(record) == "aws:sqs") => {
+            let messages = records.iter().map(|record| Message {
+                id: record["messageId"].as_str().unwrap_or_default().to_owned(),
+                objects: of_record(record),
+            });
+            Ok(Event::Messages(messages.collect()))
+        }
+        _ => objects(&event).map(Event::Direct),
     }
 }
 
-fn source(record: &serde_json::Value) -> &str {
-    record.get("eventSource").and_then(serde_json::Value::as_str).unwrap_or_default()
+/// Returns the new objects of an event. Events without any, such as test events, are logged.
+fn objects(event: &Value) -> Result<Vec<S3Url>, EventError> {
+    let ignored = |reason: &str| {
+        tracing::info!(reason, "event ignored");
+        Ok(Vec::new())
+    };
+    let is = |name: &str, value: &str| event[name] == value;
+    if let Some(records) = event.get("Records") {
+        let records: Vec<Value> = from_value(records)?;
+        let objects: Vec<_> = records.iter().map(of_record).collect::<Result<_, _>>()?;
+        return Ok(objects.concat());
+    }
+    if is("Event", "s3:TestEvent") {
+        return ignored("a test event, which S3 sends when notifications are turned on");
+    }
+    if is("Type", "Notification") {
+        return unwrap(&event["Message"]);
+    }
+    match event["source"].as_str() {
+        Some("aws.s3") if is("detail-type", "Object Created") => {
+            let Detail { bucket, object } = from_value(&event["detail"])?;
+            return Ok(vec![url(bucket.name, object.key)?]);
+        }
+        Some("aws.s3") if event["detail-type"].is_string() => return ignored("no object was created"),
+        Some("aws.events" | "serverless-plugin-warmup") => return ignored("a scheduled event"),
+        Some(source) if source != "aws.s3" => return Err(EventError::Source(source.to_owned())),
+        _ => {}
+    }
+    match event.as_object() {
+        Some(fields) if fields.is_empty() || fields.contains_key("key1") => ignored("a console test event"),
+        _ => Err(EventError::Json("it has neither Records nor detail".to_owned())),
+    }
 }
 
-/// Returns the created object of a record; none for other records, such as a deletion.
-fn created(record: serde_json::Value) -> Result<Option<ObjectCreated>, EventError> {
-    if source(&record) != "aws:s3" {
-        return Err(EventError::Source(source(&record).to_owned()));
+fn of_record(record: &Value) -> Result<Vec<S3Url>, EventError> {
+    match source(record) {
+        "aws:sqs" => unwrap(&record["body"]),
+        "aws:sns" => unwrap(&record["Sns"]["Message"]),
+        source if source.ends_with(":s3") => created(record),
+        source => Err(EventError::Source(source.to_owned())),
     }
-    let record: S3Record = from_value(record)?;
-    if !record.event_version.starts_with(MAJOR_VERSION) {
-        return Err(EventError::Version(record.event_version));
+}
+
+/// Returns the new objects of an event that is a text of another one. The recursion ends, because the text gets shorter.
+fn unwrap(text: &Value) -> Result<Vec<S3Url>, EventError> {
+    let text = text.as_str().ok_or_else(|| EventError::Json("a message without text".to_owned()))?;
+    objects(&from_json(text)?)
+}
+
+fn source(record: &Value) -> &str {
+    let source = record.get("eventSource").or_else(|| record.get("EventSource"));
+    source.and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Returns the created object of an S3 record; none for other records, such as a deletion.
+fn created(record: &Value) -> Result<Vec<S3Url>, EventError> {
+    let S3Record { event_version, event_name, s3: Detail { bucket, object } } = from_value(record)?;
+    if !event_version.starts_with(MAJOR_VERSION) {
+        return Err(EventError::Version(event_version));
     }
     // S3 writes ObjectCreated:Put, some S3-compatible servers s3:ObjectCreated:Put.
-    if !record.event_name.trim_start_matches("s3:").starts_with("ObjectCreated:") {
-        return Ok(None);
+    if !event_name.trim_start_matches("s3:").starts_with("ObjectCreated:") {
+        return Ok(Vec::new());
     }
-    let S3Object { key, e_tag, sequencer } = record.s3.object;
-    let spaced = key.replace('+', " ");
-    let Ok(decoded) = percent_encoding::percent_decode_str(&spaced).decode_utf8() else {
-        return Err(EventError::Key(key));
-    };
-    let bucket = record.s3.bucket.name;
-    if format!("s3://{bucket}/").parse::<S3Url>().is_err() {
-        return Err(EventError::Bucket(bucket));
+    let spaced = object.key.replace('+', " ");
+    match percent_encoding::percent_decode_str(&spaced).decode_utf8() {
+        Ok(key) => Ok(vec![url(bucket.name, key.into_owned())?]),
+        Err(_) => Err(EventError::Key(object.key)),
     }
-    let etag = e_tag.map(|etag| etag.trim_matches('"').to_owned()).filter(|etag| !etag.is_empty());
-    // Anything else than a number has no order, and may be text that Postgres rejects.
-    let is_number = sequencer.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let sequencer = if is_number { sequencer } else { String::new() };
-    Ok(Some(ObjectCreated { url: S3Url { bucket, key: decoded.into_owned() }, etag, sequencer }))
 }
 
-fn from_value<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Result<T, EventError> {
-    serde_json::from_value(value).map_err(|error| EventError::Json(error.to_string()))
+fn url(bucket: String, key: String) -> Result<S3Url, EventError> {
+    match format!("s3://{bucket}/").parse::<S3Url>() {
+        Ok(_) => Ok(S3Url { bucket, key }),
+        Err(_) => Err(EventError::Bucket(bucket)),
+    }
+}
+
+fn from_json(text: &str) -> Result<Value, EventError> {
+    serde_json::from_str(text).map_err(|error| EventError::Json(error.to_string()))
+}
+
+fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, EventError> {
+    T::deserialize(value).map_err(|error| EventError::Json(error.to_string()))
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn record(key: &str) -> Value {
-        json!({
-            "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
-            "s3": { "bucket": { "name": "b" }, "object": { "key": key, "eTag": "e", "sequencer": "01" } },
-        })
-    }
-
-    fn direct(records: &[Value]) -> Result<Vec<ObjectCreated>, EventError> {
-        match parse(&json!({ "Records": records }).to_string())? {
-            Event::Direct(objects) => Ok(objects),
-            Event::Messages(_) => panic!("no messages"),
-        }
-    }
-
-    fn with(change: impl Fn(&mut Value)) -> Result<Vec<ObjectCreated>, EventError> {
-        let mut one = record("incoming/spring/skus.csv");
-        change(&mut one);
-        direct(&[one])
-    }
-
-    #[test]
-    fn keys_are_decoded() {
-        let objects =
-            direct(&[record("incoming/spring+sale+%28%C3%BCber%29/a%2Bb.csv"), record("100%25")]).unwrap();
-        let keys: Vec<_> = objects.iter().map(|object| object.url.key.as_str()).collect();
-        assert_eq!(keys, ["incoming/spring sale (über)/a+b.csv", "100%"]);
-        assert_eq!(direct(&[record("%FF")]).unwrap_err(), EventError::Key("%FF".to_owned()));
-    }
-
-    #[test]
-    fn any_minor_version_is_supported_and_no_other_major_version() {
-        for version in ["2.0", "2.1", "2.2", "2.99"] {
-            assert_eq!(with(|record| record["eventVersion"] = version.into()).unwrap().len(), 1);
-        }
-        for version in ["1.0", "3.0", "20.1", ""] {
-            let error = with(|record| record["eventVersion"] = version.into()).unwrap_err();
-            assert_eq!(error, EventError::Version(version.to_owned()));
-        }
-    }
-
-    #[test]
-    fn only_created_objects_are_registered() {
-        for name in ["ObjectCreated:Put", "ObjectCreated:CompleteMultipartUpload", "s3:ObjectCreated:Copy"] {
-            assert_eq!(with(|record| record["eventName"] = name.into()).unwrap().len(), 1);
-        }
-        for name in ["ObjectRemoved:Delete", "ObjectRestore:Post", "ReducedRedundancyLostObject"] {
-            assert!(with(|record| record["eventName"] = name.into()).unwrap().is_empty(), "{name}");
-        }
-    }
-
-    #[test]
-    fn the_etag_and_the_sequencer_are_optional() {
-        let objects = with(|record| {
-            let object = record["s3"]["object"].as_object_mut().unwrap();
-            object.remove("eTag");
-            object.remove("sequencer");
-        });
-        let object = &objects.unwrap()[0];
-        assert_eq!((object.etag.as_deref(), object.sequencer.as_str()), (None, ""));
-        let error = with(|record| drop(record["s3"]["object"].as_object_mut().unwrap().remove("key")));
-        assert!(matches!(error, Err(EventError::Json(text)) if text.contains("key")));
-    }
-
-    #[test]
-    fn a_sequencer_that_is_not_a_number_is_dropped() {
-        for sequencer in ["\0", "-1", "0x1F", "1F ", "\u{1f9e5}"] {
-            let objects = with(|record| record["s3"]["object"]["sequencer"] = sequencer.into()).unwrap();
-            assert_eq!(objects[0].sequencer, "", "{sequencer:?}");
-        }
-    }
-
-    #[test]
-    fn a_test_event_has_no_objects() {
-        let test = r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"b"}"#;
-        assert_eq!(parse(test).unwrap(), Event::Direct(Vec::new()));
-        let wrapped = json!({ "Records": [{ "eventSource": "aws:sqs", "messageId": "1", "body": test }] });
-        let message = Message { id: "1".to_owned(), objects: Ok(Vec::new()) };
-        assert_eq!(parse(&wrapped.to_string()).unwrap(), Event::Messages(vec![message]));
-    }
-
-    #[test]
-    fn an_invalid_message_does_not_affect_the_others() {
-        let body = json!({ "Records": [record("incoming/spring/skus.csv")] }).to_string();
-        let messages =
-            [("1", body.as_str()), ("2", "no json"), ("3", r#"{"Records":[{"eventSource":"aws:sns"}]}"#)];
-        let records =
-            messages.map(|(id, body)| json!({ "eventSource": "aws:sqs", "messageId": id, "body": body }));
-        let Event::Messages(messages) = parse(&json!({ "Records": records }).to_string()).unwrap() else {
-            panic!("messages");
-        };
-        assert_eq!(messages[0].objects.as_ref().unwrap()[0].url.key, "incoming/spring/skus.csv");
-        assert!(matches!(&messages[1].objects, Err(EventError::Json(_))));
-        assert_eq!(messages[2].objects, Err(EventError::Source("aws:sns".to_owned())));
-    }
-
-    #[test]
-    fn anything_else_than_an_event_is_an_error() {
-        for other in
-            ["", "null", "[]", "{}", r#"{"Records":null}"#, r#"{"Records":[null]}"#, r#"{"Event":"x"}"#]
-        {
-            assert!(parse(other).is_err(), "{other}");
-        }
-    }
-}
+mod tests;

@@ -11,8 +11,10 @@ use serde_json::json;
 pub enum Metric {
     /// A dataset was published.
     Published,
-    /// A dataset, a file or a message can never be loaded as it is.
+    /// A dataset or a message can never be loaded as it is.
     Failed,
+    /// A delivery was ignored, because its files replace those of an earlier one.
+    Ignored,
 }
 
 impl Metric {
@@ -20,6 +22,7 @@ impl Metric {
         match self {
             Self::Published => "loads_published",
             Self::Failed => "loads_failed",
+            Self::Ignored => "deliveries_ignored",
         }
     }
 }

@@ -383,7 +383,7 @@ async fn build(
 
 /// Records why a load ended. A permanent failure ends it for good; changed files abandon it, because they need a new
 /// load. After any other failure the load can resume.
-async fn record_failure(context: &Context, client: &mut Client, error: &LoadError) -> Result<(), LoadError> {
+async fn record_failure(context: &Context, client: &Client, error: &LoadError) -> Result<(), LoadError> {
     let reason = error.to_string();
     match error {
         LoadError::DeadlineReached | LoadError::TakenOver(_) => {}

@@ -62,7 +62,6 @@ async fn swap(generation: i32, progress: &Progress, client: &mut Client) -> Resu
         .await?;
     let published = "insert into etl.publication (generation, action) values ($1, 'publish')";
     transaction.execute(published, &[&generation]).await?;
-    ledger::mark_consumed(&transaction, generation).await?;
     failpoint::hit(failpoint::SWAPPING);
     transaction.commit().await?;
     failpoint::hit(failpoint::AFTER_SWAP);

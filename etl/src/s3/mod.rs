@@ -96,6 +96,8 @@ pub struct Object {
     pub size: u64,
     /// Its ETag, with its quotes.
     pub etag: String,
+    /// The time of its last change, in seconds since 1970.
+    pub modified: i64,
 }
 
 /// An S3 client.
@@ -159,6 +161,7 @@ impl S3 {
             url: url.clone(),
             size: head.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
             etag: head.e_tag().unwrap_or_default().to_owned(),
+            modified: head.last_modified().map_or(0, aws_sdk_s3::primitives::DateTime::secs),
         })
     }
 
@@ -231,11 +234,11 @@ impl S3 {
         }
     }
 
-    /// Returns a small object; none if it does not exist.
+    /// Returns a small object and its content; none if it does not exist.
     ///
     /// # Errors
     /// An object over `limit` bytes, or a failed request.
-    pub async fn get_small(&self, url: &S3Url, limit: u64) -> Result<Option<Bytes>, S3Error> {
+    pub async fn get_small(&self, url: &S3Url, limit: u64) -> Result<Option<(Object, Bytes)>, S3Error> {
         let object = match self.head(url).await {
             Err(S3Error::Gone(_)) => return Ok(None),
             other => other?,
@@ -243,7 +246,8 @@ impl S3 {
         if object.size > limit {
             return Err(S3Error::TooLarge { url: url.clone(), size: object.size, limit });
         }
-        self.range(&object, 0, object.size).await.map(Some)
+        let content = self.range(&object, 0, object.size).await?;
+        Ok(Some((object, content)))
     }
 
     /// Uploads a file.

@@ -51,15 +51,13 @@ pub enum SourceError {
         /// The error in it.
         cause: ManifestError,
     },
-    /// A file does not have the size that the manifest lists, perhaps not yet.
-    #[error("{location} has {found} bytes: the manifest says {expected}")]
-    ManifestSize {
+    /// A file does not have the size or the ETag that the manifest lists, perhaps not yet.
+    #[error("{location} {difference}")]
+    ManifestMismatch {
         /// The file.
         location: String,
-        /// Its size in bytes.
-        found: u64,
-        /// The size in the manifest.
-        expected: u64,
+        /// The difference.
+        difference: String,
     },
     /// A file has the size that the manifest lists, but another content.
     #[error("{location} has the SHA-256 {found}: the manifest says {expected}")]

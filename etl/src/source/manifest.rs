@@ -3,9 +3,10 @@
 //! ```json
 //! {"files": [{"name": "product.csv", "size": 213900000, "sha256": "9f86d081884c7d65…"}, …]}
 //! ```
-//! It lists all files of the dataset, including cart.csv if the dataset has one, by their names (`photos.csv.gz`). `size` (bytes) and `sha256` (64
-//! hexadecimal digits) are optional. The loader checks both before it loads a file; for the hash it reads the file once
-//! more.
+//! It lists all files of the dataset, including cart.csv if the dataset has one, by their names
+//! (`photos.csv.gz`). `size` (bytes), `etag` (of the object in
+//! S3) and `sha256` (64 hexadecimal digits) are optional. The loader checks them before it loads a file; for the hash it
+//! reads the file once more.
 
 use serde::Deserialize;
 
@@ -22,16 +23,21 @@ pub(super) const MAX_MANIFEST: u64 = 1 << 20;
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     files: Vec<ManifestFile>,
+    /// Its version in S3.
+    #[serde(skip)]
+    pub version: Option<String>,
 }
 
 /// An expected file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ManifestFile {
-    /// Its name.
+    /// Its name, of which `.gz` may be the end.
     pub name: String,
     /// Its size in bytes.
     pub size: Option<u64>,
+    /// The ETag of its object, without quotes.
+    pub etag: Option<String>,
     /// The SHA-256 of its content, in hexadecimal digits.
     pub sha256: Option<String>,
 }
@@ -47,6 +53,7 @@ impl Manifest {
             if Table::of_file(&file.name).is_none() {
                 return Err(ManifestError::UnknownFile(file.name.clone()));
             }
+            file.etag = file.etag.take().map(|etag| etag.trim_matches('"').to_owned());
             if let Some(hash) = &mut file.sha256 {
                 hash.make_ascii_lowercase();
                 if hash.len() != 64 || !hash.bytes().all(|digit| digit.is_ascii_hexdigit()) {
@@ -64,9 +71,30 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Returns the entry of a file; none if the dataset does not include it.
+    /// Returns the entry of a file by its name; none if the dataset does not include it.
     pub fn file(&self, name: &str) -> Option<&ManifestFile> {
         self.files.iter().find(|file| file.name == name)
+    }
+
+    /// Returns the entry of a table's file, plain or compressed.
+    pub fn of_table(&self, table: &Table) -> Option<&ManifestFile> {
+        self.files.iter().find(|file| Table::of_file(&file.name) == Some(table))
+    }
+}
+
+impl ManifestFile {
+    /// Returns the difference from a file with this size and, if it is in S3, this ETag.
+    pub fn difference(&self, size: u64, etag: Option<&str>) -> Option<String> {
+        if let Some(expected) = self.size.filter(|expected| *expected != size) {
+            return Some(format!("has {size} bytes: the manifest says {expected}"));
+        }
+        let (expected, found) = (self.etag.as_ref()?, etag?.trim_matches('"'));
+        (expected != found).then(|| format!("has the ETag {found}: the manifest says {expected}"))
+    }
+
+    /// Returns whether it tells the file from every other one.
+    pub fn identifies(&self) -> bool {
+        self.size.is_some() && (self.etag.is_some() || self.sha256.is_some())
     }
 }
 
@@ -109,6 +137,8 @@ mod tests {
     #[test]
     fn a_manifest_lists_six_files_and_optionally_the_carts() {
         assert!(parse(SIX).unwrap().file("cart.csv").is_none());
+        let zipped = SIX.replace("photos.csv", "photos.csv.gz");
+        assert_eq!(parse(&zipped).unwrap().file("photos.csv").unwrap().name, "photos.csv.gz");
         let hash = "AB".repeat(32);
         let with_cart = format!(r#"{SIX},{{"name":"cart.csv","size":7,"sha256":"{hash}"}}"#);
         let manifest = parse(&with_cart).unwrap();
@@ -120,6 +150,22 @@ mod tests {
     fn a_manifest_may_list_a_compressed_file() {
         let manifest = parse(&SIX.replace("photos.csv", "photos.csv.gz")).unwrap();
         assert!(manifest.file("photos.csv.gz").is_some() && manifest.file("photos.csv").is_none());
+    }
+
+    #[test]
+    fn a_file_is_identified_by_its_size_and_a_hash_of_its_content() {
+        let cart = |more: &str| {
+            let manifest = parse(&format!(r#"{SIX},{{"name":"cart.csv"{more}}}"#)).unwrap();
+            manifest.file("cart.csv").unwrap().clone()
+        };
+        let whole = cart(r#","size":7,"etag":"\"ab-1\"""#);
+        assert!(
+            whole.identifies() && !cart(r#","size":7"#).identifies() && !cart(r#","etag":"a""#).identifies()
+        );
+        assert_eq!(whole.difference(7, Some("\"ab-1\"")), None);
+        assert_eq!(whole.difference(7, None), None, "a file on disk has no ETag");
+        assert_eq!(whole.difference(8, None).unwrap(), "has 8 bytes: the manifest says 7");
+        assert_eq!(whole.difference(7, Some("ab-2")).unwrap(), "has the ETag ab-2: the manifest says ab-1");
     }
 
     #[test]

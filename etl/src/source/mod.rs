@@ -42,6 +42,8 @@ pub struct Dataset {
     pub source: String,
     /// Its files, parents before children.
     pub files: Vec<SourceFile>,
+    /// The version of the manifest in S3 that describes them.
+    pub manifest: Option<String>,
 }
 
 impl Dataset {
@@ -101,10 +103,11 @@ impl Dataset {
     /// An invalid manifest, or a failed read.
     pub async fn manifest_at(s3: &S3, prefix: &S3Url) -> Result<Option<Manifest>, SourceError> {
         let url = prefix.join(MANIFEST);
-        let Some(json) = s3.get_small(&url, MAX_MANIFEST).await? else { return Ok(None) };
-        Manifest::parse(&json)
-            .map(Some)
-            .map_err(|cause| SourceError::Manifest { location: url.to_string(), cause })
+        let Some((object, json)) = s3.get_small(&url, MAX_MANIFEST).await? else { return Ok(None) };
+        let mut manifest = Manifest::parse(&json)
+            .map_err(|cause| SourceError::Manifest { location: url.to_string(), cause })?;
+        manifest.version = Some(format!("{} {}", object.etag, object.modified));
+        Ok(Some(manifest))
     }
 
     /// Opens and checks a dataset of these objects below a prefix.
@@ -139,14 +142,19 @@ impl Dataset {
             let mut file = SourceFile::open(table, location).await?;
             if let Some(Some(listed)) = listed(&file.location) {
                 file.sha256.clone_from(&listed.sha256);
-                if let Some(expected) = listed.size.filter(|size| *size != file.size) {
+                let etag = match &file.location {
+                    FileLocation::S3(_, object) => Some(object.etag.as_str()),
+                    FileLocation::Disk(_) => None,
+                };
+                if let Some(difference) = listed.difference(file.size, etag) {
                     let location = file.location.to_string();
-                    return Err(SourceError::ManifestSize { location, found: file.size, expected });
+                    return Err(SourceError::ManifestMismatch { location, difference });
                 }
             }
             Ok(file)
         });
-        Ok(Self { name, source: found.source, files: try_join_all(opening).await? })
+        let version = manifest.and_then(|manifest| manifest.version.clone());
+        Ok(Self { name, source: found.source, files: try_join_all(opening).await?, manifest: version })
     }
 }
 
