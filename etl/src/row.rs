@@ -47,10 +47,30 @@ impl Fault {
     }
 }
 
+/// What an unquoted `null`, `NULL` or `\N` is in a column of optional texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NullWord {
+    /// NULL.
+    #[default]
+    Null,
+    /// Text: the file was written by a program like psql, which writes NULL as an empty field and quotes only where it
+    /// must.
+    Text,
+}
+
+/// The spellings of NULL in rows whose texts are not quoted.
+#[derive(Clone, Copy, Debug, Default)]
+struct NullSpellings {
+    empty: bool,
+    word: bool,
+}
+
 /// An encoder of the rows of one table, with a buffer.
 #[derive(Debug)]
 pub struct Encoder {
     table: &'static Table,
+    null_word: NullWord,
+    spellings: NullSpellings,
     rows: Vec<u8>,
     rank: i32,
     last_id: i32,
@@ -59,8 +79,15 @@ pub struct Encoder {
 
 impl Encoder {
     /// Returns an encoder without rows.
-    pub fn new(table: &'static Table) -> Self {
-        Self { table, rows: Vec::new(), rank: 0, last_id: 0, ids_ascend: true }
+    pub fn new(table: &'static Table, null_word: NullWord) -> Self {
+        let spellings = NullSpellings::default();
+        Self { table, null_word, spellings, rows: Vec::new(), rank: 0, last_id: 0, ids_ascend: true }
+    }
+
+    /// Returns whether NULL was an empty field in some rows and a word in others, and no program writes both: then the word
+    /// is text, and the file must be read again.
+    pub fn has_both_nulls(&self) -> bool {
+        self.null_word == NullWord::Null && self.spellings.empty && self.spellings.word
     }
 
     /// Returns whether each row's id was higher than the one before it.
@@ -187,6 +214,8 @@ impl Encoder {
         if ranked {
             self.put(&self.rank.saturating_add(1).to_be_bytes());
         }
+        let quotes_texts =
+            columns.iter().zip(fields.iter()).any(|(c, f)| c.kind == ColumnType::Text && f.quoted);
         let mut id = 0;
         for (column, field) in columns.iter().zip(fields.iter()) {
             let fault =
@@ -197,6 +226,10 @@ impl Encoder {
             })?;
             if column.kind == ColumnType::Id {
                 id = number.unwrap_or_default();
+            }
+            if column.kind == ColumnType::OptionalText && !quotes_texts && is_null(field) {
+                self.spellings.empty |= field.raw.is_empty();
+                self.spellings.word |= !field.raw.is_empty();
             }
         }
         Ok((id, notes))
@@ -211,7 +244,9 @@ impl Encoder {
     ) -> Result<Option<i32>, &'static str> {
         let is_text = matches!(kind, ColumnType::Text | ColumnType::OptionalText);
         let is_optional = matches!(kind, ColumnType::OptionalPrice | ColumnType::OptionalText);
-        if !field.quoted && is_null(field.raw, is_optional || !is_text) {
+        let is_word_as_text = self.null_word == NullWord::Text && is_text && !field.raw.is_empty();
+        let is_blank_text = kind == ColumnType::Text && field.raw.trim_ascii().is_empty();
+        if is_null(field) && !is_word_as_text && !is_blank_text {
             if !is_optional {
                 return Err("null where a value must be");
             }
@@ -287,15 +322,14 @@ enum Continuation {
     Unclear,
 }
 
-/// Returns whether an unquoted field means NULL. An empty one does not in a column of texts that are never NULL.
-fn is_null(raw: &[u8], also_if_empty: bool) -> bool {
+/// Returns whether a field is NULL in the usual spellings: unquoted, and empty, `null` in any case or `\N`.
+fn is_null(field: &Field<'_>) -> bool {
     let usual = |first: &u8| !matches!(first, b'n' | b'N' | b'\\') && !first.is_ascii_whitespace();
-    if raw.first().is_some_and(usual) {
+    if field.quoted || field.raw.first().is_some_and(usual) {
         return false; // decided early
     }
-    match raw.trim_ascii() {
-        b"" => also_if_empty,
-        b"\\N" => true,
+    match field.raw.trim_ascii() {
+        b"" | b"\\N" => true,
         text => text.eq_ignore_ascii_case(b"null"),
     }
 }

@@ -82,6 +82,12 @@ impl Table {
         self.name == PRODUCT.table
     }
 
+    /// Returns whether the last column of the file may be NULL.
+    pub fn ends_with_optional(&self) -> bool {
+        let last = self.columns.last().map(|column| column.kind);
+        matches!(last, Some(ColumnType::OptionalText | ColumnType::OptionalPrice))
+    }
+
     /// Returns the column for lookups and for the order of rows: the parent, or the id of a table without parent.
     pub fn key(&self) -> &'static str {
         self.parent.unwrap_or("id")

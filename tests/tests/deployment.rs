@@ -589,8 +589,8 @@ fn refused_without_tls(policy: &Yaml, action: &str) -> BTreeSet<String> {
 fn all_alarms_are_optional_and_notify_the_topic() {
     let template = template();
     let alarms = alarms(&template);
-    assert_eq!(alarms.len(), 3 * endpoints().count() + 8);
-    assert_alarms_are_counted(&template, "three for an endpoint, and eight more");
+    assert_eq!(alarms.len(), 3 * endpoints().count() + 9);
+    assert_alarms_are_counted(&template, "three for an endpoint, and nine more");
     assert!(!alarms.contains_key("NotFoundThrottles"), "its limit is meant to throttle it");
 
     // A misspelt metric would never have data.
@@ -601,12 +601,13 @@ fn all_alarms_are_optional_and_notify_the_topic() {
         told.map(|text| text.as_str().unwrap()).join(" ")
     };
     assert_eq!(watched("EtlFailedLoads"), "Atelier loads_failed function Etl");
+    assert_eq!(watched("EtlIgnoredDeliveries"), "Atelier deliveries_ignored function Etl");
     assert_eq!(watched("EtlErrors"), "AWS/Lambda Errors FunctionName Etl");
     let age = "AWS/SQS ApproximateAgeOfOldestMessage QueueName LoadQueue.QueueName";
     assert_eq!(watched("LoadQueueAge"), age);
     let dead = "AWS/SQS ApproximateNumberOfMessagesVisible QueueName LoadDeadLetters.QueueName";
     assert_eq!(watched("LoadDeadLettersWaiting"), dead);
-    for name in ["EtlFailedLoads", "EtlErrors", "LoadDeadLettersWaiting"] {
+    for name in ["EtlFailedLoads", "EtlIgnoredDeliveries", "EtlErrors", "LoadDeadLettersWaiting"] {
         assert_eq!(alarms[name]["Properties"]["Threshold"].as_i64(), Some(0), "{name}");
     }
 }

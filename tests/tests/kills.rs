@@ -106,11 +106,8 @@ async fn a_kill_of_postgres_during_a_load_returns_the_message() {
     let database = served_in(&cluster).await;
     let old = content(&database).await;
     let incoming = Incoming::of(database.clone(), &[]).await;
-    let mut records = incoming.put_folder("spring", &small_dataset()).await;
-    let last = message("1", &records.pop().unwrap());
-    for record in &records {
-        assert!(incoming.is_done(record).await);
-    }
+    let records = incoming.put_folder("spring", &small_dataset()).await;
+    let last = message("1", &records[0]);
     // The second connection belongs to the load: it copies rows and blocks where it records what it repaired.
     let mut client = database.connect().await.unwrap();
     let lock_until_killed = client.transaction().await.unwrap();
@@ -171,11 +168,8 @@ async fn a_full_disk_returns_the_message() {
     database.keep_tables_in(&cluster.directory("small").unwrap()).await.unwrap();
     let incoming = Incoming::of(database.clone(), &[]).await;
     fill(&database).await;
-    let mut records = incoming.put_folder("spring", &small_dataset()).await;
-    let last = records.pop().unwrap();
-    for record in &records {
-        assert!(incoming.is_done(record).await);
-    }
+    let records = incoming.put_folder("spring", &small_dataset()).await;
+    let last = records[0].clone();
     assert!(!incoming.is_done(&last).await && !incoming.is_done(&last).await);
     assert!(content(&database).await == old);
     assert_eq!(
@@ -302,7 +296,7 @@ async fn other_commands_wait_for_a_load_and_say_so_but_a_rollback_does_not_wait(
 #[tokio::test]
 async fn a_rollback_does_not_wait_for_the_next_dataset() {
     let (database, bucket) = (served().await, Bucket::create().await);
-    let (proxy, gate) = held_back(&bucket, HEADER).await;
+    let (proxy, gate) = held_back(&bucket, 0).await;
     bucket.put_folder("incoming/before/", &small_dataset()).await;
     let server = format!("http://{}", proxy.address());
     let function = support::incoming::function(
@@ -317,7 +311,7 @@ async fn a_rollback_does_not_wait_for_the_next_dataset() {
     records.extend(arrived(&bucket, "incoming/tested/", 1).await);
     let event = json!({ "Records": records }).to_string();
     let handling = tokio::spawn(async move { function.handle(&event, TIME).await });
-    until("the loader reads the second dataset", async || proxy.count(&Method::GET, SKUS) > HEADER).await;
+    until("the loader reads the second dataset", async || proxy.count(&Method::GET, SKUS) > 0).await;
     assert_eq!(steps(&database).await, ["published", "published"]);
     let printed = Loader::new(&database, &["rollback"]).succeeds().await;
     assert_eq!(printed, "serving generation 1 again\n");
@@ -336,11 +330,8 @@ async fn arrived(bucket: &Bucket, prefix: &str, nth: u64) -> Vec<Value> {
 async fn a_function_frozen_after_its_reply_blocks_no_command() {
     let database = served().await;
     let incoming = Incoming::of(database.clone(), &[]).await;
-    let mut records = incoming.put_folder("tested", &small_dataset()).await;
-    let last = message("1", &records.pop().unwrap()).to_string();
-    for record in &records {
-        assert!(incoming.is_done(record).await);
-    }
+    let records = incoming.put_folder("tested", &small_dataset()).await;
+    let last = message("1", &records[0]).to_string();
     let function = etl_function(&incoming, &[]).await;
     assert_eq!(failed(&reply(&function.api().invoke(last, TIME).await)), [""; 0]);
     let stop = format!("kill -STOP {}", function.pid());
@@ -365,11 +356,8 @@ async fn a_message_is_redelivered_after_a_kill_and_may_be_processed_twice_concur
     let database = served().await;
     let old = content(&database).await;
     let incoming = Incoming::of(database.clone(), &[]).await;
-    let mut records = incoming.put_folder("spring", &small_dataset()).await;
-    let last = message("1", &records.pop().unwrap()).to_string();
-    for record in &records {
-        assert!(incoming.is_done(record).await);
-    }
+    let records = incoming.put_folder("spring", &small_dataset()).await;
+    let last = message("1", &records[0]).to_string();
     for name in failpoint::ALL.into_iter().filter(|name| *name != failpoint::AFTER_SWAP) {
         kill_function_at(name, &incoming, &last).await;
         assert!(content(&database).await == old, "{name}");
@@ -394,11 +382,8 @@ async fn kill_function_at(failpoint: &str, incoming: &Incoming, message: &str) {
 async fn a_message_redelivered_after_a_kill_past_the_publication_loads_nothing() {
     let database = served().await;
     let incoming = Incoming::of(database.clone(), &[]).await;
-    let mut records = incoming.put_folder("spring", &small_dataset()).await;
-    let last = message("1", &records.pop().unwrap()).to_string();
-    for record in &records {
-        assert!(incoming.is_done(record).await);
-    }
+    let records = incoming.put_folder("spring", &small_dataset()).await;
+    let last = message("1", &records[0]).to_string();
     kill_function_at(failpoint::AFTER_SWAP, &incoming, &last).await;
     let new = undisturbed(&small_dataset()).await;
     assert!(content(&database).await == new);
@@ -444,7 +429,7 @@ async fn an_event_never_publishes_a_killed_load_with_no_publish() {
 #[tokio::test]
 async fn a_file_replaced_during_a_read_returns_no_message() {
     let (database, bucket) = (served().await, Bucket::create().await);
-    let (proxy, gate) = held_back(&bucket, HEADER + 1).await;
+    let (proxy, gate) = held_back(&bucket, HEADER).await;
     let function = async |server| {
         let server = format!("http://{server}");
         support::incoming::function(
@@ -459,88 +444,56 @@ async fn a_file_replaced_during_a_read_returns_no_message() {
     let (one, other) = (function(proxy.address()).await, function(bucket.server()).await);
     let event = json!({ "Records": arrived(&bucket, "incoming/tested/", 1).await }).to_string();
     let loading = tokio::spawn(async move { one.handle(&event, TIME).await });
-    until("the function reads rows", async || proxy.count(&Method::GET, SKUS) > HEADER + 1).await;
+    until("the function reads rows", async || proxy.count(&Method::GET, SKUS) > HEADER).await;
     assert_eq!(steps(&database).await, ["published", "load"]);
 
-    // Another invocation records the event of a newer version, and then waits for the loader's lock.
+    // Another invocation handles the event of a newer version, and waits for the loader's lock.
     let longer = [&std::fs::read(small_dataset().join("skus.csv")).unwrap()[..], b"\n"].concat();
     let etag = bucket.put(SKUS, longer).await;
     let event = message("2", &record(&bucket, SKUS, &etag, 2)).to_string();
     let handled = tokio::spawn(async move { other.handle(&event, TIME).await });
     until_blocked_by_an_advisory_lock(&database).await;
     gate.close();
-    assert_eq!(loading.await.unwrap().unwrap(), json!({}), "the load restarts with the new version");
+    assert_eq!(loading.await.unwrap().unwrap(), json!({}), "only a manifest starts another load");
     assert_eq!(failed(&handled.await.unwrap().unwrap()), [""; 0]);
-    assert_eq!(steps(&database).await, ["published", "abandoned", "published"]);
+    assert_eq!(steps(&database).await, ["published", "abandoned"]);
 }
 
 #[tokio::test]
 async fn prune_keeps_served_and_unfinished_datasets_and_restarts_no_failed_one() {
     let incoming = Incoming::of(Database::create().await.unwrap(), &[("MAX_REJECTS", "20")]).await;
     let database = &incoming.database;
-    let arrivals = "select count(*) from etl.incoming_file";
     for dataset in ["older", "previous", "present"] {
-        for record in incoming.put_folder(dataset, &small_dataset()).await {
-            assert!(incoming.is_done(&record).await);
-        }
+        incoming.deliver(dataset, &small_dataset()).await;
     }
     let served = content(database).await;
     // One dataset fails, and one stays unfinished.
     let whole = std::fs::read(small_dataset().join("product.csv")).unwrap();
-    let mut records = incoming.put_folder("broken", &small_dataset()).await;
-    records.retain(|record| !record["s3"]["object"]["key"].as_str().unwrap().ends_with("product.csv"));
-    records.push(incoming.put("broken", "product.csv", with_broken_rows(&whole, 30)).await);
-    for record in &records {
-        assert!(incoming.is_done(record).await);
-    }
+    incoming.put_folder("broken", &small_dataset()).await;
+    let broken = incoming.put("broken", "product.csv", with_broken_rows(&whole, 30)).await;
+    assert!(incoming.is_done(&broken).await);
     assert_eq!(steps(database).await, ["published", "published", "published", "failed"]);
-    let mut unfinished = incoming.put_folder("unfinished", &small_dataset()).await;
-    let last = unfinished.pop().unwrap();
-    for record in &unfinished {
-        assert!(incoming.is_done(record).await);
-    }
+    let waiting = incoming.put("waiting", "skus.csv", "1,1,\"S\",1").await;
+    assert!(incoming.is_done(&waiting).await);
+    let last = incoming.put_folder("unfinished", &small_dataset()).await.remove(0);
     kill_function_at(failpoint::AFTER_INDEX, &incoming, &message("1", &last).to_string()).await;
-    assert_eq!(number(database, arrivals).await, 35);
 
     Loader::new(database, &["prune", "--days", "0"]).succeeds().await;
     assert_eq!(
         steps(database).await,
-        ["published", "published", "published", "index"],
-        "prune deletes the failed load"
+        ["published", "published", "published", "failed", "index"],
+        "prune keeps the latest load of each prefix"
     );
-    let left = "select string_agg(distinct dataset, ' ' order by dataset) from etl.incoming";
-    assert_eq!(incoming.text(left).await, "present previous unfinished");
-    assert_eq!(number(database, arrivals).await, 21);
+    assert_eq!(number(database, "select count(*) from etl.delivery").await, 0);
     assert!(content(database).await == served);
-    assert!(incoming.is_done(&last).await);
+    let corrected = incoming.put("broken", "product.csv", whole).await;
+    assert!(incoming.is_done(&last).await && incoming.is_done(&corrected).await);
     assert_eq!(
         steps(database).await,
-        ["published", "published", "published", "published"],
+        ["published", "published", "published", "failed", "published"],
         "the unfinished load resumes, and the failed one does not restart"
     );
     assert!(content(database).await == served);
     assert_eq!(Loader::new(database, &["rollback"]).succeeds().await, "serving generation 3 again\n");
     assert!(content(database).await == served);
-}
-
-#[tokio::test]
-async fn a_file_that_arrives_during_a_prune_is_not_lost() {
-    let incoming = Incoming::of(Database::create().await.unwrap(), &[]).await;
-    let database = &incoming.database;
-    let record = incoming.put("spring", "skus.csv", "id,styleId,size,quantity\n1,1,\"S\",1").await;
-    assert!(incoming.is_done(&record).await);
-    // This is the transaction of an arrival that has not committed yet. Nothing else is left of its dataset.
-    let mut client = database.connect().await.unwrap();
-    client.batch_execute("delete from etl.incoming_file").await.unwrap();
-    let arriving = client.transaction().await.unwrap();
-    arriving.batch_execute("update etl.incoming set reason = null").await.unwrap();
-    let prune = Loader::new(database, &["prune"]);
-    let prune = prune.start();
-    until_blocked_by_a_lock(database).await;
-    let insert = "insert into etl.incoming_file (source, file, size_bytes, version, sequencer)
-                  select source, 'skus.csv', 1, 'v', '01' from etl.incoming";
-    arriving.batch_execute(insert).await.unwrap();
-    arriving.commit().await.unwrap();
-    prune.succeeds().await;
-    assert_eq!(number(database, "select count(*) from etl.incoming_file").await, 1);
 }

@@ -42,8 +42,9 @@ fn odd_text(random: &mut Rng) -> String {
     loop {
         let text: String = (0..random.usize(0..6)).map(|_| PARTS[random.usize(0..PARTS.len())]).collect();
         let unquoted = text.trim();
-        // The loader rejects a backslash before a quote. And psql quotes none of these texts, which mean NULL then.
-        if !text.contains("\\\"") && !["", "\\N", "null"].contains(&unquoted) {
+        // The loader rejects a backslash before a quote. And psql does not quote these texts, which mean NULL then where a
+        // text must be.
+        if !text.contains("\\\"") && !["\\N", "null"].contains(&unquoted) {
             return text;
         }
     }

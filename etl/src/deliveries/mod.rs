@@ -24,7 +24,7 @@ use crate::ledger;
 use crate::load::{self, LoadError, LoadOptions};
 use crate::locks;
 use crate::s3::{Object, S3, S3Error, S3Url};
-use crate::source::{Dataset, MANIFEST, check_name};
+use crate::source::{Dataset, MANIFEST, SourceError, check_name};
 use crate::table::{TABLES, Table};
 
 use history::Latest;
@@ -189,6 +189,7 @@ impl Deliveries<'_> {
                 }
                 return self.report(client, &delivery, latest.as_ref(), plan).await;
             };
+            let is_reused = latest.is_some();
             let files = delivery.files.iter().filter(|(table, _)| !(without_cart && table.optional));
             let files: Vec<_> = files.cloned().collect();
             history::clear_note(client, prefix).await?;
@@ -211,7 +212,7 @@ impl Deliveries<'_> {
             };
             match loaded {
                 Ok(_) => {
-                    self.report_load(client, prefix, None).await?;
+                    self.report_load(client, prefix, is_reused, None).await?;
                     if !without_cart {
                         return Ok(());
                     } // the next attempt reports the cart
@@ -221,7 +222,7 @@ impl Deliveries<'_> {
                     stale = Some(error);
                 }
                 Err(error) if error.is_permanent() => {
-                    return self.report_load(client, prefix, Some(&error)).await;
+                    return self.report_load(client, prefix, is_reused, Some(&error)).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -229,11 +230,12 @@ impl Deliveries<'_> {
         stale.map_or(Ok(()), Err)
     }
 
-    /// Logs the end of the latest load of a prefix, with its row counts.
+    /// Logs the end of the latest load of a prefix, with its row counts. `is_reused` says whether it is not the first.
     async fn report_load(
         &self,
         client: &Client,
         prefix: &Prefix,
+        is_reused: bool,
         error: Option<&LoadError>,
     ) -> Result<(), LoadError> {
         let source = &prefix.source;
@@ -255,6 +257,10 @@ impl Deliveries<'_> {
                     "dataset published"
                 );
                 (self.count)(Metric::Published);
+            }
+            // Perhaps the other files of the manifest are still to come.
+            Some(error @ LoadError::Source(SourceError::ManifestHash { .. })) if is_reused => {
+                tracing::warn!(dataset, source, generation, %error, "delivery does not match its manifest");
             }
             Some(error) => {
                 tracing::error!(
@@ -291,7 +297,7 @@ impl Deliveries<'_> {
             history::note(client, &delivery.prefix, generation, reason, &delivery.versions()).await?;
         match plan {
             Plan::Mismatch(_) if is_new => {
-                tracing::warn!(source, reason, "delivery does not match its manifest")
+                tracing::warn!(source, reason, "delivery does not match its manifest");
             }
             Plan::Ignore(_) if is_new => {
                 tracing::warn!(source, reason, "delivery ignored");

@@ -17,7 +17,7 @@ use crate::failpoint;
 use crate::ledger::{self, Counts, Reject};
 use crate::note::{Note, NoteCounts};
 use crate::progress::Task;
-use crate::row::{COPY_HEADER, COPY_TRAILER, Encoder, FaultKind};
+use crate::row::{COPY_HEADER, COPY_TRAILER, Encoder, FaultKind, NullWord};
 use crate::source::{SourceError, SourceFile};
 use crate::table::{TABLES, Table};
 
@@ -75,34 +75,53 @@ async fn load_file(context: Arc<Context>, file: SourceFile) -> Result<(), LoadEr
     let started = Instant::now();
     // One connection for each file: it is unusable after a failed COPY.
     let mut client = context.connect().await?;
-    let transaction = client.transaction().await?;
-    if ledger::begin_file(&transaction, generation, table.file).await? {
-        task.finish();
-        return Ok(());
-    }
-    transaction.batch_execute(&create_table(table, generation)).await?;
-    let (sender, batches) = mpsc::channel(CHUNKS_AHEAD);
-    let reader = RowReader { options: context.options.clone(), batches: sender };
-    let reading = blocking(&file, move |file| reader.read(file));
-    let copying = copy_batches(&transaction, &context, table, batches, &task);
-    let (read, copied) = tokio::join!(reading, copying);
-    let (copied, mut read) = (copied?, read?);
-    if copied != read.counts.loaded {
-        return Err(LoadError::Bug(format!(
-            "{}: {} rows were sent, but Postgres copied {copied}",
-            table.file, read.counts.loaded
-        )));
-    }
-    read.counts.seconds = started.elapsed().as_secs_f64();
-    ledger::record_file(&transaction, generation, table.file, &read).await?;
-    failpoint::hit(failpoint::BEFORE_COMMIT);
-    transaction.commit().await?;
-    failpoint::hit(failpoint::AFTER_COMMIT);
-    if !read.complete {
-        return Err(context.too_many_rejects(&client, table.file, read.counts).await?);
+    for null_word in [NullWord::Null, NullWord::Text] {
+        let transaction = client.transaction().await?;
+        if ledger::begin_file(&transaction, generation, table.file).await? {
+            break;
+        }
+        transaction.batch_execute(&create_table(table, generation)).await?;
+        let mut read = copy_file(&context, &file, &transaction, null_word, &task).await?;
+        if read.has_both_nulls {
+            transaction.rollback().await?;
+            task.set(0, file.size);
+            continue;
+        }
+        read.counts.seconds = started.elapsed().as_secs_f64();
+        ledger::record_file(&transaction, generation, table.file, &read).await?;
+        failpoint::hit(failpoint::BEFORE_COMMIT);
+        transaction.commit().await?;
+        failpoint::hit(failpoint::AFTER_COMMIT);
+        if !read.complete {
+            return Err(context.too_many_rejects(&client, table.file, read.counts).await?);
+        }
+        break;
     }
     task.finish();
     Ok(())
+}
+
+/// Reads a file and copies its rows and rejects to the database.
+async fn copy_file(
+    context: &Context,
+    file: &SourceFile,
+    transaction: &Transaction<'_>,
+    null_word: NullWord,
+    task: &Task,
+) -> Result<FileRead, LoadError> {
+    let (sender, batches) = mpsc::channel(CHUNKS_AHEAD);
+    let reader = RowReader { options: context.options.clone(), null_word, batches: sender };
+    let reading = blocking(file, move |file| reader.read(file));
+    let copying = copy_batches(transaction, context, file.table, batches, task);
+    let (read, copied) = tokio::join!(reading, copying);
+    let (copied, read) = (copied?, read?);
+    if copied != read.counts.loaded {
+        return Err(LoadError::Bug(format!(
+            "{}: {} rows were sent, but Postgres copied {copied}",
+            file.table.file, read.counts.loaded
+        )));
+    }
+    Ok(read)
 }
 
 /// A batch of rows and rejects from the reading thread.
@@ -179,11 +198,14 @@ pub struct FileRead {
     pub ids_ascend: bool,
     /// Whether the whole file was read. If not, too many rows were rejected.
     pub complete: bool,
+    /// Whether it must be read again: see [`Encoder::has_both_nulls`].
+    pub has_both_nulls: bool,
 }
 
 /// A reader of a file's rows, on its own thread.
 struct RowReader {
     options: super::LoadOptions,
+    null_word: NullWord,
     batches: mpsc::Sender<Batch>,
 }
 
@@ -192,7 +214,7 @@ impl RowReader {
     /// not use the result.
     fn read(self, file: &SourceFile) -> Result<FileRead, SourceError> {
         let mut lines = Lines::new(file.read_rows(self.options.stop_at)?, file.body_offset, file.body_line());
-        let mut encoder = Encoder::new(file.table);
+        let mut encoder = Encoder::new(file.table, self.null_word);
         let mut pending =
             PendingBatch { rejects: Vec::new(), rejects_bytes: 0, reported: lines.input().position() };
         let (mut counts, mut notes) = (Counts::default(), NoteCounts::default());
@@ -202,7 +224,9 @@ impl RowReader {
             counts.read += 1;
             match row {
                 Ok(of_row) => {
-                    file.check_end(&record, of_row.contains(Note::ClosingQuote))?;
+                    // In a column that needs a text, a program writes an empty one as "".
+                    let is_cut = record.bytes.ends_with(b",") && !file.table.ends_with_optional();
+                    file.check_end(&record, is_cut || of_row.contains(Note::ClosingQuote))?;
                     counts.loaded += 1;
                     counts.repaired += u64::from(of_row.has_repair());
                     notes.add(of_row, record.line);
@@ -214,6 +238,9 @@ impl RowReader {
                     let unread = file.max_text_size().saturating_sub(lines.next_offset());
                     complete = !self.options.limit.is_exceeded_before_the_end(&counts, unread);
                 }
+            }
+            if encoder.has_both_nulls() {
+                break;
             }
             if !complete || encoder.buffered() >= CHUNK || pending.rejects_bytes >= MAX_REJECTS {
                 if self.options.deadline_reached() {
@@ -227,7 +254,8 @@ impl RowReader {
         }
         let _ = self.batches.blocking_send(pending.batch(&mut encoder, lines.input().position(), true));
         file.check_unchanged(lines.input())?;
-        Ok(FileRead { counts, notes, ids_ascend: encoder.ids_ascend(), complete })
+        let (ids_ascend, has_both_nulls) = (encoder.ids_ascend(), encoder.has_both_nulls());
+        Ok(FileRead { counts, notes, ids_ascend, complete, has_both_nulls })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::csv::{Lines, Record};
 use crate::failpoint;
 use crate::ledger::{self, Reject, unsigned};
 use crate::progress::Task;
-use crate::row::Encoder;
+use crate::row::{Encoder, NullWord};
 use crate::source::{SourceError, SourceFile};
 use crate::table::{Column, Reference, TABLES, Table};
 
@@ -297,7 +297,7 @@ fn find_records(
     chunks: &mpsc::Sender<Vec<Reject>>,
 ) -> Result<(), SourceError> {
     let mut lines = Lines::new(file.read_rows(until)?, file.body_offset, file.body_line());
-    let mut encoder = Encoder::new(file.table);
+    let mut encoder = Encoder::new(file.table, NullWord::default());
     let mut found = Vec::new();
     for offset in offsets {
         loop {

@@ -12,7 +12,7 @@ fn table(name: &str) -> &'static Table {
 
 /// Reads all rows of a text; returns the notes and the fields after the position of each.
 fn rows(name: &str, text: &[u8]) -> Vec<Result<(Vec<Note>, Fields), Fault>> {
-    let mut encoder = Encoder::new(table(name));
+    let mut encoder = Encoder::new(table(name), NullWord::Null);
     let mut lines = Lines::new(text, 77, 1);
     let mut all = Vec::new();
     while let Some(result) = encoder.next_row(&mut lines).unwrap() {
@@ -88,6 +88,32 @@ fn an_unquoted_null_is_null_in_any_spelling_and_a_quoted_one_is_text() {
         assert_eq!((column, reason.as_str()), (Some("feature"), "null where a value must be"));
     }
     assert_eq!(encode("features", b"1,2,,\"x\"").unwrap().1[2], text(""), "an empty text is no null");
+}
+
+#[test]
+fn a_word_is_text_in_a_file_that_also_has_empty_fields_and_quotes_no_texts() {
+    let read = |text: &str, null_word| {
+        let (mut encoder, mut lines) =
+            (Encoder::new(table("features"), null_word), Lines::new(text.as_bytes(), 0, 1));
+        let mut values = Vec::new();
+        while let Some(row) = encoder.next_row(&mut lines).unwrap() {
+            row.unwrap();
+            values.push(decoded(&encoder.take())[3].clone());
+        }
+        (encoder.has_both_nulls(), values)
+    };
+    let psql = "1,2,Sole,\n2,2,Sole,null\n3,2,Sole,\\N\n4,2,\"a,b\",NULL\n5,2,Sole,\"\"\n";
+    assert!(read(psql, NullWord::Null).0);
+    let values = [None, text("null"), text("\\N"), text("NULL"), text("")];
+    assert_eq!(read(psql, NullWord::Text), (false, values.to_vec()));
+    for all_nulls in [
+        "1,2,Sole,null\n2,2,Sole,NULL\n3,2,Sole,\\N",
+        "1,2,Sole,\n2,2,Sole,",
+        "1,2,\"Sole\",\n2,2,\"Sole\",null",
+    ] {
+        let (both, values) = read(all_nulls, NullWord::Null);
+        assert!(!both && values.iter().all(Option::is_none), "{all_nulls}");
+    }
 }
 
 #[test]
@@ -217,7 +243,8 @@ fn ranks_count_only_loaded_rows() {
 fn ids_ascend_if_each_is_higher_than_the_one_before() {
     let ascend = |ids: &[i32]| {
         let text: String = ids.iter().copied().map(product).collect();
-        let (mut encoder, mut lines) = (Encoder::new(table("products")), Lines::new(text.as_bytes(), 0, 1));
+        let (mut encoder, mut lines) =
+            (Encoder::new(table("products"), NullWord::Null), Lines::new(text.as_bytes(), 0, 1));
         while encoder.next_row(&mut lines).unwrap().is_some() {}
         encoder.ids_ascend()
     };
@@ -280,7 +307,7 @@ proptest! {
         line in proptest::collection::vec(
             prop_oneof![Just(b'"'), Just(b','), Just(b'7'), Just(b'\n'), Just(b'\r')], 0..60),
     ) {
-        let (mut encoder, mut lines) = (Encoder::new(table("related")), Lines::new(&line[..], 0, 1));
+        let (mut encoder, mut lines) = (Encoder::new(table("related"), NullWord::Null), Lines::new(&line[..], 0, 1));
         let (mut offset, mut number) = (0, 1);
         while encoder.next_row(&mut lines).unwrap().is_some() {
             prop_assert_eq!((lines.record().offset, lines.record().line), (offset, number));

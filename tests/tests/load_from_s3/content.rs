@@ -142,14 +142,16 @@ async fn no_row_is_lost_where_every_third_closing_quote_is_missing() {
 #[tokio::test]
 async fn a_file_with_a_wrong_beginning_is_refused_from_s3_as_from_a_folder() {
     let (incoming, served) = serving().await;
-    let url = incoming.bucket.url("incoming/spring/");
-    for (content_of_styles, reason) in [
+    for (nth, (content_of_styles, reason)) in [
         (&b""[..], "styles.csv is empty"),
         (b"\xef\xbb\xbf\r\n", "styles.csv is empty"),
         (b"\xff\xfei\0d\0", "styles.csv is UTF-16"),
         (b"id;productId;name", "styles.csv has semicolons between the columns of line 1"),
         (b"\n1,1,\"Slate\",null,185,1\n", "styles.csv has \"\" in line 1"),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let files = changed(|name, content| match name {
             "styles.csv" => content_of_styles.to_vec(),
             _ => content,
@@ -158,9 +160,11 @@ async fn a_file_with_a_wrong_beginning_is_refused_from_s3_as_from_a_folder() {
         for (name, content) in &files {
             std::fs::write(folder.path().join(name), content).unwrap();
         }
-        let records = incoming.put_folder("spring", folder.path()).await;
+        let dataset = format!("spring-{nth}");
+        let url = incoming.bucket.url(&format!("incoming/{dataset}/"));
+        let records = incoming.put_folder(&dataset, folder.path()).await;
         handle_all(&incoming, &records).await.unwrap();
-        let refused = incoming.text("select refused from etl.incoming_file where file = 'styles.csv'").await;
+        let refused = incoming.text("select reason from etl.load order by generation desc limit 1").await;
         let from_s3 =
             error_message(&load_by_command(&incoming.database, &incoming.bucket.variables(), &[&url]));
         assert_eq!(from_s3, refused);

@@ -36,13 +36,15 @@ pub async fn logging_function(name: &str, database: &Database, further: &[(&str,
 
 /// Starts the etl function, which loads from this bucket into this database, with further variables.
 pub async fn etl_function(incoming: &Incoming, further: &[(&str, &str)]) -> Function {
-    let rejects = incoming.bucket.url("rejects/");
-    let of_s3 = incoming.bucket.variables();
-    let mut variables: Vec<(&str, &str)> =
-        of_s3.iter().map(|(name, value)| (*name, value.to_str().unwrap())).collect();
-    variables.push(("REJECTS_URL", &rejects));
-    variables.extend(further);
-    function("etl", &incoming.database, &variables).await
+    let own = etl_variables(incoming);
+    let own = own.iter().map(|(name, value)| (*name, value.as_str()));
+    function("etl", &incoming.database, &own.chain(further.iter().copied()).collect::<Vec<_>>()).await
+}
+
+/// Returns the variables of an etl function that reads this bucket.
+pub fn etl_variables(incoming: &Incoming) -> Vec<(&'static str, String)> {
+    let of_s3 = incoming.bucket.variables().map(|(name, value)| (name, value.into_string().unwrap()));
+    of_s3.into_iter().chain([("REJECTS_URL", incoming.bucket.url("rejects/"))]).collect()
 }
 
 async fn start(name: &str, database: &Database, further: &[(&str, &str)], log: bool) -> Function {

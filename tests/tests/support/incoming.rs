@@ -1,7 +1,6 @@
 //! A bucket into which tests upload files, and the etl function that receives events about them.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,12 +10,6 @@ use etl::s3::{ReadPolicy, S3};
 use local::testing::Database;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
-
-use super::events::key;
-use super::loader::until;
 
 /// The time limit of an invocation: Lambda's maximum.
 pub const TIME: Duration = Duration::from_secs(900);
@@ -27,8 +20,7 @@ pub struct Incoming {
     pub bucket: Bucket,
     pub database: Database,
     pub function: Arc<Function>,
-    failures: Arc<AtomicU64>,
-    sequence: Arc<AtomicU64>,
+    counted: Arc<Mutex<Vec<Metric>>>,
 }
 
 impl Incoming {
@@ -41,16 +33,16 @@ impl Incoming {
     pub async fn of(database: Database, further: &[(&str, &str)]) -> Self {
         let bucket = Bucket::create().await;
         let s3 = S3::with_endpoint(&format!("http://{}", bucket.server()), "x", "x").await;
-        let failures = Arc::default();
-        let function = Arc::new(function(&database, &bucket, s3, further, count_into(&failures)).await);
-        Self { bucket, database, function, failures, sequence: Arc::default() }
+        let counted = Arc::default();
+        let function = Arc::new(function(&database, &bucket, s3, further, count_into(&counted)).await);
+        Self { bucket, database, function, counted }
     }
 
     /// Returns the same bucket and database with a function that reads the bucket through a proxy, with this read
     /// policy.
     pub async fn through(&self, proxy: &Proxy, reading: ReadPolicy) -> Self {
         let s3 = S3::with_endpoint(&format!("http://{}", proxy.address()), "x", "x").await.with(reading);
-        let count = count_into(&self.failures);
+        let count = count_into(&self.counted);
         let function = Arc::new(function(&self.database, &self.bucket, s3, &[], count).await);
         Self { function, ..self.clone() }
     }
@@ -74,7 +66,22 @@ impl Incoming {
     /// Returns the event record for the current object of a key.
     pub async fn record(&self, key: &str) -> Value {
         let etag = self.bucket.etag(key).await.unwrap();
-        record(&self.bucket, key, &etag, self.sequence.fetch_add(1, Ordering::Relaxed) + 1)
+        record(&self.bucket, key, &etag, 1)
+    }
+
+    /// Uploads every CSV file of a folder, sends the event of each, and returns the events' records. Each message must
+    /// complete.
+    pub async fn deliver(&self, dataset: &str, folder: &Path) -> Vec<Value> {
+        let records = self.put_folder(dataset, folder).await;
+        for record in &records {
+            assert!(self.is_done(record).await, "{record}");
+        }
+        records
+    }
+
+    /// Returns the output of `atelier-etl status`.
+    pub async fn status(&self) -> String {
+        etl::status::status(&self.database.config()).await.unwrap().to_string()
     }
 
     /// Sends the function one record in one message, and returns whether it has completed the message.
@@ -99,45 +106,21 @@ impl Incoming {
 
     /// Returns how often the alarm for failed loads would have fired so far.
     pub fn alarms(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
+        self.counted(Metric::Failed)
+    }
+
+    /// Returns how often the alarm for ignored deliveries would have fired so far.
+    pub fn ignored(&self) -> u64 {
+        self.counted(Metric::Ignored)
+    }
+
+    fn counted(&self, metric: Metric) -> u64 {
+        self.counted.lock().unwrap().iter().filter(|counted| **counted == metric).count() as u64
     }
 
     /// Returns the number of catalogs published so far.
     pub async fn published(&self) -> i64 {
         self.number("select count(*) from etl.publication").await
-    }
-}
-
-/// A sender of one event record while another function reads. Its function reaches the bucket directly and runs on the
-/// test's runtime, not on the thread of the proxy whose script calls it.
-pub struct EventSender {
-    incoming: Incoming,
-    sender: Mutex<Option<oneshot::Sender<Value>>>,
-}
-
-impl EventSender {
-    /// The time limit for the script to send its record.
-    const TIMEOUT: Duration = Duration::from_mins(2);
-
-    /// Returns a sender, and a task that returns whether the function has completed the record.
-    pub fn new(incoming: &Incoming) -> (Self, JoinHandle<bool>) {
-        let (sender, receiver) = oneshot::channel();
-        let function = incoming.clone();
-        let handled = tokio::spawn(async move {
-            let record = timeout(Self::TIMEOUT, receiver).await.expect("the script sent no record").unwrap();
-            function.is_done(&record).await
-        });
-        (Self { incoming: incoming.clone(), sender: Mutex::new(Some(sender)) }, handled)
-    }
-
-    /// Sends the record, and waits until its arrival is recorded.
-    pub async fn send(&self, record: Value) {
-        let sequencer = record["s3"]["object"]["sequencer"].as_str().unwrap().to_owned();
-        let file = key(&record).rsplit('/').next().unwrap().to_owned();
-        let arrived =
-            format!("select coalesce(max(sequencer), '') from etl.incoming_file where file = '{file}'");
-        self.sender.lock().unwrap().take().unwrap().send(record).unwrap();
-        until("its arrival is recorded", async || self.incoming.text(&arrived).await == sequencer).await;
     }
 }
 
@@ -169,13 +152,9 @@ pub fn with_broken_rows(file: &[u8], rows: usize) -> Vec<u8> {
     [file, "\nno,row".repeat(rows).as_bytes()].concat()
 }
 
-fn count_into(failures: &Arc<AtomicU64>) -> impl Fn(Metric) + Send + Sync + 'static {
-    let failures = Arc::clone(failures);
-    move |metric| {
-        if metric == Metric::Failed {
-            failures.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+fn count_into(counted: &Arc<Mutex<Vec<Metric>>>) -> impl Fn(Metric) + Send + Sync + 'static {
+    let counted = Arc::clone(counted);
+    move |metric| counted.lock().unwrap().push(metric)
 }
 
 /// Creates the etl function with its own login for a database, and with this client for a bucket.
