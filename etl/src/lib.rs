@@ -13,6 +13,7 @@ pub mod generate;
 pub mod ledger;
 pub mod load;
 pub mod locks;
+pub mod metrics;
 pub mod migrate;
 pub mod note;
 pub mod progress;

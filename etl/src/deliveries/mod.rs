@@ -19,10 +19,10 @@ use shared::database::ConnectOptions;
 use tokio_postgres::Client;
 
 use crate::database;
-use crate::function::Metric;
 use crate::ledger;
 use crate::load::{self, LoadError, LoadOptions};
 use crate::locks;
+use crate::metrics::Metric;
 use crate::s3::{Object, S3, S3Error, S3Url};
 use crate::source::{Dataset, MANIFEST, SourceError, check_name};
 use crate::table::{TABLES, Table};

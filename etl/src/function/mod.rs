@@ -2,7 +2,6 @@
 
 mod config;
 mod event;
-mod metrics;
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +10,10 @@ use shared::database::ConnectOptions;
 
 pub use config::{Config, FORMER_VARIABLES, INCOMING_PREFIX, OWN_VARIABLES, variables};
 pub use event::EventError;
-pub use metrics::Metric;
 
 use crate::deliveries::{Deliveries, Prefix};
 use crate::load::{LoadError, LoadOptions};
+pub use crate::metrics::Metric;
 use crate::s3::{S3, S3Url};
 
 use event::{Event, Message};
