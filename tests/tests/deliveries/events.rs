@@ -112,7 +112,7 @@ async fn each_log_line_has_unique_keys_and_each_load_has_one_line_with_its_rows(
         ["rows_loaded", "rows_repaired", "rows_rejected"].map(|name| line[name].as_i64().unwrap())
     };
     let recorded = |generation: i64| {
-        let select = "select sum(rows_loaded) || ' ' || sum(rows_repaired) || ' ' || sum(rows_set_aside)
+        let select = "select sum(rows_loaded) || ' ' || sum(rows_repaired) || ' ' || sum(rows_rejected)
                       from etl.load_file where generation = ";
         format!("{select}{generation}")
     };

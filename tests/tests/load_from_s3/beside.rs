@@ -35,7 +35,7 @@ async fn the_command_writes_rejected_rows_to_s3_as_to_a_file() {
     assert_eq!((&json["generation"], &json["failure"]), (&json!(1), &Value::Null));
     for file in json["files"].as_array().unwrap() {
         let number = |name: &str| file[name].as_u64().unwrap();
-        assert_eq!(number("read"), number("loaded") + number("set_aside"), "{file}");
+        assert_eq!(number("read"), number("loaded") + number("rejected"), "{file}");
         let key = format!("incoming/spring/{}", file["file"].as_str().unwrap());
         assert_eq!(file["version"], incoming.bucket.etag(&key).await.unwrap());
     }
