@@ -66,14 +66,15 @@ async fn a_load_that_cannot_begin_prints_one_line_and_changes_nothing() {
     let dir = work_dir();
     edit(&dir, "features.csv", |lines| lines[0] = "id,product,feature,value".to_owned());
     let line = error(&run(&dir, &url, &["load", "set"]));
-    assert!(
-        line.contains("features.csv: line 1 is \"id,product,feature,value\": expected the header \"id,product_id,feature,value\""),
-        "{line}"
+    assert_eq!(
+        line,
+        "set/features.csv has \"id,product,feature,value\" in line 1, with no column product_id, an unknown column \
+         \"product\": expected the header \"id,product_id,feature,value\""
     );
 
     let dir = work_dir();
-    edit(&dir, "related.csv", |lines| lines.truncate(1));
-    assert_eq!(error(&run(&dir, &url, &["load", "set"])), "set/related.csv has no rows");
+    edit(&dir, "product.csv", |lines| lines.truncate(1));
+    assert_eq!(error(&run(&dir, &url, &["load", "set"])), "set/product.csv has no rows");
 
     let dir = work_dir();
     assert!(error(&run(&dir, &url, &["load", "nowhere"])).starts_with("cannot read nowhere: "));

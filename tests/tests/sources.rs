@@ -239,6 +239,6 @@ async fn a_manifest_describes_compressed_files_as_they_are_stored() {
 
     let plain_name = manifest(&listed, |name, file| file["name"] = name.trim_end_matches(".gz").into());
     std::fs::write(&path, plain_name).unwrap();
-    let expected = "DIR is not a complete dataset: photos.csv missing (found photos.csv.gz), skus.csv missing (found skus.csv.gz)";
-    assert_eq!(refusal(set.folder.path()).await, expected);
+    let expected = "photos.csv, skus.csv missing (found photos.csv.gz, skus.csv.gz)";
+    assert_eq!(refusal(set.folder.path()).await, format!("DIR is not a complete dataset: {expected}"));
 }

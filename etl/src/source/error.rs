@@ -26,12 +26,14 @@ pub enum SourceError {
     #[error(transparent)]
     S3(#[from] S3Error),
     /// A required file, or one that the manifest lists, is missing.
-    #[error("{location} is not a complete dataset: {}", missing.join(", "))]
+    #[error("{location} is not a complete dataset: {} missing{found}", missing.join(", "))]
     Missing {
         /// The location of the dataset.
         location: String,
-        /// The missing files, and files with a similar name: `photos.csv missing (found Photos.csv)`.
+        /// The missing files.
         missing: Vec<String>,
+        /// Files with similar names: ` (found Photos.csv)`, or nothing.
+        found: String,
     },
     /// A table has two files.
     #[error("{location} has both {one} and {other}: expected only one of them")]

@@ -192,24 +192,21 @@ impl Found<'_> {
             let listed =
                 table.files().into_iter().find(|name| manifest.is_some_and(|m| m.file(name).is_some()));
             match listed {
-                Some(listed) if file != Some(&*listed) => missing.push(self.describe_missing(&listed)),
-                None if file.is_none() && !table.optional => missing.push(self.describe_missing(table.file)),
+                Some(listed) if file != Some(&*listed) => missing.push(listed),
+                None if file.is_none() && !table.optional => missing.push(table.file.to_owned()),
                 _ => {}
             }
         }
-        match missing.is_empty() {
-            true => Ok(()),
-            false => Err(SourceError::Missing { location: self.shown.to_string(), missing }),
+        if missing.is_empty() {
+            return Ok(());
         }
-    }
-
-    /// Returns what is missing, with a file whose name is similar.
-    fn describe_missing(&self, name: &str) -> String {
         let stem = |name: &str| name.to_ascii_lowercase().trim_end_matches(".gz").to_owned();
-        match self.present.iter().find(|present| stem(present) == stem(name)) {
-            Some(similar) => format!("{name} missing (found {similar})"),
-            None => format!("{name} missing"),
-        }
+        let is_similar = |file: &&String| missing.iter().any(|name| stem(name) == stem(file));
+        let mut similar: Vec<_> = self.present.iter().filter(is_similar).map(String::as_str).collect();
+        similar.sort_unstable();
+        let found =
+            if similar.is_empty() { String::new() } else { format!(" (found {})", similar.join(", ")) };
+        Err(SourceError::Missing { location: self.shown.to_string(), missing, found })
     }
 }
 
