@@ -18,11 +18,6 @@ const NO_PHOTOS: &[u8] = b"{\"thumbnail_url\":null,\"url\":null}";
 /// The SKUs of a style without SKUs; see [`NO_PHOTOS`].
 const NO_SKUS: &[u8] = b"\"null\":{\"quantity\":null,\"size\":null}";
 
-/// The number of responses of a batch that train the gzip code.
-const SAMPLES: usize = 64;
-/// The max size of each of them in bytes.
-const MAX_SAMPLE: usize = 64 << 10;
-
 /// An assembler of the documents of one batch after the other.
 pub(super) struct Assembler {
     products: Groups,
@@ -75,13 +70,11 @@ impl Assembler {
     /// Sends the documents of the products that were read, as rows of `documents` in the binary format of COPY. Stops
     /// early if there is no receiver any more.
     pub(super) async fn send(&mut self, documents: &mpsc::Sender<Bytes>) -> Result<(), LoadError> {
-        self.train()?;
         let ids: Vec<_> = self.products.parents().collect();
         let mut chunk = Vec::with_capacity(CHUNK + (CHUNK >> 3));
         let (mut product, mut styles, mut related) = (Vec::new(), Vec::new(), Vec::new());
-        let mut compressed = Vec::new();
         for id in ids {
-            for response in [&mut product, &mut styles, &mut related, &mut compressed] {
+            for response in [&mut product, &mut styles, &mut related] {
                 response.clear();
             }
             self.write_product(id, &mut product);
@@ -90,10 +83,11 @@ impl Assembler {
             if styles.len() > MAX_RESPONSE {
                 return Err(too_large(id));
             }
-            self.gzip.compress(&styles, &mut compressed);
+            let failed = |error| LoadError::Bug(format!("cannot compress a document: {error}"));
+            let compressed = self.gzip.compress(&styles).map_err(failed)?;
 
             chunk.extend_from_slice(&7_u16.to_be_bytes());
-            for field in [&id.to_be_bytes()[..], &product, &compressed, &related] {
+            for field in [&id.to_be_bytes()[..], &product, compressed, &related] {
                 put(&mut chunk, field)?;
             }
             for plain in [&product, &styles, &related] {
@@ -140,22 +134,6 @@ impl Assembler {
             out.extend_from_slice(b"}}");
         }
         out.extend_from_slice(b"]}");
-        Ok(())
-    }
-
-    /// Trains the gzip code with some responses of `/products/{id}/styles`, evenly distributed over the batch.
-    fn train(&mut self) -> Result<(), LoadError> {
-        let products: Vec<_> = self.products.parents().collect();
-        let counted = (self.styles.merged, self.photos.merged, self.skus.merged);
-        let mut samples = Vec::new();
-        for id in products.iter().step_by(products.len().div_ceil(SAMPLES).max(1)) {
-            let mut styles = Vec::new();
-            self.write_styles(*id, &mut styles)?;
-            styles.truncate(MAX_SAMPLE);
-            samples.push(styles);
-        }
-        (self.styles.merged, self.photos.merged, self.skus.merged) = counted;
-        self.gzip.train(samples.iter().map(Vec::as_slice));
         Ok(())
     }
 }
