@@ -2,11 +2,11 @@
 -- rows of a file is recorded.
 alter table etl.load_file
     add column complete boolean not null default false,
-    add column ids_ascend boolean not null default true; -- whether each row's id is higher than the one before it
+    add column keys_ascend boolean not null default true; -- whether the rows are in order of their table's key: its parent, or its id
 alter table etl.load_file rename column rows_set_aside to rows_rejected;
 -- An interrupted load can resume only where all of its files are loaded: its other tables are created again.
-update etl.load_file set complete = part.complete, ids_ascend = part.ids_ascend
-    from (select generation, file, bool_and(complete) as complete, bool_and(keys_ascend) and count(*) = 1 as ids_ascend
+update etl.load_file set complete = part.complete, keys_ascend = part.keys_ascend
+    from (select generation, file, bool_and(complete) as complete, bool_and(keys_ascend) and count(*) = 1 as keys_ascend
           from etl.load_part group by generation, file) as part
     where part.generation = load_file.generation and part.file = load_file.file;
 update etl.load_file set rows_read = 0, rows_repaired = 0, rows_rejected = 0, rows_loaded = 0, seconds = 0

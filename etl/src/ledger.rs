@@ -248,7 +248,7 @@ pub async fn record_file(
         .execute(
             "update etl.load_file
              set rows_read = $3, rows_repaired = $4, rows_rejected = $5, rows_loaded = $6, seconds = $7,
-                 ids_ascend = $8, complete = $9
+                 keys_ascend = $8, complete = $9
              where generation = $1 and file = $2",
             &[
                 &generation,
@@ -258,7 +258,7 @@ pub async fn record_file(
                 &signed(counts.rejected),
                 &signed(counts.loaded),
                 &counts.seconds,
-                &read.ids_ascend,
+                &read.keys_ascend,
                 &read.complete,
             ],
         )
@@ -383,8 +383,8 @@ pub async fn reject_loaded(
 pub struct FileRecord {
     /// The row counts so far.
     pub counts: Counts,
-    /// Whether its ids ascend.
-    pub ids_ascend: bool,
+    /// Whether its rows are in ascending order of the table's key.
+    pub keys_ascend: bool,
     /// Whether the file matches the SHA-256 in the manifest.
     pub verified: bool,
 }
@@ -393,7 +393,7 @@ pub struct FileRecord {
 pub async fn file_record(client: &impl GenericClient, generation: i32, file: &str) -> Result<FileRecord> {
     let row = client
         .query_one(
-            "select rows_read, rows_repaired, rows_rejected, rows_loaded, seconds, ids_ascend, verified
+            "select rows_read, rows_repaired, rows_rejected, rows_loaded, seconds, keys_ascend, verified
              from etl.load_file where generation = $1 and file = $2",
             &[&generation, &file],
         )
@@ -405,7 +405,7 @@ pub async fn file_record(client: &impl GenericClient, generation: i32, file: &st
         loaded: unsigned(row.get(3)),
         seconds: row.get(4),
     };
-    Ok(FileRecord { counts, ids_ascend: row.get(5), verified: row.get(6) })
+    Ok(FileRecord { counts, keys_ascend: row.get(5), verified: row.get(6) })
 }
 
 /// Converts for Postgres, which has no unsigned integers. No value comes near the limit.

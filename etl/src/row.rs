@@ -15,7 +15,7 @@ pub const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 pub const COPY_TRAILER: &[u8] = &[0xff, 0xff];
 
 /// The max number of columns in a file.
-const MAX_COLUMNS: usize = 6;
+pub(crate) const MAX_COLUMNS: usize = 6;
 
 const LINE_BREAK: &str = "line break inside quotes";
 
@@ -47,6 +47,13 @@ impl Fault {
     }
 }
 
+/// Returns the file's fields of an encoded row: without the number of fields, the position and the rank, which have a
+/// fixed length.
+pub(crate) fn fields_of_file<'a>(row: &'a [u8], table: &Table) -> &'a [u8] {
+    let before = 2 + (4 + 8) + if table.is_ranked() { 4 + 4 } else { 0 };
+    row.get(before..).unwrap_or_default()
+}
+
 /// What an unquoted `null`, `NULL` or `\N` is in a column of optional texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NullWord {
@@ -73,15 +80,24 @@ pub struct Encoder {
     spellings: NullSpellings,
     rows: Vec<u8>,
     rank: i32,
-    last_id: i32,
-    ids_ascend: bool,
+    key_column: usize,
+    last_key: i32,
+    keys_ascend: bool,
 }
 
 impl Encoder {
     /// Returns an encoder without rows.
     pub fn new(table: &'static Table, null_word: NullWord) -> Self {
-        let spellings = NullSpellings::default();
-        Self { table, null_word, spellings, rows: Vec::new(), rank: 0, last_id: 0, ids_ascend: true }
+        Self {
+            table,
+            null_word,
+            spellings: NullSpellings::default(),
+            rows: Vec::new(),
+            rank: 0,
+            key_column: table.columns.iter().position(|column| column.name == table.key()).unwrap_or(0),
+            last_key: 0,
+            keys_ascend: true,
+        }
     }
 
     /// Returns whether NULL was an empty field in some rows and a word in others, and no program writes both: then the word
@@ -90,9 +106,14 @@ impl Encoder {
         self.null_word == NullWord::Null && self.spellings.empty && self.spellings.word
     }
 
-    /// Returns whether each row's id was higher than the one before it.
-    pub fn ids_ascend(&self) -> bool {
-        self.ids_ascend
+    /// Returns whether the rows so far are in ascending order of the table's key. Ids must ascend strictly.
+    pub fn keys_ascend(&self) -> bool {
+        self.keys_ascend
+    }
+
+    /// Returns the buffered rows.
+    pub fn rows(&self) -> &[u8] {
+        &self.rows
     }
 
     /// Returns the size of the buffer in bytes.
@@ -130,15 +151,16 @@ impl Encoder {
             result = match self.continuation(lines)? {
                 Continuation::None => self.write(&lines.record()),
                 Continuation::Lines => {
-                    self.write(&lines.record()).map(|(id, notes)| (id, notes.with(Note::JoinedLines)))
+                    self.write(&lines.record()).map(|(key, notes)| (key, notes.with(Note::JoinedLines)))
                 }
                 Continuation::Unclear => Err(Fault::syntax(None, LINE_BREAK)),
             };
         }
         match result {
-            Ok((id, notes)) => {
-                self.ids_ascend &= id > self.last_id;
-                self.last_id = id;
+            Ok((key, notes)) => {
+                self.keys_ascend &=
+                    key > self.last_key || (key == self.last_key && self.table.parent.is_some());
+                self.last_key = key;
                 self.rank = self.rank.saturating_add(1);
                 Ok(Some(Ok(notes)))
             }
@@ -196,7 +218,7 @@ impl Encoder {
         }
     }
 
-    /// Appends a record's row and returns its id. After a fault, part of the row may be in the buffer.
+    /// Appends a record's row and returns its key. After a fault, part of the row may be in the buffer.
     fn write(&mut self, record: &Record<'_>) -> Result<(i32, Notes), Fault> {
         check_bytes(record)?;
         let columns = self.table.columns;
@@ -216,23 +238,23 @@ impl Encoder {
         }
         let quotes_texts =
             columns.iter().zip(fields.iter()).any(|(c, f)| c.kind == ColumnType::Text && f.quoted);
-        let mut id = 0;
-        for (column, field) in columns.iter().zip(fields.iter()) {
+        let mut key = 0;
+        for (index, (column, field)) in columns.iter().zip(fields.iter()).enumerate() {
             let fault =
                 |reason, kind| Fault { column: Some(column.header), reason: Cow::Borrowed(reason), kind };
             let number = self.put_field(column.kind, field, &mut notes).map_err(|reason| {
                 let is_orphan = matches!(column.kind, ColumnType::Reference(to) if to.orphan == reason);
                 fault(reason, if is_orphan { FaultKind::Orphan } else { FaultKind::Value })
             })?;
-            if column.kind == ColumnType::Id {
-                id = number.unwrap_or_default();
+            if index == self.key_column {
+                key = number.unwrap_or_default();
             }
             if column.kind == ColumnType::OptionalText && !quotes_texts && is_null(field) {
                 self.spellings.empty |= field.raw.is_empty();
                 self.spellings.word |= !field.raw.is_empty();
             }
         }
-        Ok((id, notes))
+        Ok((key, notes))
     }
 
     /// Appends a field and returns the number that it is, if it is one.

@@ -194,8 +194,9 @@ pub struct FileRead {
     pub counts: Counts,
     /// The repairs and spellings.
     pub notes: NoteCounts,
-    /// Whether the ids ascend, so that a product's position is its rank.
-    pub ids_ascend: bool,
+    /// Whether the rows are in ascending order of the table's key.
+    /// A product's position is then its rank, and documents are assembled from the file.
+    pub keys_ascend: bool,
     /// Whether the whole file was read. If not, too many rows were rejected.
     pub complete: bool,
     /// Whether it must be read again: see [`Encoder::has_both_nulls`].
@@ -254,8 +255,10 @@ impl RowReader {
         }
         let _ = self.batches.blocking_send(pending.batch(&mut encoder, lines.input().position(), true));
         file.check_unchanged(lines.input())?;
-        let (ids_ascend, has_both_nulls) = (encoder.ids_ascend(), encoder.has_both_nulls());
-        Ok(FileRead { counts, notes, ids_ascend, complete, has_both_nulls })
+        let has_both_nulls = encoder.has_both_nulls();
+        // Documents are assembled from a sorted file, which must be read in the same way then.
+        let keys_ascend = encoder.keys_ascend() && self.null_word == NullWord::Null;
+        Ok(FileRead { counts, notes, keys_ascend, complete, has_both_nulls })
     }
 }
 

@@ -115,7 +115,7 @@ async fn add_unique_index(
         result?;
     }
     if table.is_ranked() {
-        if !ledger::file_record(client, context.generation, table.file).await?.ids_ascend {
+        if !ledger::file_record(client, context.generation, table.file).await?.keys_ascend {
             client.batch_execute(RERANK).await?;
             client.batch_execute("vacuum (freeze) catalog_next.products").await?;
         }

@@ -240,16 +240,18 @@ fn ranks_count_only_loaded_rows() {
 }
 
 #[test]
-fn ids_ascend_if_each_is_higher_than_the_one_before() {
-    let ascend = |ids: &[i32]| {
-        let text: String = ids.iter().copied().map(product).collect();
+fn keys_ascend_if_each_is_higher_than_the_one_before_or_has_the_same_parent() {
+    let ascend = |name, text: &str| {
         let (mut encoder, mut lines) =
-            (Encoder::new(table("products"), NullWord::Null), Lines::new(text.as_bytes(), 0, 1));
+            (Encoder::new(table(name), NullWord::Null), Lines::new(text.as_bytes(), 0, 1));
         while encoder.next_row(&mut lines).unwrap().is_some() {}
-        encoder.ids_ascend()
+        encoder.keys_ascend()
     };
-    assert!(ascend(&[]) && ascend(&[3, 4, 9]) && ascend(&[3, 0, 4]), "a rejected row does not count");
-    assert!(!ascend(&[4, 3]) && !ascend(&[3, 3]));
+    let products = |ids: &[i32]| ascend("products", &ids.iter().copied().map(product).collect::<String>());
+    assert!(products(&[]) && products(&[3, 4, 9]) && products(&[3, 0, 4]), "a rejected row does not count");
+    assert!(!products(&[4, 3]) && !products(&[3, 3]));
+    assert!(ascend("related", "9,1,2\n8,1,2\n7,3,2"), "ids are no key of children");
+    assert!(!ascend("related", "1,2,2\n2,1,2"));
 }
 
 #[test]

@@ -11,6 +11,9 @@ use tokio::time::timeout_at;
 
 use super::{Object, ReadPolicy, S3, S3Error};
 
+/// The bytes that a reader requests past its `end` at a time: the rest of a line.
+const OVERREAD: u64 = 64 << 10;
+
 /// A sequential reader of an object, which prefetches some ranges. Its errors wrap an [`S3Error`], except for the
 /// timeout at the deadline.
 pub struct ObjectReader {
@@ -19,20 +22,22 @@ pub struct ObjectReader {
     runtime: Handle,
     until: Option<Instant>,
     requested_to: u64,
+    end: u64,
     in_flight: VecDeque<JoinHandle<Result<Bytes, S3Error>>>,
     pending: Bytes,
 }
 
 impl S3 {
-    /// Returns a reader of a version of an object, from `offset`. Must be called within a runtime; reads block. If
-    /// nothing has arrived by `until`, a read times out.
-    pub fn read_from(&self, object: &Object, offset: u64, until: Option<Instant>) -> ObjectReader {
+    /// Returns a reader of a version of an object, from `offset`. It requests a little more than `end` only when it is
+    /// needed. Must be called within a runtime; reads block. If nothing has arrived by `until`, a read times out.
+    pub fn read_from(&self, object: &Object, offset: u64, end: u64, until: Option<Instant>) -> ObjectReader {
         ObjectReader {
             s3: self.clone(),
             object: object.clone(),
             runtime: Handle::current(),
             until,
             requested_to: offset,
+            end,
             in_flight: VecDeque::new(),
             pending: Bytes::new(),
         }
@@ -43,7 +48,12 @@ impl ObjectReader {
     fn request_ahead(&mut self) {
         let ReadPolicy { range, prefetch, .. } = self.s3.policy;
         while self.in_flight.len() < prefetch && self.requested_to < self.object.size {
-            let (from, to) = (self.requested_to, (self.requested_to + range).min(self.object.size));
+            let end = match self.requested_to < self.end {
+                true => self.end,
+                false if self.in_flight.is_empty() => self.requested_to + OVERREAD,
+                false => break,
+            };
+            let (from, to) = (self.requested_to, (self.requested_to + range).min(end).min(self.object.size));
             let (s3, object) = (self.s3.clone(), self.object.clone());
             self.in_flight.push_back(self.runtime.spawn(async move { s3.range(&object, from, to).await }));
             self.requested_to = to;

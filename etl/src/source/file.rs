@@ -99,23 +99,24 @@ impl SourceFile {
     /// # Errors
     /// A failed read, or a changed file.
     pub fn read_rows(&self, until: Option<Instant>) -> Result<Reader, SourceError> {
-        self.read_from(self.body_offset, until)
+        self.read_from(self.body_offset, self.size, until)
     }
 
-    /// Returns a reader from `offset`. For a compressed file, it decompresses everything before.
+    /// Returns a reader from `offset`, which is probably not needed after `end`. For a compressed file, it decompresses
+    /// everything before.
     ///
     /// # Errors
     /// A failed read, or a changed file.
-    pub fn read_from(&self, offset: u64, until: Option<Instant>) -> Result<Reader, SourceError> {
+    pub fn read_from(&self, offset: u64, end: u64, until: Option<Instant>) -> Result<Reader, SourceError> {
         if !self.is_gzip {
-            return Ok(Reader::new(self.stored_from(offset, until)?, offset, false));
+            return Ok(Reader::new(self.stored_from(offset, end, until)?, offset, false));
         }
-        let mut reader = Reader::new(self.stored_from(0, until)?, 0, true);
+        let mut reader = Reader::new(self.stored_from(0, self.size, until)?, 0, true);
         io::copy(&mut reader.by_ref().take(offset), &mut io::sink()).map_err(|error| self.failed(error))?;
         Ok(reader)
     }
 
-    fn stored_from(&self, offset: u64, until: Option<Instant>) -> Result<Source, SourceError> {
+    fn stored_from(&self, offset: u64, end: u64, until: Option<Instant>) -> Result<Source, SourceError> {
         match &self.location {
             FileLocation::Disk(path) => {
                 let mut file = File::open(path).map_err(|cause| self.failed(cause))?;
@@ -123,7 +124,9 @@ impl SourceFile {
                 file.seek(SeekFrom::Start(offset)).map_err(|cause| self.failed(cause))?;
                 Ok(Source::Disk(file))
             }
-            FileLocation::S3(s3, object) => Ok(Source::S3(Box::new(s3.read_from(object, offset, until)))),
+            FileLocation::S3(s3, object) => {
+                Ok(Source::S3(Box::new(s3.read_from(object, offset, end, until))))
+            }
         }
     }
 
@@ -203,7 +206,7 @@ impl SourceFile {
     /// [`SourceError::ManifestHash`], or a failed read.
     pub fn check_hash(&self, until: Option<Instant>) -> Result<(), SourceError> {
         let Some(expected) = &self.sha256 else { return Ok(()) };
-        let mut reader = Reader::new(self.stored_from(0, until)?, 0, false);
+        let mut reader = Reader::new(self.stored_from(0, self.size, until)?, 0, false);
         let (mut hash, mut block) = (Sha256::new(), vec![0; 1 << 20]);
         loop {
             match reader.read(&mut block).map_err(|error| self.failed(error))? {

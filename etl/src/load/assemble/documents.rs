@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio_postgres::Client;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::{LoadError, MAX_RESPONSE};
 use super::gzip::Gzip;
+use super::reading::{KeySet, Rows};
 use super::rows::{FEATURES, Groups, InQuotes, PHOTOS, PRODUCTS, RELATED, SKUS, STYLES, write_json};
 use crate::table::Table;
 
@@ -49,16 +49,18 @@ impl Assembler {
     }
 
     /// Reads the rows of the products with the ids `from..=to` and returns whether they fit into memory.
-    pub(super) async fn read(&mut self, client: &Client, from: i32, to: i32) -> Result<bool, LoadError> {
-        let ids = format!("between {from} and {to}");
-        tokio::try_join!(
-            self.products.read(client, &ids),
-            self.features.read(client, &ids),
-            self.related.read(client, &ids),
-            self.styles.read(client, &ids),
+    pub(super) async fn read(&mut self, rows: &Rows<'_>, from: i32, to: i32) -> Result<bool, LoadError> {
+        let keys = KeySet::Range(from, to);
+        // In parallel, because a range in S3 has a high latency.
+        (self.products, self.features, self.related, self.styles) = tokio::try_join!(
+            self.products.take().read(rows, &keys),
+            self.features.take().read(rows, &keys),
+            self.related.take().read(rows, &keys),
+            self.styles.take().read(rows, &keys),
         )?;
-        let ids = self.styles.condition_for_children();
-        tokio::try_join!(self.photos.read(client, &ids), self.skus.read(client, &ids))?;
+        let keys = self.styles.keys_of_children();
+        (self.photos, self.skus) =
+            tokio::try_join!(self.photos.take().read(rows, &keys), self.skus.take().read(rows, &keys))?;
         let all = [&self.products, &self.features, &self.styles, &self.photos, &self.skus, &self.related];
         let fits = !all.iter().any(|groups| groups.is_full());
         if !fits && from == to {

@@ -1,11 +1,12 @@
 //! The third step: merges the rows of each product into its finished responses, the documents.
 //!
-//! A worker takes products in batches by rank. It reads their rows from the tables through the (parent, position)
-//! indexes, so nothing depends on the order of the files. Each worker has one batch in memory. The loader counts every
+//! A worker takes products in batches by rank. It reads their rows from the files if they are sorted, otherwise from the
+//! tables through the (parent, position) indexes. Each worker has one batch in memory. The loader counts every
 //! row that reaches a document, and the counts must match those in the ledger.
 
 mod documents;
 mod gzip;
+mod reading;
 mod rows;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
 use self::documents::Assembler;
+use self::reading::Rows;
 use super::{Context, LoadError};
 use crate::failpoint;
 use crate::ledger;
@@ -38,6 +40,7 @@ type RowCounts = [(&'static Table, u64); 6];
 pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     let mut client = context.connect().await?;
     let batches = Arc::new(batches(&client).await?);
+    let sorted = Arc::new(reading::sorted_files(context, &client).await?);
     let task = context.options.progress.steps("assembling", batches.len() as u64);
 
     let (sender, mut documents) = mpsc::channel(CHUNKS_AHEAD);
@@ -48,6 +51,7 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
             context: Arc::clone(context),
             batches: Arc::clone(&batches),
             next: Arc::clone(&next),
+            sorted: Arc::clone(&sorted),
             documents: sender.clone(),
             task: task.clone(),
         };
@@ -144,6 +148,8 @@ struct Worker {
     context: Arc<Context>,
     batches: Arc<Vec<(i32, i32)>>,
     next: Arc<AtomicUsize>,
+    /// The tables whose files are sorted.
+    sorted: Arc<Vec<&'static Table>>,
     documents: mpsc::Sender<Bytes>,
     task: Task,
 }
@@ -164,13 +170,14 @@ impl Worker {
         client
             .batch_execute("set enable_seqscan = off; set enable_sort = off; set enable_bitmapscan = off")
             .await?;
+        let rows = Rows { context: &self.context, client: &client, sorted: &self.sorted };
         let mut assembler = Assembler::new();
         while let Some(&batch) = self.batches.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             // A batch with very long lists is divided until the rows of a part fit into memory.
             let mut parts = vec![batch];
             while let Some((from, to)) = parts.pop() {
                 self.context.check_time()?;
-                if assembler.read(&client, from, to).await? {
+                if assembler.read(&rows, from, to).await? {
                     assembler.send(&self.documents).await?;
                 } else {
                     let middle = from + (to - from) / 2;

@@ -1,28 +1,20 @@
-//! The rows of a batch, read from the tables as JSON fragments of the documents.
+//! The rows of a batch as JSON fragments of the documents.
 
 use std::ops::Range;
-use std::pin::pin;
 
-use futures_util::TryStreamExt;
 use serde::{Serialize, Serializer};
-use tokio_postgres::Client;
-use tokio_postgres::binary_copy::{BinaryCopyOutRow, BinaryCopyOutStream};
-use tokio_postgres::types::Type;
 
 use super::super::{LoadError, MAX_RESPONSE};
+use super::reading::{Fields, InFile, KeySet, Rows};
 use crate::table::{TABLES, Table};
 
-/// A table, the query of its rows, and their JSON.
+/// A table and the JSON of its rows.
 pub(super) struct Source {
     pub(super) table: &'static Table,
     /// The kind of the parent in error messages.
     parent: &'static str,
-    /// The query, with the placeholder `{ids}` for a condition. It reads an index in order: the one on (parent, position),
-    /// or the primary key of the products.
-    select: &'static str,
-    types: &'static [Type],
     /// Appends a row's JSON and returns its key.
-    write: fn(&BinaryCopyOutRow, &mut Vec<u8>) -> Result<Key, LoadError>,
+    write: fn(&Fields<'_>, &mut Vec<u8>) -> Result<Key, LoadError>,
 }
 
 /// The parent and the group of a row.
@@ -31,18 +23,15 @@ type Key = (i32, i32);
 pub(super) static PRODUCTS: Source = Source {
     table: &TABLES[0],
     parent: "product",
-    select: "select id, name, slogan, description, category, default_price from catalog_next.products
-             where id {ids} order by id",
-    types: &[Type::INT4, Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::INT4],
     write: |row, out| {
-        let id = row.try_get(0)?;
+        let id = row.integer(0)?;
         let product = Product {
             id,
-            name: row.try_get(1)?,
-            slogan: row.try_get(2)?,
-            description: row.try_get(3)?,
-            category: row.try_get(4)?,
-            default_price: InQuotes(row.try_get(5)?),
+            name: row.text(1)?,
+            slogan: row.text(2)?,
+            description: row.text(3)?,
+            category: row.text(4)?,
+            default_price: InQuotes(row.integer(5)?),
         };
         write_open(out, &product, b",\"features\":[")?;
         Ok((id, id))
@@ -52,12 +41,9 @@ pub(super) static PRODUCTS: Source = Source {
 pub(super) static FEATURES: Source = Source {
     table: &TABLES[1],
     parent: "product",
-    select: "select product_id, feature, value from catalog_next.features
-             where product_id {ids} order by product_id, position",
-    types: &[Type::INT4, Type::TEXT, Type::TEXT],
     write: |row, out| {
-        let product_id = row.try_get(0)?;
-        write_json(out, &Feature { feature: row.try_get(1)?, value: row.try_get(2)? })?;
+        let product_id = row.integer(1)?;
+        write_json(out, &Feature { feature: row.text(2)?, value: row.optional_text(3)? })?;
         Ok((product_id, product_id))
     },
 };
@@ -65,32 +51,26 @@ pub(super) static FEATURES: Source = Source {
 pub(super) static STYLES: Source = Source {
     table: &TABLES[2],
     parent: "product",
-    select: "select product_id, id, name, original_price, sale_price, is_default from catalog_next.styles
-             where product_id {ids} order by product_id, position",
-    types: &[Type::INT4, Type::INT4, Type::TEXT, Type::INT4, Type::INT4, Type::BOOL],
     write: |row, out| {
-        let style_id = row.try_get(1)?;
+        let style_id = row.integer(0)?;
         let style = Style {
             style_id,
-            name: row.try_get(2)?,
-            original_price: InQuotes(row.try_get(3)?),
-            sale_price: row.try_get::<Option<i32>>(4)?.map(InQuotes),
-            is_default: row.try_get(5)?,
+            name: row.text(2)?,
+            original_price: InQuotes(row.integer(4)?),
+            sale_price: row.optional_integer(3)?.map(InQuotes),
+            is_default: row.boolean(5)?,
         };
         write_open(out, &style, b",\"photos\":[")?;
-        Ok((row.try_get(0)?, style_id))
+        Ok((row.integer(1)?, style_id))
     },
 };
 
 pub(super) static PHOTOS: Source = Source {
     table: &TABLES[3],
     parent: "style",
-    select: "select style_id, thumbnail_url, url from catalog_next.photos
-             where style_id {ids} order by style_id, position",
-    types: &[Type::INT4, Type::TEXT, Type::TEXT],
     write: |row, out| {
-        let style_id = row.try_get(0)?;
-        write_json(out, &Photo { thumbnail_url: row.try_get(1)?, url: row.try_get(2)? })?;
+        let style_id = row.integer(1)?;
+        write_json(out, &Photo { thumbnail_url: row.text(3)?, url: row.text(2)? })?;
         Ok((style_id, style_id))
     },
 };
@@ -98,14 +78,11 @@ pub(super) static PHOTOS: Source = Source {
 pub(super) static SKUS: Source = Source {
     table: &TABLES[4],
     parent: "style",
-    select: "select style_id, id, quantity, size from catalog_next.skus
-             where style_id {ids} order by style_id, position",
-    types: &[Type::INT4, Type::INT4, Type::INT4, Type::TEXT],
     write: |row, out| {
-        let style_id = row.try_get(0)?;
-        write_json(out, &InQuotes(row.try_get(1)?))?;
+        let style_id = row.integer(1)?;
+        write_json(out, &InQuotes(row.integer(0)?))?;
         out.push(b':');
-        write_json(out, &Sku { quantity: row.try_get(2)?, size: row.try_get(3)? })?;
+        write_json(out, &Sku { quantity: row.integer(3)?, size: row.text(2)? })?;
         Ok((style_id, style_id))
     },
 };
@@ -113,12 +90,9 @@ pub(super) static SKUS: Source = Source {
 pub(super) static RELATED: Source = Source {
     table: &TABLES[5],
     parent: "product",
-    select: "select product_id, related_product_id from catalog_next.related
-             where product_id {ids} order by product_id, position",
-    types: &[Type::INT4, Type::INT4],
     write: |row, out| {
-        let product_id = row.try_get(0)?;
-        write_json(out, &row.try_get::<i32>(1)?)?;
+        let product_id = row.integer(1)?;
+        write_json(out, &row.integer(2)?)?;
         Ok((product_id, product_id))
     },
 };
@@ -208,20 +182,27 @@ impl Groups {
         Self { source, json: Vec::new(), groups: Vec::new(), merged: 0 }
     }
 
-    /// Replaces the rows by those whose parents meet the SQL condition `ids`, until the buffer [is full](Self::is_full).
-    pub(super) async fn read(&mut self, client: &Client, ids: &str) -> Result<(), LoadError> {
+    /// Moves the rows out.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new(self.source))
+    }
+
+    /// Replaces the rows by those with these keys, until the buffer [is full](Self::is_full).
+    pub(super) async fn read(mut self, rows: &Rows<'_>, keys: &KeySet) -> Result<Self, LoadError> {
         self.json.clear();
         self.groups.clear();
-        let select = self.source.select.replace("{ids}", ids);
-        let stream = client.copy_out(&format!("copy ({select}) to stdout (format binary)")).await?;
-        let mut rows = pin!(BinaryCopyOutStream::new(stream, self.source.types));
-        while let Some(row) = rows.try_next().await? {
-            self.push(|out| (self.source.write)(&row, out))?;
-            if self.is_full() {
-                break;
-            }
+        match rows.in_file(self.source.table, keys).await? {
+            InFile::Unsorted => rows.read_table(self, keys).await,
+            InFile::Nothing => Ok(self),
+            InFile::Range(range) => rows.read_file(self, range).await,
         }
-        Ok(())
+    }
+
+    /// Adds a row. Returns whether there is space for another one.
+    pub(super) fn add(&mut self, row: &Fields<'_>) -> Result<bool, LoadError> {
+        let write = self.source.write;
+        self.push(|out| write(row, out))?;
+        Ok(!self.is_full())
     }
 
     /// Returns whether the rows exceed the limit of a response, which also bounds the memory of a batch.
@@ -271,17 +252,16 @@ impl Groups {
         })
     }
 
-    /// Returns the SQL condition for the children: a range if the ids are close together, as in files sorted by product,
-    /// otherwise a list. The range may include a few other ids.
-    pub(super) fn condition_for_children(&self) -> String {
+    /// Returns the keys of the children: a range if the ids are close together, as in files sorted by product, otherwise a
+    /// list. The range may include a few other ids.
+    pub(super) fn keys_of_children(&self) -> KeySet {
         let ids = || self.groups.iter().map(|group| group.id);
         let (lowest, highest) = (ids().min().unwrap_or(0), ids().max().unwrap_or(0));
         let span = i64::from(highest) - i64::from(lowest);
-        if usize::try_from(span).is_ok_and(|span| span <= 2 * self.groups.len()) {
-            return format!("between {lowest} and {highest}");
+        match usize::try_from(span).is_ok_and(|span| span <= 2 * self.groups.len()) {
+            true => KeySet::Range(lowest, highest),
+            false => KeySet::Each(ids().collect()),
         }
-        let ids: Vec<_> = ids().map(|id| id.to_string()).collect();
-        format!("= any ('{{{}}}')", ids.join(","))
     }
 }
 
