@@ -314,7 +314,8 @@ proptest! {
         while encoder.next_row(&mut lines).unwrap().is_some() {
             prop_assert_eq!((lines.record().offset, lines.record().line), (offset, number));
             let next = lines.next_offset();
-            number += line[offset as usize..next as usize].iter().filter(|&&byte| byte == b'\n').count() as u64;
+            let [from, to] = [offset, next].map(|at| usize::try_from(at).unwrap());
+            number += line[from..to].iter().filter(|&&byte| byte == b'\n').count() as u64;
             offset = next;
         }
         prop_assert_eq!(offset, line.len() as u64);
