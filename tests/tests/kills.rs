@@ -22,7 +22,7 @@ use support::incoming::{Incoming, TIME, content, failed, message, record, undist
 use support::load_into;
 use support::loader::{
     KILL, LOADER_LOCK, Loader, generated, number, served, serving, steps, until, until_blocked_by_a_lock,
-    until_blocked_by_an_advisory_lock,
+    until_waiting_for_the_loader_lock,
 };
 use support::marked::write_marked;
 use tokio::sync::Semaphore;
@@ -452,7 +452,7 @@ async fn a_file_replaced_during_a_read_returns_no_message() {
     let etag = bucket.put(SKUS, longer).await;
     let event = message("2", &record(&bucket, SKUS, &etag, 2)).to_string();
     let handled = tokio::spawn(async move { other.handle(&event, TIME).await });
-    until_blocked_by_an_advisory_lock(&database).await;
+    until_waiting_for_the_loader_lock(&database).await;
     gate.close();
     assert_eq!(loading.await.unwrap().unwrap(), json!({}), "only a manifest starts another load");
     assert_eq!(failed(&handled.await.unwrap().unwrap()), [""; 0]);

@@ -127,6 +127,6 @@ async fn each_log_line_has_unique_keys_and_each_load_has_one_line_with_its_rows(
     let [failed] = with("load failed")[..] else { panic!("{lines:?}") };
     assert!(
         failed["level"] == "ERROR"
-            && failed["error"].as_str().unwrap().contains("rows rejected: the limit is")
+            && failed["error"].as_str().unwrap().contains("would lose half of its rows or more")
     );
 }

@@ -259,21 +259,21 @@ pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
 
 /// Waits until a connection of the loader waits for a lock on a table or a row.
 pub async fn until_blocked_by_a_lock(database: &Database) {
-    until_blocked_by(database, "wait_event <> 'advisory'").await;
+    until_active(database, "wait_event_type = 'Lock' and wait_event <> 'advisory'").await;
 }
 
-/// Waits until a connection of the loader waits for an advisory lock, which another loader or the test holds.
-pub async fn until_blocked_by_an_advisory_lock(database: &Database) {
-    until_blocked_by(database, "wait_event = 'advisory'").await;
+/// Waits until a loader asks for the loader lock, which another one holds, again and again.
+pub async fn until_waiting_for_the_loader_lock(database: &Database) {
+    until_active(database, "query like 'select pg_try_advisory_lock($1)%'").await;
 }
 
-async fn until_blocked_by(database: &Database, event: &str) {
+async fn until_active(database: &Database, condition: &str) {
     let client = database.connect().await.unwrap();
     let waiting = format!(
         "select count(*) from pg_stat_activity where datname = current_database()
-             and application_name = 'atelier-etl' and wait_event_type = 'Lock' and {event}"
+             and application_name = 'atelier-etl' and {condition}"
     );
-    until(&format!("the loader waits for a lock with {event}"), async || {
+    until(&format!("a connection of the loader with {condition}"), async || {
         client.query_one(&waiting, &[]).await.unwrap().get::<_, i64>(0) > 0
     })
     .await;
