@@ -99,7 +99,7 @@ async fn the_command_verifies_a_manifest_in_s3_as_in_a_folder() {
     };
     let zeros = "0".repeat(64);
     let wrong = [
-        (of("skus.csv", "size", 1.into()), "skus.csv has 245 bytes: the manifest says 1"),
+        (of("skus.csv", "size", 1.into()), "skus.csv has 246 bytes: the manifest says 1"),
         (of("skus.csv", "sha256", zeros.into()), "skus.csv has the SHA-256"),
         (of("skus.csv", "sha256", "0".into()), "expected 64 hexadecimal digits"),
         (of("skus.csv", "name", "sku.csv".into()), "lists \"sku.csv\""),
