@@ -4,8 +4,7 @@
 use tokio_postgres::{Client, GenericClient, Row, Transaction};
 
 use crate::csv::{MAX_KEPT, Record};
-use crate::load::FileRead;
-use crate::note::NoteCount;
+use crate::note::{NoteCount, NoteCounts};
 use crate::source::{Dataset, SourceFile};
 
 /// The SQL condition for a load that has not ended: the names of every [`Step`].
@@ -68,6 +67,22 @@ pub struct Counts {
     pub loaded: u64,
     /// The duration of the load step in seconds.
     pub seconds: f64,
+}
+
+/// The result of the read of a file.
+#[derive(Clone, Debug)]
+pub struct FileRead {
+    /// The number of its rows.
+    pub counts: Counts,
+    /// The repairs and spellings.
+    pub notes: NoteCounts,
+    /// Whether the rows are in ascending order of the table's key.
+    /// A product's position is then its rank, and documents are assembled from the file.
+    pub keys_ascend: bool,
+    /// Whether the whole file was read. If not, too many rows were rejected.
+    pub complete: bool,
+    /// Whether it must be read again: see [`crate::row::Encoder::has_both_nulls`].
+    pub has_both_nulls: bool,
 }
 
 /// A rejected row.

@@ -14,7 +14,7 @@ use tokio_postgres::{CopyInSink, Transaction};
 use super::{Context, LoadError, blocking, run_bounded};
 use crate::csv::Lines;
 use crate::failpoint;
-use crate::ledger::{self, Counts, Reject};
+use crate::ledger::{self, Counts, FileRead, Reject};
 use crate::note::{Note, NoteCounts};
 use crate::progress::Task;
 use crate::row::{COPY_HEADER, COPY_TRAILER, Encoder, FaultKind, NullWord};
@@ -185,22 +185,6 @@ impl Copy {
         self.sink.send(Bytes::from_static(COPY_TRAILER)).await?;
         Ok(self.sink.as_mut().finish().await?)
     }
-}
-
-/// The result of the read of a file.
-#[derive(Clone, Debug)]
-pub struct FileRead {
-    /// The number of its rows.
-    pub counts: Counts,
-    /// The repairs and spellings.
-    pub notes: NoteCounts,
-    /// Whether the rows are in ascending order of the table's key.
-    /// A product's position is then its rank, and documents are assembled from the file.
-    pub keys_ascend: bool,
-    /// Whether the whole file was read. If not, too many rows were rejected.
-    pub complete: bool,
-    /// Whether it must be read again: see [`Encoder::has_both_nulls`].
-    pub has_both_nulls: bool,
 }
 
 /// A reader of a file's rows, on its own thread.

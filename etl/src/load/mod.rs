@@ -32,7 +32,6 @@ use crate::s3::S3Error;
 use crate::source::{Dataset, SourceError, SourceFile};
 use crate::table::Table;
 
-pub use copy_in::FileRead;
 pub use limit::{RejectLimit, RejectLimitError, TooManyRejects};
 pub use publish::{RollbackError, publish, rollback};
 pub(crate) use publish::{drop_previous, schema_exists};

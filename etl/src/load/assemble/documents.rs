@@ -53,14 +53,14 @@ impl Assembler {
         let keys = KeySet::Range(from, to);
         // In parallel, because a range in S3 has a high latency.
         (self.products, self.features, self.related, self.styles) = tokio::try_join!(
-            self.products.take().read(rows, &keys),
-            self.features.take().read(rows, &keys),
-            self.related.take().read(rows, &keys),
-            self.styles.take().read(rows, &keys),
+            rows.read(self.products.take(), &keys),
+            rows.read(self.features.take(), &keys),
+            rows.read(self.related.take(), &keys),
+            rows.read(self.styles.take(), &keys),
         )?;
         let keys = self.styles.keys_of_children();
         (self.photos, self.skus) =
-            tokio::try_join!(self.photos.take().read(rows, &keys), self.skus.take().read(rows, &keys))?;
+            tokio::try_join!(rows.read(self.photos.take(), &keys), rows.read(self.skus.take(), &keys))?;
         let all = [&self.products, &self.features, &self.styles, &self.photos, &self.skus, &self.related];
         let fits = !all.iter().any(|groups| groups.is_full());
         if !fits && from == to {

@@ -13,7 +13,6 @@ use tokio_postgres::binary_copy::{BinaryCopyOutRow, BinaryCopyOutStream};
 use tokio_postgres::types::{FromSql, Type};
 
 use super::super::{Context, LoadError, blocking};
-use super::rows::Groups;
 use crate::csv::Lines;
 use crate::ledger::{self, unsigned};
 use crate::row::{Encoder, MAX_COLUMNS, NullWord, fields_of_file};
@@ -66,8 +65,20 @@ pub(super) struct Rows<'a> {
     pub(super) sorted: &'a [&'static Table],
 }
 
+/// A buffer for the rows of a batch from one table.
+pub(super) trait RowSink: Send + 'static {
+    /// Returns the table.
+    fn table(&self) -> &'static Table;
+
+    /// Removes the rows of the previous batch.
+    fn clear(&mut self);
+
+    /// Adds a row. Returns whether there is space for another one.
+    fn add(&mut self, row: &Fields<'_>) -> Result<bool, LoadError>;
+}
+
 /// The rows of a batch in a file.
-pub(super) enum InFile {
+enum InFile {
     /// Anywhere.
     Unsorted,
     /// Nowhere.
@@ -77,7 +88,7 @@ pub(super) enum InFile {
 }
 
 /// A range of records.
-pub(super) struct FileRange {
+struct FileRange {
     /// The offset of the first one.
     first: u64,
     /// The offset of the last one.
@@ -87,8 +98,18 @@ pub(super) struct FileRange {
 }
 
 impl Rows<'_> {
+    /// Replaces the rows of a sink by those with these keys, ordered by key, then by position in the file, until it is full.
+    pub(super) async fn read<S: RowSink>(&self, mut sink: S, keys: &KeySet) -> Result<S, LoadError> {
+        sink.clear();
+        match self.in_file(sink.table(), keys).await? {
+            InFile::Unsorted => self.read_table(sink, keys).await,
+            InFile::Nothing => Ok(sink),
+            InFile::Range(range) => self.read_file(sink, range).await,
+        }
+    }
+
     /// Returns where the rows with these keys are in their file.
-    pub(super) async fn in_file(&self, table: &Table, keys: &KeySet) -> Result<InFile, LoadError> {
+    async fn in_file(&self, table: &Table, keys: &KeySet) -> Result<InFile, LoadError> {
         if !matches!(keys, KeySet::Range(..)) || !self.sorted.contains(&table) {
             return Ok(InFile::Unsorted);
         }
@@ -107,9 +128,8 @@ impl Rows<'_> {
         Ok(InFile::Range(FileRange { first: unsigned(first), last: unsigned(last), rejected }))
     }
 
-    /// Adds the rows with these keys from the table, ordered by key, then by position in the file.
-    pub(super) async fn read_table(&self, mut groups: Groups, keys: &KeySet) -> Result<Groups, LoadError> {
-        let table = groups.source.table;
+    async fn read_table<S: RowSink>(&self, mut sink: S, keys: &KeySet) -> Result<S, LoadError> {
+        let table = sink.table();
         let columns: Vec<_> = table.columns.iter().map(|column| column.name).collect();
         let select = format!(
             "copy (select {} from catalog_next.{} where {} {keys} order by {}) to stdout (format binary)",
@@ -121,16 +141,15 @@ impl Rows<'_> {
         let types: Vec<_> = table.columns.iter().map(|column| column_type(column.kind)).collect();
         let mut rows = pin!(BinaryCopyOutStream::new(self.client.copy_out(&select).await?, &types));
         while let Some(row) = rows.try_next().await? {
-            if !groups.add(&Fields::of_copy(&row, types.len())?)? {
+            if !sink.add(&Fields::of_copy(&row, types.len())?)? {
                 break;
             }
         }
-        Ok(groups)
+        Ok(sink)
     }
 
-    /// Adds the rows of a range of the file.
-    pub(super) async fn read_file(&self, mut groups: Groups, range: FileRange) -> Result<Groups, LoadError> {
-        let table = groups.source.table;
+    async fn read_file<S: RowSink>(&self, mut sink: S, range: FileRange) -> Result<S, LoadError> {
+        let table = sink.table();
         let missing = || LoadError::Bug(format!("{} has rows and no file", table.name));
         let file = self.context.file(table).ok_or_else(missing)?;
         let until = self.context.options.stop_at;
@@ -149,7 +168,7 @@ impl Rows<'_> {
                             "{name}: the row at byte {offset} was loaded, but it is {reason}"
                         ))
                     })?;
-                    if !groups.add(&Fields::of_encoded(fields_of_file(encoder.rows(), table))?)? {
+                    if !sink.add(&Fields::of_encoded(fields_of_file(encoder.rows(), table))?)? {
                         break;
                     }
                 }
@@ -159,7 +178,7 @@ impl Rows<'_> {
                 }
             }
             file.check_unchanged(lines.input())?;
-            Ok::<_, LoadError>(groups)
+            Ok::<_, LoadError>(sink)
         })
         .await
     }

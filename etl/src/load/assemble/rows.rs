@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::{Serialize, Serializer};
 
 use super::super::{LoadError, MAX_RESPONSE};
-use super::reading::{Fields, InFile, KeySet, Rows};
+use super::reading::{Fields, KeySet, RowSink};
 use crate::table::{TABLES, Table};
 
 /// A table and the JSON of its rows.
@@ -177,6 +177,23 @@ pub(super) struct Groups {
     pub(super) merged: u64,
 }
 
+impl RowSink for Groups {
+    fn table(&self) -> &'static Table {
+        self.source.table
+    }
+
+    fn clear(&mut self) {
+        self.json.clear();
+        self.groups.clear();
+    }
+
+    fn add(&mut self, row: &Fields<'_>) -> Result<bool, LoadError> {
+        let write = self.source.write;
+        self.push(|out| write(row, out))?;
+        Ok(!self.is_full())
+    }
+}
+
 impl Groups {
     pub(super) fn new(source: &'static Source) -> Self {
         Self { source, json: Vec::new(), groups: Vec::new(), merged: 0 }
@@ -185,24 +202,6 @@ impl Groups {
     /// Moves the rows out.
     pub(super) fn take(&mut self) -> Self {
         std::mem::replace(self, Self::new(self.source))
-    }
-
-    /// Replaces the rows by those with these keys, until the buffer [is full](Self::is_full).
-    pub(super) async fn read(mut self, rows: &Rows<'_>, keys: &KeySet) -> Result<Self, LoadError> {
-        self.json.clear();
-        self.groups.clear();
-        match rows.in_file(self.source.table, keys).await? {
-            InFile::Unsorted => rows.read_table(self, keys).await,
-            InFile::Nothing => Ok(self),
-            InFile::Range(range) => rows.read_file(self, range).await,
-        }
-    }
-
-    /// Adds a row. Returns whether there is space for another one.
-    pub(super) fn add(&mut self, row: &Fields<'_>) -> Result<bool, LoadError> {
-        let write = self.source.write;
-        self.push(|out| write(row, out))?;
-        Ok(!self.is_full())
     }
 
     /// Returns whether the rows exceed the limit of a response, which also bounds the memory of a batch.
