@@ -1,7 +1,7 @@
 //! Loads triggered by S3 events.
 //!
 //! Events arrive in any order, several times, hours apart. So an event only names a prefix, and the loader looks at the
-//! objects themselves: their versions and the latest load of the prefix say what to do ([`plan`]). Invocations are
+//! objects themselves: their versions and the latest load of the prefix say what to do (`plan`). Invocations are
 //! interchangeable and idempotent: after a crash, a timeout or a duplicate event, the next invocation does the rest.
 //!
 //! ```text
