@@ -86,9 +86,9 @@ fn without_places(content: &str) -> String {
 #[tokio::test]
 async fn blank_lines_nul_and_invalid_utf_8_are_handled_alike() {
     let (incoming, _) = same_from_s3(&changed(|name, content| match name {
-        "product.csv" => replaced(&content, "Pay on the", b"Pay on \0 the"),
+        "photos.csv" => replaced(&content, "example/1?", b"example/\0?"),
         "features.csv" => replaced(&content, "value\n", b"value\n\n\r\n"),
-        "skus.csv" => replaced(&content, "\"XL\"", b"\"X\xff\xfe\""),
+        "skus.csv" => replaced(&content, "\"XL\",15", b"\"X\xff\xfe\",15"),
         _ => content,
     }))
     .await;
