@@ -5,7 +5,10 @@ alter table etl.load_file
     add column keys_ascend boolean not null default true; -- whether the rows are in order of their table's key: its parent, or its id
 alter table etl.load_file rename column rows_set_aside to rows_rejected;
 -- An interrupted load can resume only where all of its files are loaded: its other tables are created again.
-update etl.load_file set complete = part.complete, keys_ascend = part.keys_ascend
+-- Its documents are assembled from the tables, because files are read in another way now.
+update etl.load_file set complete = part.complete,
+        keys_ascend = part.keys_ascend
+            and exists (select from etl.load where load.generation = load_file.generation and ended_at is not null)
     from (select generation, file, bool_and(complete) as complete, bool_and(keys_ascend) and count(*) = 1 as keys_ascend
           from etl.load_part group by generation, file) as part
     where part.generation = load_file.generation and part.file = load_file.file;

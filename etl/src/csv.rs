@@ -1,6 +1,6 @@
 //! Records and fields of the CSV files.
 //!
-//! A record is one line. Only the encoder knows whether a line that ends inside quotes lacks its closing quote or goes on
+//! A record is one line. Only the encoder knows whether a line that ends inside quotes lacks its closing quote or continues
 //! in the next line, so [`Lines`] reads one line at a time and can extend a record by the next line and take that back.
 //! Nothing here panics, whatever the bytes.
 

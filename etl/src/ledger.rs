@@ -57,7 +57,7 @@ pub struct LoadHandle {
 /// The row counts of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counts {
-    /// The number of lines below the header.
+    /// The number of records below the header.
     pub read: u64,
     /// The number of loaded rows that were repaired.
     pub repaired: u64,

@@ -105,7 +105,7 @@ enum Command {
         #[command(flatten)]
         database: DatabaseArguments,
     },
-    /// Show the served catalog and the latest loads
+    /// Show the served catalog, the latest loads, and deliveries in S3 that are not loaded
     Status {
         #[command(flatten)]
         database: DatabaseArguments,

@@ -17,6 +17,10 @@ pub const COPY_TRAILER: &[u8] = &[0xff, 0xff];
 /// The max number of columns in a file.
 pub(crate) const MAX_COLUMNS: usize = 6;
 
+/// How the original files write NULL.
+const NULL: &[u8] = b"null";
+
+const BACKSLASH: &str = "a backslash before a quote: expected \"\" for a quote inside quotes";
 const LINE_BREAK: &str = "line break inside quotes";
 
 /// The reason for rejecting a row.
@@ -54,7 +58,7 @@ pub(crate) fn fields_of_file<'a>(row: &'a [u8], table: &Table) -> &'a [u8] {
     row.get(before..).unwrap_or_default()
 }
 
-/// What an unquoted `null`, `NULL` or `\N` is in a column of optional texts.
+/// What an unquoted `null` is in a column of optional texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NullWord {
     /// NULL.
@@ -83,6 +87,7 @@ pub struct Encoder {
     key_column: usize,
     last_key: i32,
     keys_ascend: bool,
+    looks_cut: bool,
 }
 
 impl Encoder {
@@ -97,10 +102,11 @@ impl Encoder {
             key_column: table.columns.iter().position(|column| column.name == table.key()).unwrap_or(0),
             last_key: 0,
             keys_ascend: true,
+            looks_cut: false,
         }
     }
 
-    /// Returns whether NULL was an empty field in some rows and a word in others, and no program writes both: then the word
+    /// Returns whether NULL was an empty field in some rows and `null` in others, and no program writes both: then the word
     /// is text, and the file must be read again.
     pub fn has_both_nulls(&self) -> bool {
         self.null_word == NullWord::Null && self.spellings.empty && self.spellings.word
@@ -109,6 +115,12 @@ impl Encoder {
     /// Returns whether the rows so far are in ascending order of the table's key. Ids must ascend strictly.
     pub fn keys_ascend(&self) -> bool {
         self.keys_ascend
+    }
+
+    /// Returns whether the last row ends like a part of one: with a comma, or with a text without quotes although others
+    /// have them.
+    pub fn looks_cut(&self) -> bool {
+        self.looks_cut
     }
 
     /// Returns the buffered rows.
@@ -141,7 +153,7 @@ impl Encoder {
     /// # Errors
     /// A failed read.
     pub fn next_row(&mut self, lines: &mut Lines<impl Read>) -> io::Result<Option<Result<Notes, Fault>>> {
-        if !lines.advance()? {
+        if !lines.advance()? || (is_blank(lines.record().bytes) && only_blank_lines_follow(lines)?) {
             return Ok(None);
         }
         let before = self.rows.len();
@@ -164,16 +176,22 @@ impl Encoder {
                 self.rank = self.rank.saturating_add(1);
                 Ok(Some(Ok(notes)))
             }
-            Err(fault) => {
+            Err(mut fault) => {
                 self.rows.truncate(before);
+                if fault.reason == LINE_BREAK && memmem::find(lines.record().bytes, b"\\\"").is_some() {
+                    fault.reason = BACKSLASH.into();
+                }
                 Ok(Some(Err(fault)))
             }
         }
     }
 
-    /// Says how the record goes on, whose last line ends inside quotes, and extends it by the lines that belong to it.
+    /// Says how the record continues, whose last line ends inside quotes, and extends it by the lines that belong to it.
     fn continuation(&mut self, lines: &mut Lines<impl Read>) -> io::Result<Continuation> {
         let before = self.rows.len();
+        if only_blank_lines_follow(lines)? {
+            return Ok(Continuation::None);
+        }
         let mark = lines.mark();
         let mut is_first = true;
         let mut is_open = true;
@@ -184,6 +202,9 @@ impl Encoder {
                 return Ok(Continuation::None);
             }
             is_first = false;
+            if lines.record().length > MAX_KEPT as u64 {
+                break;
+            }
             is_open ^= memchr_iter(b'"', next).count() % 2 == 1;
             if !is_open {
                 let joined = self.write(&lines.record());
@@ -194,12 +215,9 @@ impl Encoder {
                 }
                 break;
             }
-            if lines.record().length > MAX_KEPT as u64 {
-                break;
-            }
         }
         lines.reset(mark);
-        Ok(if is_first && lines.is_last()? { Continuation::None } else { Continuation::Unclear })
+        Ok(Continuation::Unclear)
     }
 
     /// Returns whether a line is a row, or the beginning of one that ends inside quotes.
@@ -238,6 +256,10 @@ impl Encoder {
         }
         let quotes_texts =
             columns.iter().zip(fields.iter()).any(|(c, f)| c.kind == ColumnType::Text && f.quoted);
+        let bare_end = columns.last().zip(fields.last()).is_some_and(|(column, field)| {
+            !field.quoted && (field.raw.is_empty() || column.kind.is_text() && !is_null(field))
+        });
+        self.looks_cut = quotes_texts && bare_end;
         let mut key = 0;
         for (index, (column, field)) in columns.iter().zip(fields.iter()).enumerate() {
             let fault =
@@ -251,7 +273,7 @@ impl Encoder {
             }
             if column.kind == ColumnType::OptionalText && !quotes_texts && is_null(field) {
                 self.spellings.empty |= field.raw.is_empty();
-                self.spellings.word |= !field.raw.is_empty();
+                self.spellings.word |= field.raw == NULL;
             }
         }
         Ok((key, notes))
@@ -264,15 +286,15 @@ impl Encoder {
         field: &Field<'_>,
         notes: &mut Notes,
     ) -> Result<Option<i32>, &'static str> {
-        let is_text = matches!(kind, ColumnType::Text | ColumnType::OptionalText);
+        let is_text = kind.is_text();
         let is_optional = matches!(kind, ColumnType::OptionalPrice | ColumnType::OptionalText);
-        let is_word_as_text = self.null_word == NullWord::Text && is_text && !field.raw.is_empty();
+        let is_word_as_text = self.null_word == NullWord::Text && is_text && field.raw == NULL;
         let is_blank_text = kind == ColumnType::Text && field.raw.trim_ascii().is_empty();
         if is_null(field) && !is_word_as_text && !is_blank_text {
             if !is_optional {
                 return Err("null where a value must be");
             }
-            if field.raw != b"null" {
+            if field.raw != NULL {
                 *notes = notes.with(Note::NullSpelling);
             }
             self.rows.extend_from_slice(&(-1_i32).to_be_bytes());
@@ -305,7 +327,7 @@ impl Encoder {
         }
         // Some databases write \" for a quote. In CSV that is a backslash and a quote, which nobody meant.
         if memmem::find(field.raw, b"\\\"").is_some() {
-            return Err("a backslash before a quote: expected \"\" for a quote inside quotes");
+            return Err(BACKSLASH);
         }
         let mut text = Vec::with_capacity(field.raw.len());
         let mut rest = field.raw;
@@ -325,6 +347,22 @@ impl Encoder {
     }
 }
 
+fn is_blank(line: &[u8]) -> bool {
+    line.trim_ascii().is_empty()
+}
+
+/// Returns whether no line follows the record but blank ones, at most [`MAX_KEPT`] bytes of them.
+fn only_blank_lines_follow(lines: &mut Lines<impl Read>) -> io::Result<bool> {
+    let mark = lines.mark();
+    let mut blank = true;
+    while blank && lines.record().length <= MAX_KEPT as u64 && lines.extend()? {
+        blank = is_blank(lines.last_line());
+    }
+    let at_end = blank && lines.is_last()?;
+    lines.reset(mark);
+    Ok(at_end)
+}
+
 /// Returns whether a record ends inside quotes. In one that has fields for all columns, quotes come in pairs otherwise.
 fn ends_inside_quotes(written: &Result<(i32, Notes), Fault>, record: &Record<'_>) -> bool {
     match written {
@@ -334,7 +372,7 @@ fn ends_inside_quotes(written: &Result<(i32, Notes), Fault>, record: &Record<'_>
     }
 }
 
-/// How a record goes on whose last line ends inside quotes.
+/// How a record continues whose last line ends inside quotes.
 enum Continuation {
     /// It does not: it lacks its closing quote.
     None,

@@ -21,6 +21,13 @@ pub enum ColumnType {
     OptionalText,
 }
 
+impl ColumnType {
+    /// Returns whether its values are texts.
+    pub fn is_text(self) -> bool {
+        matches!(self, Self::Text | Self::OptionalText)
+    }
+}
+
 /// The target of a reference.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reference {
@@ -80,12 +87,6 @@ impl Table {
     /// Returns whether its rows have a rank: their position in ascending order of id.
     pub fn is_ranked(&self) -> bool {
         self.name == PRODUCT.table
-    }
-
-    /// Returns whether the last column of the file may be NULL.
-    pub fn ends_with_optional(&self) -> bool {
-        let last = self.columns.last().map(|column| column.kind);
-        matches!(last, Some(ColumnType::OptionalText | ColumnType::OptionalPrice))
     }
 
     /// Returns the column for lookups and for the order of rows: the parent, or the id of a table without parent.

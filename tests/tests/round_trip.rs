@@ -38,13 +38,12 @@ fn export(database: &Database, folder: &Path) {
 /// Returns a text of characters that mean something in CSV, of line breaks and of others.
 fn odd_text(random: &mut Rng) -> String {
     const PARTS: [&str; 13] =
-        ["\n", "\r\n", "\r", "\"", ",", " ", "\t", "\\", "\\N", "null", "1,2,3\n4,5", "é\u{1f9e5}", "wool"];
+        ["\n", "\r\n", "\r", "\"", ",", " ", "\t", "\\", "\\N", "null", "1,2,3\n4,x", "é\u{1f9e5}", "wool"];
     loop {
         let text: String = (0..random.usize(0..6)).map(|_| PARTS[random.usize(0..PARTS.len())]).collect();
         let unquoted = text.trim();
-        // The loader rejects a backslash before a quote. And psql does not quote these texts, which mean NULL then where a
-        // text must be.
-        if !text.contains("\\\"") && !["\\N", "null"].contains(&unquoted) {
+        // The loader rejects a backslash before a quote. And psql does not quote these texts, which mean NULL then.
+        if !text.contains("\\\"") && (text.is_empty() || !["", "\\N", "null"].contains(&unquoted)) {
             return text;
         }
     }

@@ -160,6 +160,12 @@ pub(super) async fn note(
     Ok(noted > 0)
 }
 
+/// Returns the versions of the files of a delivery that a note is about.
+pub(super) async fn noted_files(client: &Client, prefix: &Prefix) -> Result<Option<String>> {
+    let row = client.query_opt("select files from etl.delivery where source = $1", &[&prefix.source]).await?;
+    Ok(row.map(|row| row.get(0)))
+}
+
 /// Deletes the note about a delivery.
 pub(super) async fn clear_note(client: &Client, prefix: &Prefix) -> Result<()> {
     client.execute("delete from etl.delivery where source = $1", &[&prefix.source]).await?;

@@ -98,6 +98,15 @@ impl Delivery {
         let versions = self.files.iter().map(|(table, object)| format!("{} {}", table.file, object.etag));
         versions.collect::<Vec<_>>().join("\n")
     }
+
+    /// Returns a file that has another version than in `versions`.
+    fn replaced_since(&self, versions: &str) -> Option<&'static str> {
+        let is_replaced = |(table, object): &&(&'static Table, Object)| {
+            let noted = versions.lines().find_map(|line| line.strip_prefix(table.file)?.strip_prefix(' '));
+            noted.is_some_and(|etag| etag != object.etag)
+        };
+        self.files.iter().find(is_replaced).map(|(table, _)| table.file)
+    }
 }
 
 /// The loader of deliveries.
@@ -169,7 +178,9 @@ impl Deliveries<'_> {
         };
         let delivery = async { Ok(Delivery::look(self.s3, prefix).await?) };
         let (delivery, manifest) = tokio::try_join!(delivery, manifest)?;
-        let plan = plan(&delivery, manifest, latest.as_ref());
+        let noted = history::noted_files(client, prefix).await?;
+        let replaced = noted.as_deref().and_then(|noted| delivery.replaced_since(noted));
+        let plan = plan(&delivery, manifest, latest.as_ref(), replaced);
         Ok((delivery, latest, plan))
     }
 
@@ -212,6 +223,7 @@ impl Deliveries<'_> {
             };
             match loaded {
                 Ok(_) => {
+                    stale = None;
                     self.report_load(client, prefix, is_reused, None).await?;
                     if !without_cart {
                         return Ok(());
@@ -219,6 +231,11 @@ impl Deliveries<'_> {
                 }
                 Err(error) if error.is_stale_source() => {
                     tracing::warn!(source = prefix.source, %error, "files were replaced during the load");
+                    if latest.is_none() && history::latest(client, &prefix.source).await?.is_none() {
+                        // Otherwise the next look would find a first delivery, of old and new files perhaps.
+                        let reason = "a file was replaced when the load began";
+                        history::record_refused(client, prefix, None, &files, reason).await?;
+                    }
                     stale = Some(error);
                 }
                 Err(error) if error.is_permanent() => {
@@ -286,6 +303,12 @@ impl Deliveries<'_> {
             Plan::Load { .. } => return Ok(()),
             Plan::Nothing(reason) => {
                 tracing::info!(source, reason, "nothing to load");
+                return Ok(history::clear_note(client, &delivery.prefix).await?);
+            }
+            Plan::Refuse(reason) => {
+                history::record_refused(client, &delivery.prefix, None, &delivery.files, reason).await?;
+                tracing::warn!(source, reason, "delivery ignored");
+                (self.count)(Metric::Ignored);
                 return Ok(history::clear_note(client, &delivery.prefix).await?);
             }
             Plan::Wait(reason) | Plan::Mismatch(reason) | Plan::Ignore(reason) | Plan::Invalid(reason) => {

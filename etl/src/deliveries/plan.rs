@@ -26,20 +26,30 @@ pub(super) enum Plan {
     Mismatch(String),
     /// Ignore the files; the reason, and what to do.
     Ignore(String),
+    /// Ignore the files, now and later: one was replaced before the delivery was complete; the reason, and what to do.
+    Refuse(String),
     /// Ignore the files until an error is corrected.
     Invalid(String),
 }
 
-/// Returns the plan for a delivery. `manifest` is its manifest, or the error in it.
+/// Returns the plan for a delivery. `manifest` is its manifest, or the error in it. `replaced` is a file that had another
+/// version when the delivery was last looked at, before its first load.
 pub(super) fn plan(
     delivery: &Delivery,
     manifest: Option<Result<Manifest, SourceError>>,
     latest: Option<&Latest>,
+    replaced_file: Option<&str>,
 ) -> Plan {
     let source = &delivery.prefix.source;
     let twice = delivery.files.windows(2).find(|pair| pair[0].0 == pair[1].0);
     if let Some([(table, _), _]) = twice {
         return Plan::Invalid(format!("{source} has {0} and {0}.gz: delete one of them", table.file));
+    }
+    if let (None, None, Some(file)) = (latest, &manifest, replaced_file) {
+        return Plan::Refuse(format!(
+            "{file} was replaced before all files of {source} were there: upload all files to a new prefix, or a \
+             {MANIFEST} that describes each file (size and etag or sha256)"
+        ));
     }
     let is_missing = |file: &str| delivery.file(file).is_none();
     let missing: Vec<_> = TABLES
@@ -50,7 +60,13 @@ pub(super) fn plan(
     if !missing.is_empty() {
         return Plan::Wait(format!("waiting for {}", missing.join(", ")));
     }
-    let Some(latest) = latest else { return first(delivery, manifest, false) };
+    let Some(latest) = latest else {
+        return match (&manifest, replaced_file) {
+            (Some(Ok(listed)), Some(_)) => difference(delivery, listed, true)
+                .map_or_else(|| load(Some(listed.clone()), false), Plan::Mismatch),
+            _ => first(delivery, manifest, false),
+        };
+    };
     let is_new = |manifest: &Manifest| manifest.version != latest.manifest;
     let changed = changed_files(delivery, manifest.as_ref(), latest);
     let is_late_cart = changed == ["cart.csv"] && latest.file("cart.csv").is_none();
@@ -89,7 +105,11 @@ fn first(delivery: &Delivery, manifest: Option<Result<Manifest, SourceError>>, w
         None => load(None, without_cart),
         Some(Err(error)) => Plan::Invalid(error.to_string()),
         Some(Ok(manifest)) => match difference(delivery, &manifest, false) {
-            None => load(Some(manifest), without_cart),
+            None => {
+                let lists_cart =
+                    TABLES.iter().any(|table| table.optional && manifest.of_table(table).is_some());
+                load(Some(manifest), without_cart && !lists_cart)
+            }
             Some(reason) => Plan::Mismatch(reason),
         },
     }
@@ -126,7 +146,7 @@ fn same_files(
         _ if latest.held => Plan::Nothing(format!(
             "load {generation} of these files does not publish: run atelier-etl publish when it is complete"
         )),
-        // The load goes on as it began. A manifest that arrived since is perhaps of the next files.
+        // The load resumes as it began. A manifest that arrived since is perhaps of the next files.
         _ if latest.manifest.is_none() => load(None, late_cart),
         _ => first(delivery, manifest, late_cart),
     }

@@ -114,12 +114,17 @@ fn objects(event: &Value) -> Result<Vec<S3Url>, EventError> {
             return Ok(vec![url(bucket.name, object.key)?]);
         }
         Some("aws.s3") if event["detail-type"].is_string() => return ignored("no object was created"),
-        Some("aws.events" | "serverless-plugin-warmup") => return ignored("a scheduled event"),
+        Some("aws.events" | "aws.scheduler" | "serverless-plugin-warmup" | "warmup") => {
+            return ignored("a scheduled event");
+        }
         Some(source) if source != "aws.s3" => return Err(EventError::Source(source.to_owned())),
         _ => {}
     }
     match event.as_object() {
         Some(fields) if fields.is_empty() || fields.contains_key("key1") => ignored("a console test event"),
+        Some(fields) if ["warmer", "warmup"].iter().any(|name| fields.contains_key(*name)) => {
+            ignored("a warm-up event")
+        }
         _ => Err(EventError::Json("it has neither Records nor detail".to_owned())),
     }
 }
@@ -136,6 +141,10 @@ fn of_record(record: &Value) -> Result<Vec<S3Url>, EventError> {
 /// Returns the new objects of an event that is a text of another one. The recursion ends, because the text gets shorter.
 fn unwrap(text: &Value) -> Result<Vec<S3Url>, EventError> {
     let text = text.as_str().ok_or_else(|| EventError::Json("a message without text".to_owned()))?;
+    if text.starts_with("Hello from S") {
+        tracing::info!(reason = "a console test event", "event ignored"); // of the templates for SQS and SNS
+        return Ok(Vec::new());
+    }
     objects(&from_json(text)?)
 }
 

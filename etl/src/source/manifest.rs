@@ -3,10 +3,9 @@
 //! ```json
 //! {"files": [{"name": "product.csv", "size": 213900000, "sha256": "9f86d081884c7d65…"}, …]}
 //! ```
-//! It lists all files of the dataset, including cart.csv if the dataset has one, by their names
-//! (`photos.csv.gz`). `size` (bytes), `etag` (of the object in
-//! S3) and `sha256` (64 hexadecimal digits) are optional. The loader checks them before it loads a file; for the hash it
-//! reads the file once more.
+//! It lists all files of the dataset, including cart.csv if the dataset has one, by their names (`photos.csv.gz`). `size`
+//! (bytes), `etag` (of the object in S3) and `sha256` (64 hexadecimal digits) are optional, except for a second delivery below
+//! one S3 prefix. The loader checks them before it loads a file; for the hash it reads the file once more.
 
 use serde::Deserialize;
 

@@ -190,3 +190,21 @@ async fn an_invalid_manifest_is_reported_once() {
         assert_eq!((incoming.published().await, incoming.alarms()), (0, nth as u64 + 1));
     }
 }
+
+#[tokio::test]
+async fn a_file_replaced_before_the_delivery_is_complete_mixes_no_days() {
+    let incoming = Incoming::create().await;
+    let mut first_day = incoming.put_folder("spring", &small_dataset()).await;
+    let skus = std::fs::read(small_dataset().join("skus.csv")).unwrap();
+    incoming.bucket.delete("incoming/spring/related.csv").await;
+    let related = first_day.pop().unwrap();
+    assert!(incoming.is_done(&first_day[0]).await, "it waits for the last file");
+    // The second day begins with the file that was missing.
+    let changed = incoming.put("spring", "skus.csv", [&skus[..], b"\n"].concat()).await;
+    assert!(incoming.is_done(&changed).await);
+    incoming.put("spring", "related.csv", std::fs::read(small_dataset().join("related.csv")).unwrap()).await;
+    assert!(incoming.is_done(&related).await);
+    assert_eq!((incoming.published().await, incoming.ignored() > 0), (0, true));
+    let status = incoming.status().await;
+    assert!(status.contains("skus.csv was replaced before all files"), "{status}");
+}

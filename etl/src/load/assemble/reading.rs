@@ -16,6 +16,7 @@ use super::super::{Context, LoadError, blocking};
 use crate::csv::Lines;
 use crate::ledger::{self, unsigned};
 use crate::row::{Encoder, MAX_COLUMNS, NullWord, fields_of_file};
+use crate::source::{Reader, SourceFile};
 use crate::table::{ColumnType, Table};
 
 /// The expected max length of a record in bytes. For a longer one, a reader of S3 requests more.
@@ -154,33 +155,43 @@ impl Rows<'_> {
         let file = self.context.file(table).ok_or_else(missing)?;
         let until = self.context.options.stop_at;
         blocking(file, move |file| {
-            let failed = |error| LoadError::from(file.failed(error));
             let input = file.read_from(range.first, range.last + USUAL_RECORD, until)?;
             let mut lines = Lines::new(input, range.first, 1);
-            let mut encoder = Encoder::new(table, NullWord::default());
-            let mut rejected = range.rejected.iter().copied().peekable();
-            while let Some(row) = encoder.next_row(&mut lines).map_err(failed)? {
-                let offset = lines.record().offset;
-                if rejected.next_if_eq(&offset).is_none() {
-                    row.map_err(|fault| {
-                        let (name, reason) = (table.file, fault.reason);
-                        LoadError::Bug(format!(
-                            "{name}: the row at byte {offset} was loaded, but it is {reason}"
-                        ))
-                    })?;
-                    if !sink.add(&Fields::of_encoded(fields_of_file(encoder.rows(), table))?)? {
-                        break;
-                    }
-                }
-                encoder.clear();
-                if offset >= range.last {
+            let read = range.read(file, &mut lines, &mut sink);
+            file.check_unchanged(lines.input())?; // a changed file looks like a bug
+            read.map(|()| sink)
+        })
+        .await
+    }
+}
+
+impl FileRange {
+    fn read(
+        &self,
+        file: &SourceFile,
+        lines: &mut Lines<Reader>,
+        sink: &mut impl RowSink,
+    ) -> Result<(), LoadError> {
+        let table = file.table;
+        let mut encoder = Encoder::new(table, NullWord::default());
+        let mut rejected = self.rejected.iter().copied().peekable();
+        while let Some(row) = encoder.next_row(lines).map_err(|error| file.failed(error))? {
+            let offset = lines.record().offset;
+            if rejected.next_if_eq(&offset).is_none() {
+                row.map_err(|fault| {
+                    let (name, reason) = (table.file, fault.reason);
+                    LoadError::Bug(format!("{name}: the row at byte {offset} was loaded, but it is {reason}"))
+                })?;
+                if !sink.add(&Fields::of_encoded(fields_of_file(encoder.rows(), table))?)? {
                     break;
                 }
             }
-            file.check_unchanged(lines.input())?;
-            Ok::<_, LoadError>(sink)
-        })
-        .await
+            encoder.clear();
+            if offset >= self.last {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
