@@ -57,7 +57,9 @@ async fn a_load_through_a_storm_of_faults_publishes_the_same_catalog() {
             while !stormy.is_done(record).await {
                 times += 1;
                 assert!(times < 50, "seed {seed}: {record}");
-                assert_served(&incoming, &served).await;
+                // The first event whose look and load succeed publishes; the later ones may fail to look.
+                let expected = if incoming.published().await == 1 { &served } else { &set.expected };
+                assert_served(&incoming, expected).await;
             }
         }
         assert_eq!((incoming.published().await, incoming.alarms()), (2, 0), "seed {seed}");
@@ -253,7 +255,7 @@ async fn tiny() -> Set {
         ),
         (
             "features.csv",
-            "id,product_id,feature,value\n1,1,f,null\n\n2,1,\"é,\",\"v\n3,9,f,v\nx\n4,2,f,\"\"\"\"\n",
+            "id,product_id,feature,value\n1,1,f,null\n\n2,1,\"é,\",\"v\n3,9,f,v\nx\n4,2,f,\"\"\"\"\n5,2,f,v\n",
         ),
         (
             "styles.csv",
