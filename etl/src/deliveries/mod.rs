@@ -14,7 +14,6 @@ mod plan;
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join_all;
 use shared::database::ConnectOptions;
 use tokio_postgres::Client;
 
@@ -24,8 +23,8 @@ use crate::load::{self, LoadError, LoadOptions};
 use crate::locks;
 use crate::metrics::Metric;
 use crate::s3::{Object, S3, S3Error, S3Url};
-use crate::source::{Dataset, MANIFEST, SourceError, check_name};
-use crate::table::{TABLES, Table};
+use crate::source::{Dataset, MANIFEST, SourceError, check_name, present_objects};
+use crate::table::Table;
 
 use history::Latest;
 use plan::{Plan, plan};
@@ -52,10 +51,9 @@ impl Prefix {
     /// The reason why the object is not a file of a dataset.
     pub fn of_object(object: &S3Url, incoming: &str) -> Result<Self, String> {
         let (prefix, file) = object.key.rsplit_once('/').unwrap_or_default();
-        let is_known = |name| TABLES.iter().any(|table| table.file == name);
         let dataset = prefix.strip_prefix(incoming).filter(|dataset| !dataset.contains('/'));
         match dataset {
-            Some(dataset) if file == MANIFEST || is_known(file.strip_suffix(".gz").unwrap_or(file)) => {
+            Some(dataset) if file == MANIFEST || Table::of_file(file).is_some() => {
                 check_name(dataset).map_err(|error| error.to_string())?;
                 let url = S3Url { bucket: object.bucket.clone(), key: format!("{prefix}/") };
                 Ok(Self { source: url.to_string(), dataset: dataset.to_owned(), url })
@@ -76,16 +74,7 @@ struct Delivery {
 impl Delivery {
     /// Looks at every possible file of a dataset.
     async fn look(s3: &S3, prefix: &Prefix) -> Result<Self, S3Error> {
-        let names = TABLES.iter().flat_map(|table| [(table, ""), (table, ".gz")]);
-        let looking = names.map(|(table, suffix)| async move {
-            match s3.head(&prefix.url.join(&format!("{}{suffix}", table.file))).await {
-                Ok(object) => Ok(Some((table, object))),
-                Err(S3Error::Gone(_)) => Ok(None),
-                Err(error) => Err(error),
-            }
-        });
-        let files = try_join_all(looking).await?.into_iter().flatten().collect();
-        Ok(Self { prefix: prefix.clone(), files })
+        Ok(Self { prefix: prefix.clone(), files: present_objects(s3, &prefix.url).await? })
     }
 
     /// Returns the object of a table's file.
@@ -178,7 +167,10 @@ impl Deliveries<'_> {
         };
         let delivery = async { Ok(Delivery::look(self.s3, prefix).await?) };
         let (delivery, manifest) = tokio::try_join!(delivery, manifest)?;
-        let noted = history::noted_files(client, prefix).await?;
+        let noted = match latest {
+            Some(_) => None, // the files of that load count
+            None => history::noted_files(client, prefix).await?,
+        };
         let replaced = noted.as_deref().and_then(|noted| delivery.replaced_since(noted));
         let plan = plan(&delivery, manifest, latest.as_ref(), replaced);
         Ok((delivery, latest, plan))

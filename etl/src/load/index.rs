@@ -282,7 +282,7 @@ async fn reject_rows(
         let counts = ledger::file_record(&transaction, context.generation, table.file).await?.counts;
         failpoint::hit(failpoint::REJECTING);
         transaction.commit().await?;
-        if context.is_over_limit(&counts) {
+        if context.options.limit.is_exceeded(&counts) {
             return Err(context.too_many_rejects(client, table.file, counts).await?);
         }
     }

@@ -236,10 +236,6 @@ impl Context {
         self.files.iter().find(|file| file.table == table)
     }
 
-    fn is_over_limit(&self, counts: &Counts) -> bool {
-        self.options.limit.is_exceeded(counts)
-    }
-
     /// Fails with [`LoadError::DeadlineReached`] after the deadline.
     fn check_time(&self) -> Result<(), LoadError> {
         if self.options.deadline_reached() { Err(LoadError::DeadlineReached) } else { Ok(()) }

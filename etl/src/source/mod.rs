@@ -83,17 +83,9 @@ impl Dataset {
         let last_part = prefix.key.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         let name = name.unwrap_or(last_part).to_owned();
         check_name(&name)?;
-        let looking = possible_files().map(|(table, file)| async move {
-            match s3.head(&prefix.join(&file)).await {
-                Ok(object) => Ok(Some((table, object))),
-                Err(S3Error::Gone(_)) => Ok(None),
-                Err(error) => Err(error),
-            }
-        });
-        let (manifest, found) = tokio::try_join!(Self::manifest_at(s3, prefix), async {
-            try_join_all(looking).await.map_err(SourceError::from)
+        let (manifest, objects) = tokio::try_join!(Self::manifest_at(s3, prefix), async {
+            present_objects(s3, prefix).await.map_err(SourceError::from)
         })?;
-        let objects = found.into_iter().flatten().collect();
         Self::from_objects(s3, prefix, name, objects, manifest.as_ref()).await
     }
 
@@ -161,6 +153,24 @@ impl Dataset {
 /// Returns the names that files of a dataset can have, with their tables, parents before children.
 fn possible_files() -> impl Iterator<Item = (&'static Table, String)> {
     TABLES.iter().flat_map(|table| table.files().map(|file| (table, file)))
+}
+
+/// Returns the objects below a prefix that can be files of a dataset, with their tables, parents before children.
+///
+/// # Errors
+/// A failed request.
+pub(crate) async fn present_objects(
+    s3: &S3,
+    prefix: &S3Url,
+) -> Result<Vec<(&'static Table, Object)>, S3Error> {
+    let looking = possible_files().map(|(table, file)| async move {
+        match s3.head(&prefix.join(&file)).await {
+            Ok(object) => Ok(Some((table, object))),
+            Err(S3Error::Gone(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    });
+    Ok(try_join_all(looking).await?.into_iter().flatten().collect())
 }
 
 /// The location in which the files of a dataset were found.
