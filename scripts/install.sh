@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the programs named as arguments if they are missing: postgres, nginx, ip, wrk, valgrind, systemd-analyze,
+# Installs the programs named as arguments if they are missing: postgres, nginx, ip, wrk, oha, valgrind, systemd-analyze,
 # python (3.11 or newer, with venv).
 # Uses apt-get (Debian, Ubuntu) or brew (macOS), without prompts.
 set -eu
@@ -91,6 +91,10 @@ updated=
 for program in "$@"; do
     present "$program" && continue
     echo "Installing $program" >&2
+    if [ "$program" = oha ]; then # no distribution has it; some minutes, into cargo's own folder
+        cargo install --quiet --locked oha@1.16.0
+        continue
+    fi
     if command -v apt-get >/dev/null; then
         [ -n "$updated" ] || as_root apt-get update
         updated=yes

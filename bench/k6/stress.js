@@ -9,7 +9,7 @@
 //
 // See routes.js for further variables. Each step adds a tenth of the rate. A request costs k6 about 200 µs of processor
 // time. On the same machine as the service, k6 reaches its limit first and reports `dropped_iterations`.
-// `atelier-bench fleet` needs 8 µs per request. The thresholds are those of steady.js, but dropped requests fail no
+// oha, which `make bench-fleet` uses, needs 28 µs. The thresholds are those of steady.js, but dropped requests fail no
 // run.
 
 import { positive, ready, routes } from './routes.js';

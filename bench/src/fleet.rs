@@ -4,82 +4,69 @@
 //! All variants run at the same time and are measured in turn, round by round: the baseline, hosts without a cache, and
 //! hosts with the whole catalog in their cache.
 
-mod cost;
-mod peak;
-mod plot;
-mod steady;
-pub(crate) mod target;
-mod variant;
+mod chart;
 
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::Command;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
-use local::Settings;
+use local::{Fleet, FleetSettings, free_address};
 
 use crate::Options;
-use crate::base::Build;
-use crate::bench_env::{BenchEnv, CATALOG, check_space};
-use crate::load::{Source, load};
-use crate::server::host;
-use peak::Coding;
-pub(crate) use steady::milliseconds;
-pub(crate) use variant::run_profile;
-use variant::{BASE_CACHED, BASE_UNCACHED, BASELINE, CACHED, UNCACHED, Variant};
+use crate::env::Env;
+use crate::oha::{self, Report};
+use crate::read::average_bytes;
+use crate::server::baseline;
+use crate::turns::{Comparison, Subject, in_turn, median};
+use crate::wrk::{CONNECTIONS, Paths, rate, request_all_styles};
 
-/// The page that the tables are part of, and the lines around them.
+/// The page that the tables are part of, the lines around them, and the chart on that page.
 const PAGE: &str = "benchmarks.md";
 const BEGIN: &str = "<!-- begin: written by make bench-fleet -->";
 const END: &str = "<!-- end: written by make bench-fleet -->";
-
-/// The chart on that page.
 const CHART: &str = "img/latency.svg";
 
-/// Options of the benchmark.
-#[derive(Debug, clap::Args)]
-pub(crate) struct FleetOptions {
-    #[command(flatten)]
-    common: Options,
-    /// The folder to write benchmarks.md (its tables, between the marker lines) and img/latency.svg to
-    #[arg(long, default_value = "target")]
-    output: PathBuf,
-    /// The folder with the programs of an earlier commit, whose hosts are measured too; `make base` builds them
-    #[arg(long, value_name = "DIR")]
-    base: Option<PathBuf>,
+/// The number of servers, as in a deployment.
+const SERVERS: usize = 3;
+
+/// Steady rates in requests per second, and as shares of the baseline's peak throughput.
+const RATES: [f64; 3] = [1_000.0, 5_000.0, 10_000.0];
+const SHARES: [f64; 3] = [0.15, 0.30, 0.45];
+
+/// The variant that the others are compared with.
+const BASELINE: &str = "baseline";
+
+/// Three running servers behind the load balancer.
+type Variant = Subject<Fleet>;
+
+/// The results of a variant at a rate: sums and medians of the rounds. Times are in milliseconds.
+struct Point {
+    variant: String,
+    rate: f64,
+    sent: u64,
+    failed: u64,
+    mean: f64,
+    p50: f64,
+    p99: f64,
+    p999: f64,
 }
 
-/// The context of all measurements of a run.
-struct Run<'a> {
-    env: &'a BenchEnv,
-    options: &'a Options,
-    /// Product ids range from 1 to this.
-    highest: u32,
-    /// The size of the catalog's documents in the database, in bytes.
-    documents: u64,
-    /// An earlier commit to compare with.
-    base: Option<Build>,
-}
-
-/// Runs the benchmark, prints the tables, and writes them and the chart.
-pub(crate) async fn measure(options: &FleetOptions) -> Result<()> {
+/// Measures all variants, prints the tables, and writes them and the chart into the folder of `--output`.
+pub(crate) async fn measure(env: &Env, options: &Options) -> Result<()> {
     let output = &options.output;
     std::fs::create_dir_all(output.join(CHART).with_file_name(""))
         .with_context(|| format!("cannot create the folder {}", output.display()))?;
-    let base = options.base.as_deref().map(Build::base);
-    let options = &options.common;
-    if base.is_some() {
-        check_space(&options.dir, 2.0 * options.scale).await?; // two databases
+    let highest = env.load_all().await?;
+    let variants = start(env, highest).await?;
+    let peaks = in_turn(options.rounds, "responses/s", &variants, async |fleet: &Fleet| {
+        rate(env, fleet.address(), Paths::styles(highest), "gzip", options.seconds).await
+    });
+    let peaks = peaks.await?;
+    let points = steady(env, options, &variants, peaks.median(BASELINE), highest).await?;
+    for variant in variants {
+        variant.of.stop().await?;
     }
-    let on_stage = async |env: &mut BenchEnv| {
-        load(env, Source::Disk, Stdio::inherit()).await?;
-        if let Some(base) = &base {
-            base.load(env).await?;
-        }
-        measure_on(env, options, base).await
-    };
-    let (tables, points) =
-        BenchEnv::with(&options.dir, options.scale, &Settings::durable(), on_stage).await?;
+    let tables = tables(options, highest, &peaks, &points)?;
     println!("\n{tables}");
     let write = |name: &str, content: &str| {
         let path = output.join(name);
@@ -87,7 +74,109 @@ pub(crate) async fn measure(options: &FleetOptions) -> Result<()> {
     };
     let page = std::fs::read_to_string(output.join(PAGE)).unwrap_or_default();
     write(PAGE, &with_tables(&page, &tables))?;
-    write(CHART, &plot::latency(&points)?)
+    write(CHART, &chart::latency(&points)?)
+}
+
+/// Starts all variants and fills the caches.
+async fn start(env: &Env, highest: i32) -> Result<Vec<Variant>> {
+    let mut variants = Vec::new();
+    for build in &env.builds {
+        // Twice the size in the database, and more for small catalogs, because the cache has an overhead per entry.
+        let whole_catalog = 2 * build.documents_bytes(env).await? + (64 << 20);
+        let [uncached, cached] = ["uncached", "cached"].map(|what| format!("{}-{what}", build.name));
+        let uncached = start_three(env, &uncached, build.host(env, 0)?).await?;
+        let cached = start_three(env, &cached, build.host(env, whole_catalog)?).await?;
+        for host in cached.hosts() {
+            request_all_styles(env, host.address(), highest).await?;
+        }
+        variants.push(build.subject("uncached", Some(BASELINE), uncached));
+        variants.push(build.subject("cached", Some(BASELINE), cached));
+    }
+    let bytes = average_bytes(variants[0].of.address(), highest, "gzip").await?;
+    println!("bodies of {bytes} bytes on average with gzip; {CONNECTIONS} connections");
+    let bare = start_three(env, BASELINE, baseline(bytes)?).await?;
+    variants.insert(0, Subject::new(BASELINE, None, bare));
+    Ok(variants)
+}
+
+/// Starts three servers with a third of the processors each, without access logs.
+async fn start_three(env: &Env, name: &str, mut server: Command) -> Result<Fleet> {
+    let threads = available_parallelism().map_or(1, |all| (all.get() / SERVERS).max(1));
+    server.env("TOKIO_WORKER_THREADS", threads.to_string());
+    let settings = FleetSettings { hosts: SERVERS, ..FleetSettings::default() };
+    Ok(Fleet::start(&env.folder(name)?, free_address()?, &server, &settings).await?)
+}
+
+/// Measures each variant at each rate, given the baseline's peak throughput. The points of a rate follow each other in
+/// the order of the variants, the baseline first.
+async fn steady(
+    env: &Env,
+    options: &Options,
+    variants: &[Variant],
+    peak: f64,
+    highest: i32,
+) -> Result<Vec<Point>> {
+    let mut points = Vec::new();
+    for rate in RATES.into_iter().chain(SHARES.map(|share| share * peak)) {
+        let mut reports: Vec<Vec<Report>> = variants.iter().map(|_| Vec::new()).collect();
+        for round in 1..=options.rounds {
+            for (variant, reports) in variants.iter().zip(&mut reports) {
+                let path = || format!("/products/{}/styles", fastrand::i32(1..=highest));
+                let report = oha::run(env, variant.of.address(), rate, options.seconds, path).await?;
+                println!("round {round}: {rate:.0}/s, {}: p99 {:.2} ms", variant.name, report.p99);
+                reports.push(report);
+            }
+        }
+        points.extend(variants.iter().zip(&reports).map(|(variant, reports)| {
+            let figure = |of: fn(&Report) -> f64| median(&reports.iter().map(of).collect::<Vec<_>>());
+            Point {
+                variant: variant.name.clone(),
+                rate,
+                sent: reports.iter().map(|report| report.ok + report.failed).sum(),
+                failed: reports.iter().map(|report| report.failed).sum(),
+                mean: figure(|report| report.mean),
+                p50: figure(|report| report.p50),
+                p99: figure(|report| report.p99),
+                p999: figure(|report| report.p999),
+            }
+        }));
+    }
+    Ok(points)
+}
+
+fn tables(options: &Options, highest: i32, peaks: &Comparison, points: &[Point]) -> Result<String> {
+    let mut tables = format!(
+        "## Fleet\n\n\
+         Three hosts behind the load balancer, measured by `atelier-bench fleet --scale {} --rounds {} --seconds {}`. The \
+         catalog has {highest} products. Everything runs on one machine with {} processors, and figures are medians of the \
+         rounds.\n\n\
+         - *baseline*: NGINX in front of three bare servers. They return a fixed body of the average size of a host's \
+         responses.\n\
+         - *uncached*: the same NGINX in front of three hosts without a cache.\n\
+         - *cached*: the same NGINX in front of three hosts that have the whole catalog in their cache.\n\n\
+         ### Peak throughput\n\n\
+         Styles of random products over {CONNECTIONS} connections, with gzip.\n\n{peaks}\n\
+         ### Latency at a steady rate\n\n\
+         Styles of random products, with gzip. Latency is in milliseconds, from the moment when a request is due.\n\n\
+         | rate | variant | failed | mean | p50 | p99 | p99.9 | mean / baseline | p99 / baseline |\n\
+         |---|---|---:|---:|---:|---:|---:|---:|---:|\n",
+        options.scale,
+        options.rounds,
+        options.seconds,
+        available_parallelism()?
+    );
+    for at_rate in points.chunk_by(|_, next| next.variant != BASELINE) {
+        let baseline = &at_rate[0];
+        for Point { variant, rate, sent, failed, mean, p50, p99, p999 } in at_rate {
+            tables += &format!(
+                "| {rate:.0}/s | {variant} | {failed} of {sent} | {mean:.2} | {p50:.2} | {p99:.2} | {p999:.2} \
+                 | {:.3} | {:.3} |\n",
+                mean / baseline.mean,
+                p99 / baseline.p99
+            );
+        }
+    }
+    Ok(tables + "\n![p50 and p99 latency at each steady rate](img/latency.svg)\n")
 }
 
 /// Returns a page with these tables in place of those between its markers, or the tables if it has no markers.
@@ -97,66 +186,6 @@ fn with_tables(page: &str, tables: &str) -> String {
         Some((before, after)) => format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", tables.trim()),
         None => tables.to_owned(),
     }
-}
-
-async fn measure_on(
-    env: &BenchEnv,
-    options: &Options,
-    base: Option<Build>,
-) -> Result<(String, Vec<steady::Point>)> {
-    let highest = env.let_hosts_in(CATALOG).await?;
-    let client = env.address().connect(CATALOG).await?;
-    let size = "select pg_total_relation_size('catalog.documents')";
-    let documents: i64 = client.query_one(size, &[]).await?.get(0);
-    let documents = u64::try_from(documents)?;
-    let run = Run { env, options, highest: u32::try_from(highest)?, documents, base };
-    println!("fleet: three hosts behind NGINX, LOG_ACCESS=off; products 1 to {highest}");
-
-    let present = |cache_bytes| host(env, CATALOG, cache_bytes);
-    let mut variants = vec![Variant::of_hosts(UNCACHED, &run, &present(0)?).await?];
-    // Twice the size in the database, and more for small catalogs, because the cache has an overhead per entry.
-    let whole_catalog = 2 * documents + (64 << 20);
-    variants.push(Variant::of_hosts(CACHED, &run, &present(whole_catalog)?).await?);
-    if let Some(base) = &run.base {
-        base.let_hosts_in(env).await?;
-        variants.push(Variant::of_hosts(BASE_UNCACHED, &run, &base.host(env, 0)?).await?);
-        variants.push(Variant::of_hosts(BASE_CACHED, &run, &base.host(env, whole_catalog)?).await?);
-    }
-    for variant in variants.iter().filter(|variant| [CACHED, BASE_CACHED].contains(&variant.name)) {
-        variant.warm(&run).await?;
-    }
-    let (peaks, baseline) = peak::measure(&run, &variants).await?;
-    let mut tables = format!(
-        "## Fleet\n\n\
-         Three hosts behind the load balancer, measured by `atelier-bench fleet --scale {} --rounds {} --seconds {}`. The \
-         catalog has {highest} products. Everything runs on one machine with {} processors, and figures are medians of the \
-         rounds.\n\n\
-         - *{BASELINE}*: NGINX in front of three bare servers. They return a fixed body of the average size of a host's \
-         responses.\n\
-         - *{UNCACHED}*: the same NGINX in front of three hosts without a cache.\n\
-         - *{CACHED}*: the same NGINX in front of three hosts that have the whole catalog in their cache.\n{}\n",
-        options.scale,
-        options.rounds,
-        options.seconds,
-        available_parallelism()?,
-        if run.base.is_some() { "- *base*: the same two with the hosts of the base commit.\n" } else { "" }
-    );
-    tables += &peaks.table();
-
-    let peak = peaks.rate(BASELINE, Coding::Gzip);
-    variants.insert(0, baseline);
-    let points = steady::measure(&run, peak, &variants).await?;
-    tables += &steady::table(&points);
-    let uncached =
-        variants.iter().find(|variant| variant.name == UNCACHED).context("no hosts without a cache")?;
-    tables += &cost::of_codings(&run, uncached, &peaks).await?;
-    for variant in variants {
-        variant.stop().await?;
-    }
-    tables += &cost::of_catalogs(&run).await?;
-    tables += &cost::in_instructions(&run).await?;
-    tables += &cost::in_memory(&run).await?;
-    Ok((tables, points))
 }
 
 #[cfg(test)]

@@ -1,174 +1,130 @@
 //! A flood of list requests from one address, and the latency of a visitor from another one.
 //!
 //! The attacker requests distinct list pages, each on a connection of its own, and resets the connection before it has
-//! the response. The control is the same attack with small pages. Both run in turn, round by round, against three hosts
-//! behind NGINX with its default limits. The hosts have no cache, so each request of the visitor reads from Postgres.
+//! the response. The control is the same attack with small pages. Both run in turn against three uncached hosts behind
+//! NGINX with its default limits, so each request of the visitor reads from Postgres.
 
-mod attack;
-
-use std::path::PathBuf;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::Result;
-use bench::open_loop::{LoadProfile, Rate, Report, Requests, Route};
-use local::{Fleet, FleetSettings, LoadBalancerSettings, Settings, free_address};
+use anyhow::{Context, Result, ensure};
+use futures_util::future::join_all;
+use local::{Fleet, FleetSettings, LoadBalancerSettings, free_address};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpSocket;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::base::Build;
-use crate::bench_env::{BenchEnv, check_space};
-use crate::fleet::{milliseconds, run_profile, target};
-use crate::{Options, median};
+use crate::Options;
+use crate::env::Env;
+use crate::oha;
+use crate::turns::in_turn;
 
-/// The products per page of the attacker's requests.
-const CONTROL_COUNT: u32 = 5;
-const FLOOD_COUNT: u32 = 1_000;
+/// The products per page of the attacker's requests, in the control and in the flood.
+const CONTROL: u32 = 5;
+const FLOOD: u32 = 1_000;
 
-/// The visitor's requests per second, and their timeout: longer than NGINX and the hosts take to return an error.
+/// The visitor's requests per second.
 const VISITOR_RATE: f64 = 200.0;
-const VISITOR_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The time after each run in which only the visitor sends requests. Hosts complete their work, and Postgres writes its
-/// statistics.
-const SETTLE: Duration = Duration::from_secs(2);
+/// The attacker's address. The visitor uses 127.0.0.1.
+const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// The target: the max ratio of the visitor's p99 latencies, flood / control.
-const MAX_RATIO: f64 = 5.0;
+/// The attacker's requests per second, within NGINX's default limit for one address (2,000).
+const ATTACKER_RATE: f64 = 1_500.0;
 
-/// Options of the benchmark.
-#[derive(Debug, clap::Args)]
-pub(crate) struct FloodOptions {
-    #[command(flatten)]
-    common: Options,
-    /// The folder with the programs of an earlier commit, whose hosts are measured too; `make base` builds them
-    #[arg(long, value_name = "DIR")]
-    base: Option<PathBuf>,
-}
+/// The max number of connections that the attacker has open at a time, and the timeout of each.
+const CONNECTIONS: usize = 64;
+const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Three hosts of a build behind the load balancer, and the results of their runs.
-struct Variant<'a> {
-    build: &'a Build,
-    fleet: Fleet,
-    /// Product ids range from 1 to this.
-    highest: u32,
-    /// Results of the control and of the flood.
-    runs: [Vec<Run>; 2],
-}
+/// The time from a request to the reset. With an immediate reset, a host mostly drops the request before it reads from
+/// Postgres.
+const RESET_AFTER: Duration = Duration::from_millis(5);
 
-/// The result of one run.
-struct Run {
-    /// Requests of the attacker.
-    attacks: u64,
-    /// Transactions of Postgres, until the end of [`SETTLE`]. A statement outside a transaction counts as one.
-    transactions: i64,
-    visitor: Report,
-}
-
-/// Runs the benchmark and prints the table.
-pub(crate) async fn measure(options: &FloodOptions) -> Result<()> {
-    let base = options.base.as_deref().map(Build::base);
-    let builds: Vec<Build> = std::iter::once(Build::present()).chain(base).collect();
-    let options = &options.common;
-    check_space(&options.dir, builds.len() as f64 * options.scale).await?; // one database per build
-    BenchEnv::with(&options.dir, options.scale, &Settings::durable(), async |env: &mut BenchEnv| {
-        let mut variants = Vec::new();
-        for build in &builds {
-            build.load(env).await?;
-            variants.push(Variant::start(env, build).await?);
-        }
-        println!(
-            "flood: three hosts behind NGINX with its default limits, uncached, LOG_ACCESS=off; visitor {VISITOR_RATE}/s, \
-             attacker {}/s",
-            attack::RATE
-        );
-        for round in 1..=options.rounds {
-            for variant in &mut variants {
-                variant.run(env, round, Duration::from_secs(options.seconds.into())).await?;
-            }
-        }
-        println!("\n{}", table(&variants));
-        for variant in variants {
-            variant.fleet.stop().await?;
-        }
-        Ok(())
-    })
-    .await
-}
-
-impl<'a> Variant<'a> {
-    async fn start(env: &BenchEnv, build: &'a Build) -> Result<Self> {
-        let highest = u32::try_from(build.let_hosts_in(env).await?)?;
+/// Measures the visitor's p99 during the control and the flood, and prints the table.
+pub(crate) async fn measure(env: &Env, options: &Options) -> Result<()> {
+    let highest = env.load_all().await?;
+    let (mut fleets, mut subjects) = (Vec::new(), Vec::new());
+    for build in &env.builds {
         let load_balancer = LoadBalancerSettings { default_limits: true, ..LoadBalancerSettings::default() };
         let settings = FleetSettings { load_balancer, ..FleetSettings::default() };
-        let directory = env.directory(&format!("fleet-{}", build.name))?;
-        let fleet = Fleet::start(&directory, free_address()?, &build.host(env, 0)?, &settings).await?;
-        let variant = Self { build, fleet, highest, runs: Default::default() };
-        variant.visit(0, SETTLE).await?; // opens connections and prepares statements
-        Ok(variant)
+        let folder = env.folder(&format!("fleet-{}", build.name))?;
+        let fleet = Fleet::start(&folder, free_address()?, &build.host(env, 0)?, &settings).await?;
+        visit(env, fleet.address(), highest, 2).await?; // opens connections and prepares statements
+        subjects.push(build.subject("control", None, (fleet.address(), CONTROL)));
+        subjects.push(build.subject("flood", Some("control"), (fleet.address(), FLOOD)));
+        fleets.push(fleet);
     }
-
-    /// Runs the control and then the flood, each for a duration.
-    async fn run(&mut self, env: &BenchEnv, round: u32, duration: Duration) -> Result<()> {
-        for (index, count) in [CONTROL_COUNT, FLOOD_COUNT].into_iter().enumerate() {
-            let before = self.build.transactions(env).await?;
-            let attack = attack::run(self.fleet.address(), count, self.highest / count, duration);
-            let (attacks, visitor) = tokio::try_join!(attack, self.visit(round, duration))?;
-            self.visit(round, SETTLE).await?;
-            let transactions = self.build.transactions(env).await? - before;
-            println!(
-                "round {round}: {}, {attacks} requests with count={count}, {transactions} transactions; visitor: \
-                 {:?}, {} failed, p50 {:.2} ms, p99 {:.2}",
-                self.build.name,
-                visitor.statuses,
-                visitor.failed(),
-                milliseconds(visitor.quantile(0.5)),
-                milliseconds(visitor.quantile(0.99)),
-            );
-            self.runs[index].push(Run { attacks, transactions, visitor });
-        }
-        Ok(())
-    }
-
-    /// Sends the visitor's requests at a steady rate.
-    async fn visit(&self, seed: u32, duration: Duration) -> Result<Report> {
-        let routes = vec![Route::Product, Route::Styles, Route::Related, Route::List];
-        let requests = Requests { routes, seed: seed.into(), ..Requests::of(Route::List, self.highest) };
-        let rate = Rate::PerSecond(VISITOR_RATE);
-        let profile = LoadProfile::new(self.fleet.address(), rate, duration, requests);
-        run_profile(LoadProfile { timeout: VISITOR_TIMEOUT, ..profile }).await
-    }
-}
-
-/// Returns the table: requests are sums, other figures are medians.
-fn table(variants: &[Variant<'_>]) -> String {
-    let mut table = format!(
-        "| hosts | attack | attacker's requests | transactions per run | visitor's failed | p50 | p99 | p50 / control \
-         | p99 / control | {}\n|---|---|---:|---:|---:|---:|---:|---:|---:|---|---|\n",
-        target::HEADS
+    let p99 = in_turn(options.rounds, "p99 in ms", &subjects, async |&(server, count): &(_, u32)| {
+        let duration = Duration::from_secs(options.seconds.into());
+        let visiting = visit(env, server, highest, options.seconds);
+        let pages = u32::try_from(highest)? / count;
+        let (attacks, visitor) = tokio::try_join!(attack(server, count, pages, duration), visiting)?;
+        ensure!(attacks > 0, "no request of the attacker was sent");
+        println!("{attacks} attacks; the visitor's p50 {:.2} ms, {} failed", visitor.p50, visitor.failed);
+        ensure!(visitor.failed == 0, "{} of the visitor's requests failed", visitor.failed);
+        Ok(visitor.p99)
+    });
+    let p99 = p99.await?;
+    println!(
+        "\n## Flood\n\nA visitor's latency at {VISITOR_RATE}/s while another address sends {ATTACKER_RATE} list \
+         requests per second; lower is better.\n\n{p99}"
     );
-    for Variant { build, runs: [control, flood], .. } in variants {
-        for (attack, runs) in [("control", control), ("flood", flood)] {
-            let failed: u64 = runs.iter().map(|run| run.visitor.failed()).sum();
-            let latency = |runs, share| median_of(runs, |run| milliseconds(run.visitor.quantile(share)));
-            let (p50, p99) = (latency(runs, 0.5), latency(runs, 0.99));
-            let (of_p50, of_p99) = (p50 / latency(control, 0.5), p99 / latency(control, 0.99));
-            let target = match attack {
-                "control" => target::NONE.to_owned(),
-                _ => target::cells(
-                    &format!("no failures, p99 at most {MAX_RATIO} times"),
-                    failed == 0 && of_p99 <= MAX_RATIO,
-                ),
-            };
-            table += &format!(
-                "| {} | {attack} | {} | {} | {failed} of {} | {p50:.2} | {p99:.2} | {of_p50:.2} | {of_p99:.2} | {target}\n",
-                build.name,
-                runs.iter().map(|run| run.attacks).sum::<u64>(),
-                median_of(runs, |run| run.transactions as f64),
-                runs.iter().map(|run| run.visitor.sent).sum::<u64>(),
-            );
-        }
+    for fleet in fleets {
+        fleet.stop().await?;
     }
-    table
+    Ok(())
 }
 
-fn median_of(runs: &[Run], figure: impl Fn(&Run) -> f64) -> f64 {
-    median(&runs.iter().map(figure).collect::<Vec<_>>())
+/// Sends the visitor's requests at a steady rate.
+async fn visit(env: &Env, server: SocketAddr, highest: i32, seconds: u32) -> Result<oha::Report> {
+    let path = || {
+        let id = fastrand::i32(1..=highest);
+        match fastrand::u8(..4) {
+            0 => format!("/products?page={}&count={}", 1 + id / 10, fastrand::u8(5..=10)),
+            1 => format!("/products/{id}"),
+            2 => format!("/products/{id}/styles"),
+            _ => format!("/products/{id}/related"),
+        }
+    };
+    oha::run(env, server, VISITOR_RATE, seconds, path).await
+}
+
+/// Sends distinct list pages at a steady rate and resets each connection. Returns the number of sent requests.
+async fn attack(server: SocketAddr, count: u32, pages: u32, duration: Duration) -> Result<u64> {
+    let bind = TcpSocket::new_v4()?.bind((ATTACKER, 0).into());
+    bind.with_context(|| format!("cannot send requests from {ATTACKER}: add it to the loopback interface"))?;
+    let (start, number) = (Instant::now(), AtomicU64::new(0));
+    let (count, pages) = (u64::from(count), u64::from(pages.max(1)));
+    let connections = (0..CONNECTIONS).map(async |_| {
+        let mut sent = 0;
+        loop {
+            let number = number.fetch_add(1, Ordering::Relaxed);
+            let due = start + Duration::from_secs_f64(number as f64 / ATTACKER_RATE);
+            if due.max(Instant::now()) >= start + duration {
+                return sent;
+            }
+            sleep_until(due).await;
+            // After all pages of a size, the size changes, so that no two requests coalesce.
+            let (page, count) = (number % pages + 1, count - number / pages % count.div_ceil(2));
+            if matches!(timeout(TIMEOUT, send_and_reset(server, page, count)).await, Ok(Ok(()))) {
+                sent += 1;
+            }
+        }
+    });
+    Ok(join_all(connections).await.into_iter().sum())
+}
+
+async fn send_and_reset(server: SocketAddr, page: u64, count: u64) -> io::Result<()> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((ATTACKER, 0).into())?;
+    let mut connection = socket.connect(server).await?;
+    connection.set_zero_linger()?; // resets the connection when it is dropped
+    let request = format!(
+        "GET /products?page={page}&count={count} HTTP/1.1\r\nhost: bench\r\naccept-encoding: gzip\r\n\r\n"
+    );
+    connection.write_all(request.as_bytes()).await?;
+    sleep(RESET_AFTER).await;
+    Ok(())
 }

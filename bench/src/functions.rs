@@ -4,20 +4,19 @@
 //! connect to the database over TLS, on the loopback interface.
 
 use std::ffi::OsString;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use conformance::lambda::{self, Function, response};
 use http::Request;
-use local::{HOST_LOGIN, Settings, free_address, program};
+use local::{HOST_LOGIN, program};
 
-use crate::bench_env::{BenchEnv, CATALOG, memory_kib};
-use crate::load::{Source, load};
-use crate::{Options, median};
+use crate::Options;
+use crate::env::{Env, memory_kib};
+use crate::turns::median;
 
-/// Each function with a request that needs the database.
+/// Each function with a request; all but the last need the database.
 const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("list-products", "GET", "/products"),
     ("get-product", "GET", "/products/1"),
@@ -28,6 +27,7 @@ const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("add-to-cart", "POST", "/cart"),
     ("clear-cart", "DELETE", "/cart"),
     ("remove-from-cart", "DELETE", "/cart/1"),
+    ("not-found", "GET", "/nothing"),
 ];
 
 /// A path that functions reject without the database.
@@ -39,46 +39,27 @@ const REQUESTS_PER_CART: u32 = 5_000;
 /// The number of cold starts per figure.
 const STARTS: usize = 25;
 
-/// The size of the catalog, which does not affect the figures.
-const SCALE: f64 = 0.001;
-
 /// Measures each function and prints one line per function.
-pub(crate) async fn measure(options: &Options) -> Result<()> {
-    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-    let (trusted, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
-    let port = free_address()?.port();
-    let settings = Settings::durable().and("listen_addresses", "localhost").and("port", port.to_string());
-    let settings =
-        settings.and("ssl", "on").and_file("ssl_cert_file", &trusted).and_file("ssl_key_file", key);
-    BenchEnv::with(&options.dir, SCALE, &settings, async |env: &mut BenchEnv| {
-        load(env, Source::Disk, Stdio::null()).await?;
-        env.let_hosts_in(CATALOG).await?;
-        let ca_file = env.scratch().join("ca.pem");
-        std::fs::write(&ca_file, trusted).context("cannot write the certificate")?;
-        let url = format!("postgresql://{HOST_LOGIN}@localhost:{port}/{CATALOG}?sslmode=verify-full");
-        let variables: [(&str, OsString); 3] = [
-            ("DATABASE_URL", url.into()),
-            ("DATABASE_CA_FILE", ca_file.into()),
-            ("LOG_ACCESS", "off".into()),
-        ];
-        println!(
-            "functions: medians of {STARTS} cold starts; warm: {} s of sequential events",
-            options.seconds
-        );
-        for (name, method, path) in FUNCTIONS.iter().copied() {
-            println!("{name}: {}", figures(name, (method, path), &variables, options).await?);
-        }
-        println!("not-found: {}", figures("not-found", ("GET", "/nothing"), &[], options).await?);
-        Ok(())
-    })
-    .await
+pub(crate) async fn measure(env: &Env, options: &Options) -> Result<()> {
+    env.load_all().await?;
+    let ca_file = env.file("ca.pem")?;
+    std::fs::write(&ca_file, &env.certificate).context("cannot write the certificate")?;
+    let (port, database) = (env.address().port(), env.builds[0].name);
+    let url = format!("postgresql://{HOST_LOGIN}@localhost:{port}/{database}?sslmode=verify-full");
+    let variables: [(&str, OsString); 3] =
+        [("DATABASE_URL", url.into()), ("DATABASE_CA_FILE", ca_file.into()), ("LOG_ACCESS", "off".into())];
+    println!("\n## Functions\n\nMedians of {STARTS} cold starts; warm: {} s of events\n", options.seconds);
+    for (name, method, path) in FUNCTIONS.iter().copied() {
+        println!("{name}: {}", figures(name, (method, path), &variables, options.seconds).await?);
+    }
+    Ok(())
 }
 
 async fn figures(
     name: &str,
     request: (&str, &str),
     variables: &[(&str, OsString)],
-    options: &Options,
+    seconds: u32,
 ) -> Result<String> {
     let program = program(name)?;
     let (mut inits, mut first_rejections, mut first_reads) = (Vec::new(), Vec::new(), Vec::new());
@@ -98,7 +79,7 @@ async fn figures(
     }
     let function = Function::start(&program, variables, false).await;
     let (since, mut invocations) = (Instant::now(), 0_u32);
-    let duration = Duration::from_secs(options.seconds.into());
+    let duration = Duration::from_secs(seconds.into());
     while since.elapsed() < duration {
         invoke(&function, name, request, invocations).await?;
         invocations += 1;

@@ -1,6 +1,3 @@
-//! Tools of the benchmarks that tests use too: an open-loop client and a proxy that adds latency.
-//!
-//! The benchmarks are in the binary `atelier-bench`.
+//! A proxy that simulates a distant server.
 
 pub mod distance;
-pub mod open_loop;

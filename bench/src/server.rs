@@ -1,84 +1,86 @@
-//! Servers under measurement: the host and the baseline.
+//! Servers under measurement, and a client for single requests.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command as StdCommand;
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
-use local::{HOST_LOGIN, SupervisedChild, Supervision, free_address, program, responds};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use http::header::ACCEPT_ENCODING;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use local::{free_address, program, responds, signal};
+use tokio::process::{Child, Command as TokioCommand};
 
-use crate::bench_env::BenchEnv;
-
-/// A server of this workspace. It stops when this value is dropped or its process ends.
+/// A server. It is killed when this value is dropped.
 pub(crate) struct Server {
-    child: SupervisedChild,
+    child: Child,
     pub(crate) listen: SocketAddr,
 }
 
 impl Server {
     /// Starts a server on a free port, passed in `LISTEN`, and waits until `/readyz` returns 200.
-    pub(crate) async fn start(mut command: StdCommand) -> Result<Self> {
+    pub(crate) async fn start(mut command: Command) -> Result<Self> {
         let listen = free_address()?;
         command.env("LISTEN", listen.to_string());
-        let child = SupervisedChild::spawn(
-            &command,
-            Supervision { stop_with: "TERM", remove: None, account: None },
-            None,
-        )?;
-        let mut server = Self { child, listen };
+        Self::start_at(listen, command).await
+    }
+
+    /// Starts a server that listens on this address.
+    pub(crate) async fn start_at(listen: SocketAddr, command: Command) -> Result<Self> {
+        let name = command.get_program().display().to_string();
+        let child = TokioCommand::from(command).kill_on_drop(true).spawn();
+        let mut server = Self { child: child.with_context(|| format!("cannot run {name}"))?, listen };
         while !responds(listen, "/readyz").await {
-            if let Some(status) = server.child.ended()? {
-                bail!("{} ended unexpectedly ({status})", command.get_program().display());
+            if let Some(status) = server.child.try_wait()? {
+                bail!("{name} ended unexpectedly ({status})");
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(server)
     }
 
-    pub(crate) async fn stop(self) -> Result<()> {
-        self.child.stop().await?;
+    /// Returns the process id.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Stops the server gracefully and waits until it has ended.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        if let Some(pid) = self.pid() {
+            signal(pid, "TERM")?;
+        }
+        self.child.wait().await?;
         Ok(())
     }
 }
 
-/// Returns the command of a host with a cache of `cache_bytes` and without an access log.
-pub(crate) fn host(env: &BenchEnv, database: &str, cache_bytes: u64) -> Result<StdCommand> {
-    Ok(host_of(&program("atelier-host")?, env, database, cache_bytes))
-}
-
-/// Returns the command of a host whose program is in this file.
-pub(crate) fn host_of(program: &Path, env: &BenchEnv, database: &str, cache_bytes: u64) -> StdCommand {
-    let mut command = StdCommand::new(program);
-    command.env("DATABASE_URL", env.address().url(HOST_LOGIN, database));
-    command.env("CACHE_BYTES", cache_bytes.to_string()).env("LOG_ACCESS", "off").env("LOG", "warn");
-    command
-}
-
 /// Returns the command of a bare server that returns a fixed body of `bytes`.
-pub(crate) fn baseline(bytes: u64) -> Result<StdCommand> {
-    let mut command = StdCommand::new(program("atelier-bench")?);
-    command.args(["baseline-server", "--bytes", &bytes.to_string()]);
+pub(crate) fn baseline(bytes: u64) -> Result<Command> {
+    let mut command = Command::new(program("atelier-baseline")?);
+    command.env("BYTES", bytes.to_string());
     Ok(command)
 }
 
-/// Sends one request and returns the body. It needs too little of HTTP for a client library.
-pub(crate) async fn ask(server: SocketAddr, path: &str, coding: &str) -> Result<Vec<u8>> {
-    let mut stream = BufReader::new(TcpStream::connect(server).await?);
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nhost: {server}\r\naccept-encoding: {coding}\r\nconnection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut line = String::new();
-    stream.read_line(&mut line).await?;
-    ensure!(line.starts_with("HTTP/1.1 200"), "{server}{path} returned {}", line.trim());
-    while line != "\r\n" {
-        line.clear();
-        ensure!(stream.read_line(&mut line).await? > 0, "{server}{path} ended within its headers");
+/// A client that keeps its connections.
+#[derive(Clone)]
+pub(crate) struct Client(legacy::Client<HttpConnector, Empty<Bytes>>);
+
+impl Client {
+    pub(crate) fn new() -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        Self(legacy::Client::builder(TokioExecutor::new()).build(connector))
     }
-    let mut body = Vec::new();
-    stream.read_to_end(&mut body).await?;
-    Ok(body)
+
+    /// Sends one GET request and returns the body. Any other status than 200 is an error.
+    pub(crate) async fn get(&self, server: SocketAddr, path: &str, coding: &str) -> Result<Bytes> {
+        let request = Request::get(format!("http://{server}{path}")).header(ACCEPT_ENCODING, coding);
+        let response = self.0.request(request.body(Empty::new())?).await?;
+        let status = response.status();
+        ensure!(status == StatusCode::OK, "{server}{path} returned {status}");
+        Ok(response.into_body().collect().await?.to_bytes())
+    }
 }

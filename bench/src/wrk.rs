@@ -1,65 +1,77 @@
-//! wrk: the throughput of a server for the styles of uniformly random products.
+//! wrk: the throughput of a server in a closed loop.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
-use crate::bench_env::BenchEnv;
+use crate::env::{Env, output_of};
 
 const SCRIPT: &str = include_str!("../wrk.lua");
 pub(crate) const CONNECTIONS: &str = "64";
 
-/// Writes the script that generates the requests.
-pub(crate) fn script(env: &BenchEnv) -> Result<PathBuf> {
-    let script = env.scratch().join("wrk.lua");
-    std::fs::write(&script, SCRIPT).context("cannot write the script for wrk")?;
-    Ok(script)
+/// The requests to send: a path with `%d` for a random number of a range.
+#[derive(Clone, Copy)]
+pub(crate) struct Paths {
+    pub(crate) path: &'static str,
+    pub(crate) first: i32,
+    pub(crate) last: i32,
 }
 
-/// The options of a run of wrk.
-pub(crate) struct Wrk<'a> {
-    pub(crate) script: &'a Path,
-    pub(crate) highest: i32,
-    pub(crate) coding: &'a str,
-    pub(crate) seconds: u32,
-}
-
-/// The results of a run of wrk.
-pub(crate) struct Figures {
-    pub(crate) rate: f64,
-    pub(crate) p99: String,
-}
-
-impl Wrk<'_> {
-    pub(crate) async fn run(&self, server: SocketAddr) -> Result<Figures> {
-        let output = Command::new("wrk")
-            .args(["--threads", "2", "--connections", CONNECTIONS, "--latency"])
-            .arg(format!("--duration={}s", self.seconds))
-            .arg("--script")
-            .arg(self.script)
-            .args([
-                format!("http://{server}/"),
-                "--".to_owned(),
-                self.highest.to_string(),
-                self.coding.to_owned(),
-            ])
-            .kill_on_drop(true)
-            .output()
-            .await
-            .context("cannot run wrk; install it with scripts/install.sh wrk")?;
-        let report = String::from_utf8_lossy(&output.stdout);
-        ensure!(output.status.success(), "wrk failed: {report}{}", String::from_utf8_lossy(&output.stderr));
-        let of = |label: &str| {
-            let value = report.lines().find_map(|line| line.trim().strip_prefix(label));
-            value.map(str::trim)
-        };
-        if let Some(failures) = of("Non-2xx or 3xx responses:").or_else(|| of("Socket errors:")) {
-            bail!("some requests to {server} failed: {failures}");
-        }
-        let rate = of("Requests/sec:").and_then(|rate| rate.parse().ok());
-        let rate = rate.with_context(|| format!("wrk reported no throughput: {report}"))?;
-        Ok(Figures { rate, p99: of("99%").unwrap_or("unknown").to_owned() })
+impl Paths {
+    /// Returns the styles of the products up to this id.
+    pub(crate) fn styles(last: i32) -> Self {
+        Self { path: "/products/%d/styles", first: 1, last }
     }
+}
+
+/// Sends requests with random numbers for some seconds. Returns responses per second.
+pub(crate) async fn rate(
+    env: &Env,
+    server: SocketAddr,
+    paths: Paths,
+    coding: &str,
+    seconds: u32,
+) -> Result<f64> {
+    let report = run(env, server, "2", paths, &[coding, "random"], seconds).await?;
+    let rate = field(&report, "Requests/sec:").and_then(|rate| rate.parse().ok());
+    rate.with_context(|| format!("wrk reported no throughput: {report}"))
+}
+
+/// Requests the styles of each product once, or more often, to fill a cache.
+pub(crate) async fn request_all_styles(env: &Env, server: SocketAddr, highest: i32) -> Result<()> {
+    let mut first = 1;
+    while first <= highest {
+        let paths = Paths { first, ..Paths::styles(highest) };
+        let report = run(env, server, "1", paths, &["gzip", "ascending"], 2).await?;
+        let sent = report.lines().find_map(|line| line.trim().split_once(" requests in")?.0.parse().ok());
+        // Requests without a response at the end of a run are not counted and are sent again.
+        first += sent.unwrap_or(0).max(1);
+    }
+    Ok(())
+}
+
+async fn run(
+    env: &Env,
+    server: SocketAddr,
+    threads: &str,
+    paths: Paths,
+    further: &[&str],
+    seconds: u32,
+) -> Result<String> {
+    let script = env.file("wrk.lua")?;
+    std::fs::write(&script, SCRIPT).context("cannot write the script for wrk")?;
+    let mut wrk = Command::new("wrk");
+    wrk.args(["--threads", threads, "--connections", CONNECTIONS, &format!("--duration={seconds}s")]);
+    wrk.arg("--script").arg(script).args([&format!("http://{server}/"), "--", paths.path]);
+    let report =
+        output_of(wrk.arg(paths.first.to_string()).arg(paths.last.to_string()).args(further)).await?;
+    match field(&report, "Non-2xx or 3xx responses:").or_else(|| field(&report, "Socket errors:")) {
+        Some(failures) => bail!("some requests to {server} failed: {failures}"),
+        None => Ok(report),
+    }
+}
+
+fn field<'a>(report: &'a str, label: &str) -> Option<&'a str> {
+    report.lines().find_map(|line| line.trim().strip_prefix(label)).map(str::trim)
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bench::open_loop::{Requests, Route};
 use conformance::get;
 use tokio::task::JoinHandle;
 
 use super::PRODUCTS;
+use super::load::Requests;
 use crate::support::serving::Socket;
 
 /// The highest id of the products that hosts have cached.
@@ -38,7 +38,7 @@ pub async fn warm(host: SocketAddr) {
 
 /// Returns requests for exactly what a warm host has cached.
 pub fn read() -> Requests {
-    Requests { pages: 1..=PAGES, counts: COUNT..=COUNT, ..Requests::of(Route::Product, READ) }
+    Requests { products: READ, pages: PAGES, counts: (COUNT, COUNT) }
 }
 
 /// Returns the path of a product that nobody has requested.

@@ -1,7 +1,7 @@
-//! The baseline: a bare hyper server with the host's settings and a fixed body.
+//! `atelier-baseline`: a bare hyper server with the host's settings and a fixed body of `BYTES` on `LISTEN`, which hosts
+//! are compared with.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -14,10 +14,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
-/// Serves until the process ends.
-pub(crate) async fn serve(listen: SocketAddr, bytes: usize) -> Result<()> {
-    let body = Bytes::from(vec![b'.'; bytes]);
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+#[tokio::main]
+async fn main() -> Result<()> {
+    let variable = |name| std::env::var(name).with_context(|| format!("{name} is missing"));
+    let body = Bytes::from(vec![b'.'; variable("BYTES")?.parse().context("BYTES: expected a number")?]);
+    let listen = variable("LISTEN")?;
+    let listener = TcpListener::bind(&listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10)).max_buf_size(32 * 1024);
     loop {
@@ -29,8 +31,6 @@ pub(crate) async fn serve(listen: SocketAddr, bytes: usize) -> Result<()> {
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             async move { Ok::<_, Infallible>(response) }
         });
-        tokio::spawn(
-            http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service),
-        );
+        tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
     }
 }

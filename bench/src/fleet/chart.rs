@@ -1,14 +1,16 @@
 //! A chart of latency by request rate, as SVG.
 
-use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+
+use anyhow::Result;
 use plotters::prelude::*;
 
-use super::steady::Point;
+use super::Point;
 
 /// Width and height in pixels; GitHub shows about 900.
 const SIZE: (u32, u32) = (880, 500);
 
-/// Those of the baseline, the two variants, and the same two of a base commit.
+/// The colours of up to five variants.
 const COLOURS: [RGBColor; 5] = [
     RGBColor(120, 120, 120),
     RGBColor(213, 94, 0),
@@ -17,17 +19,12 @@ const COLOURS: [RGBColor; 5] = [
     RGBColor(86, 180, 233),
 ];
 
-/// Draws p50 and p99 of each variant on logarithmic axes.
+/// Draws p50 and p99 of each variant on logarithmic axes. Returns the SVG.
 pub(super) fn latency(points: &[Point]) -> Result<String> {
     let mut svg = String::new();
-    draw(points, &mut svg).context("cannot draw latency.svg")?;
-    Ok(svg)
-}
-
-fn draw(points: &[Point], svg: &mut String) -> Result<()> {
     let rates = range(points.iter().map(|point| point.rate));
     let times = range(points.iter().flat_map(|point| [point.p50, point.p99]));
-    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
         .caption("Latency of styles at a steady request rate", ("sans-serif", 18))
@@ -44,14 +41,11 @@ fn draw(points: &[Point], svg: &mut String) -> Result<()> {
         .x_label_formatter(&rate_label)
         .y_label_formatter(&|time| format!("{time}"))
         .draw()?;
-    let mut variants: Vec<&str> = Vec::new();
+    let mut by_variant = BTreeMap::<&str, Vec<&Point>>::new();
     for point in points {
-        if !variants.contains(&point.variant) {
-            variants.push(point.variant);
-        }
+        by_variant.entry(&point.variant).or_default().push(point);
     }
-    for (variant, colour) in variants.into_iter().zip(COLOURS) {
-        let mut of_variant: Vec<&Point> = points.iter().filter(|point| point.variant == variant).collect();
+    for ((variant, mut of_variant), colour) in by_variant.into_iter().zip(COLOURS) {
         of_variant.sort_by(|one, other| one.rate.total_cmp(&other.rate));
         for (figure, width) in [("p50", 1), ("p99", 3)] {
             let line: Vec<(f64, f64)> = of_variant
@@ -73,7 +67,9 @@ fn draw(points: &[Point], svg: &mut String) -> Result<()> {
         .border_style(BLACK.mix(0.2))
         .draw()?;
     area.present()?;
-    Ok(())
+    drop(chart);
+    drop(area);
+    Ok(svg)
 }
 
 /// Returns a label for 1, 2, 5 and 10 times a power of ten; there is no room for all labels.
