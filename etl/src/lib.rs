@@ -9,7 +9,6 @@ pub mod database;
 pub mod deliveries;
 pub mod failpoint;
 pub mod function;
-pub mod generate;
 pub mod ledger;
 pub mod load;
 pub mod locks;

@@ -7,7 +7,6 @@ use std::str::FromStr;
 
 use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
-use etl::generate;
 use etl::ledger::{FileNote, RejectCount};
 use etl::load::{self, DEFAULT_WORKERS, LoadError, LoadOptions, OutputTarget, RejectLimit, Summary};
 use etl::progress::Progress;
@@ -177,7 +176,7 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Generate { scale, seed, legacy_format, dir } => {
-            generate_dataset(generate::Options { scale, seed, legacy_format }, &dir)
+            generate_dataset(sample_data::Options { scale, seed, legacy_format }, &dir)
         }
         Command::Load {
             database,
@@ -247,11 +246,11 @@ fn print(text: &str) -> anyhow::Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
 }
 
-fn generate_dataset(options: generate::Options, dir: &Path) -> anyhow::Result<()> {
+fn generate_dataset(options: sample_data::Options, dir: &Path) -> anyhow::Result<()> {
     let started = std::time::Instant::now();
     let progress = Progress::for_stderr();
-    let tasks = generate::FILES.map(|file| (file, progress.steps(file, 0)));
-    let summary = generate::generate(&options, dir, |written| {
+    let tasks = sample_data::FILES.map(|file| (file, progress.steps(file, 0)));
+    let summary = sample_data::generate(&options, dir, |written| {
         if let Some((_, task)) = tasks.iter().find(|(file, _)| *file == written.file) {
             task.set(written.products_done, written.products);
         }

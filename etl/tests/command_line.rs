@@ -9,7 +9,6 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::Stdio;
 
-use etl::generate;
 use local::testing::Database;
 use support::{atelier_etl, edit, error, number, run, stdout, work_dir};
 
@@ -28,7 +27,7 @@ async fn the_summary_accounts_for_every_row_and_status_shows_it_later() {
     assert!(before.contains("no catalog has been published yet"), "{before}");
 
     let summary = stdout(&run(&dir, &database.url(), &["load", "set"]));
-    for file in generate::FILES {
+    for file in sample_data::FILES {
         let line = summary.lines().find(|line| line.starts_with(file)).unwrap();
         let counts: Vec<u64> = line.split_whitespace().skip(1).take(4).map(|n| n.parse().unwrap()).collect();
         let lines =
@@ -40,7 +39,7 @@ async fn the_summary_accounts_for_every_row_and_status_shows_it_later() {
     let status = stdout(&run(&dir, &database.url(), &["status"]));
     assert!(status.contains("serving: generation 1"), "{status}");
     assert!(status.lines().any(|line| line.contains(" set ") && line.contains("published")), "{status}");
-    for file in generate::FILES {
+    for file in sample_data::FILES {
         let loaded =
             summary.lines().find(|line| line.starts_with(file)).unwrap().split_whitespace().nth(4).unwrap();
         let mut lines = status.lines().map(str::trim);

@@ -114,8 +114,8 @@ async fn documents_equal_plain_sql_over_the_seven_tables() {
 #[tokio::test]
 async fn every_row_of_a_generated_dataset_is_loaded_or_rejected() {
     let dir = tempfile::tempdir().unwrap();
-    let options = etl::generate::Options { scale: 0.001, seed: 5, legacy_format: false };
-    let written = etl::generate::generate(&options, dir.path(), |_| {}).unwrap();
+    let options = sample_data::Options { scale: 0.001, seed: 5, legacy_format: false };
+    let written = sample_data::generate(&options, dir.path(), |_| {}).unwrap();
     let loaded = load(dir.path()).await;
     for file in written.files {
         let counts = loaded.summary.files.iter().find(|f| f.file == file.file).unwrap().counts;
@@ -184,8 +184,8 @@ async fn oddity_03_a_missing_closing_quote_is_repaired_and_merges_no_lines() {
 
     // A plain COPY of the same file succeeds, but merges lines.
     let dir = tempfile::tempdir().unwrap();
-    let options = etl::generate::Options { scale: 0.000_2, seed: 1, legacy_format: false };
-    etl::generate::generate(&options, dir.path(), |_| {}).unwrap();
+    let options = sample_data::Options { scale: 0.000_2, seed: 1, legacy_format: false };
+    sample_data::generate(&options, dir.path(), |_| {}).unwrap();
     let loaded = load(dir.path()).await;
     let client = loaded.database.connect().await.unwrap();
     client.batch_execute("create temporary table plain (a text, b text, c text, d text)").await.unwrap();

@@ -8,11 +8,11 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 
-use etl::generate::{Options, generate};
 use etl::table::TABLES;
 use fastrand::Rng;
 use local::Binaries;
 use local::testing::Database;
+use sample_data::{Options, generate};
 use support::{documents, load};
 
 /// Exports every table of the catalog with psql, in the order of the files.

@@ -4,15 +4,15 @@
 
 use std::process::{Command, Output};
 
-use etl::generate::{self, Options};
 use local::testing::Database;
+use sample_data::Options;
 use tempfile::TempDir;
 
 /// Returns a working directory with a small dataset in its folder `set`.
 pub(crate) fn work_dir() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { scale: 0.000_5, seed: 7, legacy_format: false };
-    generate::generate(&options, &dir.path().join("set"), |_| {}).unwrap();
+    sample_data::generate(&options, &dir.path().join("set"), |_| {}).unwrap();
     dir
 }
 

@@ -70,9 +70,9 @@ impl TestHost {
 /// Generates a small dataset and publishes it as the catalog.
 pub(crate) async fn publish(database: &Database) {
     let dir = tempfile::tempdir().unwrap();
-    let options = etl::generate::Options { scale: 0.0001, seed: 1, legacy_format: false };
+    let options = sample_data::Options { scale: 0.0001, seed: 1, legacy_format: false };
     let dataset = dir.path().join("set");
-    etl::generate::generate(&options, &dataset, |_| {}).unwrap();
+    sample_data::generate(&options, &dataset, |_| {}).unwrap();
     let rejects = dir.path().join("rejects.csv");
     let options = LoadOptions::new(OutputTarget::File(rejects), Progress::Silent);
     let dataset = Dataset::open(&DatasetLocation::Folder(dataset), Some("tested")).await.unwrap();

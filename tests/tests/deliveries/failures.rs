@@ -80,8 +80,8 @@ async fn rejected_rows_are_written_with_a_summary() {
 async fn an_invocation_stops_at_its_deadline_and_the_next_resumes_from_its_commit() {
     let incoming = Incoming::create().await;
     let dir = tempfile::tempdir().unwrap();
-    let options = etl::generate::Options { scale: 0.002, seed: 3, legacy_format: false };
-    etl::generate::generate(&options, dir.path(), |_| {}).unwrap();
+    let options = sample_data::Options { scale: 0.002, seed: 3, legacy_format: false };
+    sample_data::generate(&options, dir.path(), |_| {}).unwrap();
     let last = incoming.put_folder("spring", dir.path()).await.pop().unwrap();
     let mut invocations = 1;
     // Each invocation makes some progress. The first ones do not even have time for one file.

@@ -2,12 +2,12 @@
 //! pieces.
 
 use conformance::small_dataset;
-use etl::generate::Options;
 use etl::load::{LoadOptions, OutputTarget};
 use etl::progress::Progress;
 use etl::s3::{ReadPolicy, S3};
 use etl::source::{Dataset, DatasetLocation};
 use local::testing::Database;
+use sample_data::Options;
 
 use crate::support::incoming::{Incoming, content, files};
 use crate::support::s3::{
@@ -103,7 +103,7 @@ async fn blank_lines_nul_and_invalid_utf_8_are_handled_alike() {
 async fn files_in_the_legacy_format_are_loaded_alike() {
     let folder = folder();
     let options = Options { scale: 0.000_1, seed: 11, legacy_format: true };
-    etl::generate::generate(&options, folder.path(), |_| {}).unwrap();
+    sample_data::generate(&options, folder.path(), |_| {}).unwrap();
     same_from_s3(&files(folder.path())).await;
 }
 

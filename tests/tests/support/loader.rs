@@ -7,8 +7,8 @@ use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use conformance::s3::Bucket;
-use etl::generate::{self, Options};
 use local::testing::Database;
+use sample_data::Options;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
@@ -222,7 +222,7 @@ pub async fn remove(database: Database) {
 /// Returns a generated dataset in a temporary folder.
 pub fn generated(scale: f64, seed: u64) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    generate::generate(&Options { scale, seed, legacy_format: false }, dir.path(), |_| {}).unwrap();
+    sample_data::generate(&Options { scale, seed, legacy_format: false }, dir.path(), |_| {}).unwrap();
     dir
 }
 

@@ -85,8 +85,8 @@ pub async fn small() -> &'static Loaded {
 /// Loads a generated dataset into a new database.
 pub async fn generated(scale: f64, seed: u64, legacy_format: bool) -> Loaded {
     let dir = tempfile::tempdir().unwrap();
-    let options = etl::generate::Options { scale, seed, legacy_format };
-    etl::generate::generate(&options, dir.path(), |_| {}).unwrap();
+    let options = sample_data::Options { scale, seed, legacy_format };
+    sample_data::generate(&options, dir.path(), |_| {}).unwrap();
     load(dir.path()).await
 }
 

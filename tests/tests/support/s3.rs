@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use conformance::s3::{Fault, Proxy, S3Request};
 use conformance::small_dataset;
-use etl::generate::Options;
 use etl::s3::ReadPolicy;
 use http::Method;
 use local::testing::Database;
+use sample_data::Options;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -68,7 +68,7 @@ pub async fn generated() -> &'static Set {
     let generate = || async {
         let folder = folder();
         let options = Options { scale: 0.000_1, seed: 5, legacy_format: false };
-        etl::generate::generate(&options, folder.path(), |_| {}).unwrap();
+        sample_data::generate(&options, folder.path(), |_| {}).unwrap();
         let expected = undisturbed(folder.path()).await;
         Set { folder, expected }
     };

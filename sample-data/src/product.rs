@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::Set;
-use super::draw::{Draw, Purpose};
-use super::oddity;
-use super::output::Output;
-use super::words;
+use crate::Set;
+use crate::draw::{Draw, Purpose};
+use crate::oddity;
+use crate::output::Output;
+use crate::words;
 
 /// The number of products with 0, 1, 2... features, of 100,000: 2.219 on average.
 const FEATURE_COUNTS: [u64; 6] = [8_000, 21_037, 32_000, 22_963, 12_000, 4_000];
@@ -15,13 +15,13 @@ const FEATURE_COUNTS: [u64; 6] = [8_000, 21_037, 32_000, 22_963, 12_000, 4_000];
 const RELATED_COUNTS: [u64; 10] = [5_000, 6_000, 9_000, 12_000, 9_179, 26_821, 15_000, 9_000, 5_000, 3_000];
 
 /// The number of first products with fixed counts, which the irregularities placed among them need.
-pub(super) const PLACED: u64 = 10;
+pub(crate) const PLACED: u64 = 10;
 
 /// Typical shop prices.
 const PRICES: [u64; 16] = [15, 19, 24, 29, 35, 40, 49, 59, 65, 79, 89, 99, 120, 140, 240, 450];
 
 /// Returns the price of a product, which its styles share.
-pub(super) fn price(set: Set, product_id: u64) -> u64 {
+pub(crate) fn price(set: Set, product_id: u64) -> u64 {
     if oddity::FREE.applies_to(set.seed, product_id) {
         0
     } else if oddity::DEAREST.applies_to(set.seed, product_id) {
@@ -33,7 +33,7 @@ pub(super) fn price(set: Set, product_id: u64) -> u64 {
 }
 
 /// Writes product.csv.
-pub(super) fn products(set: Set, out: &mut Output<'_>) -> io::Result<()> {
+pub(crate) fn products(set: Set, out: &mut Output<'_>) -> io::Result<()> {
     for id in 1..=set.products {
         let draw = &mut Draw::new(set.seed, Purpose::ProductText, id);
         let category = draw.one_of(&words::CATEGORIES);
@@ -53,7 +53,7 @@ pub(super) fn products(set: Set, out: &mut Output<'_>) -> io::Result<()> {
 }
 
 /// Writes features.csv.
-pub(super) fn features(set: Set, out: &mut Output<'_>) -> io::Result<()> {
+pub(crate) fn features(set: Set, out: &mut Output<'_>) -> io::Result<()> {
     let mut id = 0;
     for product_id in 1..=set.products {
         let draw = &mut Draw::new(set.seed, Purpose::Features, product_id);
@@ -79,7 +79,7 @@ pub(super) fn features(set: Set, out: &mut Output<'_>) -> io::Result<()> {
 }
 
 /// Writes related.csv.
-pub(super) fn related(set: Set, out: &mut Output<'_>) -> io::Result<()> {
+pub(crate) fn related(set: Set, out: &mut Output<'_>) -> io::Result<()> {
     let mut id = 0;
     for product_id in 1..=set.products {
         let draw = &mut Draw::new(set.seed, Purpose::Related, product_id);
@@ -104,7 +104,7 @@ pub(super) fn related(set: Set, out: &mut Output<'_>) -> io::Result<()> {
 }
 
 /// Writes cart.csv: nine rows at any scale, as in the only public file.
-pub(super) fn cart(set: Set, out: &mut Output<'_>) -> io::Result<()> {
+pub(crate) fn cart(set: Set, out: &mut Output<'_>) -> io::Result<()> {
     let draw = &mut Draw::new(set.seed, Purpose::Cart, 0);
     for id in 1..=9 {
         let user_session = [2001, 2001, 2002][draw.index(3)];

@@ -2,12 +2,12 @@
 
 use std::io;
 
-use super::Set;
-use super::draw::{Draw, Purpose};
-use super::oddity;
-use super::output::Output;
-use super::product::{PLACED, price};
-use super::words;
+use crate::Set;
+use crate::draw::{Draw, Purpose};
+use crate::oddity;
+use crate::output::Output;
+use crate::product::{PLACED, price};
+use crate::words;
 
 /// The number of products with 0, 1, 2... styles, of 100,000: 1.958 on average.
 const STYLE_COUNTS: [u64; 7] = [12_000, 31_096, 28_000, 14_904, 8_000, 4_000, 2_000];
@@ -59,7 +59,7 @@ fn swapped(index: u64, count: u64, is_swapped: bool) -> u64 {
 }
 
 /// Writes styles.csv.
-pub(super) fn styles(set: Set, out: &mut Output<'_>) -> io::Result<()> {
+pub(crate) fn styles(set: Set, out: &mut Output<'_>) -> io::Result<()> {
     for style in each(set) {
         let draw = &mut Draw::new(set.seed, Purpose::StyleRow, style.id);
         let mut original_price = price(set, style.product_id);
@@ -97,7 +97,7 @@ fn default_index(set: Set, style: Style) -> Option<u64> {
 }
 
 /// Writes photos.csv.
-pub(super) fn photos(set: Set, out: &mut Output<'_>) -> io::Result<()> {
+pub(crate) fn photos(set: Set, out: &mut Output<'_>) -> io::Result<()> {
     let mut next_id = 1;
     for style in each(set) {
         let draw = &mut Draw::new(set.seed, Purpose::Photos, style.id);
@@ -156,7 +156,7 @@ impl Photo {
 }
 
 /// Writes skus.csv.
-pub(super) fn skus(set: Set, out: &mut Output<'_>) -> io::Result<()> {
+pub(crate) fn skus(set: Set, out: &mut Output<'_>) -> io::Result<()> {
     let mut next_id = 1;
     for style in each(set) {
         let draw = &mut Draw::new(set.seed, Purpose::Skus, style.id);

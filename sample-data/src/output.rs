@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// A buffered writer of rows. The caller starts a row, then appends its text in pieces.
-pub(super) struct Output<'a> {
+pub(crate) struct Output<'a> {
     file: File,
     buffer: Vec<u8>,
     line_end: &'static [u8],
@@ -19,19 +19,19 @@ pub(super) struct Output<'a> {
 
 impl<'a> Output<'a> {
     /// Returns a writer that calls `on_chunk` after each write with the current product and the written bytes.
-    pub(super) fn new(file: File, line_end: &'static [u8], on_chunk: &'a dyn Fn(u64, u64)) -> Self {
+    pub(crate) fn new(file: File, line_end: &'static [u8], on_chunk: &'a dyn Fn(u64, u64)) -> Self {
         let buffer = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
         Self { file, buffer, line_end, rows: 0, bytes: 0, is_empty: true, on_chunk }
     }
 
     /// Writes the header.
-    pub(super) fn header(&mut self, text: &str) -> &mut Self {
+    pub(crate) fn header(&mut self, text: &str) -> &mut Self {
         self.is_empty = false;
         self.text(text)
     }
 
     /// Starts a row of this product. The line ending comes before the next row, so the last row has none.
-    pub(super) fn row(&mut self, product_id: u64) -> io::Result<&mut Self> {
+    pub(crate) fn row(&mut self, product_id: u64) -> io::Result<&mut Self> {
         if self.buffer.len() >= CHUNK_BYTES {
             self.flush(product_id)?;
         }
@@ -44,23 +44,23 @@ impl<'a> Output<'a> {
     }
 
     /// Appends text as it is.
-    pub(super) fn text(&mut self, text: &str) -> &mut Self {
+    pub(crate) fn text(&mut self, text: &str) -> &mut Self {
         self.bytes(text.as_bytes())
     }
 
     /// Appends bytes as they are.
-    pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.buffer.extend_from_slice(bytes);
         self
     }
 
     /// Appends a whole number.
-    pub(super) fn number(&mut self, number: u64) -> &mut Self {
+    pub(crate) fn number(&mut self, number: u64) -> &mut Self {
         self.text(itoa::Buffer::new().format(number))
     }
 
     /// Writes the rest and returns the number of rows and bytes.
-    pub(super) fn finish(mut self, product_id: u64) -> io::Result<(u64, u64)> {
+    pub(crate) fn finish(mut self, product_id: u64) -> io::Result<(u64, u64)> {
         self.flush(product_id)?;
         Ok((self.rows, self.bytes))
     }

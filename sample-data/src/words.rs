@@ -3,7 +3,7 @@
 //! Texts have the form of the file: quotes are doubled.
 
 /// Categories of products.
-pub(super) const CATEGORIES: [&str; 27] = [
+pub(crate) const CATEGORIES: [&str; 27] = [
     "Backpack",
     "Basketball Shoes",
     "Boots",
@@ -34,7 +34,7 @@ pub(super) const CATEGORIES: [&str; 27] = [
 ];
 
 /// Features with a value, and the values of each.
-pub(super) const FEATURES: [(&str, &[&str]); 11] = [
+pub(crate) const FEATURES: [(&str, &[&str]); 11] = [
     ("Buttons", &["Brass", "Horn", "Corozo", "Pressed Tin", "Mother of Pearl"]),
     ("Cut", &["Loose", "Slim", "Straight", "Tapered", "Boxy", "Relaxed & Short"]),
     ("Fabric", &["Canvas", "100% Linen", "97% Cotton 3% Elastane", "Boiled Wool", "Crêpe", "Corduroy"]),
@@ -49,7 +49,7 @@ pub(super) const FEATURES: [(&str, &[&str]); 11] = [
 ];
 
 /// Features without a value: certificates and guarantees.
-pub(super) const CERTIFICATES: [&str; 8] = [
+pub(crate) const CERTIFICATES: [&str; 8] = [
     "5 Year Warranty",
     "Fair Trade Certified",
     "Green Leaf Certified",
@@ -61,7 +61,7 @@ pub(super) const CERTIFICATES: [&str; 8] = [
 ];
 
 /// Colours, for the names of styles.
-pub(super) const COLOURS: [&str; 29] = [
+pub(crate) const COLOURS: [&str; 29] = [
     "Lime",
     "Cyan",
     "Lavender",
@@ -94,17 +94,17 @@ pub(super) const COLOURS: [&str; 29] = [
 ];
 
 /// Sizes of garments.
-pub(super) const GARMENT_SIZES: [&str; 6] = ["XS", "S", "M", "L", "XL", "XXL"];
+pub(crate) const GARMENT_SIZES: [&str; 6] = ["XS", "S", "M", "L", "XL", "XXL"];
 
 /// Sizes of shoes.
-pub(super) const SHOE_SIZES: [&str; 14] =
+pub(crate) const SHOE_SIZES: [&str; 14] =
     ["6", "6.5", "7", "7.5", "8", "8.5", "9", "9.5", "10", "10.5", "11", "11.5", "12", "12.5"];
 
 /// The size of a product without sizes.
-pub(super) const ONE_SIZE: &str = "One Size";
+pub(crate) const ONE_SIZE: &str = "One Size";
 
 /// First words of product names.
-pub(super) const MANNERS: [&str; 24] = [
+pub(crate) const MANNERS: [&str; 24] = [
     "Ambling",
     "Baker's",
     "Brisk",
@@ -132,13 +132,13 @@ pub(super) const MANNERS: [&str; 24] = [
 ];
 
 /// Second words of product names, before the category.
-pub(super) const THINGS: [&str; 20] = [
+pub(crate) const THINGS: [&str; 20] = [
     "Arcade", "Bramble", "Canal", "Dovetail", "Estuary", "Ferry", "Gable", "Harbour", "Inkwell", "Jetty",
     "Kiln", "Ladder", "Meadow", "Nook", "Orchard", "Pantry", "Quarry", "Ridge", "Sundial", "Towpath",
 ];
 
 /// Beginnings of slogans.
-pub(super) const SLOGAN_STARTS: [&str; 12] = [
+pub(crate) const SLOGAN_STARTS: [&str; 12] = [
     "Made for",
     "Never mind",
     "A good word for",
@@ -154,7 +154,7 @@ pub(super) const SLOGAN_STARTS: [&str; 12] = [
 ];
 
 /// Ends of slogans.
-pub(super) const SLOGAN_ENDS: [&str; 12] = [
+pub(crate) const SLOGAN_ENDS: [&str; 12] = [
     "late trains",
     "rain at noon",
     "long  afternoons",
@@ -170,7 +170,7 @@ pub(super) const SLOGAN_ENDS: [&str; 12] = [
 ];
 
 /// Sentences of descriptions.
-pub(super) const SENTENCES: [&str; 24] = [
+pub(crate) const SENTENCES: [&str; 24] = [
     "Cut wide at the shoulder, so that a second layer fits beneath.",
     "We wore ours for a winter and it's none the worse for it.",
     "The seams are taped; the pockets are deep.",
