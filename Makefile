@@ -21,6 +21,7 @@ ENVIRONMENT ?= dev
 
 # Verbs build the whole workspace: a build of one package selects other features and compiles libraries twice.
 LOCAL := $(or $(CARGO_TARGET_DIR),target)/debug/atelier-local
+WITH_POSTGRES := $(or $(CARGO_TARGET_DIR),target)/debug/with-postgres
 
 # The functions of the endpoints, and not-found: the folders that have a program. `make bench` builds each one alone, as a
 # deployment does: a common build adds the features of the other functions' libraries. The function etl is not in the
@@ -55,17 +56,17 @@ build: ## build everything as debug builds
 test: template balancer $(TOOLS) ## run the tests on a private Postgres
 	@scripts/install.sh postgres nginx ip
 	cargo build --workspace
-	$(LOCAL) exec -- cargo test --workspace
+	$(WITH_POSTGRES) cargo test --workspace
 
 test-stack: $(STACK_TOOLS) ## test the stack of template.yaml without AWS: deploy, load, all routes, update, delete
 	@scripts/install.sh postgres
 	cargo build --workspace
-	$(LOCAL) exec -- $(STACK_VENV)/bin/python tests/stack/run.py
+	$(WITH_POSTGRES) $(STACK_VENV)/bin/python tests/stack/run.py
 
 test-faults: tools ## run the long fault tests of a load: killed loaders, failing Postgres, failing S3
 	@scripts/install.sh postgres
 	cargo build --workspace
-	$(LOCAL) exec -- cargo test --workspace --features conformance/faults --test 'faults_*'
+	$(WITH_POSTGRES) cargo test --workspace --features conformance/faults --test 'faults_*'
 
 # The host is a release build, so that the request rate is realistic. The tests and their client are debug builds, because
 # a release build of them takes longer than the tests. Tests run one at a time: two fleets would slow each other down.

@@ -6,9 +6,8 @@ use std::process::{Command as StdCommand, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use local::{
-    Address, Binaries, Cluster, HOST_LOGIN, SUPERUSER, Settings, create_host_login, free_address, program,
-};
+use local::{Address, Binaries, HOST_LOGIN, SUPERUSER, create_host_login, free_address, program};
+use rig::{Cluster, Settings};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 

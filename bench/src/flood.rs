@@ -47,7 +47,9 @@ pub(crate) async fn measure(env: &Env, options: &Options) -> Result<()> {
     let highest = env.load_all().await?;
     let (mut fleets, mut subjects) = (Vec::new(), Vec::new());
     for build in &env.builds {
-        let load_balancer = LoadBalancerSettings { default_limits: true, ..LoadBalancerSettings::default() };
+        // An empty value means the default of a deployment.
+        let variables = ["RATE_LIMIT", "CONNECTION_LIMIT"].map(|name| (name, String::new())).to_vec();
+        let load_balancer = LoadBalancerSettings { variables, ..LoadBalancerSettings::default() };
         let settings = FleetSettings { load_balancer, ..FleetSettings::default() };
         let folder = env.folder(&format!("fleet-{}", build.name))?;
         let fleet = Fleet::start(&folder, free_address()?, &build.host(env, 0)?, &settings).await?;

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::Stdio;
 
-use local::testing::Database;
+use rig::Database;
 use support::{atelier_etl, edit, error, number, run, stdout, work_dir};
 
 /// Returns all documents without their generation.

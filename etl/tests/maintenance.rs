@@ -8,7 +8,7 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use local::testing::Database;
+use rig::Database;
 use support::{atelier_etl, edit, error, number, run, stdout, work_dir};
 
 #[tokio::test]

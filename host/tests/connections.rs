@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use local::testing::Database;
+use rig::Database;
 use support::{TEST_TIMEOUT, TestHost, poll_status, publish, read_all, request, send};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};

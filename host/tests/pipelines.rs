@@ -7,7 +7,7 @@
 mod support;
 
 use fastrand::Rng;
-use local::testing::Database;
+use rig::Database;
 use support::{TestHost, publish};
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;

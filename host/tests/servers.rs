@@ -5,8 +5,7 @@
 
 mod support;
 
-use local::testing::Database;
-use local::{Cluster, Settings};
+use rig::{Cluster, Database, Settings};
 use support::{TestHost, poll_status, publish, read_all, request, send};
 
 const PRODUCT: &str = "GET /products/1 HTTP/1.1";

@@ -44,7 +44,7 @@ impl Account {
     }
 
     /// Returns the ids of the user and of the group.
-    pub(crate) fn ids(self) -> (u32, u32) {
+    pub fn ids(self) -> (u32, u32) {
         (self.uid, self.gid)
     }
 
@@ -56,7 +56,7 @@ impl Account {
     }
 
     /// Makes this account the owner of a file or directory.
-    pub(crate) fn own(self, path: &Path) -> Result<(), Error> {
+    pub fn own(self, path: &Path) -> Result<(), Error> {
         if self.switched {
             chown(path, Some(self.uid), Some(self.gid)).map_err(Error::io("change the owner of", path))?;
         }
@@ -64,7 +64,7 @@ impl Account {
     }
 
     /// Writes a file that only this account can read.
-    pub(crate) fn private_file(self, path: &Path, content: &str) -> Result<(), Error> {
+    pub fn private_file(self, path: &Path, content: &str) -> Result<(), Error> {
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
         let written = file.and_then(|mut file| file.write_all(content.as_bytes()));
@@ -74,7 +74,7 @@ impl Account {
 
     /// Ensures that `path` is a directory that only this account can enter. In a shared folder, another user may have
     /// created it first.
-    pub(crate) fn private_directory(self, path: &Path) -> Result<(), Error> {
+    pub fn private_directory(self, path: &Path) -> Result<(), Error> {
         match DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => self.own(path),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -91,12 +91,8 @@ impl Account {
 fn id(what: &str, user: Option<&str>) -> Result<u32, Error> {
     let path = Path::new("id");
     let output = Command::new(path).arg(what).args(user).output().map_err(Error::io("run", path))?;
-    let id = String::from_utf8_lossy(&output.stdout);
-    id.trim().parse().map_err(|_| Error::Program {
-        program: format!("id {what} {}", user.unwrap_or_default()),
-        status: output.status,
-        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
+    let id = Error::unless_success(path, output)?;
+    String::from_utf8_lossy(&id).trim().parse().map_err(|_| Error::NoAccount)
 }
 
 /// Returns the directory of a project's cluster: `.local` in the project. For root it is below `/var/tmp`, because the

@@ -48,9 +48,12 @@ impl Binaries {
         ];
         on_path.iter().chain(installed.iter().flatten()).find_map(|directory| Self::at(directory)).ok_or_else(
             || Error::NotFound {
+                what: "PostgreSQL server",
+                programs: "`postgres` and `initdb`",
                 searched: "PATH, /usr/lib/postgresql/*/bin, /opt/homebrew/opt/postgresql*/bin and \
-                           /usr/local/opt/postgresql*/bin"
-                    .to_owned(),
+                           /usr/local/opt/postgresql*/bin",
+                install: "install one (Debian, Ubuntu: apt-get install postgresql; macOS: brew install postgresql@17) \
+                          or set PG_BIN to its bin folder",
             },
         )
     }

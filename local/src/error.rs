@@ -1,42 +1,24 @@
 //! Errors of private clusters, load balancers and fleets.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 /// An error of a private Postgres or a fleet. Its text says what failed, why, and what to do.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the texts name the fields
 pub enum Error {
-    /// No searched folder has both `postgres` and `initdb`.
-    #[error(
-        "no PostgreSQL server found: looked for `postgres` and `initdb` in {searched}; install one \
-         (Debian, Ubuntu: apt-get install postgresql; macOS: brew install postgresql@17) or set PG_BIN to its bin folder"
-    )]
-    NotFound {
-        /// The searched folders, in order.
-        searched: String,
-    },
+    /// No installed `what`, which needs these programs.
+    #[error("no {what} found: looked for {programs} in {searched}; {install}")]
+    NotFound { what: &'static str, programs: &'static str, searched: &'static str, install: &'static str },
     /// `PG_BIN` names a folder without a server.
     #[error("invalid PG_BIN {}: expected a folder with `postgres` and `initdb` of one server", .0.display())]
     PgBin(PathBuf),
-    /// An operation on a file or a program failed.
+    /// An operation on a file or a program failed. `what` is a verb: "create the directory".
     #[error("cannot {what} {}", .path.display())]
-    Io {
-        /// The operation, as a verb: "create the directory".
-        what: &'static str,
-        /// The file or program.
-        path: PathBuf,
-        /// The operating system's error.
-        source: std::io::Error,
-    },
+    Io { what: &'static str, path: PathBuf, source: std::io::Error },
     /// A program failed. The text includes its standard error.
     #[error("{program} failed ({status}): {stderr}")]
-    Program {
-        /// Its name.
-        program: String,
-        /// Its exit status.
-        status: std::process::ExitStatus,
-        /// Its standard error.
-        stderr: String,
-    },
+    Program { program: String, status: ExitStatus, stderr: String },
     /// Another user owns a directory that must be private.
     #[error("{} belongs to another user; remove it", .0.display())]
     NotOurs(PathBuf),
@@ -45,70 +27,24 @@ pub enum Error {
         "PostgreSQL does not run as root, and no user `postgres` or `nobody` exists; run this as another user"
     )]
     NoAccount,
-    /// Another process uses this cluster.
+    /// Another process uses this cluster. `pid` is the process id in its `postmaster.pid`, or `unknown`.
     #[error("the database in {} is already running (pid {pid}); stop that process first", .directory.display())]
-    AlreadyRunning {
-        /// The cluster's directory.
-        directory: PathBuf,
-        /// The process id in its `postmaster.pid`, or `unknown`.
-        pid: String,
-    },
-    /// Postgres ended or did not accept connections during its start.
-    #[error("PostgreSQL did not start in {}: {why}; its log ends with:\n{log}", .directory.display())]
-    Start {
-        /// The cluster's directory.
-        directory: PathBuf,
-        /// The reason.
-        why: String,
-        /// The last lines of its log.
-        log: String,
-    },
-    /// No `nginx` was found.
-    #[error(
-        "no NGINX found: looked for `nginx` in PATH, /usr/sbin, /opt/homebrew/bin and /usr/local/bin; install it with \
-         `scripts/install.sh nginx`"
-    )]
-    NoNginx,
-    /// NGINX ended or did not respond during its start.
-    #[error("NGINX did not start in {}: {why}; its log:\n{log}", .directory.display())]
-    LoadBalancer {
-        /// The load balancer's directory.
-        directory: PathBuf,
-        /// The reason.
-        why: String,
-        /// Its log.
-        log: String,
-    },
-    /// A host of a fleet ended or was not ready in time.
-    #[error("the host on {address} did not start: {why}; see its log {}", .log.display())]
-    Host {
-        /// The address of the host.
-        address: std::net::SocketAddr,
-        /// The reason.
-        why: String,
-        /// The file with its output.
-        log: PathBuf,
-    },
+    AlreadyRunning { directory: PathBuf, pid: String },
+    /// A server ended during its start, or was not ready in time. `log` is the end of its log.
+    #[error("{name} did not start: {why}; its log ends with:\n{log}")]
+    Start { name: String, why: String, log: String },
     /// A process does not exist.
     #[error("cannot send SIG{name} to process {pid}: no such process")]
-    Signal {
-        /// Its id.
-        pid: u32,
-        /// The signal's name.
-        name: String,
-    },
+    Signal { pid: u32, name: String },
     /// Another program of this workspace is not in the folder of this one.
     #[error("{} is missing; build it with `make build`, or `make bench` for an optimised build", .0.display())]
     NotBuilt(PathBuf),
     /// A process did not stop in time.
-    #[error("process {0} did not stop within one minute")]
-    Stop(u32),
+    #[error("{name} (process {pid}) did not stop in time")]
+    Stop { name: String, pid: u32 },
     /// Postgres returned an error.
-    #[error("private PostgreSQL: {}", etl::database::describe(.0))]
+    #[error("private PostgreSQL: {}", shared::database::error_chain(.0))]
     Database(tokio_postgres::Error),
-    /// The migration of the template database for tests failed.
-    #[error("cannot migrate the template database")]
-    Migrate(#[from] etl::migrate::MigrateError),
 }
 
 // Not `#[from]`, which would make it a `source`: the text contains the whole error already.
@@ -120,7 +56,16 @@ impl From<tokio_postgres::Error> for Error {
 
 impl Error {
     /// Returns a function for `map_err` on calls to the operating system.
-    pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { what, path: path.to_owned(), source }
+    }
+
+    /// Returns the error of a program, unless it succeeded.
+    pub(crate) fn unless_success(program: &Path, output: std::process::Output) -> Result<Vec<u8>, Self> {
+        if output.status.success() {
+            return Ok(output.stdout);
+        }
+        let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(Self::Program { program: program.display().to_string(), status: output.status, stderr })
     }
 }

@@ -1,28 +1,24 @@
 //! A fleet on this machine: hosts behind a [`LoadBalancer`]. Each host can be killed, stopped and restarted.
 //!
 //! ```text
-//! <directory>/host-1.log, host-1.pid    a host's output and process id
-//! <directory>/nginx.conf, error.log     the load balancer's files
+//! <directory>/host-1.log               a host's output
+//! <directory>/nginx.conf, error.log    the load balancer's files
 //! ```
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::process::{read_pid, signal};
-use crate::supervisor::append;
+use crate::supervisor::inherit;
 use crate::{
-    Error, LoadBalancer, LoadBalancerSettings, SupervisedChild, Supervision, free_address, responds,
+    Error, LoadBalancer, LoadBalancerSettings, SupervisedChild, Supervision, free_address, responds, signal,
 };
 
 /// The timeout until a host is ready, long enough for a busy machine.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// Writes the shell's process id to a file and replaces the shell with the server, which keeps the id.
-const WITH_PID: &str = r#"echo $$ >"$0" && exec "$@""#;
 
 /// Settings of a fleet.
 #[derive(Clone, Debug)]
@@ -56,8 +52,7 @@ pub struct Host {
     address: SocketAddr,
     command: Command,
     log: PathBuf,
-    pid_file: PathBuf,
-    running: Option<(SupervisedChild, u32)>,
+    running: Option<SupervisedChild>,
 }
 
 impl Fleet {
@@ -76,7 +71,7 @@ impl Fleet {
         let mut hosts = Vec::new();
         for number in 1..=settings.hosts {
             let mut host = Host::new(directory, number, server, settings)?;
-            host.spawn().await?;
+            host.spawn()?;
             hosts.push(host);
         }
         for host in &mut hosts {
@@ -128,19 +123,17 @@ impl Host {
         server: &Command,
         settings: &FleetSettings,
     ) -> Result<Self, Error> {
-        let (log, pid_file) =
-            (directory.join(format!("host-{number}.log")), directory.join(format!("host-{number}.pid")));
+        let log = directory.join(format!("host-{number}.log"));
         fs::write(&log, "").map_err(Error::io("write", &log))?;
         let address = free_address()?;
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", WITH_PID]).arg(&pid_file);
+        let mut command = Command::new(server.get_program());
         // Hosts, load balancer and Postgres share the processors, so more threads would not run in parallel.
         let threads = available_parallelism().map_or(1, |all| (all.get() / settings.hosts).max(1));
         command.env("WORKER_THREADS", threads.to_string());
         command.env("LOG_ACCESS", if settings.log_access { "on" } else { "off" });
-        append(&mut command, server);
+        inherit(command.args(server.get_args()), server);
         command.env("LISTEN", address.to_string());
-        Ok(Self { address, command, log, pid_file, running: None })
+        Ok(Self { address, command, log, running: None })
     }
 
     /// Returns the address that the host listens on.
@@ -150,7 +143,7 @@ impl Host {
 
     /// Returns the process id while the host runs.
     pub fn pid(&self) -> Option<u32> {
-        self.running.as_ref().map(|(_, pid)| *pid)
+        self.running.as_ref().map(SupervisedChild::pid)
     }
 
     /// Returns the path of its output.
@@ -163,50 +156,24 @@ impl Host {
     /// # Errors
     /// The reason why it does not start.
     pub async fn start(&mut self) -> Result<(), Error> {
-        self.spawn().await?;
+        self.spawn()?;
         self.wait_until_ready().await
     }
 
     /// Starts the process of the host without waiting until it is ready.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Host`] if the process does not start in time.
-    pub async fn spawn(&mut self) -> Result<(), Error> {
-        let _ = fs::remove_file(&self.pid_file); // of the previous process; it may not exist
-        let output =
-            OpenOptions::new().append(true).open(&self.log).map_err(Error::io("write to", &self.log))?;
-        let supervision = Supervision { stop_with: "TERM", remove: None, account: None };
-        let mut server = SupervisedChild::spawn(&self.command, supervision, Some(output))?;
-        let since = Instant::now();
-        while since.elapsed() < START_TIMEOUT {
-            if let Some(pid) = read_pid(&self.pid_file) {
-                self.running = Some((server, pid));
-                return Ok(());
-            }
-            if let Some(status) = server.ended()? {
-                return Err(self.not_started(format!("it ended ({status})")));
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        Err(self.not_started("its process did not start in time".to_owned()))
+    /// [`Error::Io`].
+    pub fn spawn(&mut self) -> Result<(), Error> {
+        let name = format!("the host on {}", self.address);
+        let supervision = Supervision { log: Some(&self.log), ..Supervision::new(&name) };
+        self.running = Some(SupervisedChild::spawn(&self.command, supervision)?);
+        Ok(())
     }
 
     async fn wait_until_ready(&mut self) -> Result<(), Error> {
-        let since = Instant::now();
-        while since.elapsed() < START_TIMEOUT {
-            if responds(self.address, "/readyz").await {
-                return Ok(());
-            }
-            if let Some(status) = self.ended()? {
-                return Err(self.not_started(format!("it ended ({status})")));
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Err(self.not_started("it was not ready in time".to_owned()))
-    }
-
-    fn not_started(&self, why: String) -> Error {
-        Error::Host { address: self.address, why, log: self.log.clone() }
+        let Some(server) = &mut self.running else { return Ok(()) };
+        server.wait_until_ready(START_TIMEOUT, || responds(self.address, "/readyz")).await
     }
 
     /// Sends the host a signal: `STOP` makes it hang, `CONT` resumes it. Does nothing if the host was stopped.
@@ -232,7 +199,7 @@ impl Host {
     /// [`Error::Stop`] after one minute.
     pub async fn stop(&mut self) -> Result<(), Error> {
         match self.running.take() {
-            Some((server, _)) => server.stop().await.map(drop),
+            Some(server) => server.stop().await.map(drop),
             None => Ok(()),
         }
     }
@@ -242,7 +209,7 @@ impl Host {
     /// # Errors
     /// [`Error::Io`] if the operating system cannot tell.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
-        let Some((server, _)) = &mut self.running else { return Ok(None) };
+        let Some(server) = &mut self.running else { return Ok(None) };
         let ended = server.ended()?;
         if ended.is_some() {
             self.running = None;

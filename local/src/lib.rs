@@ -1,33 +1,27 @@
-//! A private Postgres and a fleet of hosts on one machine, for development and tests.
+//! A private Postgres and a fleet of hosts on one machine, for development. The crate rig adds what tests need.
 //!
 //! [`Cluster`] starts the machine's Postgres in a directory of its own, on a unix socket. It never outlives its owner.
-//! [`testing`] creates a database for each test. [`LoadBalancer`] runs the machine's NGINX in front of hosts, and
-//! [`Fleet`] runs both. The binary `atelier-local` is the command behind `make run`, `make fleet` and `make test`. The
-//! crate etl fills the databases.
+//! [`LoadBalancer`] runs the machine's NGINX in front of hosts, and [`Fleet`] runs both. The binary `atelier-local` is the
+//! command behind `make run` and `make fleet`.
 
 mod account;
+mod address;
 mod binaries;
-mod cluster;
+pub mod cluster;
 mod error;
 mod fleet;
-mod free_address;
-mod http_probe;
 mod load_balancer;
-mod process;
-mod replica;
+mod network;
 mod settings;
-mod small_disk;
 mod supervisor;
-pub mod testing;
 
 pub use account::{Account, project_directory};
+pub use address::{Address, HOST_LOGIN, SUPERUSER, connect, create_host_login};
 pub use binaries::{Binaries, program};
-pub use cluster::{Address, Cluster, HOST_LOGIN, SUPERUSER, connect, create_host_login};
+pub use cluster::Cluster;
 pub use error::Error;
 pub use fleet::{Fleet, FleetSettings, Host};
-pub use free_address::free_address;
-pub use http_probe::responds;
 pub use load_balancer::{LoadBalancer, LoadBalancerSettings, RENDER, nginx};
-pub use process::signal;
+pub use network::{free_address, responds};
 pub use settings::Settings;
-pub use supervisor::{SupervisedChild, Supervision};
+pub use supervisor::{SupervisedChild, Supervision, append, signal};

@@ -1,4 +1,4 @@
-//! `atelier-local`: the service on one machine, with one host or a fleet, and a Postgres for tests.
+//! `atelier-local`: the service on one machine, with one host or a fleet.
 
 mod dev_env;
 mod run;
@@ -9,8 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use local::testing::CLUSTER_VARIABLE;
-use local::{Account, Address, Cluster, SUPERUSER, Settings, project_directory};
+use local::{Account, Address, SUPERUSER, project_directory};
 
 /// Run Atelier on one machine: a private Postgres, a sample catalog, and one host, or several behind NGINX.
 ///
@@ -29,14 +28,6 @@ enum Verb {
     Run(run::Options),
     /// Serve the catalog of `run` with several hosts behind NGINX, until Ctrl-C
     Fleet(serve_fleet::Options),
-    /// Run a command, such as `cargo test`, with a temporary Postgres
-    ///
-    /// ATELIER_TEST_CLUSTER tells the command the directory of the socket.
-    Exec {
-        /// The command and its arguments
-        #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
-        command: Vec<String>,
-    },
     /// Print the DATABASE_URL of the database of `run` and `fleet`, for `atelier-etl` and `psql`
     Url {
         #[command(flatten)]
@@ -78,7 +69,6 @@ async fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Run(options) => run::run(&options).await.map(|()| ExitCode::SUCCESS),
         Verb::Fleet(options) => serve_fleet::serve_fleet(&options).await.map(|()| ExitCode::SUCCESS),
-        Verb::Exec { command } => exec(&command).await,
         Verb::Url { data } => data.directory().map(|root| {
             println!("{}", Address::of_root(&root).url(SUPERUSER, dev_env::DATABASE));
             ExitCode::SUCCESS
@@ -88,18 +78,4 @@ async fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
-}
-
-async fn exec(command: &[String]) -> anyhow::Result<ExitCode> {
-    let cluster = Cluster::start_temporary(&Settings::disposable()).await?;
-    let (program, arguments) = command.split_first().context("no command given")?;
-    let status = tokio::process::Command::new(program)
-        .args(arguments)
-        .env(CLUSTER_VARIABLE, cluster.address().sockets())
-        .status()
-        .await;
-    cluster.stop().await?;
-    let status = status.with_context(|| format!("cannot run {program}"))?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from)) // a signal has no code
 }

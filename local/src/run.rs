@@ -39,11 +39,7 @@ async fn serve(
 ) -> Result<()> {
     let mut command = Command::new(program("atelier-host")?);
     command.env("DATABASE_URL", url).env("LISTEN", listen.to_string());
-    let host = slot.insert(SupervisedChild::spawn(
-        &command,
-        Supervision { stop_with: "TERM", remove: None, account: None },
-        None,
-    )?);
+    let host = slot.insert(SupervisedChild::spawn(&command, Supervision::new("atelier-host"))?);
     let origin = dev_env::loopback_for(listen);
     while !responds(origin, "/readyz").await {
         ensure_all_run(cluster, host)?;

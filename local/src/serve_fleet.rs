@@ -59,13 +59,13 @@ async fn serve(options: &Options, cluster: &mut Cluster, url: &str, slot: &mut O
             bail!("NGINX ended unexpectedly ({status}): see {}", log.display());
         }
         for (number, (host, down_since)) in (1..).zip(fleet.hosts_mut().iter_mut().zip(&mut down_since)) {
-            restart_if_ended(number, host, down_since).await?;
+            restart_if_ended(number, host, down_since)?;
         }
     }
 }
 
 /// Reports a host that has ended, and restarts it after [`RESTART_DELAY`].
-async fn restart_if_ended(number: usize, host: &mut Host, down_since: &mut Option<Instant>) -> Result<()> {
+fn restart_if_ended(number: usize, host: &mut Host, down_since: &mut Option<Instant>) -> Result<()> {
     let pid = host.pid();
     if let (Some(status), Some(pid)) = (host.ended()?, pid) {
         eprintln!("Host {number} (pid {pid}) ended unexpectedly ({status}). The other hosts keep serving.");
@@ -73,7 +73,7 @@ async fn restart_if_ended(number: usize, host: &mut Host, down_since: &mut Optio
     }
     if down_since.is_some_and(|since| since.elapsed() >= RESTART_DELAY) {
         *down_since = None;
-        host.spawn().await?;
+        host.spawn()?;
         if let Some(pid) = host.pid() {
             eprintln!("Host {number} restarted on {} (pid {pid}).", host.address());
         }

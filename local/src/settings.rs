@@ -1,9 +1,6 @@
 //! Settings of Postgres, each with its reason. They go on the command line, so no file is edited.
 
-use std::path::Path;
 use std::{fmt, fs};
-
-use crate::{Account, Error};
 
 const MIB_PER_GIB: u64 = 1024;
 
@@ -12,10 +9,6 @@ const MIB_PER_GIB: u64 = 1024;
 pub struct Settings {
     /// Names and values. The last value of a name applies.
     values: Vec<(&'static str, String)>,
-    /// Settings that name a file, each with the content of that file.
-    files: Vec<(&'static str, String)>,
-    /// The name of a directory with its own filesystem, and its size in bytes.
-    disk: Option<(&'static str, u64)>,
 }
 
 impl Settings {
@@ -34,25 +27,6 @@ impl Settings {
         ])
     }
 
-    /// Returns settings for disposable databases: a crash of the machine may lose their data.
-    pub fn disposable() -> Self {
-        Self::with(&[
-            ("fsync", "off".to_owned()),
-            ("full_page_writes", "off".to_owned()),
-            ("synchronous_commit", "off".to_owned()),
-            ("shared_buffers", "128MB".to_owned()),
-            ("maintenance_work_mem", "64MB".to_owned()),
-            ("max_wal_size", "2GB".to_owned()),
-            ("max_connections", "300".to_owned()), // tests run in parallel, each with several connections
-        ])
-    }
-
-    /// Allows replicas ([`Cluster::start_replica`](crate::Cluster::start_replica)).
-    #[must_use]
-    pub fn with_replication(self) -> Self {
-        self.and("wal_level", "replica").and("max_wal_senders", "4")
-    }
-
     /// Adds a setting.
     #[must_use]
     pub fn and(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -60,25 +34,8 @@ impl Settings {
         self
     }
 
-    /// Adds a setting that names a file with this content. The file is in the cluster's directory, and only the server
-    /// can read it.
-    #[must_use]
-    pub fn and_file(mut self, name: &'static str, content: impl Into<String>) -> Self {
-        self.files.push((name, content.into()));
-        self
-    }
-
-    /// Adds a small filesystem of `bytes` in memory, for a tablespace that fills its disk. It is mounted on the
-    /// directory of this name in the cluster's directory ([`Cluster::directory`](crate::Cluster::directory)). Only the
-    /// server sees its files, and it ends with the server. It needs Linux, and root or a user namespace.
-    #[must_use]
-    pub fn and_disk(mut self, name: &'static str, bytes: u64) -> Self {
-        self.disk = Some((name, bytes));
-        self
-    }
-
     /// Returns the common settings and `further`. All other settings have the defaults of Postgres.
-    fn with(further: &[(&'static str, String)]) -> Self {
+    pub fn with(further: &[(&'static str, String)]) -> Self {
         let mut all = vec![
             ("listen_addresses", String::new()), // only the socket: no port that could collide or be reached
             ("port", "5432".to_owned()),         // part of the socket's name; PGPORT would change it
@@ -88,28 +45,12 @@ impl Settings {
             ("max_wal_senders", "0".to_owned()),
         ];
         all.extend_from_slice(further);
-        Self { values: all, files: Vec::new(), disk: None }
+        Self { values: all }
     }
 
     /// Returns the value of a setting.
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.values.iter().rev().find(|(set, _)| *set == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Returns the name of the directory with its own filesystem, and its size in bytes.
-    pub(crate) fn disk(&self) -> Option<(&'static str, u64)> {
-        self.disk
-    }
-
-    /// Writes the files to `root` and sets their paths.
-    pub(crate) fn with_files_in(&self, root: &Path, account: Account) -> Result<Self, Error> {
-        let mut settings = Self { files: Vec::new(), ..self.clone() };
-        for (name, content) in &self.files {
-            let path = root.join(name);
-            account.private_file(&path, content)?;
-            settings = settings.and(name, path.display().to_string());
-        }
-        Ok(settings)
     }
 
     /// Returns the settings as arguments for `postgres`.

@@ -1,25 +1,23 @@
 //! `atelier-local fleet` with the installed NGINX. It starts other programs of the workspace, which must be built, as
-//! for
-//! `run`.
+//! for `run`.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod common;
 mod verb;
 
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
-use common::{is_alive, reachable_directory, server_of, signal, until};
-use local::free_address;
+use local::{free_address, signal};
+use rig::{is_alive, reachable_directory, server_of, until};
 use verb::{get, run_failing, start, stderr, terminate, wait_until_ready};
 
 /// Returns the printed processes: `NGINX` first, then `host 1` and so on, each with its process id.
-fn processes(root: &Path) -> Vec<(String, String)> {
+fn processes(root: &Path) -> Vec<(String, u32)> {
     let line = |line: &str| {
         let (name, rest) = line.trim().split_once(" (pid ").or_else(|| line.trim().split_once(", pid "))?;
         let id: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        Some((name.to_owned(), id))
+        Some((name.to_owned(), id.parse().ok()?))
     };
     stderr(root).lines().take_while(|line| !line.starts_with("Kill a host")).filter_map(line).collect()
 }
@@ -30,20 +28,20 @@ async fn a_fleet_restarts_its_killed_hosts_and_stops_with_all_its_processes() {
     let (root, listen) = (parent.path().join("data"), free_address().unwrap());
     let mut fleet = start("fleet", &root, listen);
     wait_until_ready(&mut fleet, &root, listen).await;
-    until("it prints its processes", || processes(&root).len() == 4).await;
+    until("it prints its processes", async || processes(&root).len() == 4).await;
     let product = get(listen, "/products/1").unwrap();
     let processes = processes(&root);
     for (name, id) in &processes[1..] {
         assert!(name.starts_with("host "), "{name}");
-        assert!(signal("KILL", id));
+        signal(*id, "KILL").unwrap();
     }
     let restarts = || stderr(&root).matches(" restarted on ").count();
-    until("all hosts are restarted", || restarts() == 3).await;
-    until("they respond as before", || get(listen, "/products/1").as_ref() == Some(&product)).await;
+    until("all hosts are restarted", async || restarts() == 3).await;
+    until("they respond as before", async || get(listen, "/products/1").as_ref() == Some(&product)).await;
     let (log, server) = (root.join("fleet/host-1.log"), server_of(&root));
     terminate(&mut fleet);
     assert!(TcpStream::connect(listen).is_err());
-    assert!(!is_alive(&processes[0].1) && !is_alive(&server), "NGINX and Postgres have stopped too");
+    assert!(!is_alive(processes[0].1) && !is_alive(server), "NGINX and Postgres have stopped too");
     assert!(std::fs::read_to_string(log).unwrap().contains("stopping on SIGTERM"));
 }
 
@@ -62,21 +60,21 @@ async fn a_fleet_leaves_no_process_behind_when_its_owner_or_nginx_is_killed() {
     for victim in ["owner", "NGINX"] {
         let mut fleet = start("fleet", &root, listen);
         wait_until_ready(&mut fleet, &root, listen).await;
-        until("it prints its processes", || processes(&root).len() == 4).await;
+        until("it prints its processes", async || processes(&root).len() == 4).await;
         let processes = processes(&root);
         let server = server_of(&root);
         // A hanging host must end too.
-        assert!(signal("STOP", &processes[1].1));
-        let killed = if victim == "owner" { fleet.id().to_string() } else { processes[0].1.clone() };
-        assert!(signal("KILL", &killed));
+        signal(processes[1].1, "STOP").unwrap();
+        let killed = if victim == "owner" { fleet.id() } else { processes[0].1 };
+        signal(killed, "KILL").unwrap();
         let ended = fleet.wait().unwrap();
         if victim == "NGINX" {
             assert_eq!(ended.code(), Some(1));
             assert!(stderr(&root).contains("NGINX ended unexpectedly"), "{}", stderr(&root));
         }
-        until("all its processes have ended", || {
-            processes.iter().all(|(_, id)| !is_alive(id))
-                && !is_alive(&server)
+        until("all its processes have ended", async || {
+            processes.iter().all(|(_, id)| !is_alive(*id))
+                && !is_alive(server)
                 && TcpStream::connect(listen).is_err()
         })
         .await;

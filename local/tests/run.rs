@@ -3,13 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
-mod common;
 mod verb;
 
 use std::net::TcpStream;
 
-use common::{is_alive, reachable_directory, server_of, until};
 use local::free_address;
+use rig::{is_alive, reachable_directory, server_of, until};
 use verb::{get, run_failing, start, terminate, wait_until_ready};
 
 #[tokio::test]
@@ -21,7 +20,7 @@ async fn a_second_run_serves_the_data_of_the_first() {
     let product = get(listen, "/products/1").unwrap();
     let server = server_of(&root);
     terminate(&mut first);
-    assert!(!is_alive(&server));
+    assert!(!is_alive(server));
     assert!(TcpStream::connect(listen).is_err(), "the host has stopped too");
 
     let mut second = start("run", &root, listen);
@@ -44,10 +43,10 @@ async fn a_second_run_fails_while_the_first_runs_and_starts_after_the_first_was_
 
     first.kill().unwrap(); // SIGKILL
     first.wait().unwrap();
-    until("the host has ended", || TcpStream::connect(listen).is_err()).await;
+    until("the host has ended", async || TcpStream::connect(listen).is_err()).await;
     let mut second = start("run", &root, listen);
     wait_until_ready(&mut second, &root, listen).await;
     let server = server_of(&root);
     terminate(&mut second);
-    assert!(!is_alive(&server));
+    assert!(!is_alive(server));
 }

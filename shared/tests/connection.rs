@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::HeaderMap;
-use local::testing::Database;
+use rig::Database;
 use shared::cart::{Addition, Line, Owner};
 use shared::database::{Connections, Kind};
 use shared::{App, Readiness};

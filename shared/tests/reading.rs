@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderMap, StatusCode};
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
-use local::testing::Database;
+use rig::Database;
 use shared::cart::{Addition, Owner};
 use shared::config::HostConfig;
 use shared::database::Kind;

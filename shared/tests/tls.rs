@@ -8,8 +8,9 @@ mod support;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use local::{Cluster, Settings, free_address};
+use local::free_address;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rig::{Cluster, Settings};
 use shared::database::{ConnectOptions, error_chain};
 use shared::variables::Error;
 use shared::{App, Readiness};

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use conformance::{Transport as _, send};
 use http::{HeaderName, HeaderValue, Request, Response};
-use local::{LoadBalancer, LoadBalancerSettings, free_address};
+use local::{LoadBalancer, LoadBalancerSettings, free_address, signal};
+use rig::start_load_balancer;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use support::loader::until;
@@ -22,13 +23,19 @@ use tokio::net::{TcpSocket, TcpStream};
 conformance::suite!(small_fleet);
 
 async fn balance(hosts: &[SocketAddr]) -> (LoadBalancer, Balanced) {
-    balance_with(hosts, &LoadBalancerSettings::default()).await
+    balance_with(hosts, LoadBalancerSettings::default()).await
 }
 
-async fn balance_with(hosts: &[SocketAddr], settings: &LoadBalancerSettings) -> (LoadBalancer, Balanced) {
-    let balancer = LoadBalancer::start_temporary(hosts, settings).await.unwrap();
+async fn balance_with(hosts: &[SocketAddr], settings: LoadBalancerSettings) -> (LoadBalancer, Balanced) {
+    let balancer = start_load_balancer(hosts, settings).await.unwrap();
     let service = Balanced(Socket(balancer.address()));
     (balancer, service)
+}
+
+/// Returns settings with these variables for the configuration.
+fn with_variables(variables: &[(&'static str, &str)]) -> LoadBalancerSettings {
+    let variables = variables.iter().map(|&(name, value)| (name, value.to_owned())).collect();
+    LoadBalancerSettings { variables, ..LoadBalancerSettings::default() }
 }
 
 /// Sends these bytes, which need not be HTTP, and reads until the connection is closed.
@@ -149,8 +156,8 @@ async fn first_rejection(service: &Balanced, target: &str) -> Response<Bytes> {
 #[tokio::test]
 async fn requests_above_the_rate_limit_return_429_with_retry_after() {
     let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
-    let settings = LoadBalancerSettings { rate_limit: Some(1), ..LoadBalancerSettings::default() };
-    let (_balancer, service) = balance_with(&[host.address], &settings).await;
+    let settings = with_variables(&[("RATE_LIMIT", "1")]);
+    let (_balancer, service) = balance_with(&[host.address], settings).await;
     let rejection = first_rejection(&service, "/products/1").await;
     assert_is_problem(&rejection, 429);
     assert_eq!(rejection.headers()["retry-after"], "1");
@@ -158,8 +165,8 @@ async fn requests_above_the_rate_limit_return_429_with_retry_after() {
 
 /// Returns a load balancer with a limit of 40 requests per second and client address, and of one large page.
 async fn balance_with_one_large_page(host: &ScriptedHost) -> (LoadBalancer, Balanced) {
-    let settings = LoadBalancerSettings { rate_limit: Some(40), ..LoadBalancerSettings::default() };
-    balance_with(&[host.address], &settings).await
+    let settings = with_variables(&[("RATE_LIMIT", "40")]);
+    balance_with(&[host.address], settings).await
 }
 
 /// Sends `count` requests from a loopback address, one after another, and returns their statuses.
@@ -255,7 +262,7 @@ async fn small_pages_and_other_requests_do_not_count_as_large_pages() {
 async fn the_access_log_has_no_secrets_of_a_request() {
     let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
     let settings = LoadBalancerSettings { access_log: true, ..LoadBalancerSettings::default() };
-    let (balancer, service) = balance_with(&[host.address], &settings).await;
+    let (balancer, service) = balance_with(&[host.address], settings).await;
     let request = Request::post("/cart?secret=1")
         .header("x-request-id", "the-id")
         .header("authorization", "secret")
@@ -284,7 +291,7 @@ async fn a_reload_fails_no_request() {
     let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
     let (balancer, service) = balance(&[host.address]).await;
     for _ in 0..5 {
-        balancer.reload().unwrap();
+        signal(balancer.pid(), "HUP").unwrap();
         for _ in 0..40 {
             let response = service.call(Request::get("/products/1").body(Bytes::new()).unwrap()).await;
             assert_eq!(response.status(), 200);
@@ -307,12 +314,13 @@ async fn with_a_certificate_the_load_balancer_accepts_only_tls_and_offers_http_2
     let file = |name: &str, text: String| {
         let path = directory.path().join(name);
         std::fs::write(&path, text).unwrap();
-        path
+        path.display().to_string()
     };
-    let tls = (file("certificate.pem", made.cert.pem()), file("key.pem", made.signing_key.serialize_pem()));
+    let (certificate, key) =
+        (file("certificate.pem", made.cert.pem()), file("key.pem", made.signing_key.serialize_pem()));
     let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
-    let settings = LoadBalancerSettings { tls: Some(tls), ..LoadBalancerSettings::default() };
-    let (balancer, _service) = balance_with(&[host.address], &settings).await;
+    let settings = with_variables(&[("TLS_CERTIFICATE", &certificate), ("TLS_KEY", &key)]);
+    let (balancer, _service) = balance_with(&[host.address], settings).await;
 
     let mut client = client_of(made.cert.der().clone());
     for protocol in ["http/1.1", "h2"] {

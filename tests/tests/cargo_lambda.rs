@@ -135,17 +135,12 @@ impl Watching {
         command.args(["--invoke-address", "127.0.0.1", "--invoke-port", &address.port().to_string()]);
         command.env("DATABASE_URL", small().await.database.url());
         command.envs(bucket.variables()).env("REJECTS_URL", bucket.url("rejects/"));
-        let log = tempfile::tempfile().unwrap();
-        let watch = Supervision { stop_with: "TERM", remove: None, account: None };
-        let mut emulator = SupervisedChild::spawn(&command, watch, Some(log)).unwrap();
-        let listening = async {
-            while TcpStream::connect(address).await.is_err() {
-                let ended = emulator.ended().unwrap();
-                assert_eq!(ended, None, "cargo lambda watch exited; install cargo-lambda with `make tools`");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(START_TIMEOUT, listening).await.expect("cargo lambda watch does not listen");
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let name = "cargo lambda watch, which `make tools` installs,";
+        let watch = Supervision { log: Some(log.path()), ..Supervision::new(name) };
+        let mut emulator = SupervisedChild::spawn(&command, watch).unwrap();
+        let listens = || async { TcpStream::connect(address).await.is_ok() };
+        emulator.wait_until_ready(START_TIMEOUT, listens).await.unwrap_or_else(|error| panic!("{error}"));
         Self { address, emulator }
     }
 

@@ -13,13 +13,14 @@ use bytes::Bytes;
 use conformance::{Transport as _, golden};
 use http::{Request, Response};
 use local::{Fleet, FleetSettings, LoadBalancer, LoadBalancerSettings, free_address, program};
+use rig::start_load_balancer;
 use support::loader::until;
 use support::scripted::{Reaction, ScriptedHost};
 use support::serving::Socket;
 
 async fn balance(hosts: &[&ScriptedHost]) -> LoadBalancer {
     let addresses: Vec<SocketAddr> = hosts.iter().map(|host| host.address).collect();
-    LoadBalancer::start_temporary(&addresses, &LoadBalancerSettings::default()).await.unwrap()
+    start_load_balancer(&addresses, LoadBalancerSettings::default()).await.unwrap()
 }
 
 async fn send(address: SocketAddr, method: &str) -> Response<Bytes> {
@@ -82,7 +83,7 @@ async fn a_failed_delete_is_retried_because_it_is_idempotent() {
 async fn a_post_that_no_host_has_received_is_retried() {
     let alive = ScriptedHost::start("alive", Reaction::Respond(201)).await;
     let hosts = [free_address().unwrap(), alive.address];
-    let balancer = LoadBalancer::start_temporary(&hosts, &LoadBalancerSettings::default()).await.unwrap();
+    let balancer = start_load_balancer(&hosts, LoadBalancerSettings::default()).await.unwrap();
     for sent in 1..=10 {
         assert_eq!(send(balancer.address(), "POST").await.status(), 201);
         assert_eq!(alive.requests().len(), sent);

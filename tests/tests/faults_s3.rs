@@ -15,7 +15,7 @@ use etl::s3::{ReadPolicy, S3};
 use etl::source::{Dataset, DatasetLocation};
 use fastrand::Rng;
 use http::Method;
-use local::testing::Database;
+use rig::Database;
 use support::events::{self, Arrived};
 use support::incoming::{Incoming, content, files, undisturbed};
 use support::s3::{

@@ -15,9 +15,9 @@ use fleet::network::Network;
 use fleet::readers::{Catalogs, Readers};
 use fleet::unread::{Unread, read, warm};
 use fleet::{TestFleet, a_while, catalog, generated_set, until};
-use local::testing::Database;
-use local::{Cluster, HOST_LOGIN, Host, Settings};
+use local::{HOST_LOGIN, Host};
 use rcgen::generate_simple_self_signed;
+use rig::{Cluster, Database, Settings};
 use support::loader::Loader;
 
 /// The time after Postgres' return within which all requests must succeed again. It is a requirement on the service,

@@ -12,7 +12,8 @@ use std::time::Duration;
 use fleet::carts::Shoppers;
 use fleet::load::{Load, assert_no_failures};
 use fleet::{TEST_TIMEOUT, TestFleet, a_while, catalog};
-use local::{Cluster, Host, Settings};
+use local::Host;
+use rig::{Cluster, Settings};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -94,7 +95,7 @@ async fn reloads_of_nginx_fail_no_request() {
     let mut fleet = Undisturbed::start().await;
     let load = Load::start(fleet.address()).await;
     for _ in 0..5 {
-        fleet.test_fleet.fleet.load_balancer().reload().unwrap();
+        local::signal(fleet.test_fleet.fleet.load_balancer().pid(), "HUP").unwrap();
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     let what = "five reloads of NGINX";

@@ -10,7 +10,7 @@ use std::time::Duration;
 use conformance::golden;
 use conformance::lambda::{Function, Outcome, Source, response};
 use http::Request;
-use local::testing::Database;
+use rig::Database;
 use serde_json::{Value, json};
 use support::functions::{event, function, get, logging_function, names};
 use support::small;

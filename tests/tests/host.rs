@@ -13,7 +13,7 @@ conformance::suite!(small_host);
 
 #[tokio::test]
 async fn before_the_first_publication_requests_return_503_with_retry_after() {
-    let database = local::testing::Database::create().await.unwrap();
+    let database = rig::Database::create().await.unwrap();
     let host = serve(&database).await;
     for path in
         ["/products", "/products/1", "/products/1/styles", "/products/1/related", "/products/1/overview"]

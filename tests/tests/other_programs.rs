@@ -9,7 +9,7 @@ use std::path::Path;
 use etl::load::{LoadError, LoadOptions, OutputTarget, RejectLimit, Summary};
 use etl::progress::Progress;
 use etl::source::{Dataset, DatasetLocation};
-use local::testing::Database;
+use rig::Database;
 use support::{document, load_into};
 use tempfile::TempDir;
 

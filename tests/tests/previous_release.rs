@@ -7,8 +7,7 @@ mod support;
 
 use conformance::{SMALL_IDS, get, get_with, golden, small_dataset};
 use http::Request;
-use local::testing::Database;
-use local::{Cluster, Settings};
+use rig::{Cluster, Database, Settings};
 use support::load_into;
 use support::serving::{Socket, serve};
 use tokio::sync::OnceCell;

@@ -110,8 +110,8 @@ async fn each_function_s_login_has_only_its_own_privileges() {
 /// On RDS, membership in a role permits logins with IAM tokens instead of passwords.
 #[tokio::test]
 async fn on_rds_the_functions_log_in_with_iam_tokens() {
-    let settings = local::Settings::disposable();
-    let cluster = local::Cluster::start_temporary(&settings).await.unwrap(); // other tests must not see that role
+    let settings = rig::Settings::disposable();
+    let cluster = rig::Cluster::start_temporary(&settings).await.unwrap(); // other tests must not see that role
     let address = cluster.address().config(local::SUPERUSER, "postgres");
     etl::migrate::migrate(&shared::database::ConnectOptions::without_tls(address)).await.unwrap();
     let client = cluster.address().connect("postgres").await.unwrap();

@@ -5,7 +5,7 @@
 mod support;
 
 use conformance::{get, get_with};
-use local::testing::Database;
+use rig::Database;
 use support::marked::{Readers, write_marked};
 use support::serving::{serve, serve_with};
 use support::{load, load_into};

@@ -11,7 +11,7 @@ use std::process::Command;
 use etl::table::TABLES;
 use fastrand::Rng;
 use local::Binaries;
-use local::testing::Database;
+use rig::Database;
 use sample_data::{Options, generate};
 use support::{documents, load};
 

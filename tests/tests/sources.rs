@@ -11,7 +11,7 @@ use conformance::{golden, small_dataset};
 use etl::s3::{ReadPolicy, S3};
 use etl::source::{Dataset, DatasetLocation};
 use libdeflater::{CompressionLvl, Compressor};
-use local::testing::Database;
+use rig::Database;
 use support::derivation::derived;
 use support::incoming::{content, files, manifest, undisturbed};
 use support::loader::{Loader, generated, steps};

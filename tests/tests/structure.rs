@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-const CRATES: [&str; 6] = ["shared", "functions/lambda-adapter", "host", "etl", "local", "bench"];
+const CRATES: [&str; 8] =
+    ["shared", "functions/lambda-adapter", "host", "etl", "sample-data", "local", "tests/rig", "bench"];
 
 /// The path of a module in its crate: `["database", "pool"]`.
 type Module = Vec<String>;

@@ -4,7 +4,7 @@
 
 use std::process::{Command, Output};
 
-use local::testing::Database;
+use rig::Database;
 use sample_data::Options;
 use tempfile::TempDir;
 

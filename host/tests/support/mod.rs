@@ -10,7 +10,7 @@ use std::time::Duration;
 use etl::load::{LoadOptions, OutputTarget};
 use etl::progress::Progress;
 use etl::source::{Dataset, DatasetLocation};
-use local::testing::Database;
+use rig::Database;
 use shared::App;
 use shared::config::HostConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use crate::common::{signal, until};
+use local::signal;
+use rig::until;
 
 /// Returns the command with a tiny catalog and its data in `root`. It runs in a writable folder.
 fn command(verb: &str, root: &Path, listen: SocketAddr) -> Command {
@@ -45,7 +46,7 @@ pub(crate) fn get(listen: SocketAddr, path: &str) -> Option<String> {
 
 /// Waits until the command serves requests.
 pub(crate) async fn wait_until_ready(running: &mut Child, root: &Path, listen: SocketAddr) {
-    until("it is ready", || {
+    until("it is ready", async || {
         assert!(running.try_wait().unwrap().is_none(), "it ended: {}", stderr(root));
         get(listen, "/readyz").is_some()
     })
@@ -54,6 +55,6 @@ pub(crate) async fn wait_until_ready(running: &mut Child, root: &Path, listen: S
 
 /// Sends SIGTERM and waits for a successful exit.
 pub(crate) fn terminate(running: &mut Child) {
-    assert!(signal("TERM", &running.id().to_string()));
+    signal(running.id(), "TERM").unwrap();
     assert!(running.wait().unwrap().success());
 }

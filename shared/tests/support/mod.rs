@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use local::testing::Database;
+use rig::Database;
 use shared::App;
 use shared::config::FunctionConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use local::{SupervisedChild, Supervision};
 use tokio::sync::OnceCell;
@@ -29,24 +29,17 @@ async fn start() -> Moto {
     let mut command = Command::new(program());
     command.args(["-H", "127.0.0.1", "-p", "0"]); // a free port, which its log names
     // The server has no state to keep. On TERM it raises an exception that Python sometimes discards, so it is killed.
-    let supervision = Supervision { stop_with: "KILL", remove: Some(&directory), account: None };
-    let mut server =
-        SupervisedChild::spawn(&command, supervision, Some(std::fs::File::create(&log).unwrap())).unwrap();
-    let since = Instant::now();
-    loop {
-        let output = std::fs::read_to_string(&log).unwrap_or_default();
-        if let Some(address) = listening(&output) {
-            return Moto { address, _server: server };
-        }
-        if let Some(status) = server.ended().unwrap() {
-            panic!("moto_server exited ({status}): {output}");
-        }
-        assert!(
-            since.elapsed() < START_TIMEOUT,
-            "moto_server does not listen after {START_TIMEOUT:?}: {output}"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let supervision = Supervision {
+        stop_with: "KILL",
+        remove: Some(&directory),
+        log: Some(&log),
+        ..Supervision::new("moto_server")
+    };
+    let mut server = SupervisedChild::spawn(&command, supervision).unwrap();
+    let logged = || listening(&std::fs::read_to_string(&log).unwrap_or_default());
+    let started = server.wait_until_ready(START_TIMEOUT, || async { logged().is_some() }).await;
+    started.unwrap_or_else(|error| panic!("{error}"));
+    Moto { address: logged().unwrap(), _server: server }
 }
 
 /// Returns the address that the server logs once it listens, if the whole line is there.

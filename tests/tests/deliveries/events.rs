@@ -1,7 +1,7 @@
 //! Events in every form, events without objects, and the log of the function.
 
 use conformance::small_dataset;
-use local::testing::Database;
+use rig::Database;
 use serde_json::{Value, json};
 
 use crate::support::functions::{etl_variables, logging_function};

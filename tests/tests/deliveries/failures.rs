@@ -5,7 +5,7 @@ use std::time::Duration;
 use conformance::s3::{Fault, Proxy};
 use conformance::small_dataset;
 use http::Method;
-use local::testing::Database;
+use rig::Database;
 use serde_json::{Value, json};
 
 use crate::support::incoming::{Incoming, TIME, content, failed, message, undisturbed, with_broken_rows};

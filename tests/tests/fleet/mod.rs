@@ -17,8 +17,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use local::testing::Database;
-use local::{Cluster, Fleet, FleetSettings, free_address, program};
+use local::{Fleet, FleetSettings, free_address, program};
+use rig::{Cluster, Database};
 use tempfile::TempDir;
 
 use crate::support::load_into;

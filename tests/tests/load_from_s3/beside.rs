@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use conformance::s3::{Fault, Proxy};
 use conformance::small_dataset;
 use http::Method;
-use local::testing::Database;
+use rig::Database;
 use serde_json::{Value, json};
 
 use crate::support;

@@ -6,7 +6,7 @@ use etl::load::{LoadOptions, OutputTarget};
 use etl::progress::Progress;
 use etl::s3::{ReadPolicy, S3};
 use etl::source::{Dataset, DatasetLocation};
-use local::testing::Database;
+use rig::Database;
 use sample_data::Options;
 
 use crate::support::incoming::{Incoming, content, files};

@@ -1,6 +1,6 @@
 //! Filling a disk, and freeing it again.
 
-use local::testing::Database;
+use rig::Database;
 use tokio_postgres::error::SqlState;
 
 /// Fills the disk with this database's tables completely.

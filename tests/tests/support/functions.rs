@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use conformance::lambda::{Api, Direct, Function, Functions, Gateway, Route, Source};
 use http::Request;
-use local::testing::Database;
+use rig::Database;
 use shared::Endpoint;
 use tokio::sync::OnceCell;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use conformance::s3::{Bucket, Proxy};
 use etl::function::{Config, Function, Metric};
 use etl::s3::{ReadPolicy, S3};
-use local::testing::Database;
+use rig::Database;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

@@ -24,7 +24,7 @@ use conformance::small_dataset;
 use etl::load::{LoadOptions, OutputTarget, Summary};
 use etl::progress::Progress;
 use etl::source::{Dataset, DatasetLocation};
-use local::testing::Database;
+use rig::Database;
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 use tokio_postgres::Client;

@@ -10,7 +10,7 @@ use conformance::s3::{Fault, Proxy, S3Request};
 use conformance::small_dataset;
 use etl::s3::ReadPolicy;
 use http::Method;
-use local::testing::Database;
+use rig::Database;
 use sample_data::Options;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -10,8 +10,8 @@ use http::header::{HOST, HeaderValue};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
-use local::testing::Database;
 use local::{LoadBalancer, LoadBalancerSettings};
+use rig::{Database, start_load_balancer};
 use shared::App;
 use shared::config::HostConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -137,7 +137,7 @@ pub async fn small_fleet() -> Balanced {
     let start = || async {
         let database = &super::small().await.database;
         let hosts = [serve(database).await.0, serve(database).await.0, serve(database).await.0];
-        LoadBalancer::start_temporary(&hosts, &LoadBalancerSettings::default()).await.unwrap()
+        start_load_balancer(&hosts, LoadBalancerSettings::default()).await.unwrap()
     };
     Balanced(Socket(FLEET_OF_SMALL.get_or_init(start).await.address()))
 }

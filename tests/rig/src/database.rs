@@ -1,17 +1,20 @@
 //! A real database for each test: `let database = Database::create().await?;`
 //!
-//! `make test` uses one cluster for the whole run: `atelier-local exec` starts it and names it in [`CLUSTER_VARIABLE`].
+//! `make test` uses one cluster for the whole run: `with-postgres` starts it and names it in [`CLUSTER_VARIABLE`].
 //! Without that variable, each test process starts its own cluster at first use. The first test migrates a template
 //! database, and each test gets a copy. The cluster and its databases are removed when their owner ends.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use etl::migrate;
+use local::{Address, HOST_LOGIN, SUPERUSER, create_host_login};
 use shared::database;
 use tokio::sync::OnceCell;
 use tokio_postgres::Client;
 
-use crate::{Address, Cluster, Error, HOST_LOGIN, SUPERUSER, Settings, create_host_login};
+use crate::{Cluster, Settings};
 
 /// The variable with the socket directory of the cluster for tests.
 pub const CLUSTER_VARIABLE: &str = "ATELIER_TEST_CLUSTER";
@@ -43,8 +46,8 @@ impl Database {
     /// Creates a database. Threads and processes may create databases at the same time.
     ///
     /// # Errors
-    /// [`Error::NotFound`] without a Postgres on this machine, or the reason why it does not start.
-    pub async fn create() -> Result<Self, Error> {
+    /// The reason why Postgres does not start.
+    pub async fn create() -> Result<Self> {
         let cluster = TEST_CLUSTER.get_or_try_init(open_cluster).await?;
         Self::copy_of(&cluster.template, &cluster.address).await
     }
@@ -53,7 +56,7 @@ impl Database {
     ///
     /// # Errors
     /// The error of the server.
-    pub async fn create_in(cluster: &Cluster) -> Result<Self, Error> {
+    pub async fn create_in(cluster: &Cluster) -> Result<Self> {
         let template = make_template(cluster.address()).await?;
         Self::copy_of(&template, cluster.address()).await
     }
@@ -62,7 +65,7 @@ impl Database {
     ///
     /// # Errors
     /// The error of the server.
-    pub async fn restore_in(cluster: &Cluster, dump: &str) -> Result<Self, Error> {
+    pub async fn restore_in(cluster: &Cluster, dump: &str) -> Result<Self> {
         let database = Self { address: cluster.address().clone(), name: "restored".to_owned() };
         let server = database.address.connect("postgres").await?;
         server.batch_execute("create database restored").await?;
@@ -71,7 +74,7 @@ impl Database {
         Ok(database)
     }
 
-    async fn copy_of(template: &str, address: &Address) -> Result<Self, Error> {
+    async fn copy_of(template: &str, address: &Address) -> Result<Self> {
         let name = format!("test_{:016x}", fastrand::u64(..));
         let server = address.connect("postgres").await?;
         server.batch_execute(&format!("create database {name} template {template}")).await?;
@@ -97,6 +100,12 @@ impl Database {
         format!("host={} user={HOST_LOGIN} dbname={}", sockets.collect::<Vec<_>>().join(","), self.name)
     }
 
+    /// Returns the `DATABASE_URL` of a host whose servers are proxies to this database.
+    pub fn host_url_through(&self, proxies: &[SocketAddr]) -> String {
+        let proxies: Vec<String> = proxies.iter().map(SocketAddr::to_string).collect();
+        format!("postgresql://{HOST_LOGIN}@{}/{}", proxies.join(","), self.name)
+    }
+
     /// Returns the `DATABASE_URL` of a function, with its login from `functions/logins.sql`.
     ///
     /// # Errors
@@ -105,7 +114,7 @@ impl Database {
         // Roles belong to the cluster, so concurrent grants from two databases would fail.
         let server = self.address.connect("postgres").await?;
         server.execute("select pg_advisory_lock($1)", &[&LOGINS_LOCK]).await?;
-        self.connect().await?.batch_execute(include_str!("../../functions/logins.sql")).await?;
+        self.connect().await?.batch_execute(include_str!("../../../functions/logins.sql")).await?;
         server.execute("select pg_advisory_unlock($1)", &[&LOGINS_LOCK]).await?;
         Ok(self.address.url(&function.replace('-', "_"), &self.name))
     }
@@ -124,7 +133,7 @@ impl Database {
     ///
     /// # Errors
     /// The error of the server, which must own the directory. The directory must be empty.
-    pub async fn keep_tables_in(&self, directory: &Path) -> Result<(), Error> {
+    pub async fn keep_tables_in(&self, directory: &Path) -> Result<()> {
         let client = self.connect().await?;
         let (name, location) = (&self.name, directory.display().to_string().replace('\'', "''"));
         client.batch_execute(&format!("create tablespace {name} location '{location}'")).await?;
@@ -147,7 +156,7 @@ impl Database {
     }
 }
 
-async fn open_cluster() -> Result<TestCluster, Error> {
+async fn open_cluster() -> Result<TestCluster> {
     let cluster = match std::env::var_os(CLUSTER_VARIABLE) {
         Some(sockets) => Err(Address::of(sockets)),
         None => Ok(Cluster::start_temporary(&Settings::disposable()).await?),
@@ -159,7 +168,7 @@ async fn open_cluster() -> Result<TestCluster, Error> {
 
 /// Creates the template if necessary and returns its name. It gets this name last, so a template is always complete.
 /// The name contains a hash of the migrations, so a change of them creates a new template in a running cluster.
-async fn make_template(address: &Address) -> Result<String, Error> {
+async fn make_template(address: &Address) -> Result<String> {
     let template = format!("template_{:016x}", migrate::fingerprint());
     let server = address.connect("postgres").await?;
     server.execute("select pg_advisory_lock($1)", &[&TEMPLATE_LOCK]).await?;

@@ -1,17 +1,12 @@
 //! A small filesystem for one server, for tests of full disks.
 //!
 //! It is a tmpfs in the server's mount namespace. The kernel removes the namespace and the filesystem with the last
-//! process in it, so nothing must be unmounted. Root may create one; other users need a user namespace.
+//! process in it, so nothing must be unmounted. It needs `unshare` and `mount` of Linux, and root or a user namespace.
 
 use std::path::Path;
 use std::process::Command;
 
-use crate::Account;
-use crate::supervisor::append;
-
-/// The requirements, for the error text of a server that did not start.
-pub(crate) const NEEDS: &str =
-    "; a small disk needs `unshare` and `mount` of Linux, and root or a user namespace";
+use local::{Account, append};
 
 /// $1: the directory. $2: options of the tmpfs. The rest: the command to run once it is mounted.
 const SCRIPT: &str = r#"mount -t tmpfs -o "$2" tmpfs "$1" && shift 2 && exec "$@""#;
