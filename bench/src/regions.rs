@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use bench::distance::DelayProxy;
 use futures_util::future::try_join_all;
+use rig::Proxy;
 
 use crate::env::Env;
 use crate::server::{Client, Server};
@@ -28,7 +28,7 @@ pub(crate) async fn measure(env: &Env) -> Result<()> {
         "| round trip | 4 sequential requests | 4 parallel requests | overview |\n|---:|---:|---:|---:|\n",
     );
     for round_trip in ROUND_TRIPS {
-        let proxy = DelayProxy::to(host.listen, Duration::from_millis(round_trip)).await?;
+        let proxy = Proxy::with_round_trip(host.listen, Duration::from_millis(round_trip)).await?;
         let client = Client::new();
         let mut times = [const { Vec::new() }; 3];
         // The first page opens connections and prepares statements, so it does not count.

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::HeaderMap;
-use rig::Database;
+use rig::{Database, Proxy, TEST_TIMEOUT, until};
 use shared::cart::{Addition, Line, Owner};
 use shared::database::{Connections, Kind};
 use shared::{App, Readiness};
-use support::{Proxy, TEST_TIMEOUT, app, function, until};
+use support::{app, function, proxy_to};
 
 /// The message of a probe.
 const SYNC: &[u8] = b"S\0\0\0\x04";
@@ -49,7 +49,7 @@ async fn let_idle() {
 /// Connects, then makes the connection a black hole and lets it be idle.
 async fn lose_connection(proxy: &Proxy, app: &App) {
     assert_eq!(app.readiness().await.unwrap(), Readiness::NoCatalog);
-    proxy.black_hole();
+    proxy.stall();
     let_idle().await;
 }
 
@@ -63,8 +63,8 @@ async fn a_request_before_the_first_connection_waits_for_it() {
 #[tokio::test]
 async fn a_request_long_after_the_start_uses_the_connection_that_was_opened_then() {
     let database = Database::create().await.unwrap();
-    let proxy = Proxy::to(&database).await;
-    let app = app(&[("DATABASE_URL", &proxy.url())]);
+    let (proxy, url) = proxy_to(&database).await;
+    let app = app(&[("DATABASE_URL", &url)]);
     tokio::time::sleep(Duration::from_millis(1100)).await; // an attempt that takes a second would be repeated
     assert_eq!(app.readiness().await.unwrap(), Readiness::NoCatalog);
     assert_eq!(proxy.traffic(|traffic| traffic.connections), 1);
@@ -101,47 +101,47 @@ async fn a_read_after_the_end_of_the_backend_succeeds() {
 #[tokio::test]
 async fn reads_on_a_dead_connection_share_one_probe_and_succeed_on_another_connection() {
     let database = Database::create().await.unwrap();
-    let proxy = Proxy::to(&database).await;
-    let app = app(&[("DATABASE_URL", &proxy.url()), ("DATABASE_IDLE_CHECK_AFTER", "10ms")]);
+    let (proxy, url) = proxy_to(&database).await;
+    let app = app(&[("DATABASE_URL", &url), ("DATABASE_IDLE_CHECK_AFTER", "10ms")]);
     lose_connection(&proxy, &app).await;
     for readiness in join_all((0..8).map(|_| app.readiness())).await {
         assert_eq!(readiness.unwrap(), Readiness::NoCatalog);
     }
-    assert_eq!(proxy.traffic(|traffic| traffic.dropped.clone()), SYNC);
+    assert_eq!(proxy.traffic(|traffic| traffic.held.clone()), SYNC);
     assert_eq!(proxy.traffic(|traffic| traffic.connections), 2);
 }
 
 #[tokio::test]
 async fn a_write_is_not_sent_on_a_dead_connection_and_is_carried_out_once() {
     let database = database_with_a_sku().await;
-    let proxy = Proxy::to(&database).await;
-    let app = app(&[("DATABASE_URL", &proxy.url()), ("DATABASE_IDLE_CHECK_AFTER", "10ms")]);
+    let (proxy, url) = proxy_to(&database).await;
+    let app = app(&[("DATABASE_URL", &url), ("DATABASE_IDLE_CHECK_AFTER", "10ms")]);
     assert_eq!(app.carts.add(&owner(), 1, 1).await.unwrap(), Addition::Added); // prepares the statement
     lose_connection(&proxy, &app).await;
     assert_eq!(app.carts.add(&owner(), 1, 2).await.unwrap(), Addition::Added);
     assert_eq!(app.carts.lines(&owner()).await.unwrap(), [Line { sku_id: 1, count: 3 }]);
-    assert_eq!(proxy.traffic(|traffic| traffic.dropped.clone()), SYNC);
+    assert_eq!(proxy.traffic(|traffic| traffic.held.clone()), SYNC);
 }
 
 #[tokio::test]
 async fn a_write_whose_preparation_times_out_is_sent_on_another_connection() {
     let database = database_with_a_sku().await;
-    let proxy = Proxy::to(&database).await;
+    let (proxy, url) = proxy_to(&database).await;
     // No probe is due, so the preparation of the statement is lost.
     let variables = [("DATABASE_IDLE_CHECK_AFTER", "600s"), ("DATABASE_STATEMENT_TIMEOUT", "100ms")];
-    let app = app(&[&variables[..], &[("DATABASE_URL", &proxy.url())]].concat());
+    let app = app(&[&variables[..], &[("DATABASE_URL", &url)]].concat());
     lose_connection(&proxy, &app).await;
     assert_eq!(app.carts.add(&owner(), 1, 1).await.unwrap(), Addition::Added);
     assert_eq!(app.carts.lines(&owner()).await.unwrap(), [Line { sku_id: 1, count: 1 }]);
-    assert!(proxy.traffic(|traffic| String::from_utf8_lossy(&traffic.dropped).contains("select cart.add")));
+    assert!(proxy.traffic(|traffic| String::from_utf8_lossy(&traffic.held).contains("select cart.add")));
 }
 
 #[tokio::test]
 async fn a_connection_with_a_slow_statement_is_not_marked_dead() {
     let database = Database::create().await.unwrap();
-    let proxy = Proxy::to(&database).await;
+    let (proxy, url) = proxy_to(&database).await;
     let variables = [("DATABASE_IDLE_CHECK_AFTER", "10ms"), ("DATABASE_STATEMENT_TIMEOUT", "30s")];
-    let app = app(&[&variables[..], &[("DATABASE_URL", &proxy.url())]].concat());
+    let app = app(&[&variables[..], &[("DATABASE_URL", &url)]].concat());
     app.readiness().await.unwrap();
     let (mut locking, client) = (database.connect().await.unwrap(), database.connect().await.unwrap());
     let lock = locking.transaction().await.unwrap();
@@ -174,8 +174,8 @@ async fn a_connection_with_a_slow_statement_is_not_marked_dead() {
 #[tokio::test]
 async fn close_terminates_the_connection_gracefully_and_leaves_no_backend() {
     let database = Database::create().await.unwrap();
-    let proxy = Proxy::to(&database).await;
-    let app = app(&[("DATABASE_URL", &proxy.url())]);
+    let (proxy, url) = proxy_to(&database).await;
+    let app = app(&[("DATABASE_URL", &url)]);
     app.readiness().await.unwrap();
     app.close().await;
     until("the connection is closed gracefully", async || {
@@ -191,12 +191,12 @@ async fn close_terminates_the_connection_gracefully_and_leaves_no_backend() {
 #[tokio::test]
 async fn close_does_not_wait_for_a_server_that_stopped_responding_and_fails_waiting_requests() {
     let database = Database::create().await.unwrap();
-    let proxy = Proxy::to(&database).await;
-    let app = app(&[("DATABASE_URL", &proxy.url()), ("DATABASE_STATEMENT_TIMEOUT", "30s")]);
+    let (proxy, url) = proxy_to(&database).await;
+    let app = app(&[("DATABASE_URL", &url), ("DATABASE_STATEMENT_TIMEOUT", "30s")]);
     app.readiness().await.unwrap();
-    proxy.black_hole();
+    proxy.stall();
     let closing = async {
-        until("a read is dropped", async || proxy.traffic(|traffic| !traffic.dropped.is_empty())).await;
+        until("a read is dropped", async || proxy.traffic(|traffic| !traffic.held.is_empty())).await;
         app.close().await;
     };
     let both = async { tokio::join!(app.readiness(), closing).0 };

@@ -8,9 +8,10 @@ mod support;
 use std::io::Write;
 use std::sync::Arc;
 
+use rig::TEST_TIMEOUT;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, crypto::ring};
-use support::{TEST_TIMEOUT, app};
+use support::app;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

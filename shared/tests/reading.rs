@@ -11,14 +11,14 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderMap, StatusCode};
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
-use rig::Database;
+use rig::{Database, TEST_TIMEOUT, until};
 use shared::cart::{Addition, Owner};
 use shared::config::HostConfig;
 use shared::database::Kind;
 use shared::endpoint::{ALLOW_GET, Method};
 use shared::http::{Content, Document, Timing};
 use shared::{App, Endpoint, Problem, Response};
-use support::{Proxy, TEST_TIMEOUT, until};
+use support::proxy_to;
 use tokio_postgres::Client;
 
 /// A database whose catalog has the products 1 to 9 and sku 1, and a connection to it.
@@ -41,9 +41,9 @@ async fn database() -> (Database, Client) {
 }
 
 /// Starts the state of a host that connects through this proxy.
-async fn app(proxy: &Proxy, variables: &[(&str, &str)]) -> Arc<App> {
+async fn app(url: &str, variables: &[(&str, &str)]) -> Arc<App> {
     let config = HostConfig::from_lookup(&|name| match name {
-        "DATABASE_URL" => Some(proxy.url()),
+        "DATABASE_URL" => Some(url.to_owned()),
         _ => variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned()),
     });
     let config = config.unwrap();
@@ -81,8 +81,8 @@ const LONG_TIMEOUTS: [(&str, &str); 2] = [("DATABASE_STATEMENT_TIMEOUT", "50s"),
 #[tokio::test]
 async fn concurrent_requests_for_a_product_share_one_read() {
     let (database, mut client) = database().await;
-    let proxy = Proxy::to(&database).await;
-    let app = app(&proxy, &[&LONG_TIMEOUTS[..], &[("CACHE_BYTES", "0")]].concat()).await;
+    let (proxy, url) = proxy_to(&database).await;
+    let app = app(&url, &[&LONG_TIMEOUTS[..], &[("CACHE_BYTES", "0")]].concat()).await;
     let observer = database.connect().await.unwrap();
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("lock table catalog.documents, catalog.products").await.unwrap();
@@ -109,8 +109,8 @@ async fn concurrent_requests_for_a_product_share_one_read() {
 #[tokio::test]
 async fn all_requests_for_a_product_share_one_read_on_a_host_with_a_cache() {
     let (database, _client) = database().await;
-    let proxy = Proxy::to(&database).await;
-    let app = app(&proxy, &LONG_TIMEOUTS).await;
+    let (proxy, url) = proxy_to(&database).await;
+    let app = app(&url, &LONG_TIMEOUTS).await;
     let timing = Timing::default();
     let (product, styles, related) = tokio::join!(
         app.catalog.product(7, &timing),
@@ -127,9 +127,9 @@ async fn all_requests_for_a_product_share_one_read_on_a_host_with_a_cache() {
 #[tokio::test]
 async fn clients_that_leave_start_no_reads_beyond_the_queue_limit() {
     let (database, mut client) = database().await;
-    let proxy = Proxy::to(&database).await;
+    let (proxy, url) = proxy_to(&database).await;
     let variables = [("DATABASE_MAX_WAITING", "4"), ("DATABASE_CONNECTIONS", "1"), ("CACHE_BYTES", "0")];
-    let app = app(&proxy, &[&LONG_TIMEOUTS[..], &variables].concat()).await;
+    let app = app(&url, &[&LONG_TIMEOUTS[..], &variables].concat()).await;
     // Both statements are prepared before, because the lock would delay that too.
     app.catalog.product(9, &Timing::default()).await.unwrap();
     app.catalog.list(1, 9, &Timing::default()).await.unwrap();
@@ -163,9 +163,9 @@ async fn clients_that_leave_start_no_reads_beyond_the_queue_limit() {
 #[tokio::test]
 async fn reads_from_a_server_that_stops_responding_are_retried_on_another_server() {
     let (database, _client) = database().await;
-    let (dead, other) = (Proxy::to(&database).await, Proxy::to(&database).await);
+    let ((dead, _), (other, _)) = (proxy_to(&database).await, proxy_to(&database).await);
     let config = HostConfig::from_lookup(&|name| match name {
-        "DATABASE_URL" => Some(Proxy::url_of_both(&dead, &other)),
+        "DATABASE_URL" => Some(database.host_url_through(&[dead.address(), other.address()])),
         "DATABASE_STATEMENT_TIMEOUT" => Some("300ms".to_owned()),
         "CACHE_BYTES" => Some("0".to_owned()),
         _ => None,
@@ -177,7 +177,7 @@ async fn reads_from_a_server_that_stops_responding_are_retried_on_another_server
     })
     .await;
     assert!(app.wait_until_connected(TEST_TIMEOUT).await);
-    dead.black_hole();
+    dead.stall();
     for round in 0..10 {
         // Several statements at a time, over several connections.
         let reads = (1..=9).map(async |product_id| {
@@ -209,8 +209,8 @@ async fn a_slow_read_does_not_delay_later_reads() {
             from catalog.real_documents;
         grant select on catalog.documents to atelier_reader";
     client.batch_execute(statement).await.unwrap();
-    let proxy = Proxy::to(&database).await;
-    let app = app(&proxy, &LONG_TIMEOUTS).await;
+    let url = database.host_url();
+    let app = app(&url, &LONG_TIMEOUTS).await;
     let product = async |id| app.catalog.product(id, &Timing::default()).await.unwrap().unwrap();
     let observer = database.connect().await.unwrap();
     let lock = client.transaction().await.unwrap();
@@ -260,8 +260,8 @@ async fn a_large_document_is_in_no_batch_and_is_read_once_more_by_itself() {
     client.execute(update, &[&gzip(&styles), &related]).await.unwrap();
     let overview = [br#"{"product":{},"styles":"#, &styles[..], br#","related":"#, &related, b"}"].concat();
     for cache in ["0", "1MiB"] {
-        let proxy = Proxy::to(&database).await;
-        let app = app(&proxy, &[&LONG_TIMEOUTS[..], &[("CACHE_BYTES", cache)]].concat()).await;
+        let (proxy, url) = proxy_to(&database).await;
+        let app = app(&url, &[&LONG_TIMEOUTS[..], &[("CACHE_BYTES", cache)]].concat()).await;
         let (catalog, timing) = (&app.catalog, Timing::default());
         let before = proxy.traffic(|traffic| traffic.received);
         let documents = [
@@ -300,8 +300,8 @@ async fn large_documents_are_read_one_at_a_time_and_do_not_delay_small_ones() {
             from catalog.real_documents;
         grant select on catalog.documents to atelier_reader";
     client.batch_execute(statement).await.unwrap();
-    let proxy = Proxy::to(&database).await;
-    let app = app(&proxy, &LONG_TIMEOUTS).await;
+    let (proxy, url) = proxy_to(&database).await;
+    let app = app(&url, &LONG_TIMEOUTS).await;
     let styles = async |id| app.catalog.styles(id, &Timing::default()).await.unwrap().unwrap();
     // From now on, the host knows that they are large.
     for id in 1..5 {
@@ -351,8 +351,8 @@ async fn while_the_budget_for_large_responses_is_exhausted_others_get_503_and_sm
     let update = "update catalog.documents set styles = case product_id when 9 then $1::bytea else $2 end
         where product_id <> 1";
     client.execute(update, &[&large, &blank]).await.unwrap();
-    let proxy = Proxy::to(&database).await;
-    let app = app(&proxy, &LONG_TIMEOUTS).await;
+    let url = database.host_url();
+    let app = app(&url, &LONG_TIMEOUTS).await;
     let get = async |id: i32, coding: &str| {
         let request = http::Request::get(format!("/products/{id}/styles")).header("accept-encoding", coding);
         let request = request.body(Bytes::new()).unwrap();
@@ -381,8 +381,8 @@ async fn while_the_budget_for_large_responses_is_exhausted_others_get_503_and_sm
 #[tokio::test]
 async fn requests_beyond_the_queue_limit_fail_at_once_and_waiting_requests_succeed() {
     let (database, mut client) = database().await;
-    let proxy = Proxy::to(&database).await;
-    let app = app(&proxy, &[&LONG_TIMEOUTS[..], &[("DATABASE_MAX_WAITING", "3")]].concat()).await;
+    let url = database.host_url();
+    let app = app(&url, &[&LONG_TIMEOUTS[..], &[("DATABASE_MAX_WAITING", "3")]].concat()).await;
     let product = async |id| app.catalog.product(id, &Timing::default()).await;
     assert!(product(9).await.unwrap().is_some()); // caches it
     let observer = database.connect().await.unwrap();
@@ -406,9 +406,9 @@ async fn requests_beyond_the_queue_limit_fail_at_once_and_waiting_requests_succe
 #[tokio::test]
 async fn a_request_that_waits_for_a_cart_does_not_delay_a_product() {
     let (database, mut client) = database().await;
-    let proxy = Proxy::to(&database).await;
+    let url = database.host_url();
     let app =
-        app(&proxy, &[&LONG_TIMEOUTS[..], &[("CACHE_BYTES", "0"), ("DATABASE_CONNECTIONS", "1")]].concat())
+        app(&url, &[&LONG_TIMEOUTS[..], &[("CACHE_BYTES", "0"), ("DATABASE_CONNECTIONS", "1")]].concat())
             .await;
     let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, "Bearer one".parse().unwrap())]);
     let owner = Owner::from_headers(&headers).unwrap();
@@ -433,8 +433,8 @@ async fn a_request_that_waits_for_a_cart_does_not_delay_a_product() {
 #[tokio::test]
 async fn clients_that_leave_send_no_statements_for_carts_beyond_the_queue_limit() {
     let (database, mut client) = database().await;
-    let proxy = Proxy::to(&database).await;
-    let app = app(&proxy, &[&LONG_TIMEOUTS[..], &[("DATABASE_MAX_WAITING", "3")]].concat()).await;
+    let url = database.host_url();
+    let app = app(&url, &[&LONG_TIMEOUTS[..], &[("DATABASE_MAX_WAITING", "3")]].concat()).await;
     let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, "Bearer one".parse().unwrap())]);
     let owner = Owner::from_headers(&headers).unwrap();
     app.carts.add(&owner, 1, 1).await.unwrap(); // prepares the statement

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex};
 
 use local::free_address;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
-use rig::{Cluster, Settings};
+use rig::{Cluster, Settings, TEST_TIMEOUT, until};
 use shared::database::{ConnectOptions, error_chain};
 use shared::variables::Error;
 use shared::{App, Readiness};
-use support::{TEST_TIMEOUT, function, until};
+use support::function;
 use tempfile::NamedTempFile;
 
 /// A root authority with an intermediate authority that signs certificates of servers, like those of RDS.

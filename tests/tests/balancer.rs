@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use conformance::{Transport as _, send};
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response, Version};
 use local::{LoadBalancer, LoadBalancerSettings, free_address, signal};
-use rig::start_load_balancer;
+use rig::{Fault, HttpProxy, start_load_balancer};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use support::loader::until;
-use support::scripted::{Reaction, ScriptedHost, header_of};
 use support::serving::{Balanced, Socket, small_fleet};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -81,8 +80,8 @@ async fn exchange_status(address: SocketAddr, path: &str) -> String {
 
 #[tokio::test]
 async fn nginx_rejects_invalid_requests_with_a_problem() {
-    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
-    let (_balancer, service) = balance(&[host.address]).await;
+    let host = HttpProxy::alone(Fault::Respond(200, "host"));
+    let (_balancer, service) = balance(&[host.address()]).await;
     let long = "a".repeat(9000);
     let with = |name: &'static str, value: &str| {
         let value = HeaderValue::from_str(value).unwrap();
@@ -109,13 +108,13 @@ async fn nginx_rejects_invalid_requests_with_a_problem() {
         response.starts_with("HTTP/1.1 400 ") && response.contains("application/problem+json"),
         "{response}"
     );
-    assert_eq!(host.requests(), Vec::<String>::new(), "none of them reached the host");
+    assert_eq!(host.requests(), [], "none of them reached the host");
 }
 
 #[tokio::test]
 async fn nginx_overwrites_forwarding_headers_and_malformed_request_ids() {
-    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
-    let (_balancer, service) = balance(&[host.address]).await;
+    let host = HttpProxy::alone(Fault::Respond(200, "host"));
+    let (_balancer, service) = balance(&[host.address()]).await;
     for id in ["a well-formed one it is not", "well-formed_1.2", &"a".repeat(65)] {
         let request = Request::get("/cart?a=%2F&b=/../")
             .header("x-request-id", id)
@@ -128,14 +127,15 @@ async fn nginx_overwrites_forwarding_headers_and_malformed_request_ids() {
     }
     let requests = host.requests();
     for request in &requests {
-        assert!(request.starts_with("get /cart?a=%2f&b=/../ http/1.1\r\n"), "{request}");
-        assert_eq!(header_of(request, "x-forwarded-for"), Some("127.0.0.1"));
-        assert_eq!(header_of(request, "x-forwarded-proto"), Some("http"));
-        assert_eq!(header_of(request, "host"), Some("shop.example"));
-        assert_eq!(header_of(request, "forwarded"), None);
-        assert_eq!(header_of(request, "connection"), None);
+        let start = (request.method.as_str(), request.target.as_str(), request.version);
+        assert_eq!(start, ("GET", "/cart?a=%2F&b=/../", Version::HTTP_11));
+        assert_eq!(request.header("x-forwarded-for"), Some("127.0.0.1"));
+        assert_eq!(request.header("x-forwarded-proto"), Some("http"));
+        assert_eq!(request.header("host"), Some("shop.example"));
+        assert_eq!(request.header("forwarded"), None);
+        assert_eq!(request.header("connection"), None);
     }
-    let ids: Vec<&str> = requests.iter().map(|request| header_of(request, "x-request-id").unwrap()).collect();
+    let ids: Vec<&str> = requests.iter().map(|request| request.header("x-request-id").unwrap()).collect();
     assert_eq!(ids[1], "well-formed_1.2");
     for made in [ids[0], ids[2]] {
         assert!(made.len() == 32 && made.bytes().all(|byte| byte.is_ascii_hexdigit()), "{made}");
@@ -155,18 +155,18 @@ async fn first_rejection(service: &Balanced, target: &str) -> Response<Bytes> {
 
 #[tokio::test]
 async fn requests_above_the_rate_limit_return_429_with_retry_after() {
-    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
+    let host = HttpProxy::alone(Fault::Respond(200, "host"));
     let settings = with_variables(&[("RATE_LIMIT", "1")]);
-    let (_balancer, service) = balance_with(&[host.address], settings).await;
+    let (_balancer, service) = balance_with(&[host.address()], settings).await;
     let rejection = first_rejection(&service, "/products/1").await;
     assert_is_problem(&rejection, 429);
     assert_eq!(rejection.headers()["retry-after"], "1");
 }
 
 /// Returns a load balancer with a limit of 40 requests per second and client address, and of one large page.
-async fn balance_with_one_large_page(host: &ScriptedHost) -> (LoadBalancer, Balanced) {
+async fn balance_with_one_large_page(host: &HttpProxy) -> (LoadBalancer, Balanced) {
     let settings = with_variables(&[("RATE_LIMIT", "40")]);
-    balance_with(&[host.address], settings).await
+    balance_with(&[host.address()], settings).await
 }
 
 /// Sends `count` requests from a loopback address, one after another, and returns their statuses.
@@ -187,7 +187,7 @@ async fn statuses_from(source: Ipv4Addr, address: SocketAddr, request: &str, cou
 
 #[tokio::test]
 async fn large_pages_above_their_rate_limit_return_429_and_other_requests_succeed() {
-    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
+    let host = HttpProxy::alone(Fault::Respond(200, "host"));
     let (_balancer, service) = balance_with_one_large_page(&host).await;
     let rejection = first_rejection(&service, "/products?count=1000").await;
     assert_is_problem(&rejection, 429);
@@ -202,7 +202,7 @@ async fn large_pages_above_their_rate_limit_return_429_and_other_requests_succee
 
 #[tokio::test]
 async fn no_spelling_of_a_large_page_evades_its_rate_limit() {
-    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
+    let host = HttpProxy::alone(Fault::Respond(200, "host"));
     let (_balancer, service) = balance_with_one_large_page(&host).await;
     for (n, request) in (1..).zip([
         "GET /products?count=51",
@@ -233,7 +233,7 @@ async fn no_spelling_of_a_large_page_evades_its_rate_limit() {
 
 #[tokio::test]
 async fn small_pages_and_other_requests_do_not_count_as_large_pages() {
-    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
+    let host = HttpProxy::alone(Fault::Respond(200, "host"));
     let (_balancer, service) = balance_with_one_large_page(&host).await;
     for (n, request) in (1..).zip([
         "GET /products",
@@ -260,9 +260,9 @@ async fn small_pages_and_other_requests_do_not_count_as_large_pages() {
 
 #[tokio::test]
 async fn the_access_log_has_no_secrets_of_a_request() {
-    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
+    let host = HttpProxy::alone(Fault::Respond(200, "host"));
     let settings = LoadBalancerSettings { access_log: true, ..LoadBalancerSettings::default() };
-    let (balancer, service) = balance_with(&[host.address], settings).await;
+    let (balancer, service) = balance_with(&[host.address()], settings).await;
     let request = Request::post("/cart?secret=1")
         .header("x-request-id", "the-id")
         .header("authorization", "secret")
@@ -277,7 +277,7 @@ async fn the_access_log_has_no_secrets_of_a_request() {
         ("request_id", "the-id"),
         ("method", "POST"),
         ("path", "/cart"),
-        ("upstream", &host.address.to_string()),
+        ("upstream", &host.address().to_string()),
         ("upstream_status", "200"),
     ] {
         assert_eq!(line[member], expected, "{text}");
@@ -288,8 +288,8 @@ async fn the_access_log_has_no_secrets_of_a_request() {
 
 #[tokio::test]
 async fn a_reload_fails_no_request() {
-    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
-    let (balancer, service) = balance(&[host.address]).await;
+    let host = HttpProxy::alone(Fault::Respond(200, "host"));
+    let (balancer, service) = balance(&[host.address()]).await;
     for _ in 0..5 {
         signal(balancer.pid(), "HUP").unwrap();
         for _ in 0..40 {
@@ -318,9 +318,9 @@ async fn with_a_certificate_the_load_balancer_accepts_only_tls_and_offers_http_2
     };
     let (certificate, key) =
         (file("certificate.pem", made.cert.pem()), file("key.pem", made.signing_key.serialize_pem()));
-    let host = ScriptedHost::start("host", Reaction::Respond(200)).await;
+    let host = HttpProxy::alone(Fault::Respond(200, "host"));
     let settings = with_variables(&[("TLS_CERTIFICATE", &certificate), ("TLS_KEY", &key)]);
-    let (balancer, _service) = balance_with(&[host.address], settings).await;
+    let (balancer, _service) = balance_with(&[host.address()], settings).await;
 
     let mut client = client_of(made.cert.der().clone());
     for protocol in ["http/1.1", "h2"] {
@@ -339,7 +339,7 @@ async fn with_a_certificate_the_load_balancer_accepts_only_tls_and_offers_http_2
             assert!(response.contains("\r\nStrict-Transport-Security: max-age="), "{response}");
         }
     }
-    assert_eq!(header_of(&host.requests()[0], "x-forwarded-proto"), Some("https"));
+    assert_eq!(host.requests()[0].header("x-forwarded-proto"), Some("https"));
     let plain = exchange(balancer.address(), b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert!(plain.starts_with("HTTP/1.1 400 ") && plain.contains("application/problem+json"), "{plain}");
 }

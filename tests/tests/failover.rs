@@ -13,13 +13,12 @@ use bytes::Bytes;
 use conformance::{Transport as _, golden};
 use http::{Request, Response};
 use local::{Fleet, FleetSettings, LoadBalancer, LoadBalancerSettings, free_address, program};
-use rig::start_load_balancer;
+use rig::{Fault, HttpProxy, start_load_balancer};
 use support::loader::until;
-use support::scripted::{Reaction, ScriptedHost};
 use support::serving::Socket;
 
-async fn balance(hosts: &[&ScriptedHost]) -> LoadBalancer {
-    let addresses: Vec<SocketAddr> = hosts.iter().map(|host| host.address).collect();
+async fn balance(hosts: &[&HttpProxy]) -> LoadBalancer {
+    let addresses: Vec<SocketAddr> = hosts.iter().map(|host| host.address()).collect();
     start_load_balancer(&addresses, LoadBalancerSettings::default()).await.unwrap()
 }
 
@@ -31,9 +30,9 @@ async fn send(address: SocketAddr, method: &str) -> Response<Bytes> {
 #[tokio::test]
 async fn requests_are_distributed_evenly() {
     let hosts = [
-        &ScriptedHost::start("first", Reaction::Respond(200)).await,
-        &ScriptedHost::start("second", Reaction::Respond(200)).await,
-        &ScriptedHost::start("third", Reaction::Respond(200)).await,
+        &HttpProxy::alone(Fault::Respond(200, "first")),
+        &HttpProxy::alone(Fault::Respond(200, "second")),
+        &HttpProxy::alone(Fault::Respond(200, "third")),
     ];
     let balancer = balance(&hosts).await;
     let mut responses = HashMap::new();
@@ -47,9 +46,8 @@ async fn requests_are_distributed_evenly() {
 /// Both hosts fail alike, so any retry would be visible.
 #[tokio::test]
 async fn a_post_is_never_sent_twice() {
-    for (reaction, status) in [(Reaction::Close, 502), (Reaction::Hang, 504), (Reaction::Respond(503), 503)] {
-        let hosts =
-            [&ScriptedHost::start("first", reaction).await, &ScriptedHost::start("second", reaction).await];
+    for (reaction, status) in [(Fault::Disconnect, 502), (Fault::Hang, 504), (Fault::Respond(503, ""), 503)] {
+        let hosts = [&HttpProxy::alone(reaction), &HttpProxy::alone(reaction)];
         let balancer = balance(&hosts).await;
         let response = send(balancer.address(), "POST").await;
         assert_eq!(response.status(), status, "{reaction:?}");
@@ -66,11 +64,8 @@ async fn a_post_is_never_sent_twice() {
 
 #[tokio::test]
 async fn a_failed_delete_is_retried_because_it_is_idempotent() {
-    for reaction in [Reaction::Close, Reaction::Hang, Reaction::Respond(503)] {
-        let hosts = [
-            &ScriptedHost::start("failing", reaction).await,
-            &ScriptedHost::start("good", Reaction::Respond(204)).await,
-        ];
+    for reaction in [Fault::Disconnect, Fault::Hang, Fault::Respond(503, "")] {
+        let hosts = [&HttpProxy::alone(reaction), &HttpProxy::alone(Fault::Respond(204, "good"))];
         let balancer = balance(&hosts).await;
         for _ in 0..2 {
             assert_eq!(send(balancer.address(), "DELETE").await.status(), 204, "{reaction:?}");
@@ -81,8 +76,8 @@ async fn a_failed_delete_is_retried_because_it_is_idempotent() {
 
 #[tokio::test]
 async fn a_post_that_no_host_has_received_is_retried() {
-    let alive = ScriptedHost::start("alive", Reaction::Respond(201)).await;
-    let hosts = [free_address().unwrap(), alive.address];
+    let alive = HttpProxy::alone(Fault::Respond(201, "alive"));
+    let hosts = [free_address().unwrap(), alive.address()];
     let balancer = start_load_balancer(&hosts, LoadBalancerSettings::default()).await.unwrap();
     for sent in 1..=10 {
         assert_eq!(send(balancer.address(), "POST").await.status(), 201);
@@ -93,16 +88,13 @@ async fn a_post_that_no_host_has_received_is_retried() {
 #[tokio::test]
 async fn a_failed_get_is_retried_and_the_failed_host_is_avoided() {
     for reaction in [
-        Reaction::Close,
-        Reaction::Hang,
-        Reaction::Respond(502),
-        Reaction::Respond(503),
-        Reaction::Respond(504),
+        Fault::Disconnect,
+        Fault::Hang,
+        Fault::Respond(502, ""),
+        Fault::Respond(503, ""),
+        Fault::Respond(504, ""),
     ] {
-        let hosts = [
-            &ScriptedHost::start("failing", reaction).await,
-            &ScriptedHost::start("good", Reaction::Respond(200)).await,
-        ];
+        let hosts = [&HttpProxy::alone(reaction), &HttpProxy::alone(Fault::Respond(200, "good"))];
         let balancer = balance(&hosts).await;
         for _ in 0..10 {
             let response = send(balancer.address(), "GET").await;
@@ -120,10 +112,8 @@ async fn a_failed_get_is_retried_and_the_failed_host_is_avoided() {
 /// A fault that the request causes would recur on the next host.
 #[tokio::test]
 async fn a_500_is_forwarded_without_a_retry() {
-    let hosts = [
-        &ScriptedHost::start("first", Reaction::Respond(500)).await,
-        &ScriptedHost::start("second", Reaction::Respond(500)).await,
-    ];
+    let hosts =
+        [&HttpProxy::alone(Fault::Respond(500, "first")), &HttpProxy::alone(Fault::Respond(500, "second"))];
     let balancer = balance(&hosts).await;
     for sent in 1..=10 {
         assert_eq!(send(balancer.address(), "GET").await.status(), 500);
@@ -136,9 +126,9 @@ async fn a_500_is_forwarded_without_a_retry() {
 #[tokio::test]
 async fn when_all_hosts_return_503_clients_get_a_host_s_response() {
     let hosts = [
-        &ScriptedHost::start("away", Reaction::Respond(503)).await,
-        &ScriptedHost::start("away", Reaction::Respond(503)).await,
-        &ScriptedHost::start("away", Reaction::Respond(503)).await,
+        &HttpProxy::alone(Fault::Respond(503, "away")),
+        &HttpProxy::alone(Fault::Respond(503, "away")),
+        &HttpProxy::alone(Fault::Respond(503, "away")),
     ];
     let balancer = balance(&hosts).await;
     for number in 0..30 {

@@ -7,7 +7,8 @@ mod support;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use conformance::s3::{Fault, Proxy, S3Request};
+use conformance::s3::refusal::{ACCESS_DENIED, INTERNAL_ERROR, SLOW_DOWN};
+use conformance::s3::variables;
 use conformance::small_dataset;
 use etl::load::{LoadOptions, OutputTarget};
 use etl::progress::Progress;
@@ -15,7 +16,7 @@ use etl::s3::{ReadPolicy, S3};
 use etl::source::{Dataset, DatasetLocation};
 use fastrand::Rng;
 use http::Method;
-use rig::Database;
+use rig::{Database, Fault, HttpProxy, HttpRequest};
 use support::events::{self, Arrived};
 use support::incoming::{Incoming, content, files, undisturbed};
 use support::s3::{
@@ -24,14 +25,14 @@ use support::s3::{
 };
 
 /// Returns the fault for a request in a storm: a quarter of the requests have one.
-fn storm(seed: u64, seen: &S3Request) -> Fault {
+fn storm(seed: u64, seen: &HttpRequest) -> Fault {
     let mut hash = DefaultHasher::new();
     (seen.method.as_str(), &seen.key, seen.nth).hash(&mut hash);
     let mut random = Rng::with_seed(seed ^ hash.finish());
     match random.u8(0..32) {
-        0 => Fault::SLOW_DOWN,
-        1 => Fault::INTERNAL_ERROR,
-        2 => Fault::ACCESS_DENIED,
+        0 => SLOW_DOWN,
+        1 => INTERNAL_ERROR,
+        2 => ACCESS_DENIED,
         3 => Fault::Hang,
         4 => Fault::Trickle { bytes: random.usize(100..4000), every: SHORT_TIMEOUTS.read_timeout * 100 },
         5 => Fault::Trickle { bytes: 1000, every: SHORT_TIMEOUTS.read_timeout / 20 },
@@ -48,7 +49,7 @@ async fn a_load_through_a_storm_of_faults_publishes_the_same_catalog() {
         let seed = fastrand::u64(..);
         let (incoming, served) = serving().await;
         let records = incoming.put_folder("spring", set.folder.path()).await;
-        let proxy = Proxy::start(incoming.bucket.server(), async move |seen| storm(seed, seen));
+        let proxy = HttpProxy::start(incoming.bucket.server(), async move |seen| storm(seed, seen));
         let stormy = incoming
             .through(&proxy, ReadPolicy { read_timeout: SHORT_TIMEOUTS.read_timeout / 2, ..SHORT_TIMEOUTS })
             .await;
@@ -76,12 +77,12 @@ async fn every_range_resumes_from_every_offset() {
         for is_reset in [true, false] {
             let (incoming, _) = serving().await;
             let records = incoming.put_folder("spring", set.folder.path()).await;
-            let fault = move |seen: &S3Request| {
+            let fault = move |seen: &HttpRequest| {
                 let fault = if is_reset { Fault::Reset { after } } else { Fault::Close { after } };
                 (is_whole(seen) && seen.nth.is_multiple_of(2)).then_some(fault)
             };
-            let script = async move |seen: &S3Request| fault(seen).unwrap_or(Fault::None);
-            let proxy = Proxy::start(incoming.bucket.server(), script);
+            let script = async move |seen: &HttpRequest| fault(seen).unwrap_or(Fault::None);
+            let proxy = HttpProxy::start(incoming.bucket.server(), script);
             let incoming = incoming.through(&proxy, SHORT_TIMEOUTS).await;
             support::s3::handle_all(&incoming, &records).await.unwrap();
             assert_same(&content(&incoming.database).await, &set.expected, &format!("{after} {is_reset}"));
@@ -91,7 +92,7 @@ async fn every_range_resumes_from_every_offset() {
             for broken in broken {
                 let (from, to) = requested_range(broken);
                 let rest = (from + after as u64, to);
-                let is_rest = |seen: &&S3Request| seen.key == broken.key && requested_range(seen) == rest;
+                let is_rest = |seen: &&HttpRequest| seen.key == broken.key && requested_range(seen) == rest;
                 let gets = seen.iter().filter(|seen| seen.method == Method::GET);
                 assert!(gets.filter(is_rest).count() > usize::from(after == 0), "{rest:?}");
             }
@@ -100,7 +101,7 @@ async fn every_range_resumes_from_every_offset() {
 }
 
 /// Returns whether this is a request for a whole range of rows.
-fn is_whole(seen: &S3Request) -> bool {
+fn is_whole(seen: &HttpRequest) -> bool {
     rows(seen) && requested_range(seen).1 - requested_range(seen).0 + 1 == SHORT_TIMEOUTS.range
 }
 
@@ -130,25 +131,25 @@ async fn the_command_retries_until_its_limit() {
     let (incoming, served) = serving().await;
     incoming.bucket.put_folder("incoming/spring/", &small_dataset()).await;
     let url = incoming.bucket.url("incoming/spring/");
-    let styles = async |seen: &S3Request| match is_for_rows(seen, "styles.csv") {
-        true => Fault::SLOW_DOWN,
+    let styles = async |seen: &HttpRequest| match is_for_rows(seen, "styles.csv") {
+        true => SLOW_DOWN,
         false => Fault::None,
     };
-    let proxy = Proxy::start(incoming.bucket.server(), styles);
-    let line = error_message(&load_by_command(&incoming.database, &proxy.variables(), &[&url]));
+    let proxy = HttpProxy::start(incoming.bucket.server(), styles);
+    let line = error_message(&load_by_command(&incoming.database, &variables(proxy.address()), &[&url]));
     let key = "incoming/spring/styles.csv";
     assert!(line.contains(&incoming.bucket.url(key)) && line.contains("S3 returned 503, SlowDown"), "{line}");
     assert_eq!(proxy.count(&Method::GET, key), 1 + 8, "one for the header, and eight for its rows");
     assert_served(&incoming, &served).await;
 
-    let proxy = Proxy::start(incoming.bucket.server(), async |seen| match (&*seen.key, seen.nth) {
+    let proxy = HttpProxy::start(incoming.bucket.server(), async |seen| match (&*seen.key, seen.nth) {
         (_, 2) if is_for_rows(seen, "styles.csv") => Fault::Hang,
         (_, 2) if is_for_rows(seen, "photos.csv") => {
             Fault::Trickle { bytes: 500, every: Duration::from_secs(1000) }
         }
         _ => Fault::None,
     });
-    let output = load_by_command(&incoming.database, &proxy.variables(), &[&url]);
+    let output = load_by_command(&incoming.database, &variables(proxy.address()), &[&url]);
     assert!(summary(&output).contains("serving generation 2"));
     let printed = String::from_utf8(output.stderr).unwrap();
     assert!(printed.contains("resuming load 2"), "{printed}");

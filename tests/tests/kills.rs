@@ -8,12 +8,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 
 use conformance::lambda::Outcome;
-use conformance::s3::{Bucket, Fault, Proxy};
+use conformance::s3::{Bucket, variables};
 use conformance::small_dataset;
 use etl::failpoint;
 use etl::s3::S3;
 use http::Method;
-use rig::{Cluster, Database, Settings};
+use rig::{Cluster, Database, Fault, HttpProxy, Settings};
 use serde_json::{Value, json};
 use support::disk::{fill, make_room};
 use support::functions::etl_function;
@@ -187,11 +187,11 @@ const HEADER: usize = 1;
 
 /// Uploads the hand-made dataset, and returns a proxy that blocks reads of skus.csv after the first `reads`, until the
 /// semaphore is closed.
-async fn held_back(bucket: &Bucket, reads: usize) -> (Proxy, Arc<Semaphore>) {
+async fn held_back(bucket: &Bucket, reads: usize) -> (HttpProxy, Arc<Semaphore>) {
     bucket.put_folder("incoming/tested/", &small_dataset()).await;
     let gate = Arc::new(Semaphore::new(0));
     let inside = Arc::clone(&gate);
-    let proxy = Proxy::start(bucket.server(), async move |seen| {
+    let proxy = HttpProxy::start(bucket.server(), async move |seen| {
         if seen.method == Method::GET && seen.key == SKUS && seen.nth > reads {
             let _ = inside.acquire().await;
         }
@@ -205,7 +205,7 @@ async fn a_loader_that_loses_its_lock_leaves_the_load_to_the_waiting_one() {
     let (database, bucket) = (served().await, Bucket::create().await);
     let (proxy, gate) = held_back(&bucket, HEADER).await;
     let one_by_one = ["--workers", "1"];
-    let first = Loader::of_bucket(&database, &bucket, &one_by_one).with_s3(proxy.variables());
+    let first = Loader::of_bucket(&database, &bucket, &one_by_one).with_s3(variables(proxy.address()));
     let first = first.start();
     let client = database.connect().await.unwrap();
     until("the first loader reads rows", async || proxy.count(&Method::GET, SKUS) > HEADER).await;
@@ -236,7 +236,7 @@ async fn a_load_that_loses_its_connection_reports_it_and_is_resumed() {
     let (database, bucket) = (served().await, Bucket::create().await);
     let old = content(&database).await;
     let (proxy, gate) = held_back(&bucket, HEADER).await;
-    let loader = Loader::of_bucket(&database, &bucket, &[]).with_s3(proxy.variables());
+    let loader = Loader::of_bucket(&database, &bucket, &[]).with_s3(variables(proxy.address()));
     let running = loader.start();
     until("the loader reads rows", async || proxy.count(&Method::GET, SKUS) > HEADER).await;
     let client = database.connect().await.unwrap();
@@ -259,7 +259,7 @@ async fn other_commands_wait_for_a_load_and_say_so_but_a_rollback_does_not_wait(
     write_marked(dir.path(), 2);
     load_into(database.clone(), dir.path()).await;
     let (proxy, gate) = held_back(&bucket, HEADER).await;
-    let first = Loader::of_bucket(&database, &bucket, &[]).with_s3(proxy.variables());
+    let first = Loader::of_bucket(&database, &bucket, &[]).with_s3(variables(proxy.address()));
     let first = first.start();
     until("the first loader reads rows", async || proxy.count(&Method::GET, SKUS) > HEADER).await;
 

@@ -1,14 +1,9 @@
-//! A local replacement for S3: moto's server, which supports `Range` and `If-Match` ([`Bucket`]), and a proxy in front
-//! of it that injects failures of S3 and networks ([`Proxy`]).
-//!
-//! ```text
-//! loader ──> Proxy (a script chooses a fault for each request) ──> moto <── Bucket: put, get, list, delete
-//!    └────────────────────── or without the proxy ──────────────────┘
-//! ```
+//! A local replacement for S3: moto's server, which supports `Range` and `If-Match` ([`Bucket`]). Tests put
+//! `rig::HttpProxy` in front of it.
 
 mod bucket;
 mod moto;
-mod proxy;
+pub mod refusal;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -21,7 +16,6 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 pub use bucket::{Bucket, Object};
-pub use proxy::{Fault, Proxy, S3Request};
 
 /// The region of all buckets.
 pub const REGION: &str = "eu-central-1";

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use conformance::s3::{Fault, Proxy};
+use conformance::s3::refusal::ACCESS_DENIED;
 use conformance::small_dataset;
 use http::Method;
-use rig::Database;
+use rig::{Database, Fault, HttpProxy};
 use serde_json::{Value, json};
 
 use crate::support::incoming::{Incoming, TIME, content, failed, message, undisturbed, with_broken_rows};
@@ -122,9 +122,9 @@ async fn a_dataset_that_s3_denies_delays_no_other() {
     let behind = incoming.put_folder("behind", &small_dataset()).await;
     let switch = FaultSwitch::default();
     let script_switch = switch.clone();
-    let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
+    let proxy = HttpProxy::start(incoming.bucket.server(), async move |seen| {
         let is_refused = is_for_rows(seen, "refused/skus.csv") && !script_switch.is_off();
-        if is_refused { Fault::ACCESS_DENIED } else { Fault::None }
+        if is_refused { ACCESS_DENIED } else { Fault::None }
     });
     let incoming = incoming.through(&proxy, SHORT_TIMEOUTS).await;
     let error = handle_all(&incoming, &refused).await.unwrap_err();
@@ -146,8 +146,8 @@ async fn a_failure_is_recorded_only_after_its_rejected_rows_are_written() {
     let broken = with_product(&incoming, with_broken_rows(&whole, 300)).await;
     let switch = FaultSwitch::default();
     let script_switch = switch.clone();
-    let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
-        if seen.method == Method::PUT && !script_switch.is_off() { Fault::ACCESS_DENIED } else { Fault::None }
+    let proxy = HttpProxy::start(incoming.bucket.server(), async move |seen| {
+        if seen.method == Method::PUT && !script_switch.is_off() { ACCESS_DENIED } else { Fault::None }
     });
     let through = incoming.through(&proxy, SHORT_TIMEOUTS).await;
     assert!(!through.is_done(&broken).await, "the message must be delivered again");

@@ -1,8 +1,8 @@
 //! Deliveries into a prefix that was loaded before: files of two days never mix.
 
+use rig::{Fault, HttpProxy};
 use std::path::Path;
 
-use conformance::s3::{Fault, Proxy};
 use conformance::small_dataset;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -115,7 +115,7 @@ async fn a_cart_csv_that_arrives_after_the_load_began_is_reported() {
         let records = incoming.put_folder("shop", &small_dataset()).await;
         incoming.bucket.delete("incoming/shop/cart.csv").await;
         let inside = incoming.bucket.clone();
-        let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
+        let proxy = HttpProxy::start(incoming.bucket.server(), async move |seen| {
             if is_during_the_load && is_for_rows(seen, "/styles.csv") {
                 inside.put("incoming/shop/cart.csv", cart.clone()).await;
             }

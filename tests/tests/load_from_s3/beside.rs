@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use conformance::s3::{Fault, Proxy};
+use conformance::s3::refusal::ACCESS_DENIED;
+use conformance::s3::variables;
 use conformance::small_dataset;
 use http::Method;
-use rig::Database;
+use rig::{Database, Fault, HttpProxy};
 use serde_json::{Value, json};
 
 use crate::support;
@@ -51,8 +52,8 @@ async fn nothing_is_published_while_rejected_rows_cannot_be_written() {
     let url = incoming.bucket.url("incoming/spring/");
     let switch = FaultSwitch::default();
     let script_switch = switch.clone();
-    let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
-        if seen.method == Method::PUT && !script_switch.is_off() { Fault::ACCESS_DENIED } else { Fault::None }
+    let proxy = HttpProxy::start(incoming.bucket.server(), async move |seen| {
+        if seen.method == Method::PUT && !script_switch.is_off() { ACCESS_DENIED } else { Fault::None }
     });
     let refused = incoming.through(&proxy, SHORT_TIMEOUTS).await;
     let error = handle_all(&refused, &records).await.unwrap_err();
@@ -61,7 +62,7 @@ async fn nothing_is_published_while_rejected_rows_cannot_be_written() {
     let rejects = incoming.bucket.url("rejects");
     let line = error_message(&load_by_command(
         &incoming.database,
-        &proxy.variables(),
+        &variables(proxy.address()),
         &[&url, "--rejects", &rejects],
     ));
     assert!(line.contains(&place) && line.contains("S3 returned 403, AccessDenied"), "{line}");

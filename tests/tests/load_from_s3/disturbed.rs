@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use conformance::s3::{Fault, Proxy, S3Request};
+use conformance::s3::refusal::{ACCESS_DENIED, INTERNAL_ERROR, SLOW_DOWN};
+use conformance::s3::variables;
 use conformance::small_dataset;
 use etl::s3::ReadPolicy;
 use http::Method;
+use rig::{Fault, HttpProxy, HttpRequest};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::support::incoming::files;
@@ -22,12 +24,12 @@ use crate::support::s3::{
 /// served. Compares the result with a load from a folder, and returns the proxy with its record of requests.
 async fn load_disturbed(
     reading: ReadPolicy,
-    script: impl AsyncFn(&S3Request) -> Fault + Send + 'static,
-) -> Proxy {
+    script: impl AsyncFn(&HttpRequest) -> Fault + Send + 'static,
+) -> HttpProxy {
     let set = generated().await;
     let (incoming, _) = serving().await;
     let records = incoming.put_folder("spring", set.folder.path()).await;
-    let proxy = Proxy::start(incoming.bucket.server(), script);
+    let proxy = HttpProxy::start(incoming.bucket.server(), script);
     let incoming = incoming.through(&proxy, reading).await;
     handle_all(&incoming, &records).await.unwrap();
     assert_eq!((incoming.published().await, incoming.alarms()), (2, 0));
@@ -38,7 +40,7 @@ async fn load_disturbed(
 
 /// Asserts that each interrupted range of rows was requested again from the interruption on, and returns the number of
 /// interruptions.
-fn check_resumed(proxy: &Proxy, file: &str, fault: impl Fn(&S3Request) -> Fault) -> usize {
+fn check_resumed(proxy: &HttpProxy, file: &str, fault: impl Fn(&HttpRequest) -> Fault) -> usize {
     let seen = proxy.requests();
     let broken: Vec<_> = seen
         .iter()
@@ -63,7 +65,7 @@ fn check_resumed(proxy: &Proxy, file: &str, fault: impl Fn(&S3Request) -> Fault)
 #[tokio::test]
 async fn an_interrupted_range_resumes_from_the_interruption() {
     // The first request is for the header.
-    let fault = |seen: &S3Request| match (seen.key.rsplit('/').next(), seen.nth) {
+    let fault = |seen: &HttpRequest| match (seen.key.rsplit('/').next(), seen.nth) {
         (Some("photos.csv"), 3) => Fault::Reset { after: 1500 },
         (Some("photos.csv"), 4) => Fault::Close { after: 1500 },
         (Some("photos.csv"), 5) => Fault::Reset { after: 0 },
@@ -83,10 +85,10 @@ async fn an_interrupted_range_resumes_from_the_interruption() {
 async fn a_repeatedly_interrupted_range_completes_while_it_makes_progress() {
     let (after, last) = (300, 3 * SHORT_TIMEOUTS.range);
     // Every range with this byte fails, wherever it starts.
-    let is_meant = move |seen: &S3Request| {
+    let is_meant = move |seen: &HttpRequest| {
         is_for_rows(seen, "photos.csv") && (requested_range(seen).0..=requested_range(seen).1).contains(&last)
     };
-    let fault = move |seen: &S3Request| if is_meant(seen) { Fault::Reset { after } } else { Fault::None };
+    let fault = move |seen: &HttpRequest| if is_meant(seen) { Fault::Reset { after } } else { Fault::None };
     let proxy = load_disturbed(LONG_TIMEOUT, async move |seen| fault(seen)).await;
     let times = check_resumed(&proxy, "photos.csv", fault);
     assert!(times > SHORT_TIMEOUTS.attempts as usize, "{times}");
@@ -96,11 +98,11 @@ async fn a_repeatedly_interrupted_range_completes_while_it_makes_progress() {
 async fn temporary_errors_only_delay_a_load() {
     let proxy = load_disturbed(LONG_TIMEOUT, async |seen| {
         match (seen.key.rsplit('/').next(), &seen.method, seen.nth) {
-            (Some("product.csv"), &Method::HEAD, 1) => Fault::SLOW_DOWN,
-            (Some("features.csv"), &Method::GET, 1..=2) => Fault::INTERNAL_ERROR,
-            (Some("photos.csv"), &Method::GET, 3..=9) => Fault::SLOW_DOWN,
-            (Some("skus.csv"), &Method::GET, 3..=6) => Fault::INTERNAL_ERROR,
-            (Some("styles.csv"), &Method::GET, 3) => Fault::ACCESS_DENIED, // as during a change of the policy
+            (Some("product.csv"), &Method::HEAD, 1) => SLOW_DOWN,
+            (Some("features.csv"), &Method::GET, 1..=2) => INTERNAL_ERROR,
+            (Some("photos.csv"), &Method::GET, 3..=9) => SLOW_DOWN,
+            (Some("skus.csv"), &Method::GET, 3..=6) => INTERNAL_ERROR,
+            (Some("styles.csv"), &Method::GET, 3) => ACCESS_DENIED, // as during a change of the policy
             _ => Fault::None,
         }
     })
@@ -182,24 +184,23 @@ async fn the_loader_reads_ahead_no_more_than_the_window() {
     assert_eq!(counted.load(Ordering::Relaxed), LONG_TIMEOUT.prefetch);
 }
 
-fn any(_: &S3Request) -> bool {
+fn any(_: &HttpRequest) -> bool {
     true
 }
 
 #[tokio::test]
 async fn endless_slow_down_errors_return_the_message() {
-    fails_until_turned_off(SHORT_TIMEOUTS, Fault::SLOW_DOWN, rows, &["S3 returned 503", "SlowDown"]).await;
+    fails_until_turned_off(SHORT_TIMEOUTS, SLOW_DOWN, rows, &["S3 returned 503", "SlowDown"]).await;
 }
 
 #[tokio::test]
 async fn rows_without_read_permission_return_the_message() {
-    fails_until_turned_off(SHORT_TIMEOUTS, Fault::ACCESS_DENIED, rows, &["S3 returned 403", "AccessDenied"])
-        .await;
+    fails_until_turned_off(SHORT_TIMEOUTS, ACCESS_DENIED, rows, &["S3 returned 403", "AccessDenied"]).await;
 }
 
 #[tokio::test]
 async fn an_object_without_permissions_returns_the_message() {
-    fails_until_turned_off(SHORT_TIMEOUTS, Fault::ACCESS_DENIED, any, &["S3 returned 403"]).await;
+    fails_until_turned_off(SHORT_TIMEOUTS, ACCESS_DENIED, any, &["S3 returned 403"]).await;
 }
 
 #[tokio::test]
@@ -208,22 +209,22 @@ async fn the_command_reports_an_s3_that_fails_or_is_unavailable() {
     incoming.bucket.put_folder("incoming/spring/", &small_dataset()).await;
     let switch = FaultSwitch::default();
     for (fault, expected) in [
-        (Fault::SLOW_DOWN, "S3 returned 503"),
-        (Fault::INTERNAL_ERROR, "S3 returned 500"),
-        (Fault::ACCESS_DENIED, "S3 returned 403"),
+        (SLOW_DOWN, "S3 returned 503"),
+        (INTERNAL_ERROR, "S3 returned 500"),
+        (ACCESS_DENIED, "S3 returned 403"),
     ] {
         let (script_switch, url) = (switch.clone(), incoming.bucket.url("incoming/spring/"));
-        let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
+        let proxy = HttpProxy::start(incoming.bucket.server(), async move |seen| {
             if seen.key.ends_with("/styles.csv") && !script_switch.is_off() { fault } else { Fault::None }
         });
-        let line = error_message(&load_by_command(&incoming.database, &proxy.variables(), &[&url]));
+        let line = error_message(&load_by_command(&incoming.database, &variables(proxy.address()), &[&url]));
         assert!(line.contains(expected) && line.contains(&format!("{url}styles.csv")), "{line}");
         assert_served(&incoming, &served).await;
     }
     switch.turn_off();
     let url = incoming.bucket.url("incoming/spring/");
-    let proxy = Proxy::start(incoming.bucket.server(), async |_| Fault::None);
-    summary(&load_by_command(&incoming.database, &proxy.variables(), &[&url]));
+    let proxy = HttpProxy::start(incoming.bucket.server(), async |_| Fault::None);
+    summary(&load_by_command(&incoming.database, &variables(proxy.address()), &[&url]));
     assert_eq!(incoming.published().await, 2);
     check_requests(&proxy);
     let nowhere =

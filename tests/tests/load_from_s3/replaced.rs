@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use conformance::s3::{Fault, Proxy};
+use conformance::s3::variables;
 use http::Method;
+use rig::{Fault, HttpProxy};
 
 use crate::support::incoming::{files, manifest};
 use crate::support::s3::{
@@ -32,7 +33,7 @@ async fn changes_in_mid_read(is_deleted: bool, when: When) {
 
     let (inside, content_of_new) = (incoming.bucket.clone(), new.clone());
     let (requested, changed) = (std::sync::Mutex::new(HashSet::new()), AtomicBool::new(false));
-    let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
+    let proxy = HttpProxy::start(incoming.bucket.server(), async move |seen| {
         let is_time = is_for_rows(seen, "/photos.csv") && {
             let is_first = requested.lock().unwrap().insert(requested_range(seen).0);
             match when {
@@ -94,7 +95,7 @@ async fn the_command_abandons_a_load_when_an_object_is_replaced_or_deleted_durin
     for (is_deleted, reason) in [(true, "does not exist"), (false, "was replaced during the load")] {
         incoming.bucket.put_folder("incoming/spring/", set.folder.path()).await;
         let (inside, new) = (incoming.bucket.clone(), new.clone());
-        let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
+        let proxy = HttpProxy::start(incoming.bucket.server(), async move |seen| {
             // The first GET is for the header.
             if seen.key == "incoming/spring/styles.csv" && (&seen.method, seen.nth) == (&Method::GET, 2) {
                 match is_deleted {
@@ -104,7 +105,7 @@ async fn the_command_abandons_a_load_when_an_object_is_replaced_or_deleted_durin
             }
             Fault::None
         });
-        let line = error_message(&load_by_command(&incoming.database, &proxy.variables(), &[&url]));
+        let line = error_message(&load_by_command(&incoming.database, &variables(proxy.address()), &[&url]));
         assert!(line.contains(&format!("{url}styles.csv {reason}")), "{line}");
         let recorded = incoming
             .text("select step || ': ' || reason from etl.load order by generation desc limit 1")

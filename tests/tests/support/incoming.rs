@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use conformance::s3::{Bucket, Proxy};
+use conformance::s3::Bucket;
 use etl::function::{Config, Function, Metric};
 use etl::s3::{ReadPolicy, S3};
-use rig::Database;
+use rig::{Database, HttpProxy};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -40,7 +40,7 @@ impl Incoming {
 
     /// Returns the same bucket and database with a function that reads the bucket through a proxy, with this read
     /// policy.
-    pub async fn through(&self, proxy: &Proxy, reading: ReadPolicy) -> Self {
+    pub async fn through(&self, proxy: &HttpProxy, reading: ReadPolicy) -> Self {
         let s3 = S3::with_endpoint(&format!("http://{}", proxy.address()), "x", "x").await.with(reading);
         let count = count_into(&self.counted);
         let function = Arc::new(function(&self.database, &self.bucket, s3, &[], count).await);

@@ -13,7 +13,6 @@ pub mod loader;
 pub mod marked;
 pub mod mutation;
 pub mod s3;
-pub mod scripted;
 pub mod serving;
 pub mod template;
 

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use conformance::s3::{Fault, Proxy, S3Request};
 use conformance::small_dataset;
 use etl::s3::ReadPolicy;
 use http::Method;
-use rig::Database;
+use rig::{Database, Fault, HttpProxy, HttpRequest};
 use sample_data::Options;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -114,28 +113,28 @@ pub async fn assert_served(incoming: &Incoming, expected: &str) {
 }
 
 /// Returns the first and the last byte that a GET requests.
-pub fn requested_range(seen: &S3Request) -> (u64, u64) {
-    let range = seen.range.as_deref().and_then(|range| range.strip_prefix("bytes="));
+pub fn requested_range(seen: &HttpRequest) -> (u64, u64) {
+    let range = seen.header("range").and_then(|range| range.strip_prefix("bytes="));
     let (from, to) = range.and_then(|range| range.split_once('-')).unwrap_or_else(|| panic!("{seen:?}"));
     (from.parse().unwrap(), to.parse().unwrap())
 }
 
 /// Returns whether this is a GET for rows of a file, which start after the header.
-pub fn is_for_rows(seen: &S3Request, file: &str) -> bool {
+pub fn is_for_rows(seen: &HttpRequest, file: &str) -> bool {
     seen.method == Method::GET && seen.key.ends_with(file) && requested_range(seen).0 > 0
 }
 
 /// Returns whether this is a GET for rows of any file.
-pub fn rows(seen: &S3Request) -> bool {
+pub fn rows(seen: &HttpRequest) -> bool {
     is_for_rows(seen, "")
 }
 
 /// Asserts that every GET requests a range of one version.
-pub fn check_requests(proxy: &Proxy) {
+pub fn check_requests(proxy: &HttpProxy) {
     let seen = proxy.requests();
     assert!(seen.iter().any(|seen| seen.method == Method::GET), "nothing was read");
     for seen in seen.iter().filter(|seen| seen.method == Method::GET) {
-        assert!(seen.if_match.is_some() && seen.range.is_some(), "{seen:?}");
+        assert!(seen.header("if-match").is_some() && seen.header("range").is_some(), "{seen:?}");
     }
 }
 
@@ -185,7 +184,7 @@ impl FaultSwitch {
 pub async fn fails_until_turned_off(
     reading: ReadPolicy,
     fault: Fault,
-    is_meant: fn(&S3Request) -> bool,
+    is_meant: fn(&HttpRequest) -> bool,
     expected: &[&str],
 ) {
     let set = generated().await;
@@ -193,7 +192,7 @@ pub async fn fails_until_turned_off(
     let records = incoming.put_folder("spring", set.folder.path()).await;
     let switch = FaultSwitch::default();
     let script_switch = switch.clone();
-    let proxy = Proxy::start(incoming.bucket.server(), async move |seen| {
+    let proxy = HttpProxy::start(incoming.bucket.server(), async move |seen| {
         if seen.key.ends_with("/skus.csv") && is_meant(seen) && !script_switch.is_off() {
             fault
         } else {

@@ -7,14 +7,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{CHUNK_BYTES, DelayProxy, Direction, LinkState, forward};
+use super::{CHUNK_BYTES, Direction, Proxy, State, forward};
 
 const DELAY: Duration = Duration::from_millis(40);
 
 /// The timeout of each step.
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-fn direction(open_at: Instant, state: &watch::Sender<LinkState>) -> Direction {
+fn direction(open_at: Instant, state: &watch::Sender<State>) -> Direction {
     Direction { number: 0, open_at, delay: DELAY, state: state.subscribe() }
 }
 
@@ -22,14 +22,14 @@ fn direction(open_at: Instant, state: &watch::Sender<LinkState>) -> Direction {
 struct Link {
     near: DuplexStream,
     far: DuplexStream,
-    state: watch::Sender<LinkState>,
+    state: watch::Sender<State>,
 }
 
 fn link(pipe_bytes: usize) -> Link {
     let (near, from) = duplex(pipe_bytes);
     let (to, far) = duplex(pipe_bytes);
     let state = watch::Sender::default();
-    tokio::spawn(forward(from, to, direction(Instant::now(), &state)));
+    tokio::spawn(forward(from, to, direction(Instant::now(), &state), |_, _| ()));
     Link { near, far, state }
 }
 
@@ -109,7 +109,7 @@ async fn request(stream: &mut TcpStream) -> std::io::Result<u8> {
 
 #[tokio::test]
 async fn a_client_that_shuts_down_its_side_still_receives_all_bytes() {
-    let proxy = DelayProxy::to(echo().await, Duration::from_millis(4)).await.unwrap();
+    let proxy = Proxy::with_round_trip(echo().await, Duration::from_millis(4)).await.unwrap();
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
     stream.write_all(b"to the end").await.unwrap();
     stream.shutdown().await.unwrap();
@@ -120,10 +120,10 @@ async fn a_client_that_shuts_down_its_side_still_receives_all_bytes() {
 
 #[tokio::test]
 async fn a_reset_affects_open_connections_and_no_later_ones() {
-    let proxy = DelayProxy::to(echo().await, Duration::ZERO).await.unwrap();
+    let proxy = Proxy::to(echo().await).await.unwrap();
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
     assert_eq!(request(&mut stream).await.unwrap(), 7);
-    proxy.reset_connections();
+    proxy.reset();
     let read = timeout(TEST_TIMEOUT, stream.read_u8()).await.expect("no reset arrived");
     assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionReset);
     let mut another = TcpStream::connect(proxy.address()).await.unwrap();
@@ -131,24 +131,27 @@ async fn a_reset_affects_open_connections_and_no_later_ones() {
 }
 
 #[tokio::test]
-async fn a_stall_affects_open_connections_and_no_later_ones() {
-    let proxy = DelayProxy::to(echo().await, Duration::ZERO).await.unwrap();
+async fn a_stall_affects_open_connections_and_no_later_ones_and_traffic_is_counted() {
+    let proxy = Proxy::to(echo().await).await.unwrap();
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
     assert_eq!(request(&mut stream).await.unwrap(), 7);
-    proxy.stop_forwarding();
+    proxy.stall();
     stream.write_u8(8).await.unwrap();
     let mut another = TcpStream::connect(proxy.address()).await.unwrap();
     assert_eq!(request(&mut another).await.unwrap(), 7);
     let error = stream.try_read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
-    proxy.resume_forwarding();
+    proxy.resume();
     assert_eq!(timeout(TEST_TIMEOUT, stream.read_u8()).await.expect("it stays stalled").unwrap(), 8);
+    let traffic = proxy.traffic(Clone::clone);
+    assert_eq!((traffic.connections, traffic.forwarded, traffic.held), (2, vec![7, 7], vec![8]));
+    assert_eq!(traffic.received, 3);
 }
 
 #[tokio::test]
 async fn an_unreachable_server_causes_a_reset() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let proxy = DelayProxy::to(nobody, Duration::ZERO).await.unwrap();
+    let proxy = Proxy::to(nobody).await.unwrap();
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
     let read = timeout(TEST_TIMEOUT, stream.read_u8()).await.expect("no reset arrived");
     assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionReset);

@@ -1,3 +1,0 @@
-//! A proxy that simulates a distant server.
-
-pub mod distance;
