@@ -3,6 +3,8 @@
 #![allow(dead_code)] // each test binary uses a part of it
 #![allow(clippy::unwrap_used, clippy::panic)] // clippy does not count helpers as tests
 
+pub(crate) mod host;
+
 use rig::{Database, Proxy};
 use shared::App;
 use shared::config::FunctionConfig;
