@@ -1,7 +1,7 @@
 # `make` alone lists the verbs. The help line of a verb shows its settings with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build test test-stack test-faults test-fleet lint deny advisories configuration lock base bench bench-fleet bench-flood bench-regions k6 generate load \
+.PHONY: help run fleet build test test-stack test-faults test-fleet lint deny advisories sbom configuration lock base bench bench-fleet bench-flood bench-regions k6 generate load \
 	tools template balancer s3 watch invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
@@ -88,6 +88,11 @@ deny: $(TOOLS) ## check the crates of Cargo.lock by deny.toml: licences, sources
 
 advisories: $(TOOLS) ## check the crates of Cargo.lock for known vulnerabilities; clones a database from GitHub
 	cargo deny --locked --workspace check advisories
+
+TARGET ?=
+sbom: ## list the crates that each program links, with licences and checksums, as CycloneDX in target/sbom/: TARGET=<triple>
+	@scripts/install.sh python
+	python3 scripts/sbom.py target/sbom $(TARGET)
 
 configuration: ## write docs/configuration.md from the code
 	WRITE_PAGE=1 cargo test --quiet --package conformance --test configuration
