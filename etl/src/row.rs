@@ -1,13 +1,23 @@
 //! Validation, repair and encoding of rows: a record becomes a row in the binary format of COPY.
 
+mod continuation;
+mod fault;
+mod value;
+
 use std::borrow::Cow;
 use std::io::{self, Read};
 
-use memchr::{memchr, memchr_iter, memmem};
+use memchr::{memchr, memmem};
 
-use crate::csv::{self, Field, Lines, MAX_KEPT, MAX_LINE, Malformed, Record};
+use crate::csv::{self, Field, Lines, Record};
 use crate::note::{Note, Notes};
 use crate::table::{ColumnType, Table};
+
+use continuation::{Continuation, ends_inside_quotes, is_blank, only_blank_lines_follow};
+use fault::{BACKSLASH, LINE_BREAK, check_bytes, malformed};
+pub use fault::{Fault, FaultKind};
+pub(crate) use value::parse_u31;
+use value::{NULL, flag, is_null, number_of};
 
 /// The header of a binary COPY: the signature, no flags, no extension.
 pub const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -16,40 +26,6 @@ pub const COPY_TRAILER: &[u8] = &[0xff, 0xff];
 
 /// The max number of columns in a file.
 pub(crate) const MAX_COLUMNS: usize = 6;
-
-/// How the original files write NULL.
-const NULL: &[u8] = b"null";
-
-const BACKSLASH: &str = "a backslash before a quote: expected \"\" for a quote inside quotes";
-const LINE_BREAK: &str = "line break inside quotes";
-
-/// The reason for rejecting a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The name of the faulty column in the header; none if the whole row is wrong.
-    pub column: Option<&'static str>,
-    /// The reason, the same text for every row with this fault.
-    pub reason: Cow<'static, str>,
-    /// What kind of fault it is.
-    pub kind: FaultKind,
-}
-
-/// A kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    /// The record has no fields for the columns.
-    Syntax,
-    /// A field has no value for its column.
-    Value,
-    /// A reference is 0, which is never an id.
-    Orphan,
-}
-
-impl Fault {
-    fn syntax(column: Option<&'static str>, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { column, reason: reason.into(), kind: FaultKind::Syntax }
-    }
-}
 
 /// Returns the file's fields of an encoded row: without the number of fields, the position and the rank, which have a
 /// fixed length.
@@ -186,56 +162,6 @@ impl Encoder {
         }
     }
 
-    /// Says how the record continues, whose last line ends inside quotes, and extends it by the lines that belong to it.
-    fn continuation(&mut self, lines: &mut Lines<impl Read>) -> io::Result<Continuation> {
-        let before = self.rows.len();
-        if only_blank_lines_follow(lines)? {
-            return Ok(Continuation::None);
-        }
-        let mark = lines.mark();
-        let mut is_first = true;
-        let mut is_open = true;
-        while lines.extend()? {
-            let next = lines.last_line();
-            if is_first && self.begins_row(next) {
-                lines.reset(mark);
-                return Ok(Continuation::None);
-            }
-            is_first = false;
-            if lines.record().length > MAX_KEPT as u64 {
-                break;
-            }
-            is_open ^= memchr_iter(b'"', next).count() % 2 == 1;
-            if !is_open {
-                let joined = self.write(&lines.record());
-                self.rows.truncate(before);
-                // A record with a wrong value is one record too, and is rejected as one.
-                if joined.map_or_else(|fault| fault.kind != FaultKind::Syntax, |_| true) {
-                    return Ok(Continuation::Lines);
-                }
-                break;
-            }
-        }
-        lines.reset(mark);
-        Ok(Continuation::Unclear)
-    }
-
-    /// Returns whether a line is a row, or the beginning of one that ends inside quotes.
-    fn begins_row(&mut self, line: &[u8]) -> bool {
-        let before = self.rows.len();
-        let record = Record { offset: 0, line: 0, bytes: line, length: line.len() as u64, terminated: true };
-        let result = self.write(&record);
-        self.rows.truncate(before);
-        match result {
-            Ok(_) => true,
-            Err(fault) if fault.reason == LINE_BREAK => {
-                let id = line.split(|&byte| byte == b',').next().unwrap_or_default();
-                parse_u31(id.trim_ascii()).is_some_and(|id| id > 0)
-            }
-            Err(fault) => fault.kind == FaultKind::Orphan,
-        }
-    }
-
     /// Appends a record's row and returns its key. After a fault, part of the row may be in the buffer.
     fn write(&mut self, record: &Record<'_>) -> Result<(i32, Notes), Fault> {
         check_bytes(record)?;
@@ -347,141 +273,5 @@ impl Encoder {
     }
 }
 
-fn is_blank(line: &[u8]) -> bool {
-    line.trim_ascii().is_empty()
-}
-
-/// Returns whether no line follows the record but blank ones, at most [`MAX_KEPT`] bytes of them.
-fn only_blank_lines_follow(lines: &mut Lines<impl Read>) -> io::Result<bool> {
-    let mark = lines.mark();
-    let mut blank = true;
-    while blank && lines.record().length <= MAX_KEPT as u64 && lines.extend()? {
-        blank = is_blank(lines.last_line());
-    }
-    let at_end = blank && lines.is_last()?;
-    lines.reset(mark);
-    Ok(at_end)
-}
-
-/// Returns whether a record ends inside quotes. In one that has fields for all columns, quotes come in pairs otherwise.
-fn ends_inside_quotes(written: &Result<(i32, Notes), Fault>, record: &Record<'_>) -> bool {
-    match written {
-        Ok((_, notes)) => notes.contains(Note::ClosingQuote),
-        Err(fault) if fault.kind == FaultKind::Syntax => fault.reason == LINE_BREAK,
-        Err(_) => memchr_iter(b'"', record.bytes).count() % 2 == 1,
-    }
-}
-
-/// How a record continues whose last line ends inside quotes.
-enum Continuation {
-    /// It does not: it lacks its closing quote.
-    None,
-    /// In the next lines, which are part of the record now.
-    Lines,
-    /// Neither is certain.
-    Unclear,
-}
-
-/// Returns whether a field is NULL in the usual spellings: unquoted, and empty, `null` in any case or `\N`.
-fn is_null(field: &Field<'_>) -> bool {
-    let usual = |first: &u8| !matches!(first, b'n' | b'N' | b'\\') && !first.is_ascii_whitespace();
-    if field.quoted || field.raw.first().is_some_and(usual) {
-        return false; // decided early
-    }
-    match field.raw.trim_ascii() {
-        b"" | b"\\N" => true,
-        text => text.eq_ignore_ascii_case(b"null"),
-    }
-}
-
-/// Returns the digits of a number without what other programs write around them: blanks, a `$` before a price, `.00` after
-/// a whole number. A negative stock becomes 0.
-fn number_of<'a>(kind: ColumnType, raw: &'a [u8], notes: &mut Notes) -> &'a [u8] {
-    let mut digits = raw.trim_ascii();
-    if digits.len() != raw.len() {
-        *notes = notes.with(Note::Blanks);
-    }
-    if let (ColumnType::Price | ColumnType::OptionalPrice, [b'$', amount @ ..]) = (kind, digits) {
-        *notes = notes.with(Note::DollarSign);
-        digits = amount.trim_ascii_start();
-    }
-    if let Some(point) = digits.iter().position(|&byte| byte == b'.') {
-        let (whole, fraction) = (&digits[..point], &digits[point + 1..]);
-        if !fraction.is_empty() && fraction.iter().all(|&digit| digit == b'0') {
-            *notes = notes.with(Note::Decimal);
-            digits = whole;
-        }
-    }
-    match (kind, digits) {
-        (ColumnType::Count, [b'-', amount @ ..]) if parse_u31(amount).is_some() => {
-            *notes = notes.with(Note::NegativeStock);
-            b"0"
-        }
-        _ => digits,
-    }
-}
-
-fn flag(text: &[u8], notes: &mut Notes) -> Result<bool, &'static str> {
-    let is = |spelling: &str| text.eq_ignore_ascii_case(spelling.as_bytes());
-    let value = match text {
-        b"0" => return Ok(false),
-        b"1" => return Ok(true),
-        _ if is("t") || is("true") => true,
-        _ if is("f") || is("false") => false,
-        _ => return Err("not 0 or 1, nor true or false"),
-    };
-    *notes = notes.with(Note::Boolean);
-    Ok(value)
-}
-
-/// Checks the bytes of a record before it is split into fields.
-fn check_bytes(record: &Record<'_>) -> Result<(), Fault> {
-    let syntax = |reason| Err(Fault::syntax(None, reason));
-    if record.length > record.bytes.len() as u64 {
-        return Err(Fault::syntax(
-            None,
-            format!("longer than {MAX_LINE} bytes, of which the first {MAX_KEPT} are kept"),
-        ));
-    }
-    if record.bytes.is_empty() {
-        return syntax("blank line");
-    }
-    if memchr(0, record.bytes).is_some() {
-        return syntax("NUL byte");
-    }
-    if simdutf8::basic::from_utf8(record.bytes).is_err() {
-        return syntax("not UTF-8");
-    }
-    Ok(())
-}
-
-fn malformed(table: &'static Table, what: Malformed) -> Fault {
-    let header = |index: usize| table.columns.get(index).map(|column| column.header);
-    match what {
-        Malformed::FieldCount(found) => {
-            Fault::syntax(None, format!("{} fields expected, {found} found", table.columns.len()))
-        }
-        Malformed::TextAfterQuote(index) => Fault::syntax(header(index), "text after the closing quote"),
-        Malformed::QuoteInBareField(index) => {
-            Fault::syntax(header(index), "a quote inside an unquoted field")
-        }
-        Malformed::Unclosed(index) => Fault::syntax(header(index), LINE_BREAK),
-    }
-}
-
-/// Parses a whole number from 0 to 2147483647: digits only, no sign.
-pub(crate) fn parse_u31(digits: &[u8]) -> Option<i32> {
-    if digits.is_empty() || digits.len() > 10 {
-        return None;
-    }
-    let mut number = 0_i64;
-    for &digit in digits {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        number = number * 10 + i64::from(digit - b'0');
-    }
-    i32::try_from(number).ok()
-}
 #[cfg(test)]
 mod tests;

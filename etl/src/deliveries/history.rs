@@ -3,9 +3,12 @@
 use tokio_postgres::Client;
 
 use super::Prefix;
-use crate::ledger::{UNFINISHED, signed, unsigned};
+use crate::ledger::{self, RejectCount, UNFINISHED, signed, unsigned};
 use crate::s3::Object;
 use crate::table::Table;
+
+/// The max number of reasons in a log line.
+const MAX_REASONS: usize = 20;
 
 type Result<T> = std::result::Result<T, tokio_postgres::Error>;
 
@@ -108,33 +111,25 @@ pub(super) async fn record_refused(
     Ok(())
 }
 
-/// The rows of a load.
-#[derive(Debug)]
-pub(super) struct RowCounts {
-    /// The number of rows in the catalog.
-    pub(super) loaded: i64,
-    /// The number of loaded rows that were repaired.
-    pub(super) repaired: i64,
-    /// The number of rejected rows.
-    pub(super) rejected: i64,
-    /// The most frequent reasons of rejected rows, with their numbers; empty if there are none.
-    pub(super) reasons: String,
-}
-
-/// Returns the rows of a load.
-pub(super) async fn row_counts(client: &Client, generation: i32) -> Result<RowCounts> {
+/// Returns the numbers of loaded, repaired and rejected rows of a load.
+pub(super) async fn row_counts(client: &Client, generation: i32) -> Result<(i64, i64, i64)> {
     let row = client
         .query_one(
             "select coalesce(sum(rows_loaded), 0)::bigint, coalesce(sum(rows_repaired), 0)::bigint,
-                    coalesce(sum(rows_rejected), 0)::bigint,
-                    (select coalesce(string_agg(format('%s: %s (%s)', file, reason, rows), '; '), '')
-                     from (select file, reason, count(*) as rows from etl.reject where generation = $1
-                           group by file, reason order by count(*) desc, file, reason limit 20) as reasons)
+                    coalesce(sum(rows_rejected), 0)::bigint
              from etl.load_file where generation = $1",
             &[&generation],
         )
         .await?;
-    Ok(RowCounts { loaded: row.get(0), repaired: row.get(1), rejected: row.get(2), reasons: row.get(3) })
+    Ok((row.get(0), row.get(1), row.get(2)))
+}
+
+/// Returns the most frequent reasons of a load's rejected rows, with their numbers; empty if there are none.
+pub(super) async fn reasons(client: &Client, generation: i32) -> Result<String> {
+    let counts = ledger::reject_counts(client, generation).await?;
+    let shown = counts.iter().take(MAX_REASONS);
+    let shown = shown.map(|RejectCount { file, reason, rows }| format!("{file}: {reason} ({rows})"));
+    Ok(shown.collect::<Vec<_>>().join("; "))
 }
 
 /// Notes why a delivery is not loaded, unless a load newer than `generation` has begun. Returns whether the note is new

@@ -250,9 +250,8 @@ impl Deliveries<'_> {
         let source = &prefix.source;
         let Some(load) = history::latest(client, source).await? else { return Ok(()) };
         let (dataset, generation) = (&prefix.dataset, load.generation);
-        let rows = history::row_counts(client, generation).await?;
-        let (rows_loaded, rows_repaired, rows_rejected) = (rows.loaded, rows.repaired, rows.rejected);
-        let rejects = rows.reasons;
+        let (rows_loaded, rows_repaired, rows_rejected) = history::row_counts(client, generation).await?;
+        let rejects = history::reasons(client, generation).await?;
         match error {
             None => {
                 tracing::info!(

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::csv::{MAX_KEPT, MAX_LINE};
 use crate::table::TABLES;
 
 /// The fields of an encoded row; none means null.

@@ -1,0 +1,109 @@
+//! Errors of a load.
+
+use super::{MAX_RESPONSE, TooManyRejects};
+use crate::database;
+use crate::migrate::MigrateError;
+use crate::s3::S3Error;
+use crate::source::SourceError;
+
+/// An error of a load. The served catalog does not change.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The dataset is incomplete, invalid or unreadable.
+    #[error(transparent)]
+    Source(SourceError),
+    /// The database is unavailable or rejected a statement. The load can resume.
+    #[error("the database failed: {}", database::describe(.0))]
+    Database(tokio_postgres::Error),
+    /// Migrations are pending, and this login cannot apply them.
+    #[error(
+        "{cause}; pending migrations: {}; run atelier-etl migrate with a login that owns the database and has CREATEROLE", pending.join(", ")
+    )]
+    Migrate {
+        /// The pending migrations.
+        pending: Vec<String>,
+        /// The error that prevented them.
+        cause: MigrateError,
+    },
+    /// The loader cannot read the applied migrations.
+    #[error(transparent)]
+    Schema(MigrateError),
+    /// A file has too many rejected rows.
+    #[error("{0}")]
+    TooManyRejects(TooManyRejects),
+    /// The deadline passed. Committed work stays.
+    #[error("deadline reached: run again to resume")]
+    DeadlineReached,
+    /// Another loader does the work of this one.
+    #[error("another loader took over {0}")]
+    TakenOver(&'static str),
+    /// All rows of product.csv were rejected.
+    #[error("product.csv has no valid row: an empty catalog is not published")]
+    NoProducts,
+    /// A response would be too large.
+    #[error("{parent}: {table} exceed the limit of {} MiB of JSON", MAX_RESPONSE >> 20)]
+    TooLarge {
+        /// The table with too many rows.
+        table: &'static str,
+        /// The parent of the rows: `product 7`, `style 12`.
+        parent: String,
+    },
+    /// There is no unpublished catalog, or it was published or abandoned since.
+    #[error("nothing to publish: there is no unpublished catalog")]
+    NothingToPublish,
+    /// A session still reads the previous catalog, which must be dropped before the swap.
+    #[error(
+        "cannot drop the previous catalog: a session still reads it; find it in pg_stat_activity, end it, and load again \
+         to resume"
+    )]
+    PreviousCatalogInUse,
+    /// The rejected rows cannot be written.
+    #[error("cannot write the rejected rows to {target}: {cause}")]
+    Rejects {
+        /// The target.
+        target: String,
+        /// The error of the operating system or of S3.
+        cause: std::io::Error,
+    },
+    /// An internal check failed.
+    #[error("{0}: this is a bug in the loader or the database; nothing was published")]
+    Bug(String),
+}
+
+// Not `#[from]`: that makes it the `source`, and an error chain prints it twice.
+impl From<tokio_postgres::Error> for LoadError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<SourceError> for LoadError {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::DeadlineReached => Self::DeadlineReached,
+            error => Self::Source(error),
+        }
+    }
+}
+
+impl From<S3Error> for LoadError {
+    fn from(error: S3Error) -> Self {
+        Self::Source(error.into())
+    }
+}
+
+impl LoadError {
+    /// Returns whether a retry of the load must fail too.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Source(error) => error.is_permanent(),
+            Self::TooManyRejects(_) | Self::NoProducts | Self::TooLarge { .. } | Self::Bug(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Returns whether a file is no longer the version that the load began with.
+    pub fn is_stale_source(&self) -> bool {
+        matches!(self, Self::Source(error) if error.is_stale_source())
+    }
+}
