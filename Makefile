@@ -1,7 +1,7 @@
 # `make` alone lists the verbs. The help line of a verb shows its settings with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build test test-stack test-faults test-fleet lint deny advisories sbom configuration lock base bench bench-fleet bench-flood bench-regions k6 generate load \
+.PHONY: help run fleet build test test-stack test-faults test-fleet test-fuzz lint deny advisories sbom configuration lock base bench bench-fleet bench-flood bench-regions k6 generate load \
 	tools template balancer s3 watch invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
@@ -68,6 +68,11 @@ test-faults: tools ## run the long fault tests of a load: killed loaders, failin
 	cargo build --workspace
 	$(WITH_POSTGRES) cargo test --workspace --features conformance/faults --test 'faults_*'
 
+FUZZ_SECONDS ?= 60
+test-fuzz: $(TOOLS) ## fuzz the parsers of CSV files and events: FUZZ_SECONDS=60, in all
+	@scripts/install.sh c++
+	scripts/fuzz $(FUZZ_SECONDS)
+
 # The host is a release build, so that the request rate is realistic. The tests and their client are debug builds, because
 # a release build of them takes longer than the tests. Tests run one at a time: two fleets would slow each other down.
 test-fleet: ## test a fleet under load while hosts, NGINX, Postgres or the network fail: FLEET_RATE=5000
@@ -80,6 +85,7 @@ test-fleet: ## test a fleet under load while hosts, NGINX, Postgres or the netwo
 lint: deny ## check formatting, clippy, docs, crates (deny.toml) and the language (scripts/phrases); warnings are errors
 	scripts/check-phrases
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --features conformance/faults,conformance/fleet -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --workspace
 

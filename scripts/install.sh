@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the programs named as arguments if they are missing: postgres, nginx, ip, wrk, oha, valgrind, systemd-analyze,
+# Installs the programs named as arguments if they are missing: postgres, nginx, ip, wrk, oha, valgrind, systemd-analyze, c++,
 # python (3.11 or newer, with venv).
 # Uses apt-get (Debian, Ubuntu) or brew (macOS), without prompts.
 set -eu
@@ -71,6 +71,7 @@ with_apt() {
         return $installed ;;
     python) apt_install python3 python3-venv ;;
     ip) apt_install iproute2 ;;
+    c++) apt_install g++ ;;
     systemd-analyze) apt_install systemd ;;
     *) apt_install "$1" ;;
     esac

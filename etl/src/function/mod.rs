@@ -22,6 +22,18 @@ use event::{Event, Message};
 /// seconds, and the loader cannot interrupt it.
 const MAX_DEADLINE_MARGIN: Duration = Duration::from_secs(60);
 
+/// Returns the new objects of an event; none of an invalid one. Only `fuzz/` uses this.
+#[doc(hidden)]
+pub fn new_objects(event: &str) -> Vec<S3Url> {
+    match event::parse(event) {
+        Ok(Event::Direct(objects)) => objects,
+        Ok(Event::Messages(messages)) => {
+            messages.into_iter().filter_map(|message| message.objects.ok()).flatten().collect()
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
 /// The loader, driven by events.
 pub struct Function {
     database: ConnectOptions,

@@ -87,6 +87,16 @@ pub fn serve_not_found() -> ExitCode {
 /// A function's configuration, and its endpoint if it has one.
 type Configuration = (LogConfig, Option<(&'static Endpoint, FunctionConfig)>);
 
+/// Returns the reply of the function without an endpoint to an event, without running it. Only `fuzz/` uses this.
+///
+/// # Errors
+/// A reply that is not JSON.
+#[doc(hidden)]
+pub async fn reply_not_found(event: Box<RawValue>) -> Result<Box<RawValue>, Error> {
+    let function = Function { service: None, access: false, is_warm: AtomicBool::new(true) };
+    function.respond(LambdaEvent::new(event, Context::default())).await
+}
+
 fn start(
     variables: &[&'static Variable],
     configure: impl FnOnce() -> Result<Configuration, variables::Error>,
