@@ -1,7 +1,7 @@
 # `make` alone lists the verbs. The help line of a verb shows its settings with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build test test-stack test-faults test-fleet test-fuzz lint deny advisories sbom configuration lock base bench bench-fleet bench-flood bench-regions k6 generate load \
+.PHONY: help run fleet build test test-stack test-faults test-fleet test-fuzz test-reproducible lint deny advisories sbom configuration lock base bench bench-fleet bench-flood bench-regions k6 generate load \
 	tools template balancer s3 watch invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
@@ -22,6 +22,10 @@ ENVIRONMENT ?= dev
 # Verbs build the whole workspace: a build of one package selects other features and compiles libraries twice.
 LOCAL := $(or $(CARGO_TARGET_DIR),target)/debug/atelier-local
 WITH_POSTGRES := $(or $(CARGO_TARGET_DIR),target)/debug/with-postgres
+
+# Release builds contain no path of this machine, so that the same commit gives the same bytes in each folder and account.
+REMAPPED := RUSTFLAGS="$$RUSTFLAGS --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo"
+RELEASE := $(REMAPPED) cargo build --release
 
 # The functions of the endpoints, and not-found: the folders that have a program. `make bench` builds each one alone, as a
 # deployment does: a common build adds the features of the other functions' libraries. The function etl is not in the
@@ -73,11 +77,17 @@ test-fuzz: $(TOOLS) ## fuzz the parsers of CSV files and events: FUZZ_SECONDS=60
 	@scripts/install.sh c++
 	scripts/fuzz $(FUZZ_SECONDS)
 
+release-%:
+	$(RELEASE) --package $*
+
+test-reproducible: ## build a function in two folders and compare the bytes
+	scripts/reproducible
+
 # The host is a release build, so that the request rate is realistic. The tests and their client are debug builds, because
 # a release build of them takes longer than the tests. Tests run one at a time: two fleets would slow each other down.
 test-fleet: ## test a fleet under load while hosts, NGINX, Postgres or the network fail: FLEET_RATE=5000
 	@scripts/install.sh postgres nginx ip
-	cargo build --release --package atelier-host
+	$(RELEASE) --package atelier-host
 	cargo build --workspace
 	FLEET_RATE=$(FLEET_RATE) FLEET_HOST=$(CURDIR)/target/release/atelier-host \
 		cargo test --workspace --features conformance/fleet --test 'fleet_*' -- --test-threads=1 --nocapture
@@ -113,8 +123,8 @@ base: ## build the programs of the base commit (bench/base), which BASE=1 measur
 bench: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),1)
 bench: $(if $(BASE),base) ## measure the loader, one host and the functions: SCALE=1 ROUNDS=3 (12 GB of disk), BASE=1 to compare
 	@scripts/install.sh postgres nginx wrk valgrind
-	cargo build --release --package bench --package etl --package atelier-host
-	for function in $(FUNCTIONS); do cargo build --release --package $$function || exit; done
+	$(RELEASE) --package bench --package etl --package atelier-host
+	for function in $(FUNCTIONS); do $(MAKE) --no-print-directory release-$$function || exit; done
 	target/release/atelier-bench load read functions $(BENCH_OPTIONS)
 
 bench-fleet: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),1)
@@ -122,18 +132,18 @@ bench-fleet: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(
 bench-fleet: FLEET_OUTPUT := $(if $(BASE),target,$(if $(filter 1,$(SCALE)),docs,target))
 bench-fleet: $(if $(BASE),base) ## measure a fleet, into docs/benchmarks.md and docs/img/latency.svg (scale 1) or target/: SCALE=1 ROUNDS=3
 	@scripts/install.sh postgres nginx wrk oha
-	cargo build --release --package bench --package etl --package atelier-host
+	$(RELEASE) --package bench --package etl --package atelier-host
 	target/release/atelier-bench fleet $(BENCH_OPTIONS) --output $(FLEET_OUTPUT)
 
 bench-flood: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),0.1)
 bench-flood: $(if $(BASE),base) ## measure a visitor's latency while another address floods a fleet with list requests: SCALE=0.1 ROUNDS=3
 	@scripts/install.sh postgres nginx oha
-	cargo build --release --package bench --package etl --package atelier-host
+	$(RELEASE) --package bench --package etl --package atelier-host
 	target/release/atelier-bench flood $(BENCH_OPTIONS)
 
 bench-regions: ## measure a product page at round trips of 20, 80 and 200 ms: SCALE=0.01
 	@scripts/install.sh postgres
-	cargo build --release --package bench --package etl --package atelier-host
+	$(RELEASE) --package bench --package etl --package atelier-host
 	target/release/atelier-bench regions --scale $(SCALE)
 
 k6: $(TOOLS) ## send requests with k6: SCRIPT=steady (or stress) URL=http://127.0.0.1:8080 PRODUCTS=10000
@@ -212,7 +222,7 @@ environment:
 		{ echo "samconfig.toml has no environment $(ENVIRONMENT)" >&2; exit 1; }
 
 package: environment $(TOOLS) ## build all functions for AWS: ENVIRONMENT=dev (or prod), as in samconfig.toml
-	sam build --config-env $(ENVIRONMENT)
+	$(REMAPPED) sam build --config-env $(ENVIRONMENT)
 	@grep -q '^ *SAMCodeUriEndpoints:' .aws-sam/build/template.yaml || \
 		{ echo "sam did not tell the endpoints' functions apart: see CodeUri in template.yaml" >&2; exit 1; }
 
