@@ -10,11 +10,11 @@ use conformance::s3::{Bucket, variables};
 use conformance::small_dataset;
 use etl::s3::S3;
 use http::Method;
-use rig::{Fault, HttpProxy};
+use rig::{Fault, HttpProxy, until};
 use serde_json::{Value, json};
 use support::incoming::{TIME, content, failed, message, record, undisturbed};
 use support::load_into;
-use support::loader::{LOADER_LOCK, Loader, served, steps, until, until_waiting_for_the_loader_lock};
+use support::loader::{LOADER_LOCK, Loader, served, steps, until_waiting_for_the_loader_lock};
 use support::marked::write_marked;
 use tokio::sync::Semaphore;
 

@@ -13,8 +13,7 @@ use bytes::Bytes;
 use conformance::{Transport as _, golden};
 use http::{Request, Response};
 use local::{Fleet, FleetSettings, LoadBalancer, LoadBalancerSettings, free_address, program};
-use rig::{Fault, HttpProxy, start_load_balancer};
-use support::loader::until;
+use rig::{Fault, HttpProxy, start_load_balancer, until};
 use support::serving::Socket;
 
 async fn balance(hosts: &[&HttpProxy]) -> LoadBalancer {

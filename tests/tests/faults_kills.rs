@@ -12,12 +12,12 @@ use conformance::lambda::Outcome;
 use conformance::s3::Bucket;
 use etl::failpoint;
 use fastrand::Rng;
-use rig::{Cluster, Database, Settings};
+use rig::{Cluster, Database, Settings, until};
 use serde_json::Value;
 use support::functions::etl_function;
 use support::incoming::{Incoming, TIME, content, failed, message, undisturbed};
 use support::load_into;
-use support::loader::{Loader, SWAP_LOCK, generated, number, remove, served, serving, steps, take, until};
+use support::loader::{Loader, SWAP_LOCK, generated, number, remove, served, serving, steps, take};
 use support::marked::{Readers, write_marked};
 use support::serving::serve;
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use conformance::golden;
 use conformance::lambda::{Function, Outcome, Source, response};
 use http::Request;
-use rig::Database;
+use local::signal;
+use rig::{Database, until};
 use serde_json::{Value, json};
 use support::functions::{event, function, get, logging_function, names};
 use support::small;
@@ -39,14 +40,14 @@ async fn connections_lost_between_invocations_are_detected() {
         assert_eq!(response(&read.invoke(event("/products/1")).await).status(), 200, "{round}");
         assert_eq!(response(&write.invoke(add.clone()).await).status(), 201, "{round}");
         // Lambda freezes functions between invocations. Meanwhile the kernel learns that the connection is closed.
-        signal(&read, "STOP").await;
-        signal(&write, "STOP").await;
+        signal(read.pid(), "STOP").unwrap();
+        signal(write.pid(), "STOP").unwrap();
         let client = database.connect().await.unwrap();
         let ended =
             client.query(&format!("select pg_terminate_backend(pid) {CONNECTIONS}"), &[]).await.unwrap();
         assert_eq!(ended.len(), 2, "expected one connection for each function");
-        signal(&read, "CONT").await;
-        signal(&write, "CONT").await;
+        signal(read.pid(), "CONT").unwrap();
+        signal(write.pid(), "CONT").unwrap();
     }
     let lines = database.connect().await.unwrap().query("select count from cart.lines", &[]).await.unwrap();
     let counts: Vec<i32> = lines.iter().map(|line| line.get(0)).collect();
@@ -174,11 +175,11 @@ async fn on_sigterm_a_function_closes_its_connection_and_exits_with_success() {
         1,
         "Lambda sends SIGTERM only to functions with an extension"
     );
-    signal(&function, "TERM").await;
+    signal(function.pid(), "TERM").unwrap();
     let ended = tokio::time::timeout(TEST_TIMEOUT, function.wait()).await.unwrap();
     assert!(ended.success(), "{ended}");
     let client = database.connect().await.unwrap();
-    until(async || connections(&client, "").await == 0).await;
+    until("no connection is left", async || connections(&client, "").await == 0).await;
 }
 
 #[tokio::test]
@@ -191,8 +192,11 @@ async fn a_request_in_flight_at_sigterm_gets_its_response() {
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("lock table catalog.documents").await.unwrap();
     let ended = async {
-        until(async || connections(&other, "and wait_event_type = 'Lock'").await == 1).await;
-        signal(&function, "TERM").await;
+        until("a connection waits for a lock", async || {
+            connections(&other, "and wait_event_type = 'Lock'").await == 1
+        })
+        .await;
+        signal(function.pid(), "TERM").unwrap();
         lock.rollback().await.unwrap();
     };
     let (outcome, ()) = tokio::join!(function.invoke(event("/products/1")), ended);
@@ -309,19 +313,4 @@ async fn until_line(function: &mut Function, text: &str) -> Value {
 /// Returns a separate database with the hand-made dataset, for tests that disturb it.
 async fn load_small() -> Database {
     support::load(conformance::small_dataset()).await.database
-}
-
-async fn signal(function: &Function, name: &str) {
-    let line = format!("kill -{name} {}", function.pid());
-    let status = tokio::process::Command::new("/bin/sh").args(["-c", &line]).status().await.unwrap();
-    assert!(status.success(), "{line}");
-}
-
-async fn until(condition: impl AsyncFn() -> bool) {
-    let wait = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(TEST_TIMEOUT, wait).await.expect("the condition never became true");
 }

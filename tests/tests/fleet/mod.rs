@@ -92,6 +92,6 @@ pub async fn a_while() {
 /// Waits until the condition is true, and returns how long that took.
 pub async fn until(what: &str, holds: impl AsyncFn() -> bool) -> Duration {
     let since = Instant::now();
-    crate::support::loader::until(what, holds).await;
+    rig::until(what, holds).await;
     since.elapsed()
 }

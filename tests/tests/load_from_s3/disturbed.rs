@@ -9,11 +9,10 @@ use conformance::s3::variables;
 use conformance::small_dataset;
 use etl::s3::ReadPolicy;
 use http::Method;
-use rig::{Fault, HttpProxy, HttpRequest};
+use rig::{Fault, HttpProxy, HttpRequest, until};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::support::incoming::files;
-use crate::support::loader::until;
 use crate::support::s3::{
     FaultSwitch, LONG_TIMEOUT, SHORT_TIMEOUTS, assert_served, check_requests, error_message,
     fails_until_turned_off, generated, handle_all, is_for_rows, load_by_command, requested_range, rows,

@@ -7,7 +7,7 @@ use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use conformance::s3::Bucket;
-use rig::Database;
+use rig::{Database, until};
 use sample_data::Options;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -243,18 +243,6 @@ pub async fn take(database: &Database, lock: i64) -> Client {
     let client = database.connect().await.unwrap();
     client.execute("select pg_advisory_lock($1)", &[&lock]).await.unwrap();
     client
-}
-
-/// Waits until the condition is true.
-pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
-    let wait = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(TEST_TIMEOUT, wait)
-        .await
-        .unwrap_or_else(|_| panic!("the condition never became true: {what}"));
 }
 
 /// Waits until a connection of the loader waits for a lock on a table or a row.
