@@ -38,7 +38,8 @@ TOOLS := $(VENV)/.installed
 # ministack needs a separate environment: aws-sam-cli and ministack pin different versions of botocore.
 STACK_VENV := $(VENV)/stack
 STACK_TOOLS := $(STACK_VENV)/.installed
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# The last one is where cargo installs programs.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 export SAM_CLI_TELEMETRY := 0
 
 help: ## list the verbs
@@ -96,11 +97,13 @@ lint: deny ## check formatting, clippy, docs, crates (deny.toml) and the languag
 	scripts/check-phrases
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo metadata --locked --manifest-path fuzz/Cargo.toml --format-version 1 >/dev/null
 	cargo clippy --workspace --all-targets --features conformance/faults,conformance/fleet -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --workspace
 
 deny: $(TOOLS) ## check the crates of Cargo.lock by deny.toml: licences, sources, banned and duplicate crates
 	cargo deny --locked --workspace check -D warnings bans licenses sources
+	cargo deny --locked --manifest-path fuzz/Cargo.toml check --allow warnings bans sources
 
 advisories: $(TOOLS) ## check the crates of Cargo.lock for known vulnerabilities; clones a database from GitHub
 	cargo deny --locked --workspace check advisories

@@ -17,8 +17,3 @@ fi
 cd "$base/source"
 export CARGO_TARGET_DIR="$base"
 cargo build --release --package etl --package atelier-host
-# Each function by itself, as for a deployment.
-for program in functions/*/src/main.rs; do
-    function=${program#functions/}
-    cargo build --release --package "${function%%/*}"
-done

@@ -4,6 +4,9 @@
 # Uses apt-get (Debian, Ubuntu) or brew (macOS), without prompts.
 set -eu
 
+OHA=1.16.0
+PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin # where cargo installs programs
+
 present() {
     case $1 in
     postgres) # the paths that atelier-local searches, see local/src/binaries.rs
@@ -17,6 +20,7 @@ present() {
     nginx) # Debian's path too, which is not in every user's PATH: see local/src/load_balancer.rs
         command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] ;;
     python) python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ;;
+    oha) [ "$(oha --version 2>/dev/null)" = "oha $OHA" ] ;;
     *) command -v "$1" >/dev/null ;;
     esac
 }
@@ -93,7 +97,7 @@ for program in "$@"; do
     present "$program" && continue
     echo "Installing $program" >&2
     if [ "$program" = oha ]; then # no distribution has it; some minutes, into cargo's own folder
-        cargo install --quiet --locked oha@1.16.0
+        cargo install --quiet --locked --force "oha@$OHA"
         continue
     fi
     if command -v apt-get >/dev/null; then

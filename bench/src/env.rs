@@ -121,12 +121,16 @@ pub(crate) struct Build {
 }
 
 impl Build {
-    /// Returns a thing of this build as a subject. A thing of the base is compared with the present one.
+    /// Returns the name of a thing of this build: "host", or "host, base".
+    pub(crate) fn label(&self, what: &str) -> String {
+        if self.programs.is_some() { format!("{what}, {}", self.name) } else { what.to_owned() }
+    }
+
+    /// Returns a thing of this build as a subject. A thing of the base is also compared with the present one.
     pub(crate) fn subject<S>(&self, what: &str, compared_with: Option<&str>, of: S) -> Subject<S> {
-        match self.programs {
-            Some(_) => Subject::new(format!("{what}, {}", self.name), Some(what), of),
-            None => Subject::new(what, compared_with, of),
-        }
+        let mut subject = Subject::new(self.label(what), compared_with, of);
+        subject.compared_with.extend(self.programs.is_some().then(|| what.to_owned()));
+        subject
     }
 
     fn program(&self, name: &str) -> Result<PathBuf> {

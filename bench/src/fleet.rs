@@ -43,8 +43,9 @@ type Variant = Subject<Fleet>;
 struct Point {
     variant: String,
     rate: f64,
-    sent: u64,
+    due: u64,
     failed: u64,
+    unsent: u64,
     mean: f64,
     p50: f64,
     p99: f64,
@@ -72,8 +73,8 @@ pub(crate) async fn measure(env: &Env, options: &Options) -> Result<()> {
         let path = output.join(name);
         std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))
     };
-    let page = std::fs::read_to_string(output.join(PAGE)).unwrap_or_default();
-    write(PAGE, &with_tables(&page, &tables))?;
+    let page = std::fs::read_to_string(output.join(PAGE)).unwrap_or_else(|_| format!("{BEGIN}\n{END}\n"));
+    write(PAGE, &with_tables(&page, &tables).with_context(|| format!("{PAGE} has no line {BEGIN}"))?)?;
     write(CHART, &chart::latency(&points)?)
 }
 
@@ -120,10 +121,15 @@ async fn steady(
     for rate in RATES.into_iter().chain(SHARES.map(|share| share * peak)) {
         let mut reports: Vec<Vec<Report>> = variants.iter().map(|_| Vec::new()).collect();
         for round in 1..=options.rounds {
-            for (variant, reports) in variants.iter().zip(&mut reports) {
+            let mut turns: Vec<_> = variants.iter().zip(&mut reports).collect();
+            if round.is_multiple_of(2) {
+                turns.reverse();
+            }
+            for (variant, reports) in turns {
                 let path = || format!("/products/{}/styles", fastrand::i32(1..=highest));
                 let report = oha::run(env, variant.of.address(), rate, options.seconds, path).await?;
-                println!("round {round}: {rate:.0}/s, {}: p99 {:.2} ms", variant.name, report.p99);
+                let (name, p99, failures) = (&variant.name, report.p99, report.failures());
+                println!("round {round}: {rate:.0}/s, {name}: p99 {p99:.2} ms, {failures}");
                 reports.push(report);
             }
         }
@@ -132,8 +138,9 @@ async fn steady(
             Point {
                 variant: variant.name.clone(),
                 rate,
-                sent: reports.iter().map(|report| report.ok + report.failed).sum(),
+                due: reports.iter().map(|report| report.due).sum(),
                 failed: reports.iter().map(|report| report.failed).sum(),
+                unsent: reports.iter().map(|report| report.unsent).sum(),
                 mean: figure(|report| report.mean),
                 p50: figure(|report| report.p50),
                 p99: figure(|report| report.p99),
@@ -157,9 +164,10 @@ fn tables(options: &Options, highest: i32, peaks: &Comparison, points: &[Point])
          ### Peak throughput\n\n\
          Styles of random products over {CONNECTIONS} connections, with gzip.\n\n{peaks}\n\
          ### Latency at a steady rate\n\n\
-         Styles of random products, with gzip. Latency is in milliseconds, from the moment when a request is due.\n\n\
-         | rate | variant | failed | mean | p50 | p99 | p99.9 | mean / baseline | p99 / baseline |\n\
-         |---|---|---:|---:|---:|---:|---:|---:|---:|\n",
+         Styles of 100,000 random products in each run, with gzip, over 64 connections. Latency is in milliseconds, from the \
+         moment when a request is due. *Not sent* were due at the end of a run and waited for a connection.\n\n\
+         | rate | variant | failed | not sent | mean | p50 | p99 | p99.9 | mean / baseline | p99 / baseline |\n\
+         |---|---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
         options.scale,
         options.rounds,
         options.seconds,
@@ -167,9 +175,9 @@ fn tables(options: &Options, highest: i32, peaks: &Comparison, points: &[Point])
     );
     for at_rate in points.chunk_by(|_, next| next.variant != BASELINE) {
         let baseline = &at_rate[0];
-        for Point { variant, rate, sent, failed, mean, p50, p99, p999 } in at_rate {
+        for Point { variant, rate, due, failed, unsent, mean, p50, p99, p999 } in at_rate {
             tables += &format!(
-                "| {rate:.0}/s | {variant} | {failed} of {sent} | {mean:.2} | {p50:.2} | {p99:.2} | {p999:.2} \
+                "| {rate:.0}/s | {variant} | {failed} of {due} | {unsent} | {mean:.2} | {p50:.2} | {p99:.2} | {p999:.2} \
                  | {:.3} | {:.3} |\n",
                 mean / baseline.mean,
                 p99 / baseline.p99
@@ -179,13 +187,11 @@ fn tables(options: &Options, highest: i32, peaks: &Comparison, points: &[Point])
     Ok(tables + "\n![p50 and p99 latency at each steady rate](img/latency.svg)\n")
 }
 
-/// Returns a page with these tables in place of those between its markers, or the tables if it has no markers.
-fn with_tables(page: &str, tables: &str) -> String {
-    let parts = page.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    match parts {
-        Some((before, after)) => format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", tables.trim()),
-        None => tables.to_owned(),
-    }
+/// Returns a page with these tables in place of those between its markers; none if it has no markers.
+fn with_tables(page: &str, tables: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", tables.trim()))
 }
 
 #[cfg(test)]
@@ -196,7 +202,7 @@ mod tests {
     fn tables_replace_those_between_the_markers_and_nothing_else() {
         let page = "# Page\n\n<!-- begin: written by make bench-fleet -->\n\nold\n\n\
                     <!-- end: written by make bench-fleet -->\n\nrest\n";
-        assert_eq!(with_tables(page, "new\n"), page.replace("old", "new"));
-        assert_eq!(with_tables("", "new\n"), "new\n");
+        assert_eq!(with_tables(page, "new\n"), Some(page.replace("old", "new")));
+        assert_eq!(with_tables("# Page\n", "new\n"), None);
     }
 }

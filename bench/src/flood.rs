@@ -55,7 +55,7 @@ pub(crate) async fn measure(env: &Env, options: &Options) -> Result<()> {
         let fleet = Fleet::start(&folder, free_address()?, &build.host(env, 0)?, &settings).await?;
         visit(env, fleet.address(), highest, 2).await?; // opens connections and prepares statements
         subjects.push(build.subject("control", None, (fleet.address(), CONTROL)));
-        subjects.push(build.subject("flood", Some("control"), (fleet.address(), FLOOD)));
+        subjects.push(build.subject("flood", Some(&build.label("control")), (fleet.address(), FLOOD)));
         fleets.push(fleet);
     }
     let p99 = in_turn(options.rounds, "p99 in ms", &subjects, async |&(server, count): &(_, u32)| {
@@ -64,8 +64,7 @@ pub(crate) async fn measure(env: &Env, options: &Options) -> Result<()> {
         let pages = u32::try_from(highest)? / count;
         let (attacks, visitor) = tokio::try_join!(attack(server, count, pages, duration), visiting)?;
         ensure!(attacks > 0, "no request of the attacker was sent");
-        println!("{attacks} attacks; the visitor's p50 {:.2} ms, {} failed", visitor.p50, visitor.failed);
-        ensure!(visitor.failed == 0, "{} of the visitor's requests failed", visitor.failed);
+        println!("{attacks} attacks; the visitor's p50 {:.2} ms, {}", visitor.p50, visitor.failures());
         Ok(visitor.p99)
     });
     let p99 = p99.await?;

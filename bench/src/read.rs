@@ -60,8 +60,8 @@ async fn throughput(env: &Env, options: &Options, highest: i32, coding: &str) ->
         for (what, compared_with, server, paths) in [
             ("host", "bare server", &uncached, all),
             ("host, cached", "bare server", &cached, few),
-            ("host, first pages of the list", "host", &uncached, start),
-            ("host, last pages of the list", "host, first pages of the list", &uncached, end),
+            ("first pages of the list", &build.label("host"), &uncached, start),
+            ("last pages of the list", &build.label("first pages of the list"), &uncached, end),
         ] {
             subjects.push(build.subject(what, Some(compared_with), (server.listen, paths)));
         }
@@ -127,7 +127,7 @@ async fn counted(env: &Env, server: &Command, count: u32) -> Result<f64> {
     valgrind.envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))));
     valgrind.env("REQUEST_TIMEOUT", "30s").env("TOKIO_WORKER_THREADS", "1").env("WORKER_THREADS", "1");
     valgrind.env("LISTEN", listen.to_string());
-    let server = Server::start_at(listen, valgrind).await?;
+    let server = Server::start_at(listen, &valgrind).await?;
     let client = Client::new();
     for number in 0..count {
         client.get(listen, &format!("/products/{}/styles", 1 + number % 10), "gzip").await?;
@@ -145,7 +145,7 @@ async fn memory(env: &Env, highest: i32) -> Result<()> {
     let cache = CACHE_BYTES.min(present.documents_bytes(env).await? / 4);
     let server = Server::start(present.host(env, cache)?).await?;
     request_all_styles(env, server.listen, highest).await?;
-    let peak = memory_kib(server.pid().context("the host has no process id")?, "VmHWM");
+    let peak = memory_kib(server.pid(), "VmHWM");
     let peak = peak.context("/proc does not show the memory of the host")?;
     println!(
         "\n## Memory\n\nA host with a full cache of {:.1} MiB: {:.1} MiB",

@@ -1,5 +1,5 @@
-//! NGINX as a local S3: a folder's files are the objects of a bucket. The AWS SDK needs only GET and HEAD with `Range`
-//! and `If-Match`, and PUT, which NGINX has. It checks no signatures.
+//! NGINX as a local S3: a folder's files are the objects of a bucket. The loader needs only GET and HEAD with `Range` and
+//! `If-Match`, which NGINX has. It checks no signatures.
 
 use std::process::Command;
 
@@ -13,11 +13,10 @@ use crate::server::Server;
 const CONFIGURATION: &str = "
 daemon off; master_process off; pid nginx.pid; error_log stderr warn; events { worker_connections 256; }
 http {
-    access_log off; sendfile on; client_max_body_size 0; client_body_temp_path tmp; default_type text/csv;
+    access_log off; sendfile on; client_body_temp_path tmp; default_type text/csv;
     proxy_temp_path tmp; fastcgi_temp_path tmp; uwsgi_temp_path tmp; scgi_temp_path tmp;
     server {
         listen {listen}; root {root};
-        location / { dav_methods PUT; create_full_put_path on; }
         location = /readyz { return 200; }
     }
 }
@@ -40,7 +39,7 @@ impl S3 {
         std::fs::write(prefix.join("nginx.conf"), configuration).context("cannot configure NGINX")?;
         let mut command = Command::new(nginx()?);
         command.arg("-p").arg(&prefix).args(["-e", "stderr", "-c", "nginx.conf"]);
-        Ok(Self { server: Server::start_at(listen, command).await? })
+        Ok(Self { server: Server::start_at(listen, &command).await? })
     }
 
     /// Returns the dataset there as a source.

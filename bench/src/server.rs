@@ -4,19 +4,21 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use bytes::Bytes;
 use http::header::ACCEPT_ENCODING;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
-use local::{free_address, program, responds, signal};
-use tokio::process::{Child, Command as TokioCommand};
+use local::{SupervisedChild, Supervision, free_address, program, responds};
 
-/// A server. It is killed when this value is dropped.
+/// The timeout of a start; callgrind makes a host about fifty times slower.
+const START_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// A server. It stops when this value is dropped or its process ends.
 pub(crate) struct Server {
-    child: Child,
+    child: SupervisedChild,
     pub(crate) listen: SocketAddr,
 }
 
@@ -25,34 +27,25 @@ impl Server {
     pub(crate) async fn start(mut command: Command) -> Result<Self> {
         let listen = free_address()?;
         command.env("LISTEN", listen.to_string());
-        Self::start_at(listen, command).await
+        Self::start_at(listen, &command).await
     }
 
     /// Starts a server that listens on this address.
-    pub(crate) async fn start_at(listen: SocketAddr, command: Command) -> Result<Self> {
+    pub(crate) async fn start_at(listen: SocketAddr, command: &Command) -> Result<Self> {
         let name = command.get_program().display().to_string();
-        let child = TokioCommand::from(command).kill_on_drop(true).spawn();
-        let mut server = Self { child: child.with_context(|| format!("cannot run {name}"))?, listen };
-        while !responds(listen, "/readyz").await {
-            if let Some(status) = server.child.try_wait()? {
-                bail!("{name} ended unexpectedly ({status})");
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(server)
+        let mut child = SupervisedChild::spawn(command, Supervision::new(&name))?;
+        child.wait_until_ready(START_TIMEOUT, || responds(listen, "/readyz")).await?;
+        Ok(Self { child, listen })
     }
 
     /// Returns the process id.
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.child.id()
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.pid()
     }
 
     /// Stops the server gracefully and waits until it has ended.
-    pub(crate) async fn stop(mut self) -> Result<()> {
-        if let Some(pid) = self.pid() {
-            signal(pid, "TERM")?;
-        }
-        self.child.wait().await?;
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.child.stop().await?;
         Ok(())
     }
 }

@@ -4,23 +4,23 @@ use std::fmt;
 
 use anyhow::Result;
 
-/// A thing that is measured, and the name of the one that it is compared with.
+/// A thing that is measured, and the names of those that it is compared with.
 pub(crate) struct Subject<S> {
     pub(crate) name: String,
-    pub(crate) compared_with: Option<String>,
+    pub(crate) compared_with: Vec<String>,
     pub(crate) of: S,
 }
 
 impl<S> Subject<S> {
     pub(crate) fn new(name: impl Into<String>, compared_with: Option<&str>, of: S) -> Self {
-        Self { name: name.into(), compared_with: compared_with.map(str::to_owned), of }
+        Self { name: name.into(), compared_with: compared_with.map(str::to_owned).into_iter().collect(), of }
     }
 }
 
 /// The median of each subject, as a Markdown table.
 pub(crate) struct Comparison {
     unit: &'static str,
-    rows: Vec<(String, f64, Option<String>)>,
+    rows: Vec<(String, f64, Vec<String>)>,
 }
 
 /// Measures each subject once in each round. Every second round runs backwards, so that no subject is always first.
@@ -60,13 +60,10 @@ impl fmt::Display for Comparison {
         writeln!(f, "| | {} | compared with | ratio |\n|---|---:|---|---:|", self.unit)?;
         for (name, median, compared_with) in &self.rows {
             let digits = if *median < 1_000.0 { 2 } else { 0 };
-            match compared_with {
-                Some(other) => {
-                    let ratio = median / self.median(other);
-                    writeln!(f, "| {name} | {median:.digits$} | {other} | {ratio:.3} |")?;
-                }
-                None => writeln!(f, "| {name} | {median:.digits$} | | |")?,
-            }
+            let ratio = |other: &String| format!("{:.3}", median / self.median(other));
+            let ratios: Vec<String> = compared_with.iter().map(ratio).collect();
+            let (others, ratios) = (compared_with.join("; "), ratios.join("; "));
+            writeln!(f, "| {name} | {median:.digits$} | {others} | {ratios} |")?;
         }
         Ok(())
     }
@@ -101,6 +98,6 @@ mod tests {
         };
         let table = in_turn(2, "responses/s", &subjects, measure).await.unwrap().to_string();
         assert_eq!(*order.borrow(), [2000.0, 500.0, 500.0, 2000.0]);
-        assert!(table.contains("\n| bare | 2000 | | |\n| host | 500.00 | bare | 0.250 |\n"), "{table}");
+        assert!(table.contains("\n| bare | 2000 |  |  |\n| host | 500.00 | bare | 0.250 |\n"), "{table}");
     }
 }

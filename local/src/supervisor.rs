@@ -91,7 +91,11 @@ impl SupervisedChild {
         let mut pid = String::new();
         let read = BufReader::new(&lifeline).read_line(&mut pid);
         read.map_err(Error::io("read the process id from", shell))?;
-        let pid = pid.trim().parse().unwrap_or_default();
+        let pid = pid.trim().parse().map_err(|_| Error::Start {
+            name: supervision.name.to_owned(),
+            why: "the shell reported no process id".to_owned(),
+            log: String::new(),
+        })?;
         Ok(Self { name: supervision.name.to_owned(), supervisor, pid, lifeline, log })
     }
 

@@ -7,13 +7,14 @@ mod fleet;
 mod support;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fleet::carts::Shoppers;
 use fleet::load::{Load, assert_no_failures};
 use fleet::{TEST_TIMEOUT, TestFleet, a_while, catalog};
 use local::Host;
-use rig::{Cluster, Settings};
+use rig::{Cluster, Fault, HttpProxy, HttpRequest, Settings};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -193,4 +194,28 @@ async fn ten_thousand_idle_connections_and_slow_senders_fail_no_request() {
     }
     load.end_without_failures("10,000 idle connections and 200 that send byte by byte").await;
     fleet.stop().await;
+}
+
+/// The load itself: what counts as a failure, and what is retried.
+#[tokio::test]
+async fn the_load_retries_lost_connections_and_counts_other_failures() {
+    // Each of these requests has a new connection.
+    let lost = Load::some(HttpProxy::alone(Fault::Disconnect).address(), 3).await;
+    assert_eq!((lost.ok(), lost.retried, lost.failures.values().sum::<u64>()), (0, 0, 3), "{lost:?}");
+
+    let unavailable = Load::some(HttpProxy::alone(Fault::Respond(503, "")).address(), 3).await;
+    assert_eq!(unavailable.failures.get("503"), Some(&3), "{unavailable:?}");
+
+    let server = HttpProxy::alone(Fault::Respond(200, "ten bytes."));
+    let requests = AtomicUsize::new(0);
+    let second_is_lost = async move |_: &HttpRequest| match requests.fetch_add(1, Ordering::Relaxed) {
+        1 => Fault::Disconnect,
+        _ => Fault::None,
+    };
+    let reused = Load::some(HttpProxy::start(server.address(), second_is_lost).address(), 2).await;
+    assert_eq!((reused.ok(), reused.retried, reused.failures.len()), (2, 1, 0), "{reused:?}");
+
+    let cut = HttpProxy::start(server.address(), async |_: &HttpRequest| Fault::Close { after: 4 });
+    let cut = Load::some(cut.address(), 2).await;
+    assert_eq!((cut.ok(), cut.retried, cut.failures.values().sum::<u64>()), (0, 0, 2), "{cut:?}");
 }

@@ -1,7 +1,8 @@
 //! What tests and benchmarks need beside the service: databases, and components that can be disturbed.
 //!
 //! [`Database`] creates a database for each test. [`Cluster`] is a temporary Postgres that can be killed, restarted and
-//! copied. [`Proxy`] disturbs connections, and [`HttpProxy`] requests. The binary `with-postgres` runs a command such as `cargo test` with one cluster for all its tests.
+//! copied. [`Proxy`] disturbs connections, and [`HttpProxy`] requests. The binary `with-postgres` runs a command such as
+//! `cargo test` with one cluster for all its tests.
 
 // A helper of tests fails the test.
 #![allow(clippy::unwrap_used, clippy::panic)]

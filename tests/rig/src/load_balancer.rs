@@ -14,7 +14,9 @@ pub async fn start_load_balancer(
     settings: LoadBalancerSettings,
 ) -> Result<LoadBalancer, Error> {
     let made = tempfile::Builder::new().prefix("atelier-nginx-").tempdir();
-    let directory = made.map_err(Error::io("create a temporary", Path::new("directory")))?.keep();
+    let directory = made.map_err(Error::io("create a temporary", Path::new("directory")))?;
     let settings = LoadBalancerSettings { temporary: true, ..settings };
-    LoadBalancer::start(&directory, free_address()?, hosts, &settings).await
+    let load_balancer = LoadBalancer::start(directory.path(), free_address()?, hosts, &settings).await?;
+    let _removed_by_supervisor = directory.keep();
+    Ok(load_balancer)
 }

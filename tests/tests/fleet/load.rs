@@ -19,6 +19,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -27,6 +28,10 @@ use super::{PRODUCTS, a_while, rate};
 /// A request may take as long as a person waits. It has failed only if there is no response by then.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The limit of connections. A hanging host delays many requests until NGINX notices, and each of them holds a
+/// connection.
+const MAX_CONNECTIONS: usize = 8192;
+
 /// The concurrent requests, the duration and the number of the trials that measure the machine's maximum rate, and the
 /// largest share of it that the load may use. On a busier machine, hosts respond late and NGINX treats them as hanging.
 const CLIENTS: usize = 64;
@@ -34,7 +39,7 @@ const TRIAL: Duration = Duration::from_secs(1);
 const TRIALS: usize = 3;
 const SHARE: f64 = 0.5;
 
-/// The minimum share of the requests that became due and were sent in time. Without load nothing could fail.
+/// The min share of the requests that became due and were sent by the end. Without load nothing could fail.
 const PRESENT: f64 = 0.9;
 
 /// The products and pages to request: each at random.
@@ -81,6 +86,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// Returns the number of responses from 200 to 299.
+    pub fn ok(&self) -> usize {
+        self.latencies.len()
+    }
+
     /// Returns the latency that this many percent of the responses do not exceed.
     fn percentile(&self, percent: usize) -> Duration {
         let last = self.latencies.len().saturating_sub(1);
@@ -89,6 +99,14 @@ impl Report {
 }
 
 type Connection = SendRequest<Empty<Bytes>>;
+
+/// The end of a connection during a request.
+#[derive(Debug)]
+#[expect(dead_code, reason = "the errors are printed")]
+enum Lost {
+    BeforeResponse(hyper::Error),
+    WithinResponse(hyper::Error),
+}
 
 /// A client of one server that keeps its connections.
 struct Client {
@@ -121,26 +139,24 @@ impl Client {
         let reused = self.idle.lock().unwrap().pop();
         if let Some(connection) = reused {
             match self.exchange(connection, path).await {
-                // No status arrived: another error than a broken body.
-                Err(error) if error.is_incomplete_message() || error.is_canceled() || error.is_closed() => {
-                    self.report.lock().unwrap().retried += 1;
-                }
-                done => return done.map_err(|error| format!("{error:?}")),
+                Err(Lost::BeforeResponse(_)) => self.report.lock().unwrap().retried += 1,
+                done => return done.map_err(|lost| format!("{lost:?}")),
             }
         }
         let stream = TcpStream::connect(self.server).await.map_err(|error| error.to_string())?;
         stream.set_nodelay(true).unwrap();
         let (connection, task) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(task);
-        self.exchange(connection, path).await.map_err(|error| format!("{error:?}"))
+        self.exchange(connection, path).await.map_err(|lost| format!("{lost:?}"))
     }
 
-    async fn exchange(&self, mut connection: Connection, path: &str) -> Result<u16, hyper::Error> {
-        connection.ready().await?;
+    async fn exchange(&self, mut connection: Connection, path: &str) -> Result<u16, Lost> {
+        connection.ready().await.map_err(Lost::BeforeResponse)?;
         let request = Request::get(path).header(HOST, "load").header(ACCEPT_ENCODING, "gzip");
-        let response = connection.send_request(request.body(Empty::new()).unwrap()).await?;
+        let response = connection.send_request(request.body(Empty::new()).unwrap()).await;
+        let response = response.map_err(Lost::BeforeResponse)?;
         let status = response.status().as_u16();
-        response.into_body().collect().await?;
+        response.into_body().collect().await.map_err(Lost::WithinResponse)?;
         if connection.ready().await.is_ok() {
             self.idle.lock().unwrap().push(connection);
         }
@@ -163,6 +179,15 @@ impl Load {
     /// Starts requests for any product of the catalog on each of the four routes, and waits a while.
     pub async fn start(server: SocketAddr) -> Self {
         Self::of(server, Requests::all()).await
+    }
+
+    /// Sends one request after another, and returns the report.
+    pub async fn some(server: SocketAddr, count: u32) -> Report {
+        let client = Client::new(server);
+        for _ in 0..count {
+            client.send(Requests::all().path(), Instant::now()).await;
+        }
+        std::mem::take(&mut *client.report.lock().unwrap())
     }
 
     /// Starts requests for these ids and pages, and waits a while.
@@ -227,12 +252,18 @@ async fn send_until_stopped(
     sent: Arc<AtomicU64>,
 ) {
     let start = Instant::now();
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut running = JoinSet::new();
     while !stop.load(Ordering::Relaxed) {
-        let due = start + Duration::from_secs_f64(sent.fetch_add(1, Ordering::Relaxed) as f64 / rate);
+        let due = start + Duration::from_secs_f64(sent.load(Ordering::Relaxed) as f64 / rate);
         sleep_until(due).await;
+        let permit = Arc::clone(&connections).acquire_owned().await.unwrap();
         let client = Arc::clone(&client);
-        running.spawn(async move { client.send(requests.path(), due).await });
+        running.spawn(async move {
+            client.send(requests.path(), due).await;
+            drop(permit);
+        });
+        sent.fetch_add(1, Ordering::Relaxed);
         while running.try_join_next().is_some() {}
     }
     running.join_all().await;
