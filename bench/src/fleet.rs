@@ -57,6 +57,10 @@ pub(crate) async fn measure(env: &Env, options: &Options) -> Result<()> {
     let output = &options.output;
     std::fs::create_dir_all(output.join(CHART).with_file_name(""))
         .with_context(|| format!("cannot create the folder {}", output.display()))?;
+    let path = output.join(PAGE);
+    let page = std::fs::read_to_string(&path).unwrap_or_else(|_| format!("{BEGIN}\n{END}\n"));
+    with_tables(&page, "")
+        .with_context(|| format!("{}: expected lines {BEGIN} and {END}", path.display()))?;
     let highest = env.load_all().await?;
     let variants = start(env, highest).await?;
     let peaks = in_turn(options.rounds, "responses/s", &variants, async |fleet: &Fleet| {
@@ -73,8 +77,7 @@ pub(crate) async fn measure(env: &Env, options: &Options) -> Result<()> {
         let path = output.join(name);
         std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))
     };
-    let page = std::fs::read_to_string(output.join(PAGE)).unwrap_or_else(|_| format!("{BEGIN}\n{END}\n"));
-    write(PAGE, &with_tables(&page, &tables).with_context(|| format!("{PAGE} has no line {BEGIN}"))?)?;
+    write(PAGE, &with_tables(&page, &tables).unwrap_or_default())?;
     write(CHART, &chart::latency(&points)?)
 }
 
