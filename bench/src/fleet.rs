@@ -17,7 +17,7 @@ use crate::env::Env;
 use crate::oha::{self, Report};
 use crate::read::average_bytes;
 use crate::server::baseline;
-use crate::turns::{Comparison, Subject, in_turn, median};
+use crate::turns::{Comparison, Subject, figures_in_turn, in_turn, median};
 use crate::wrk::{CONNECTIONS, Paths, rate, request_all_styles};
 
 /// The page that the tables are part of, the lines around them, and the chart on that page.
@@ -59,8 +59,11 @@ pub(crate) async fn measure(env: &Env, options: &Options) -> Result<()> {
         .with_context(|| format!("cannot create the folder {}", output.display()))?;
     let path = output.join(PAGE);
     let page = std::fs::read_to_string(&path).unwrap_or_else(|_| format!("{BEGIN}\n{END}\n"));
-    with_tables(&page, "")
-        .with_context(|| format!("{}: expected lines {BEGIN} and {END}", path.display()))?;
+    let page_with = |tables: &str| {
+        with_tables(&page, tables)
+            .with_context(|| format!("{}: expected lines {BEGIN} and {END}", path.display()))
+    };
+    page_with("")?; // before minutes of work
     let highest = env.load_all().await?;
     let variants = start(env, highest).await?;
     let peaks = in_turn(options.rounds, "responses/s", &variants, async |fleet: &Fleet| {
@@ -77,7 +80,7 @@ pub(crate) async fn measure(env: &Env, options: &Options) -> Result<()> {
         let path = output.join(name);
         std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))
     };
-    write(PAGE, &with_tables(&page, &tables).unwrap_or_default())?;
+    write(PAGE, &page_with(&tables)?)?;
     write(CHART, &chart::latency(&points)?)
 }
 
@@ -122,20 +125,14 @@ async fn steady(
 ) -> Result<Vec<Point>> {
     let mut points = Vec::new();
     for rate in RATES.into_iter().chain(SHARES.map(|share| share * peak)) {
-        let mut reports: Vec<Vec<Report>> = variants.iter().map(|_| Vec::new()).collect();
-        for round in 1..=options.rounds {
-            let mut turns: Vec<_> = variants.iter().zip(&mut reports).collect();
-            if round.is_multiple_of(2) {
-                turns.reverse();
-            }
-            for (variant, reports) in turns {
-                let path = || format!("/products/{}/styles", fastrand::i32(1..=highest));
-                let report = oha::run(env, variant.of.address(), rate, options.seconds, path).await?;
-                let (name, p99, failures) = (&variant.name, report.p99, report.failures());
-                println!("round {round}: {rate:.0}/s, {name}: p99 {p99:.2} ms, {failures}");
-                reports.push(report);
-            }
-        }
+        let measure = async |round: u32, variant: &Variant| {
+            let path = || format!("/products/{}/styles", fastrand::i32(1..=highest));
+            let report = oha::run(env, variant.of.address(), rate, options.seconds, path).await?;
+            let (name, p99, failures) = (&variant.name, report.p99, report.failures());
+            println!("round {round}: {rate:.0}/s, {name}: p99 {p99:.2} ms, {failures}");
+            Ok(report)
+        };
+        let reports = figures_in_turn(options.rounds, variants, measure).await?;
         points.extend(variants.iter().zip(&reports).map(|(variant, reports)| {
             let figure = |of: fn(&Report) -> f64| median(&reports.iter().map(of).collect::<Vec<_>>());
             Point {

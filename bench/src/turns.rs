@@ -23,25 +23,39 @@ pub(crate) struct Comparison {
     rows: Vec<(String, f64, Vec<String>)>,
 }
 
-/// Measures each subject once in each round. Every second round runs backwards, so that no subject is always first.
-pub(crate) async fn in_turn<S>(
+/// Measures each subject once in each round, and returns the figures by subject. Every second round runs backwards, so
+/// that no subject is always first.
+pub(crate) async fn figures_in_turn<S, F>(
     rounds: u32,
-    unit: &'static str,
     subjects: &[Subject<S>],
-    measure: impl AsyncFn(&S) -> Result<f64>,
-) -> Result<Comparison> {
-    let mut figures = vec![Vec::new(); subjects.len()];
+    measure: impl AsyncFn(u32, &Subject<S>) -> Result<F>,
+) -> Result<Vec<Vec<F>>> {
+    let mut figures: Vec<Vec<F>> = subjects.iter().map(|_| Vec::new()).collect();
     for round in 1..=rounds {
         let mut turns: Vec<_> = subjects.iter().zip(&mut figures).collect();
         if round.is_multiple_of(2) {
             turns.reverse();
         }
         for (subject, figures) in turns {
-            let figure = measure(&subject.of).await?;
-            println!("round {round}: {}: {figure:.2} {unit}", subject.name);
-            figures.push(figure);
+            figures.push(measure(round, subject).await?);
         }
     }
+    Ok(figures)
+}
+
+/// Measures all subjects in turn, and compares their medians.
+pub(crate) async fn in_turn<S>(
+    rounds: u32,
+    unit: &'static str,
+    subjects: &[Subject<S>],
+    measure: impl AsyncFn(&S) -> Result<f64>,
+) -> Result<Comparison> {
+    let measure = async |round: u32, subject: &Subject<S>| {
+        let figure = measure(&subject.of).await?;
+        println!("round {round}: {}: {figure:.2} {unit}", subject.name);
+        Ok(figure)
+    };
+    let figures = figures_in_turn(rounds, subjects, measure).await?;
     let row = |(subject, figures): (&Subject<S>, &Vec<f64>)| {
         (subject.name.clone(), median(figures), subject.compared_with.clone())
     };

@@ -1,7 +1,5 @@
 //! A chart of latency by request rate, as SVG.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use plotters::prelude::*;
 
@@ -10,7 +8,7 @@ use super::Point;
 /// Width and height in pixels; GitHub shows about 900.
 const SIZE: (u32, u32) = (880, 500);
 
-/// The colours of up to five variants.
+/// The colours of the baseline, of hosts without and with a cache, and of the same two of a base commit.
 const COLOURS: [RGBColor; 5] = [
     RGBColor(120, 120, 120),
     RGBColor(213, 94, 0),
@@ -41,11 +39,10 @@ pub(super) fn latency(points: &[Point]) -> Result<String> {
         .x_label_formatter(&rate_label)
         .y_label_formatter(&|time| format!("{time}"))
         .draw()?;
-    let mut by_variant = BTreeMap::<&str, Vec<&Point>>::new();
-    for point in points {
-        by_variant.entry(&point.variant).or_default().push(point);
-    }
-    for ((variant, mut of_variant), colour) in by_variant.into_iter().zip(COLOURS) {
+    // Each rate has a point of each variant, in the same order.
+    let first = points.iter().take_while(|point| point.rate.total_cmp(&points[0].rate).is_eq());
+    for (Point { variant, .. }, colour) in first.zip(COLOURS) {
+        let mut of_variant: Vec<&Point> = points.iter().filter(|point| point.variant == *variant).collect();
         of_variant.sort_by(|one, other| one.rate.total_cmp(&other.rate));
         for (figure, width) in [("p50", 1), ("p99", 3)] {
             let line: Vec<(f64, f64)> = of_variant
