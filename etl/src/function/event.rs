@@ -171,9 +171,9 @@ fn created(record: &Value) -> Result<Vec<S3Url>, EventError> {
 }
 
 fn url(bucket: String, key: String) -> Result<S3Url, EventError> {
-    match format!("s3://{bucket}/").parse::<S3Url>() {
-        Ok(_) => Ok(S3Url { bucket, key }),
-        Err(_) => Err(EventError::Bucket(bucket)),
+    match format!("s3://{bucket}").parse() {
+        Ok(S3Url { bucket: parsed, .. }) if parsed == bucket => Ok(S3Url { bucket, key }),
+        _ => Err(EventError::Bucket(bucket)),
     }
 }
 

@@ -156,6 +156,10 @@ fn anything_else_than_an_event_is_an_error() {
     ] {
         assert!(parse(other).is_err(), "{other}");
     }
+    for bucket in ["", "/", "b/", "b/c", "a b"] {
+        let error = with(|record| record["s3"]["bucket"]["name"] = bucket.into()).unwrap_err();
+        assert_eq!(error, EventError::Bucket(bucket.to_owned()));
+    }
     let error =
         with(|record| drop(record["s3"]["object"].as_object_mut().unwrap().remove("key"))).unwrap_err();
     assert!(matches!(&error, EventError::Json(text) if text.contains("key")), "{error}");
