@@ -4,6 +4,7 @@
 //! interrupted load resumes. ARCHITECTURE.md draws the steps; [`load::load`] runs them.
 //! This is the only crate that writes the catalog.
 
+pub mod abandon;
 pub mod csv;
 pub mod database;
 pub mod deliveries;

@@ -13,7 +13,7 @@ use etl::progress::Progress;
 use etl::prune::{self, PruneOptions};
 use etl::s3::{S3, S3Url, S3UrlError};
 use etl::source::{Dataset, DatasetLocation};
-use etl::{database, migrate, status};
+use etl::{abandon, database, migrate, status};
 use shared::database::{ConnectOptions, DATABASE_AUTH, DATABASE_CA_FILE, DATABASE_URL};
 use shared::variables::{Variable, environment};
 
@@ -114,9 +114,14 @@ enum Command {
         #[command(flatten)]
         database: DatabaseArguments,
     },
+    /// Drop an unfinished load and free its disk space; the served catalog does not change
+    Abandon {
+        #[command(flatten)]
+        database: DatabaseArguments,
+    },
     /// Delete old carts, old records and the tables of failed loads
     ///
-    /// An interrupted load that can resume stays.
+    /// An interrupted load that can resume stays: `atelier-etl abandon` drops it.
     Prune {
         #[command(flatten)]
         database: DatabaseArguments,
@@ -227,6 +232,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Publish { database } => {
             let generation = load::publish(&database.connect_options()?, &Progress::for_stderr()).await?;
             print(&format!("serving generation {generation}\n"))
+        }
+        Command::Abandon { database } => {
+            print(&abandon::abandon(&database.connect_options()?).await?.to_string())
         }
         Command::Prune { database, days, previous } => {
             let options = PruneOptions { days, previous };

@@ -95,6 +95,37 @@ async fn a_load_that_cannot_begin_prints_one_line_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn rejected_rows_replace_regular_files_only() {
+    let (dir, database) = (work_dir(), Database::create().await.unwrap());
+    let path = |name: &str| dir.path().join(name);
+    let status = std::process::Command::new("mkfifo").arg(path("pipe.csv")).status().unwrap();
+    assert!(status.success());
+    std::fs::write(path("precious"), "unchanged").unwrap();
+    for link in ["link.csv", "fine.json", "rejects.csv.unfinished"] {
+        std::os::unix::fs::symlink(path("precious"), path(link)).unwrap();
+    }
+    for (target, named, kind) in [
+        ("/dev/null", "/dev/null", "a device, a pipe or a socket"),
+        ("pipe.csv", "pipe.csv", "a device, a pipe or a socket"),
+        ("link.csv", "link.csv", "a symbolic link"),
+        ("set/..", "..", "a folder"),
+        ("fine.csv", "fine.json", "a symbolic link"), // the summary
+    ] {
+        let line = error(&run(&dir, &database.url(), &["load", "set", "--rejects", target]));
+        assert!(line.contains(&format!("{named}: it is {kind}: expected a regular file")), "{line}");
+    }
+    // Not even root can create a file there.
+    let line = error(&run(&dir, &database.url(), &["load", "set", "--rejects", "/proc/rejects.csv"]));
+    assert!(line.starts_with("cannot write the rejected rows to /proc/rejects.csv"), "{line}");
+    assert_eq!(number(&database, "select count(*) from etl.load").await, 0);
+
+    // A link with the temporary name is replaced, not followed.
+    stdout(&run(&dir, &database.url(), &["load", "set", "--rejects", "rejects.csv"]));
+    assert!(std::fs::read_to_string(path("rejects.csv")).unwrap().starts_with("file,line,"));
+    assert_eq!(std::fs::read_to_string(path("precious")).unwrap(), "unchanged");
+}
+
+#[tokio::test]
 async fn database_errors_do_not_show_the_password() {
     let dir = work_dir();
     let line = error(&run(&dir, "postgres://someone:secret@127.0.0.1:1/atelier", &["load", "set"]));

@@ -62,6 +62,35 @@ async fn a_catalog_can_be_built_now_and_published_later() {
 }
 
 #[tokio::test]
+async fn abandon_drops_an_unfinished_load_and_frees_its_space() {
+    let (dir, database) = (work_dir(), Database::create().await.unwrap());
+    let etl = |arguments: &[&str]| run(&dir, &database.url(), arguments);
+    assert_eq!(stdout(&etl(&["abandon"])), "there is no unfinished load: 0.0 MB are free again\n");
+    stdout(&etl(&["load", "set"]));
+    stdout(&etl(&["load", "set", "--no-publish"]));
+
+    // The lock of a loader that works.
+    let loader = database.connect().await.unwrap();
+    etl::locks::lock_loader(&loader, None, || {}).await.unwrap();
+    assert_eq!(error(&etl(&["abandon"])), "a load is running: stop it first, then abandon it");
+    drop(loader);
+
+    let size = "select pg_database_size(current_database())";
+    let before = number(&database, size).await;
+    let output = stdout(&etl(&["abandon"]));
+    assert!(output.starts_with("abandoned the unfinished load: "), "{output}");
+    assert!(number(&database, size).await < before - 100_000, "{output}");
+    assert_eq!(
+        number(&database, "select count(*) from pg_namespace where nspname = 'catalog_next'").await,
+        0
+    );
+    assert_eq!(error(&etl(&["publish"])), "nothing to publish: there is no unpublished catalog");
+    assert!(stdout(&etl(&["status"])).contains("abandoned by atelier-etl abandon"));
+    assert_eq!(number(&database, "select max(generation)::bigint from catalog.documents").await, 1);
+    assert!(stdout(&etl(&["load", "set"])).contains("\nserving generation 3\n"));
+}
+
+#[tokio::test]
 async fn prune_deletes_old_data_and_leftovers_of_failed_loads_and_keeps_the_rest() {
     let (dir, database) = (work_dir(), Database::create().await.unwrap());
     let client = database.connect().await.unwrap();

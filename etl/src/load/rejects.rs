@@ -1,6 +1,6 @@
 //! The files that say what became of the rows: the rejected rows as CSV, and a summary as JSON.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -152,7 +152,7 @@ async fn write_both(
     let summary_path = summary_path(path);
     let (mut output, unfinished) = create(&summary_path).map_err(failed)?;
     writeln!(output, "{summary:#}").and_then(|()| output.flush()).map_err(failed)?;
-    std::fs::rename(unfinished, &summary_path).map_err(failed)?;
+    fs::rename(unfinished, &summary_path).map_err(failed)?;
     Ok(summary_path)
 }
 
@@ -184,11 +184,12 @@ async fn write_rows(context: &Context, client: &Client, path: &Path) -> Result<(
         output.write_all(b"\n").map_err(failed)?;
     }
     output.flush().map_err(failed)?;
-    std::fs::rename(unfinished, path).map_err(failed)
+    fs::rename(unfinished, path).map_err(failed)
 }
 
-/// Checks a target file before the load. It must be writable. It must not be in the dataset's folder, where it would look
-/// like a part of the dataset, and must not be a link to a file of the dataset. An existing file stays unchanged.
+/// Checks a target file before the load: it and its summary must be regular files or new ones, in a writable folder. It
+/// must not be in the dataset's folder, where it would look like a part of the dataset, and must not be a file of the
+/// dataset. An existing file stays unchanged.
 pub(super) fn check_target(target: &OutputTarget, files: &[SourceFile]) -> Result<(), LoadError> {
     let OutputTarget::File(path) = target else { return Ok(()) };
     let failed = |cause| LoadError::Rejects { target: path.display().to_string(), cause };
@@ -208,17 +209,45 @@ pub(super) fn check_target(target: &OutputTarget, files: &[SourceFile]) -> Resul
         }
     }
     if let Some(folder) = absolute.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
+        fs::create_dir_all(folder).map_err(failed)?;
     }
-    File::options().append(true).create(true).open(path).map(drop).map_err(failed)
+    for path in [&absolute, &summary_path(&absolute)] {
+        let failed = |cause| LoadError::Rejects { target: path.display().to_string(), cause };
+        if let Some(kind) = other_than_file(path).map_err(failed)? {
+            let reason = format!("it is {kind}: expected a regular file or a new one (--rejects FILE)");
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, reason)));
+        }
+        let (_, unfinished) = create(path).map_err(failed)?;
+        fs::remove_file(unfinished).map_err(failed)?;
+    }
+    Ok(())
 }
 
-/// Creates the file under a temporary name, so that an existing one stays until the new one is complete.
+/// Returns what a path is, if it is something else than a regular file. The rows would replace a device or a link.
+fn other_than_file(path: &Path) -> io::Result<Option<&'static str>> {
+    let kind = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(match kind {
+        _ if kind.is_file() => None,
+        _ if kind.is_dir() => Some("a folder"),
+        _ if kind.is_symlink() => Some("a symbolic link"),
+        _ => Some("a device, a pipe or a socket"),
+    })
+}
+
+/// Creates the file under a temporary name, so that an existing one stays until the new one is complete. An existing file
+/// of that name is replaced; a link is not followed.
 fn create(path: &Path) -> io::Result<(BufWriter<File>, PathBuf)> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".unfinished");
     let unfinished = path.with_file_name(name);
-    Ok((BufWriter::new(File::create(&unfinished)?), unfinished))
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => Ok((BufWriter::new(File::create_new(&unfinished)?), unfinished)),
+    }
 }
 
 /// Writes a quoted CSV field. A CSV reader returns exactly these bytes.

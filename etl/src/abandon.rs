@@ -1,0 +1,68 @@
+//! Abandoning an unfinished load, which gives back the space of its tables.
+
+use std::fmt;
+use std::time::Instant;
+
+use shared::database::ConnectOptions;
+use tokio_postgres::Client;
+
+use crate::database;
+use crate::ledger;
+use crate::locks;
+
+/// What was abandoned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Abandoned {
+    /// Whether there was an unfinished load. Tables of a failed load are dropped too.
+    pub load: bool,
+    /// The bytes by which the database became smaller.
+    pub freed_bytes: u64,
+}
+
+/// An error that leaves the unfinished load as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum AbandonError {
+    /// A loader works on it.
+    #[error("a load is running: stop it first, then abandon it")]
+    LoadRunning,
+    /// The database is unavailable or rejected a statement.
+    #[error("the database failed: {}", database::describe(.0))]
+    Database(tokio_postgres::Error),
+}
+
+// Not `#[from]`: that makes it the `source`, and an error chain prints it twice.
+impl From<tokio_postgres::Error> for AbandonError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// Abandons the unfinished load and drops the tables of a catalog that is not published. The served and the previous
+/// catalog do not change.
+///
+/// # Errors
+/// [`AbandonError::LoadRunning`] while a loader works; a load that its loader left can be abandoned at once.
+pub async fn abandon(database: &ConnectOptions) -> Result<Abandoned, AbandonError> {
+    let mut client = database::connect(database).await?;
+    if !locks::lock_loader(&client, Some(Instant::now()), || {}).await? {
+        return Err(AbandonError::LoadRunning);
+    }
+    let before = size(&client).await?;
+    let transaction = client.transaction().await?;
+    let load = ledger::abandon(&transaction, "abandoned by atelier-etl abandon").await?;
+    transaction.batch_execute("drop schema if exists catalog_next cascade").await?;
+    transaction.commit().await?;
+    let freed = before.saturating_sub(size(&client).await?);
+    Ok(Abandoned { load, freed_bytes: u64::try_from(freed).unwrap_or(0) })
+}
+
+async fn size(client: &Client) -> Result<i64, tokio_postgres::Error> {
+    Ok(client.query_one("select pg_database_size(current_database())", &[]).await?.get(0))
+}
+
+impl fmt::Display for Abandoned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.load { "abandoned the unfinished load" } else { "there is no unfinished load" };
+        writeln!(f, "{what}: {:.1} MB are free again", self.freed_bytes as f64 / 1e6)
+    }
+}
