@@ -100,6 +100,7 @@ async fn rejected_rows_replace_regular_files_only() {
     let path = |name: &str| dir.path().join(name);
     let status = std::process::Command::new("mkfifo").arg(path("pipe.csv")).status().unwrap();
     assert!(status.success());
+    std::fs::create_dir(path("folder")).unwrap();
     std::fs::write(path("precious"), "unchanged").unwrap();
     for link in ["link.csv", "fine.json", "rejects.csv.unfinished"] {
         std::os::unix::fs::symlink(path("precious"), path(link)).unwrap();
@@ -108,7 +109,7 @@ async fn rejected_rows_replace_regular_files_only() {
         ("/dev/null", "/dev/null", "a device, a pipe or a socket"),
         ("pipe.csv", "pipe.csv", "a device, a pipe or a socket"),
         ("link.csv", "link.csv", "a symbolic link"),
-        ("set/..", "..", "a folder"),
+        ("folder", "folder", "a folder"),
         ("fine.csv", "fine.json", "a symbolic link"), // the summary
     ] {
         let line = error(&run(&dir, &database.url(), &["load", "set", "--rejects", target]));
