@@ -211,6 +211,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let options = LoadOptions {
                 limit: max_rejects,
                 workers: workers.into(),
+                disk_bytes: load::disk_bytes(&environment)?,
                 publish: !no_publish,
                 ..LoadOptions::new(rejects, Progress::for_stderr())
             };

@@ -62,6 +62,8 @@ pub enum ReadBy {
     Service,
     /// The host.
     Host,
+    /// The loader, on the command line too.
+    Loader,
     /// The loader as a function.
     LoaderFunction,
 }
@@ -112,15 +114,16 @@ impl Variable {
         Self { former_name: Some(name), ..self }
     }
 
-    /// Returns its value or its default, if it has one. An empty value counts as set, except for the loader function,
-    /// whose deployment may set all variables.
+    /// Returns its value or its default, if it has one. An empty value counts as set, except for the loader, whose
+    /// deployment may set all variables.
     pub(crate) fn value(&self, lookup: Lookup<'_>) -> Option<String> {
         self.named_value(lookup).map(|(_, value)| value)
     }
 
     /// Returns its value and the name under which it is set.
     fn named_value(&self, lookup: Lookup<'_>) -> Option<(&'static str, String)> {
-        let is_set = |value: &String| self.read_by != ReadBy::LoaderFunction || !value.is_empty();
+        let may_be_empty = !matches!(self.read_by, ReadBy::Loader | ReadBy::LoaderFunction);
+        let is_set = |value: &String| may_be_empty || !value.is_empty();
         let mut names = [Some(self.name), self.former_name].into_iter().flatten();
         let set = names.find_map(|name| Some((name, lookup(name).filter(is_set)?)));
         let Default::Value(default) = self.default else { return set };
@@ -192,7 +195,7 @@ impl Variable {
 
 impl Kind {
     /// Parses a number of this kind. A duration is in milliseconds.
-    pub(crate) fn number<T: TryFrom<u64>>(self, value: &str) -> Option<T> {
+    pub fn number<T: TryFrom<u64>>(self, value: &str) -> Option<T> {
         let (number, min, max) = match self {
             Self::Number(min, max) => (value.parse().ok()?, min, max),
             Self::Duration(max) => (quantity(value, &[("ms", 1), ("s", 1000)])?, MIN_DURATION_MS, max * 1000),

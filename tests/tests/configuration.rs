@@ -29,7 +29,7 @@ fn page() -> String {
         markdown("Requests and cache", &REQUEST_VARIABLES),
         markdown("HTTP server", &HTTP_VARIABLES),
         markdown("Log", &LOG_VARIABLES),
-        markdown("Loader function", &etl::function::OWN_VARIABLES),
+        markdown("Loader", &etl::function::OWN_VARIABLES),
     ];
     format!("{INTRODUCTION}\n{}", sections.join("\n"))
 }
@@ -63,6 +63,7 @@ fn read_by(programs: ReadBy) -> &'static str {
         ReadBy::Daemons => "host, functions, loader function",
         ReadBy::Service => "host, functions",
         ReadBy::Host => "host",
+        ReadBy::Loader => "loader",
         ReadBy::LoaderFunction => "loader function",
     }
 }

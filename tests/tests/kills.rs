@@ -127,7 +127,7 @@ async fn a_full_disk_stops_a_load_in_any_step_and_it_resumes_once_there_is_space
     let old = content(&database).await;
     database.keep_tables_in(&cluster.directory("small").unwrap()).await.unwrap();
     let dataset = generated(0.001, 5);
-    let loader = Loader::of_folder(&database, dataset.path(), &[]);
+    let loader = Loader::of_folder(&database, dataset.path(), &[]).with_variable("DATABASE_DISK_BYTES", "0");
     for (step, failpoint) in
         [("load", "after-commit:4"), ("index", failpoint::BEFORE_INDEX), ("assemble", failpoint::ASSEMBLING)]
     {
@@ -157,7 +157,7 @@ async fn a_full_disk_returns_the_message() {
     let database = served_in(&cluster).await;
     let old = content(&database).await;
     database.keep_tables_in(&cluster.directory("small").unwrap()).await.unwrap();
-    let incoming = Incoming::of(database.clone(), &[]).await;
+    let incoming = Incoming::of(database.clone(), &[("DATABASE_DISK_BYTES", "0")]).await;
     fill(&database).await;
     let records = incoming.put_folder("spring", &small_dataset()).await;
     let last = records[0].clone();
@@ -170,6 +170,42 @@ async fn a_full_disk_returns_the_message() {
     make_room(&database).await;
     assert!(incoming.is_done(&last).await);
     assert!(content(&database).await == undisturbed(&small_dataset()).await);
+}
+
+#[tokio::test]
+async fn a_load_stops_before_the_disk_of_the_setting_is_full() {
+    // Other tests' databases would count too.
+    let cluster = Cluster::start_temporary(&Settings::disposable()).await.unwrap();
+    let database = served_in(&cluster).await;
+    let old = content(&database).await;
+    let with_disk = |bytes: i64| {
+        let loader = Loader::of_folder(&database, &small_dataset(), &[]);
+        loader.with_variable("DATABASE_DISK_BYTES", bytes.to_string())
+    };
+    let error = with_disk(1 << 20).fails().await;
+    assert!(
+        error.contains("are missing on the disk of the database's tables: the load needs about"),
+        "{error}"
+    );
+    let used = "select sum(pg_database_size(oid))::bigint + pg_size_bytes(current_setting('max_wal_size')) from pg_database";
+    let fits = with_disk(number(&database, used).await + (200 << 20));
+
+    let mut client = database.connect().await.unwrap();
+    let blocking = client.transaction().await.unwrap();
+    blocking.batch_execute("lock table etl.note in exclusive mode").await.unwrap();
+    let running = fits.start();
+    until_blocked_by_a_lock(&database).await;
+    let other = database.connect().await.unwrap();
+    let fill =
+        "create unlogged table public.other as select repeat('x', 1000) from generate_series(1, 170000)";
+    other.batch_execute(fill).await.unwrap();
+    let error = running.fails().await;
+    assert!(error.contains("the disk of the database's tables is almost full"), "{error}");
+    blocking.rollback().await.unwrap();
+    assert!(content(&database).await == old);
+    other.batch_execute("drop table public.other").await.unwrap();
+    let printed = fits.succeeds().await;
+    assert!(printed.contains("resuming load 2"), "{printed}");
 }
 
 #[tokio::test]

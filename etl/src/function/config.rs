@@ -9,7 +9,7 @@ use shared::variables::ReadBy::{All, Daemons, LoaderFunction};
 use shared::variables::{Error, Lookup, Variable};
 
 use super::LoadOptions;
-use crate::load::{OutputTarget, RejectLimit};
+use crate::load::{self, DATABASE_DISK_BYTES, OutputTarget, RejectLimit};
 use crate::progress::Progress;
 use crate::s3::{S3, S3Url};
 
@@ -29,6 +29,8 @@ pub struct Config {
     pub limit: RejectLimit,
     /// `WORKERS`.
     pub workers: usize,
+    /// `DATABASE_DISK_BYTES`.
+    pub disk_bytes: Option<u64>,
     /// `LOG`.
     pub log_level: LogLevel,
 }
@@ -58,8 +60,9 @@ static WORKERS: Variable = Variable::new("WORKERS", Number(1, 64), Value("2"), L
     .summary("the max number of parallel tasks")
     .details("Set it to the number of processors that the database can spare.");
 
-/// The variables that only the loader function reads.
-pub static OWN_VARIABLES: [&Variable; 4] = [&REJECTS_URL, &INCOMING, &MAX_REJECTS, &WORKERS];
+/// The variables of the loader function that no endpoint reads.
+pub static OWN_VARIABLES: [&Variable; 5] =
+    [&REJECTS_URL, &INCOMING, &MAX_REJECTS, &WORKERS, &DATABASE_DISK_BYTES];
 
 /// Variables of the release before, which have no effect: a load resumes by file.
 pub const FORMER_VARIABLES: [&str; 2] = ["COMMIT_BYTES", "RANGE_BYTES"];
@@ -90,6 +93,7 @@ impl Config {
             incoming,
             limit: MAX_REJECTS.parsed(lookup, |text| text.parse().ok())?,
             workers: WORKERS.number(lookup)?,
+            disk_bytes: load::disk_bytes(lookup)?,
             log_level: log_level(lookup)?,
         })
     }
@@ -98,6 +102,7 @@ impl Config {
         LoadOptions {
             limit: self.limit,
             workers: self.workers,
+            disk_bytes: self.disk_bytes,
             ..LoadOptions::new(OutputTarget::S3(s3.clone(), self.rejects.clone()), Progress::Log)
         }
     }

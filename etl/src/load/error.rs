@@ -1,6 +1,6 @@
 //! Errors of a load.
 
-use super::{MAX_RESPONSE, TooManyRejects};
+use super::{DiskError, MAX_RESPONSE, TooManyRejects};
 use crate::database;
 use crate::migrate::MigrateError;
 use crate::s3::S3Error;
@@ -65,6 +65,9 @@ pub enum LoadError {
         /// The error of the operating system or of S3.
         cause: std::io::Error,
     },
+    /// The database's disk is too small or almost full.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// An internal check failed.
     #[error("{0}: this is a bug in the loader or the database; nothing was published")]
     Bug(String),

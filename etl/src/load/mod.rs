@@ -10,6 +10,7 @@
 
 mod assemble;
 mod copy_in;
+mod disk;
 mod error;
 mod index;
 mod limit;
@@ -32,6 +33,8 @@ use crate::progress::Progress;
 use crate::source::{Dataset, SourceFile};
 use crate::table::Table;
 
+use disk::Disk;
+pub use disk::{DATABASE_DISK_BYTES, DiskError, Space, disk_bytes};
 pub use error::LoadError;
 pub use limit::{RejectLimit, RejectLimitError, TooManyRejects};
 pub use publish::{RollbackError, publish, rollback};
@@ -53,6 +56,8 @@ pub struct LoadOptions {
     pub rejects: OutputTarget,
     /// The number of parallel tasks.
     pub workers: usize,
+    /// The value of [`DATABASE_DISK_BYTES`].
+    pub disk_bytes: Option<u64>,
     /// The deadline: the load stops, without waiting for the end of a file. Another run resumes it.
     pub stop_at: Option<Instant>,
     /// Whether to publish the built catalog. If not, [`publish`] or another load of the same files does it.
@@ -68,6 +73,7 @@ impl LoadOptions {
             limit: RejectLimit::default(),
             rejects,
             workers: DEFAULT_WORKERS.into(),
+            disk_bytes: None,
             stop_at: None,
             publish: true,
             progress,
@@ -201,11 +207,28 @@ pub(crate) async fn load_locked(
         source: dataset.source,
         files: dataset.files,
     });
-    let done = run_steps(&context, client, handle.step).await;
+    let done = run_within_disk(&context, client, handle.step).await;
     if let Err(error) = &done {
         record_failure(&context, client, error).await?;
     }
     done
+}
+
+/// Runs the steps from one on, as long as there is disk space.
+async fn run_within_disk(
+    context: &Arc<Context>,
+    client: &mut Client,
+    from: Step,
+) -> Result<Summary, LoadError> {
+    let Some(disk) = Disk::find(client, context.options.disk_bytes).await? else {
+        return run_steps(context, client, from).await;
+    };
+    disk.check(context, client).await?;
+    // The statements of dropped connections end too: see `client_connection_check_interval` in `database`.
+    tokio::select! {
+        done = run_steps(context, client, from) => done,
+        error = disk.almost_full(context) => Err(error),
+    }
 }
 
 /// Runs the steps from one on, and writes the rejected rows whether they succeed or fail.

@@ -9,7 +9,7 @@ use std::time::{Instant, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 
 use super::error::{ContentError, SourceError};
-use super::head::{self, HEAD};
+use super::head::{self, HEAD, Head};
 use super::reader::{Reader, Source};
 use crate::csv::Record;
 use crate::s3::{Object, S3, S3Error};
@@ -31,6 +31,10 @@ pub struct SourceFile {
     pub is_gzip: bool,
     /// The offset of its first row, after a byte order mark and a header.
     pub body_offset: u64,
+    /// The average length of the first lines in bytes.
+    pub line_bytes: u64,
+    /// The number of bytes of text for each stored byte, rounded up; 1 unless compressed.
+    pub expansion: u64,
     /// The SHA-256 of its stored bytes in the manifest, in hexadecimal digits.
     pub sha256: Option<String>,
     pub(super) location: FileLocation,
@@ -82,8 +86,8 @@ impl SourceFile {
         };
         let head = head::check(&head, size, table)
             .map_err(|cause| SourceError::Content { location: location.to_string(), cause })?;
-        let (is_gzip, body_offset) = (head.is_gzip, head.body_offset);
-        Ok(Self { table, size, version, is_gzip, body_offset, sha256: None, location })
+        let Head { is_gzip, body_offset, line_bytes, expansion } = head;
+        Ok(Self { table, size, version, is_gzip, body_offset, line_bytes, expansion, sha256: None, location })
     }
 
     /// Returns its path, if it is on disk.

@@ -2,8 +2,8 @@
 
 use std::io::{self, Read};
 
-use flate2::read::MultiGzDecoder;
-use memchr::{memchr, memmem};
+use flate2::bufread::MultiGzDecoder;
+use memchr::{memchr, memchr_iter, memmem};
 
 use super::error::ContentError;
 use super::reader::gzip_error;
@@ -42,6 +42,10 @@ pub(super) struct Head {
     pub(super) is_gzip: bool,
     /// The offset of the first row in the text.
     pub(super) body_offset: u64,
+    /// The average length of the first lines in bytes.
+    pub(super) line_bytes: u64,
+    /// The number of bytes of text for each stored byte, rounded up.
+    pub(super) expansion: u64,
 }
 
 /// Checks the stored bytes at the beginning of a file of `size` bytes.
@@ -51,24 +55,31 @@ pub(super) struct Head {
 pub(super) fn check(stored: &[u8], size: u64, table: &Table) -> Result<Head, ContentError> {
     let is_gzip = stored.starts_with(GZIP);
     let is_whole = stored.len() as u64 >= size;
-    let body_offset = if is_gzip {
-        let (text, is_whole) = decompress(stored, is_whole)?;
-        if text.starts_with(GZIP) {
-            return Err(ContentError::GzipInGzip);
-        }
-        body_offset(&text, is_whole, table)?
-    } else {
-        body_offset(stored, is_whole, table)?
-    };
-    Ok(Head { is_gzip, body_offset })
+    if !is_gzip {
+        let body_offset = body_offset(stored, is_whole, table)?;
+        return Ok(Head { is_gzip, body_offset, line_bytes: line_bytes(stored), expansion: 1 });
+    }
+    let (text, read, is_whole) = decompress(stored, is_whole)?;
+    if text.starts_with(GZIP) {
+        return Err(ContentError::GzipInGzip);
+    }
+    let expansion = text.len().div_ceil(read.max(1)) as u64;
+    let body_offset = body_offset(&text, is_whole, table)?;
+    Ok(Head { is_gzip, body_offset, line_bytes: line_bytes(&text), expansion })
 }
 
-/// Returns the beginning of the text, and whether it is the whole text.
-fn decompress(stored: &[u8], is_whole: bool) -> Result<(Vec<u8>, bool), ContentError> {
-    let mut text = Vec::new();
-    match MultiGzDecoder::new(stored).take(HEAD).read_to_end(&mut text) {
-        Ok(length) => Ok((text, (length as u64) < HEAD)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !is_whole => Ok((text, false)),
+fn line_bytes(text: &[u8]) -> u64 {
+    (text.len() / memchr_iter(b'\n', text).count().max(1)).max(1) as u64
+}
+
+/// Returns the beginning of the text, the number of stored bytes that hold it, and whether it is the whole text.
+fn decompress(stored: &[u8], is_whole: bool) -> Result<(Vec<u8>, usize, bool), ContentError> {
+    let (mut text, mut decoder) = (Vec::new(), MultiGzDecoder::new(stored));
+    let result = decoder.by_ref().take(HEAD).read_to_end(&mut text);
+    let read = stored.len() - decoder.get_ref().len();
+    match result {
+        Ok(length) => Ok((text, read, (length as u64) < HEAD)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !is_whole => Ok((text, read, false)),
         Err(error) => Err(match gzip_error(error).downcast() {
             Ok(error) => error,
             Err(error) => ContentError::CorruptGzip(error.to_string()),

@@ -1,6 +1,7 @@
 //! Temporary clusters that can be killed, restarted and replicated.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -102,6 +103,24 @@ impl Cluster {
         let path = self.root.join(name);
         self.account.private_directory(&path)?;
         Ok(path)
+    }
+
+    /// Fills the filesystem of the server's data until `bytes` are free, or removes what an earlier call wrote.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the filesystem cannot be read or written.
+    pub fn leave_free(&self, bytes: u64) -> Result<(), Error> {
+        let path = PathBuf::from(format!("/proc/{}/cwd/ballast", self.server.pid()));
+        let fill = || {
+            let mut ballast = OpenOptions::new().create(true).append(true).open(&path)?;
+            let disk = rustix::fs::fstatvfs(&ballast)?;
+            let (size, free) = (ballast.metadata()?.len(), disk.f_bavail * disk.f_frsize);
+            match free.checked_sub(bytes) {
+                Some(excess) => io::copy(&mut io::repeat(0).take(excess), &mut ballast).map(drop),
+                None => ballast.set_len(size.saturating_sub(bytes - free)),
+            }
+        };
+        fill().map_err(Error::io("write", &path))
     }
 
     /// Returns the exit status if the server has ended.

@@ -62,8 +62,9 @@ impl Settings {
     }
 
     /// Adds a small filesystem of `bytes` in memory, for a tablespace that fills its disk. It is mounted on the
-    /// directory of this name in the cluster's directory ([`Cluster::directory`](crate::Cluster::directory)). Only the
-    /// server sees its files, and it ends with the server. It needs Linux, and root or a user namespace.
+    /// directory of this name in the cluster's directory ([`Cluster::directory`](crate::Cluster::directory)); on `data` it
+    /// has all data and the WAL. Only the server sees its files, and it ends with the server. It needs Linux, and root or
+    /// a user namespace.
     #[must_use]
     pub fn and_disk(mut self, name: &'static str, bytes: u64) -> Self {
         self.disk = Some((name, bytes));

@@ -8,8 +8,10 @@ use std::process::Command;
 
 use local::{Account, append};
 
-/// $1: the directory. $2: options of the tmpfs. The rest: the command to run once it is mounted.
-const SCRIPT: &str = r#"mount -t tmpfs -o "$2" tmpfs "$1" && shift 2 && exec "$@""#;
+/// $1: the directory. $2: options of the tmpfs. The rest: the command to run once it is mounted with a copy of the
+/// directory's files.
+const SCRIPT: &str = r#"mount -t tmpfs -o "$2" tmpfs /mnt && cp -a "$1/." /mnt && mount --bind /mnt "$1" &&
+    shift 2 && exec "$@""#;
 
 /// Returns a command that mounts the disk as the current user, and then runs `server` as `account`. It stays one
 /// process, because each program replaces itself with the next.

@@ -64,6 +64,12 @@ impl Loader {
         self
     }
 
+    /// Sets a variable of the process.
+    pub fn with_variable(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name, value.into()));
+        self
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(local::program("atelier-etl").unwrap());
         command.args(&self.arguments).current_dir(self.folder.path());

@@ -1,0 +1,262 @@
+//! The free space of the database's disk, before and during a load. A Postgres that cannot write its WAL stops, and does
+//! not start again before someone frees space.
+//!
+//! Where the server runs on this machine, the loader looks at its filesystems. It finds them by the working directory of
+//! its own backend, which the server's account and root may read. Elsewhere `DATABASE_DISK_BYTES` is the size of the disk;
+//! without it nothing is checked.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use shared::variables::Default::Described;
+use shared::variables::Kind::Bytes;
+use shared::variables::{Error, Lookup, ReadBy, Variable};
+use tokio_postgres::Client;
+
+use super::{Context, LoadError};
+
+/// The size of the database's disk.
+pub static DATABASE_DISK_BYTES: Variable = Variable::new(
+    "DATABASE_DISK_BYTES",
+    Bytes(1 << 16),
+    Described("none; the loader looks at the disk if Postgres runs on its machine"),
+    ReadBy::Loader,
+)
+.summary("the size of the database's disk, so that a load ends before it fills the disk")
+.details(
+    "Set it where Postgres runs on another machine, such as RDS. The loader counts all databases that its login may \
+     connect to and `max_wal_size` as used. Without it, nothing keeps a load from filling a disk that the loader cannot \
+     see, and a full disk stops Postgres. 0 turns every check off.",
+);
+
+/// Reads [`DATABASE_DISK_BYTES`].
+///
+/// # Errors
+/// It is no number of bytes.
+pub fn disk_bytes(lookup: Lookup<'_>) -> Result<Option<u64>, Error> {
+    DATABASE_DISK_BYTES.optional(lookup, |text| DATABASE_DISK_BYTES.kind.number(text))
+}
+
+/// The bytes that a row takes in its table and in two indexes, beyond its text in the file.
+const ROW: u64 = 95;
+/// The size of the documents, in percent of the files' texts.
+const DOCUMENTS: u64 = 52;
+/// The WAL of a load where `wal_level` is minimal: without tables and indexes.
+const MINIMAL_WAL: u64 = 32 << 20;
+
+/// A load leaves a 64th of the disk free, but no less and no more than this. Its statements end within 0.2 s after it has
+/// looked at the disk, and carts need space.
+const RESERVE: (u64, u64) = (64 << 20, 1 << 30);
+
+/// The time between two looks at the filesystems.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// The time between two queries for the size of the databases.
+const QUERY_EVERY: Duration = Duration::from_secs(1);
+
+/// A lack of disk space. The load can resume.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// The load would not fit.
+    #[error(
+        "about {} are missing on the disk of the database's {what}: the load needs about {}, {} are free, and {} must stay \
+         free. Enlarge the disk or free space (atelier-etl prune --previous, atelier-etl abandon), then load again",
+        megabytes((needed + space.reserve).saturating_sub(space.free)), megabytes(*needed), megabytes(space.free),
+        megabytes(space.reserve)
+    )]
+    TooSmall {
+        /// What is on the disk.
+        what: &'static str,
+        /// The estimated bytes of the load.
+        needed: u64,
+        /// The space on the disk.
+        space: Space,
+    },
+    /// The load would have filled the disk.
+    #[error(
+        "the disk of the database's {what} is almost full: {} are free, and a load leaves {}. Enlarge the disk or free \
+         space, then load again to resume; atelier-etl abandon drops what this load wrote",
+        megabytes(space.free), megabytes(space.reserve)
+    )]
+    AlmostFull {
+        /// What is on the disk.
+        what: &'static str,
+        /// The space on the disk.
+        space: Space,
+    },
+}
+
+/// The space on a disk, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Space {
+    /// The free bytes.
+    pub free: u64,
+    /// The bytes that a load leaves free.
+    pub reserve: u64,
+}
+
+impl Space {
+    fn of(total: u64, free: u64) -> Self {
+        Self { free, reserve: (total / 64).clamp(RESERVE.0, RESERVE.1) }
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // for people
+fn megabytes(bytes: u64) -> String {
+    format!("{:.0} MB", bytes as f64 / 1e6)
+}
+
+/// The disk of the database.
+pub(super) enum Disk {
+    /// The filesystems of a server on this machine.
+    Seen(Vec<Filesystem>),
+    /// A disk of this many bytes.
+    Sized(u64),
+}
+
+/// A filesystem of the server.
+pub(super) struct Filesystem {
+    /// Open, because the backend's directory in /proc ends with its connection.
+    directory: File,
+    device: u64,
+    has_tables: bool,
+    has_wal: bool,
+}
+
+impl Disk {
+    /// Finds the disk of the server; none if the loader cannot see it and its size is not set.
+    pub(super) async fn find(client: &Client, bytes: Option<u64>) -> Result<Option<Self>, LoadError> {
+        if let Some(bytes) = bytes {
+            return Ok((bytes > 0).then_some(Self::Sized(bytes)));
+        }
+        let query = "select pg_backend_pid(), floor(extract(epoch from pg_postmaster_start_time()))::bigint,
+                            dattablespace from pg_database where datname = current_database()";
+        let row = client.query_one(query, &[]).await?;
+        Ok(filesystems(row.get(0), row.get(1), row.get(2)).map(Self::Seen))
+    }
+
+    /// Checks whether the rest of a load fits.
+    pub(super) async fn check(&self, context: &Context, client: &Client) -> Result<(), LoadError> {
+        let (tables, wal) = needed(context, client).await?;
+        for (needed, what, space) in match self {
+            Self::Seen(filesystems) => {
+                let space = |one: &Filesystem| {
+                    let needed = u64::from(one.has_tables) * tables + u64::from(one.has_wal) * wal;
+                    Some((needed, one.what(), one.space()?))
+                };
+                filesystems.iter().filter_map(space).collect()
+            }
+            Self::Sized(bytes) => vec![(tables, "tables", unused(client, *bytes).await?)],
+        } {
+            if needed + space.reserve > space.free {
+                return Err(DiskError::TooSmall { what, needed, space }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the disk is almost full, and returns that as the error of the load.
+    pub(super) async fn almost_full(&self, context: &Context) -> LoadError {
+        match self {
+            Self::Seen(filesystems) => loop {
+                for one in filesystems {
+                    if let Some(space) = one.space()
+                        && space.free < space.reserve
+                    {
+                        return DiskError::AlmostFull { what: one.what(), space }.into();
+                    }
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            },
+            Self::Sized(bytes) => loop {
+                tokio::time::sleep(QUERY_EVERY).await;
+                // The load itself fails where the database does.
+                let Ok(client) = context.connect().await else { continue };
+                while let Ok(space) = unused(&client, *bytes).await {
+                    if space.free < space.reserve {
+                        return DiskError::AlmostFull { what: "tables", space }.into();
+                    }
+                    tokio::time::sleep(QUERY_EVERY).await;
+                }
+            },
+        }
+    }
+}
+
+impl Filesystem {
+    fn what(&self) -> &'static str {
+        match (self.has_tables, self.has_wal) {
+            (true, false) => "tables",
+            (false, _) => "WAL",
+            (true, true) => "tables and WAL",
+        }
+    }
+
+    fn space(&self) -> Option<Space> {
+        let status = rustix::fs::fstatvfs(&self.directory).ok()?;
+        Some(Space::of(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize))
+    }
+}
+
+/// Returns the filesystems of the server whose backend has this id, if it runs on this machine: then its directory has a
+/// `postmaster.pid` with the server's start time in its third line.
+fn filesystems(backend: i32, started_at: i64, tablespace: u32) -> Option<Vec<Filesystem>> {
+    /// The id of the tablespace in the data directory.
+    const DEFAULT_TABLESPACE: u32 = 1663;
+
+    let process = PathBuf::from(format!("/proc/{backend}"));
+    let data = process.join("cwd");
+    let lines = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    let found: i64 = lines.lines().nth(2)?.trim().parse().ok()?;
+    if found.abs_diff(started_at) > 2 {
+        return None;
+    }
+    let tables = match tablespace {
+        DEFAULT_TABLESPACE => data.clone(),
+        other => in_root_of(&process, data.join(format!("pg_tblspc/{other}"))),
+    };
+    let wal = in_root_of(&process, data.join("pg_wal"));
+    let mut found: Vec<Filesystem> = Vec::new();
+    for (path, is_wal) in [(tables, false), (wal, true)] {
+        let directory = File::open(path).ok()?;
+        let device = directory.metadata().ok()?.dev();
+        match found.iter_mut().find(|other| other.device == device) {
+            Some(same) => same.has_wal |= is_wal,
+            None => found.push(Filesystem { directory, device, has_tables: !is_wal, has_wal: is_wal }),
+        }
+    }
+    Some(found)
+}
+
+/// Returns the target of a symlink as the process sees it, whose root may be another one.
+fn in_root_of(process: &Path, path: PathBuf) -> PathBuf {
+    match fs::read_link(&path) {
+        Ok(target) => process.join("root").join(target.strip_prefix("/").unwrap_or(&target)),
+        Err(_) => path,
+    }
+}
+
+/// Returns the space that the databases leave on a disk of this size.
+async fn unused(client: &Client, bytes: u64) -> Result<Space, LoadError> {
+    let query = "select (select sum(pg_database_size(oid)) from pg_database where has_database_privilege(oid, 'connect'))
+                        ::bigint + pg_size_bytes(current_setting('max_wal_size'))";
+    let used: i64 = client.query_one(query, &[]).await?.get(0);
+    Ok(Space::of(bytes, bytes.saturating_sub(u64::try_from(used).unwrap_or(0))))
+}
+
+/// Estimates the bytes that the rest of a load needs for its tables, and for its WAL.
+async fn needed(context: &Context, client: &Client) -> Result<(u64, u64), LoadError> {
+    let (texts, rows) = context.files.iter().fold((0, 0), |(texts, rows), file| {
+        let text = file.size.saturating_mul(file.expansion);
+        (texts + text, rows + text / file.line_bytes)
+    });
+    let total = texts + texts / 100 * DOCUMENTS + rows * ROW;
+    let query = "select coalesce((select sum(pg_total_relation_size(oid)) from pg_class
+                                  where relnamespace = to_regnamespace('catalog_next') and relkind = 'r'), 0)::bigint,
+                        current_setting('wal_level') = 'minimal', pg_size_bytes(current_setting('max_wal_size'))";
+    let row = client.query_one(query, &[]).await?;
+    let [written, max_wal] = [0, 2].map(|column| u64::try_from(row.get::<_, i64>(column)).unwrap_or(0));
+    let tables = total.saturating_sub(written);
+    Ok((tables, if row.get(1) { MINIMAL_WAL } else { tables.min(max_wal) }))
+}
