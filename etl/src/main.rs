@@ -70,6 +70,8 @@ enum Command {
     /// For S3, the usual variables of the AWS SDK apply: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID
     /// and so on.
     ///
+    /// A load stops before it fills the database's disk: one that this machine sees, or one of DATABASE_DISK_BYTES bytes.
+    ///
     /// A load of the same files resumes an interrupted load. An optional manifest.json beside the files lists their
     /// sizes and hashes: {"files":[{"name":"product.csv","size":123,"sha256":"…"},…]}
     Load {
@@ -126,8 +128,11 @@ enum Command {
         #[command(flatten)]
         database: DatabaseArguments,
         /// Max age in days, of carts since their last use and of records since the end of their load
-        #[arg(long, value_name = "N", default_value_t = 90)]
+        #[arg(long, value_name = "N", default_value_t = prune::DEFAULT_DAYS)]
         days: u16,
+        /// Max age in days of carts that were used once only, such as those of a flood of requests [default: --days]
+        #[arg(long, value_name = "N")]
+        used_once_days: Option<u16>,
         /// Also drop the previous catalog: no rollback is possible until the next load
         #[arg(long)]
         previous: bool,
@@ -237,9 +242,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Abandon { database } => {
             print(&abandon::abandon(&database.connect_options()?).await?.to_string())
         }
-        Command::Prune { database, days, previous } => {
-            let options = PruneOptions { days, previous };
-            let pruned = prune::prune(&database.connect_options()?, options, &Progress::for_stderr()).await?;
+        Command::Prune { database, days, used_once_days, previous } => {
+            let options = PruneOptions { days, used_once_days, previous };
+            let database = database.connect_options()?;
+            let pruned = prune::prune(&database, options, None, &Progress::for_stderr()).await?;
             print(&pruned.to_string())
         }
         Command::Rollback { database } => {

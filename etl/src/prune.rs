@@ -1,8 +1,10 @@
 //! Deletion of old carts, old load records and the tables of failed loads.
 
 use std::fmt;
+use std::time::Instant;
 
 use shared::database::ConnectOptions;
+use tokio_postgres::Client;
 
 use crate::database;
 use crate::ledger;
@@ -11,19 +13,30 @@ use crate::locks;
 use crate::progress::Progress;
 
 /// The scope of a prune.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PruneOptions {
     /// The age limit in days, for carts since their last use and for records since the end of their load.
     pub days: u16,
+    /// The age limit in days for carts that were used once only; `days` if none.
+    pub used_once_days: Option<u16>,
     /// Whether to drop the previous catalog too. Without it, no rollback is possible until the next load.
     pub previous: bool,
 }
+
+/// The default age limit in days.
+pub const DEFAULT_DAYS: u16 = 90;
+
+/// The max number of carts that one statement deletes, in about 0.1 s. It locks them until its end.
+const BATCH: i32 = 1000;
+
+/// The max number of attempts to drop the previous catalog, each up to a second long.
+const DROP_ATTEMPTS: u32 = 12;
 
 /// The result of a prune.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pruned {
     /// The number of deleted carts.
-    pub carts: u64,
+    pub carts: i64,
     /// The number of deleted records of loads that published nothing.
     pub loads: u64,
     /// The number of deleted records of rejected rows. Those of the served and the previous catalog stay.
@@ -43,6 +56,9 @@ pub enum PruneError {
          again"
     )]
     PreviousCatalogInUse,
+    /// The deadline passed before a running load ended. Carts are pruned.
+    #[error("deadline reached: a load is running, so only carts were pruned")]
+    DeadlineReached,
     /// The database is unavailable or rejected a statement.
     #[error("the database failed: {}", database::describe(.0))]
     Database(tokio_postgres::Error),
@@ -55,21 +71,24 @@ impl From<tokio_postgres::Error> for PruneError {
     }
 }
 
-/// Deletes old data. Waits for a running load; keeps an interrupted load that can resume.
+/// Deletes old data: carts at once, the rest after a running load has ended, until the deadline `until`. Keeps an
+/// interrupted load that can resume.
 ///
 /// # Errors
 /// The first failure. Earlier deletions stay.
 pub async fn prune(
     database: &ConnectOptions,
     options: PruneOptions,
+    until: Option<Instant>,
     progress: &Progress,
 ) -> Result<Pruned, PruneError> {
     let mut client = database::connect(database).await?;
-    locks::lock_loader(&client, None, || progress.show("a load is running: waiting for it to end")).await?;
     let days = i32::from(options.days);
-    let carts = client
-        .execute("delete from cart.carts where touched_at < now() - make_interval(days => $1)", &[&days])
-        .await?;
+    let carts = prune_carts(&client, days, options.used_once_days.map_or(days, i32::from), progress).await?;
+    let on_wait = || progress.show("a load is running: waiting for it to end");
+    if !locks::lock_loader(&client, until, on_wait).await? {
+        return Err(PruneError::DeadlineReached);
+    }
     let unpublished =
         schema_exists(&client, "catalog_next").await? && !ledger::has_unfinished(&client).await?;
     if unpublished {
@@ -79,7 +98,7 @@ pub async fn prune(
     if options.previous {
         locks::lock_swap(&client, || progress.show("a rollback is running: waiting for it to end")).await?;
         previous = schema_exists(&client, "catalog_prev").await?;
-        if !drop_previous(progress, &mut client).await? {
+        if !drop_previous(DROP_ATTEMPTS, progress, &mut client).await? {
             return Err(PruneError::PreviousCatalogInUse);
         }
     }
@@ -106,6 +125,31 @@ pub async fn prune(
         .execute("delete from etl.delivery where noted_at < now() - make_interval(days => $1)", &[&days])
         .await?;
     Ok(Pruned { carts, loads, rejects, unpublished, previous })
+}
+
+/// Deletes carts in batches, each in its own transaction, so that other carts do not wait.
+async fn prune_carts(
+    client: &Client,
+    days: i32,
+    used_once_days: i32,
+    progress: &Progress,
+) -> Result<i64, tokio_postgres::Error> {
+    let delete = client
+        .prepare(
+            "select cart.prune(now() - make_interval(days => $1), now() - make_interval(days => $2), $3)",
+        )
+        .await?;
+    let mut carts = 0;
+    loop {
+        let deleted: i32 = client.query_one(&delete, &[&days, &used_once_days, &BATCH]).await?.get(0);
+        if deleted == 0 {
+            return Ok(carts);
+        }
+        carts += i64::from(deleted);
+        if carts % (100 * i64::from(BATCH)) == 0 {
+            progress.show(&format!("{carts} carts deleted"));
+        }
+    }
 }
 
 impl fmt::Display for Pruned {

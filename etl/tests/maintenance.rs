@@ -141,6 +141,31 @@ async fn prune_deletes_old_data_and_leftovers_of_failed_loads_and_keeps_the_rest
 }
 
 #[tokio::test]
+async fn prune_deletes_carts_in_batches_and_waits_for_no_locked_one() {
+    let (dir, database) = (work_dir(), Database::create().await.unwrap());
+    let prune = |arguments: &[&str]| stdout(&run(&dir, &database.url(), &[&["prune"], arguments].concat()));
+    let carts = "select count(*) from cart.carts";
+    let mut client = database.connect().await.unwrap();
+    // One transaction would have one now().
+    let add = "select cart.add(sha256(number::text::bytea), 1, 1) from generate_series(1, 2500) as number";
+    client.batch_execute(add).await.unwrap();
+    client.batch_execute("select cart.add(sha256('1'), 2, 1), cart.add(sha256('2'), 2, 1)").await.unwrap();
+    let age = "update cart.carts set created_at = created_at - interval '2 days', touched_at = touched_at - interval '2 days'";
+    client.batch_execute(age).await.unwrap();
+    client.batch_execute("select cart.add(sha256('new'), 1, 1)").await.unwrap();
+    assert!(prune(&[]).starts_with("carts                  0\n"));
+
+    let shopper = client.transaction().await.unwrap();
+    shopper.batch_execute("select cart.add(sha256('3'), 2, 1), cart.add(sha256('2'), 3, 1)").await.unwrap();
+    assert!(prune(&["--used-once-days", "1"]).starts_with("carts                  2497\n"));
+    assert!(prune(&["--days", "1"]).starts_with("carts                  1\n"), "one that was used twice");
+    shopper.commit().await.unwrap();
+    assert!(prune(&["--days", "1", "--used-once-days", "1"]).starts_with("carts                  0\n"));
+    assert_eq!(number(&database, carts).await, 3);
+    assert_eq!(number(&database, "select count(*) from cart.lines").await, 6);
+}
+
+#[tokio::test]
 async fn prune_waits_for_a_running_rollback_before_it_drops_the_previous_catalog() {
     let (dir, database) = (work_dir(), Database::create().await.unwrap());
     for _ in 0..2 {

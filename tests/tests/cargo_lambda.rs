@@ -90,7 +90,7 @@ const EXPECTED: &[(&str, u16, Option<&str>)] = &[
 
 /// The response of the function etl to each of its events: its reply, or the beginning of its error. The first one
 /// publishes the dataset, which the others name again.
-const LOADS: [(&str, &str); 19] = [
+const LOADS: [(&str, &str); 20] = [
     ("etl", "{}"),
     ("etl-s3", "{}"),
     ("etl-s3-encoded-key", "{}"),
@@ -107,6 +107,7 @@ const LOADS: [(&str, &str); 19] = [
     ("etl-sqs-eventbridge", r#"{"batchItemFailures":[]}"#),
     ("etl-minio", "{}"),
     ("etl-scheduled", "{}"),
+    ("etl-prune", "{}"),
     ("etl-hostile-not-json-body", r#"{"batchItemFailures":[]}"#),
     (
         "etl-hostile-no-key",

@@ -4,7 +4,9 @@
 
 mod support;
 
-use conformance::get;
+use conformance::{Transport as _, get, small_dataset};
+use futures_util::future::{join, join_all};
+use http::Request;
 use support::derivation::derived;
 use support::serving::{serve, small_host};
 use support::{generated, load, real_heads};
@@ -28,6 +30,28 @@ async fn before_the_first_publication_requests_return_503_with_retry_after() {
         );
     }
     assert_eq!(get(&host, "/cart").await.text(), "[]");
+}
+
+#[tokio::test]
+async fn a_locked_cart_holds_up_no_other_cart() {
+    let loaded = load(small_dataset()).await;
+    let host = serve(&loaded.database).await;
+    let add = async |owner: String| {
+        let request =
+            Request::post("/cart").header("authorization", owner).header("content-type", "application/json");
+        host.call(request.body(r#"{"sku_id":1}"#.into()).unwrap()).await.status()
+    };
+    assert_eq!(add("Bearer locked".to_owned()).await, 201);
+    let mut client = loaded.database.connect().await.unwrap();
+    let locking = client.transaction().await.unwrap();
+    locking.batch_execute("select from cart.carts for update").await.unwrap();
+    let locked = join_all((0..4).map(|_| add("Bearer locked".to_owned())));
+    let others = join_all((0..20).map(|number| add(format!("Bearer {number}"))));
+    let (locked, others) = join(locked, others).await;
+    assert_eq!(locked, [503; 4]);
+    assert_eq!(others, [201; 20]);
+    locking.rollback().await.unwrap();
+    assert_eq!(add("Bearer locked".to_owned()).await, 201);
 }
 
 #[tokio::test]

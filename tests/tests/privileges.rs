@@ -28,6 +28,7 @@ async fn each_role_has_only_its_own_privileges() {
         ("select cart.add(sha256('x'), 1, 1)", [false, true, true, false, true]),
         ("select cart.remove(sha256('x'), 1)", [false, true, false, false, true]),
         ("select cart.clear(sha256('x'))", [false, true, false, false, true]),
+        ("select cart.prune(now(), now(), 1)", [false, false, false, true, true]),
         ("select from cart.lines", [false, true, false, true, true]),
         ("update cart.carts set touched_at = now()", [false, false, false, false, true]),
         ("insert into cart.carts (owner) values (sha256('x'))", [false, false, false, false, true]),

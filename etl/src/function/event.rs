@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::prune::{self, PruneOptions};
 use crate::s3::S3Url;
 
 /// The supported version of S3 events: any 2.x, because minor versions only add fields.
@@ -16,6 +17,9 @@ pub(super) enum Event {
     Direct(Vec<S3Url>),
     /// The messages of an SQS event; the function reports failures by message.
     Messages(Vec<Message>),
+    /// A schedule's request to prune: `{"source": "aws.scheduler", "action": "prune"}`, and perhaps `days` and
+    /// `used_once_days`.
+    Prune(PruneOptions),
 }
 
 /// An SQS message.
@@ -45,6 +49,17 @@ pub enum EventError {
     /// It has an invalid bucket name.
     #[error("invalid bucket name {0:?}")]
     Bucket(String),
+}
+
+#[derive(Deserialize)]
+struct Schedule {
+    #[serde(default = "default_days")]
+    days: u16,
+    used_once_days: Option<u16>,
+}
+
+fn default_days() -> u16 {
+    prune::DEFAULT_DAYS
 }
 
 #[derive(Deserialize)]
@@ -78,6 +93,10 @@ struct S3Object {
 /// An invalid event. An invalid message of several is an error of that message only.
 pub(super) fn parse(json: &str) -> Result<Event, EventError> {
     let event: Value = from_json(json)?;
+    if event["source"] == "aws.scheduler" && event["action"] == "prune" {
+        let Schedule { days, used_once_days } = from_value(&event)?;
+        return Ok(Event::Prune(PruneOptions { days, used_once_days, previous: false }));
+    }
     match event["Records"].as_array() {
         Some(records) if records.iter().any(|record| source(record) == "aws:sqs") => {
             let messages = records.iter().map(|record| Message {

@@ -14,6 +14,8 @@ pub use event::EventError;
 use crate::deliveries::{Deliveries, Prefix};
 use crate::load::{LoadError, LoadOptions};
 pub use crate::metrics::Metric;
+use crate::progress::Progress;
+use crate::prune::{self, PruneError};
 use crate::s3::{S3, S3Url};
 
 use event::{Event, Message};
@@ -30,7 +32,7 @@ pub fn new_objects(event: &str) -> Vec<S3Url> {
         Ok(Event::Messages(messages)) => {
             messages.into_iter().filter_map(|message| message.objects.ok()).flatten().collect()
         }
-        Err(_) => Vec::new(),
+        Ok(Event::Prune(_)) | Err(_) => Vec::new(),
     }
 }
 
@@ -52,6 +54,9 @@ pub enum FunctionError {
     /// A temporary failure.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A scheduled prune did not end. The next one continues.
+    #[error(transparent)]
+    Prune(#[from] PruneError),
 }
 
 impl Function {
@@ -87,6 +92,16 @@ impl Function {
                     Some(json!({ "itemIdentifier": message_id }))
                 });
                 Ok(json!({ "batchItemFailures": failures.collect::<Vec<_>>() }))
+            }
+            Event::Prune(options) => {
+                let pruned = prune::prune(&self.database, options, Some(stop_at), &Progress::Log).await?;
+                tracing::info!(
+                    carts = pruned.carts,
+                    loads = pruned.loads,
+                    rejects = pruned.rejects,
+                    "pruned"
+                );
+                Ok(json!({}))
             }
         }
     }

@@ -15,7 +15,7 @@ use shared::variables::Kind::Bytes;
 use shared::variables::{Error, Lookup, ReadBy, Variable};
 use tokio_postgres::Client;
 
-use super::{Context, LoadError};
+use super::{Context, DiskError, LoadError, Space};
 
 /// The size of the database's disk.
 pub static DATABASE_DISK_BYTES: Variable = Variable::new(
@@ -55,56 +55,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// The time between two queries for the size of the databases.
 const QUERY_EVERY: Duration = Duration::from_secs(1);
 
-/// A lack of disk space. The load can resume.
-#[derive(Debug, thiserror::Error)]
-pub enum DiskError {
-    /// The load would not fit.
-    #[error(
-        "about {} are missing on the disk of the database's {what}: the load needs about {}, {} are free, and {} must stay \
-         free. Enlarge the disk or free space (atelier-etl prune --previous, atelier-etl abandon), then load again",
-        megabytes((needed + space.reserve).saturating_sub(space.free)), megabytes(*needed), megabytes(space.free),
-        megabytes(space.reserve)
-    )]
-    TooSmall {
-        /// What is on the disk.
-        what: &'static str,
-        /// The estimated bytes of the load.
-        needed: u64,
-        /// The space on the disk.
-        space: Space,
-    },
-    /// The load would have filled the disk.
-    #[error(
-        "the disk of the database's {what} is almost full: {} are free, and a load leaves {}. Enlarge the disk or free \
-         space, then load again to resume; atelier-etl abandon drops what this load wrote",
-        megabytes(space.free), megabytes(space.reserve)
-    )]
-    AlmostFull {
-        /// What is on the disk.
-        what: &'static str,
-        /// The space on the disk.
-        space: Space,
-    },
-}
-
-/// The space on a disk, in bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Space {
-    /// The free bytes.
-    pub free: u64,
-    /// The bytes that a load leaves free.
-    pub reserve: u64,
-}
-
 impl Space {
     fn of(total: u64, free: u64) -> Self {
         Self { free, reserve: (total / 64).clamp(RESERVE.0, RESERVE.1) }
     }
-}
-
-#[allow(clippy::cast_precision_loss)] // for people
-fn megabytes(bytes: u64) -> String {
-    format!("{:.0} MB", bytes as f64 / 1e6)
 }
 
 /// The disk of the database.

@@ -1,10 +1,56 @@
 //! Errors of a load.
 
-use super::{DiskError, MAX_RESPONSE, TooManyRejects};
+use super::{MAX_RESPONSE, TooManyRejects};
 use crate::database;
 use crate::migrate::MigrateError;
 use crate::s3::S3Error;
 use crate::source::SourceError;
+
+/// A lack of disk space. The load can resume.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// The load would not fit.
+    #[error(
+        "about {} are missing on the disk of the database's {what}: the load needs about {}, {} are free, and {} must stay \
+         free. Enlarge the disk or free space (atelier-etl prune --previous, atelier-etl abandon), then load again",
+        megabytes((needed + space.reserve).saturating_sub(space.free)), megabytes(*needed), megabytes(space.free),
+        megabytes(space.reserve)
+    )]
+    TooSmall {
+        /// The content of the disk.
+        what: &'static str,
+        /// The estimated bytes of the load.
+        needed: u64,
+        /// The space on the disk.
+        space: Space,
+    },
+    /// The load would have filled the disk.
+    #[error(
+        "the disk of the database's {what} is almost full: {} are free, and a load leaves {}. Enlarge the disk or free \
+         space, then load again to resume; atelier-etl abandon drops what this load wrote",
+        megabytes(space.free), megabytes(space.reserve)
+    )]
+    AlmostFull {
+        /// The content of the disk.
+        what: &'static str,
+        /// The space on the disk.
+        space: Space,
+    },
+}
+
+/// The space on a disk, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Space {
+    /// The free bytes.
+    pub free: u64,
+    /// The bytes that a load leaves free.
+    pub reserve: u64,
+}
+
+#[allow(clippy::cast_precision_loss)] // for people
+fn megabytes(bytes: u64) -> String {
+    format!("{:.0} MB", bytes as f64 / 1e6)
+}
 
 /// An error of a load. The served catalog does not change.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +97,6 @@ pub enum LoadError {
     /// There is no unpublished catalog, or it was published or abandoned since.
     #[error("nothing to publish: there is no unpublished catalog")]
     NothingToPublish,
-    /// A session still reads the previous catalog, which must be dropped before the swap.
-    #[error(
-        "cannot drop the previous catalog: a session still reads it; find it in pg_stat_activity, end it, and load again \
-         to resume"
-    )]
-    PreviousCatalogInUse,
     /// The rejected rows cannot be written.
     #[error("cannot write the rejected rows to {target}: {cause}")]
     Rejects {

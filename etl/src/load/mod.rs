@@ -34,8 +34,8 @@ use crate::source::{Dataset, SourceFile};
 use crate::table::Table;
 
 use disk::Disk;
-pub use disk::{DATABASE_DISK_BYTES, DiskError, Space, disk_bytes};
-pub use error::LoadError;
+pub use disk::{DATABASE_DISK_BYTES, disk_bytes};
+pub use error::{DiskError, LoadError, Space};
 pub use limit::{RejectLimit, RejectLimitError, TooManyRejects};
 pub use publish::{RollbackError, publish, rollback};
 pub(crate) use publish::{drop_previous, schema_exists};

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  catalog_next ──> catalog ──> catalog_prev ──> dropped, before the next swap
+//!                                           └──> catalog_old_<generation>, while a session reads it: dropped later
 //! ```
 //! One short transaction renames the schemas, so every statement of every reader sees one complete catalog.
 
@@ -16,8 +17,11 @@ use crate::ledger;
 use crate::locks;
 use crate::progress::Progress;
 
-/// The max number of attempts to drop the previous catalog while a session reads it.
-const DROP_ATTEMPTS: u32 = 12;
+/// The max number of attempts to drop the previous catalog before a publish, which can leave it for the next one.
+const DROP_ATTEMPTS: u32 = 2;
+
+/// The names of catalogs that a session still read when they were to be dropped begin with this.
+const OLD_PREFIX: &str = "catalog_old_";
 
 /// The rights of the service's logins. They cannot read the rows of cart.csv.
 const GRANTS: &str = "grant usage on schema catalog_next to atelier_reader, atelier_cart, atelier_cart_add;
@@ -42,14 +46,16 @@ pub(super) async fn run(generation: i32, progress: &Progress, client: &mut Clien
 
 async fn swap(generation: i32, progress: &Progress, client: &mut Client) -> Result<(), LoadError> {
     let task = progress.steps("publishing", 2);
-    if !drop_previous(progress, client).await? {
-        return Err(LoadError::PreviousCatalogInUse);
-    }
+    let is_in_use = !drop_previous(DROP_ATTEMPTS, progress, client).await?;
     task.advance(1);
     failpoint::hit(failpoint::BEFORE_SWAP);
     let transaction = client.transaction().await?;
     transaction.batch_execute(ADD_TOTAL).await?;
     transaction.batch_execute(GRANTS).await?;
+    if is_in_use {
+        let rename = format!("alter schema catalog_prev rename to {OLD_PREFIX}{generation}");
+        transaction.batch_execute(&rename).await?;
+    }
     if schema_exists(&transaction, "catalog").await? {
         transaction.batch_execute("alter schema catalog rename to catalog_prev").await?;
     }
@@ -69,33 +75,49 @@ async fn swap(generation: i32, progress: &Progress, client: &mut Client) -> Resu
     Ok(())
 }
 
-/// Drops the previous catalog, so that the swap only renames. Returns false if a session still reads it.
-///
-/// Waits for that session with a short lock timeout, because a longer one would block other readers. The caller holds the
-/// swap lock.
+/// Drops the catalogs that earlier publishes left, except those that a session still reads.
+async fn drop_old(client: &mut Client) -> Result<(), tokio_postgres::Error> {
+    let names = "select nspname::text from pg_namespace where starts_with(nspname, $1) order by nspname";
+    for row in client.query(names, &[&OLD_PREFIX]).await? {
+        drop_unless_read(row.get(0), "50ms", client).await?;
+    }
+    Ok(())
+}
+
+/// Drops the previous catalog and those before it. Returns false if a session still reads the previous one after this
+/// number of attempts. The caller holds the swap lock.
 pub(crate) async fn drop_previous(
+    attempts: u32,
     progress: &Progress,
     client: &mut Client,
 ) -> Result<bool, tokio_postgres::Error> {
-    for attempt in 1..=DROP_ATTEMPTS {
-        let transaction = client.transaction().await?;
-        transaction.batch_execute("set local lock_timeout = '500ms'").await?;
-        let dropped = transaction.batch_execute("drop schema if exists catalog_prev cascade").await;
-        match dropped {
-            Ok(()) => {
-                transaction.commit().await?;
-                return Ok(true);
-            }
-            Err(error) if error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) => return Err(error),
-            Err(_) if attempt < DROP_ATTEMPTS => {
-                drop(transaction);
-                progress.show("a session still reads the previous catalog: retrying");
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-            }
-            Err(_) => {}
+    drop_old(client).await?;
+    for attempt in 1..=attempts {
+        if drop_unless_read("catalog_prev", "500ms", client).await? {
+            return Ok(true);
+        }
+        if attempt < attempts {
+            progress.show("a session still reads the previous catalog: retrying");
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         }
     }
     Ok(false)
+}
+
+/// Drops a catalog that is not served. Returns false if a session reads it for longer than `lock_timeout`, which is short:
+/// until then the statement blocks other readers.
+async fn drop_unless_read(
+    schema: &str,
+    lock_timeout: &str,
+    client: &mut Client,
+) -> Result<bool, tokio_postgres::Error> {
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(&format!("set local lock_timeout = '{lock_timeout}'")).await?;
+    match transaction.batch_execute(&format!("drop schema if exists {schema} cascade")).await {
+        Ok(()) => transaction.commit().await.map(|()| true),
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Publishes the catalog of a load that built it without publishing it. Returns its generation.

@@ -1,5 +1,7 @@
 //! Events in every form, events without objects, and the log of the function.
 
+use std::time::Duration;
+
 use conformance::small_dataset;
 use rig::Database;
 use serde_json::{Value, json};
@@ -54,6 +56,25 @@ async fn events_without_objects_raise_no_alarm() {
         let _ = incoming.function.handle(&event(name).to_string(), TIME).await;
         assert_eq!(incoming.alarms(), alarms, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_schedule_prunes() {
+    let incoming = Incoming::create().await;
+    let carts = "select cart.add(sha256('once'), 1, 1), cart.add(sha256('new'), 1, 1);
+                 update cart.carts set created_at = now() - interval '2 days', touched_at = now() - interval '2 days'
+                 where owner = sha256('once')";
+    incoming.database.connect().await.unwrap().batch_execute(carts).await.unwrap();
+    send(&incoming, &event("etl-prune")).await;
+    assert_eq!(incoming.number("select count(*) from cart.carts").await, 1);
+    assert_eq!((incoming.alarms(), incoming.ignored()), (0, 0));
+
+    // Carts are pruned during a load, and the rest is left to the next day.
+    let loader = incoming.database.connect().await.unwrap();
+    etl::locks::lock_loader(&loader, None, || {}).await.unwrap();
+    let event = event("etl-prune").to_string();
+    let error = incoming.function.handle(&event, Duration::from_secs(1)).await.unwrap_err();
+    assert_eq!(error.to_string(), "deadline reached: a load is running, so only carts were pruned");
 }
 
 #[tokio::test]

@@ -98,6 +98,18 @@ fn only_created_objects_are_returned() {
 }
 
 #[test]
+fn only_a_schedule_with_the_action_prune_prunes() {
+    let schedule =
+        |further: &str| parse(&format!(r#"{{"source":"aws.scheduler","action":"prune"{further}}}"#));
+    let options = |days, used_once_days| PruneOptions { days, used_once_days, previous: false };
+    assert_eq!(schedule(""), Ok(Event::Prune(options(90, None))));
+    assert_eq!(schedule(r#","days":30,"used_once_days":1"#), Ok(Event::Prune(options(30, Some(1)))));
+    assert!(matches!(schedule(r#","days":-1"#), Err(EventError::Json(_))));
+    let other = r#"{"source":"aws.scheduler","action":"other"}"#;
+    assert_eq!(parse(other), Ok(Event::Direct(Vec::new())));
+}
+
+#[test]
 fn test_events_and_scheduled_events_have_no_objects() {
     let scheduled = json!({ "source": "aws.events", "detail-type": "Scheduled Event", "detail": {} });
     let warm_up = json!({ "source": "serverless-plugin-warmup" });
