@@ -190,8 +190,8 @@ template: $(TOOLS) ## check template.yaml and deploy/
 BALANCER := target/balancer
 balancer: $(TOOLS) ## check the load balancer's configuration
 	@mkdir -p $(BALANCER)
-	HOSTS=10.0.1.10:3000 RATE_LIMIT=off CONNECTION_LIMIT=off STATUS_LISTEN=off ACCESS_LOG=off \
-		deploy/nginx/render >$(BALANCER)/least.conf
+	HOSTS=10.0.1.10:3000 RATE_LIMIT=off NEW_CART_LIMIT=off CONNECTION_LIMIT=off STATUS_LISTEN=off \
+		ACCESS_LOG=off LOG_ADDRESSES=off deploy/nginx/render >$(BALANCER)/least.conf
 	HOSTS=10.0.1.10:3000 TLS_CERTIFICATE=/etc/atelier/certificate.pem TLS_KEY=/etc/atelier/key.pem \
 		RUN_AS=www-data TEMPORARY=/var/lib/nginx deploy/nginx/render >$(BALANCER)/most.conf
 	gixy $(BALANCER)/least.conf $(BALANCER)/most.conf

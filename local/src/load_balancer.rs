@@ -123,7 +123,7 @@ fn render(
     command.env("HOSTS", hosts.join(" ")).env("LISTEN", listen.to_string()).env("REDIRECT_LISTEN", "off");
     command.env("PID_FILE", directory.join(PID)).env("ERROR_LOG", directory.join(LOG));
     command.env("TEMPORARY", directory).env("STATUS_LISTEN", "off");
-    command.env("CONNECTION_LIMIT", "off").env("RATE_LIMIT", "off");
+    command.env("CONNECTION_LIMIT", "off").env("RATE_LIMIT", "off").env("NEW_CART_LIMIT", "off");
     let access_log = if settings.access_log { directory.join(ACCESS_LOG) } else { PathBuf::from("off") };
     command.env("ACCESS_LOG", access_log).envs(settings.variables.iter().map(|(name, value)| (name, value)));
     let output = command.output().map_err(Error::io("run", Path::new(RENDER)))?;

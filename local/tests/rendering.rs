@@ -42,9 +42,11 @@ fn the_error_for_an_invalid_value_names_the_variable_and_the_expected_format() {
         (("REDIRECT_LISTEN", "on"), vec![HOSTS, certificate, ("TLS_KEY", "/k.pem")]),
         (("RATE_LIMIT", "0"), vec![HOSTS]),
         (("RATE_LIMIT", "2000r/s"), vec![HOSTS]),
+        (("NEW_CART_LIMIT", "0"), vec![HOSTS]),
         (("CONNECTION_LIMIT", "65536"), vec![HOSTS]),
         (("WORKERS", "two"), vec![HOSTS]),
         (("ACCESS_LOG", "access.log"), vec![HOSTS]),
+        (("LOG_ADDRESSES", "on"), vec![HOSTS]),
         (("ERROR_LOG", "off"), vec![HOSTS]),
         (("STATUS_LISTEN", "0.0.0.0:8081"), vec![HOSTS]),
         (("PID_FILE", "/run/nginx\"; evil \""), vec![HOSTS]),
@@ -73,10 +75,13 @@ fn nginx_accepts_the_configuration_with_all_variables_and_with_defaults() {
     let (pid, log) = (file("pid", ""), file("error.log", ""));
     let required =
         [HOSTS, ("PID_FILE", &pid), ("ERROR_LOG", &log), ("TEMPORARY", directory.path().to_str().unwrap())];
-    let off = ["ACCESS_LOG", "RATE_LIMIT", "CONNECTION_LIMIT", "STATUS_LISTEN"].map(|name| (name, "off"));
+    let off =
+        ["ACCESS_LOG", "LOG_ADDRESSES", "RATE_LIMIT", "NEW_CART_LIMIT", "CONNECTION_LIMIT", "STATUS_LISTEN"];
+    let off = off.map(|name| (name, "off"));
     let access_log = ("ACCESS_LOG", file("access.log", ""));
     let usual = [("ACCESS_LOG", access_log.1.as_str()), ("LISTEN", "127.0.0.1:8080")];
     let all = [
+        ("LOG_ADDRESSES", "full"),
         ("ACCESS_LOG", access_log.1.as_str()),
         ("TLS_CERTIFICATE", &certificate),
         ("TLS_KEY", &key),

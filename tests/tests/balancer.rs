@@ -4,37 +4,23 @@
 
 mod support;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use conformance::{Transport as _, send};
-use http::{HeaderName, HeaderValue, Request, Response, Version};
-use local::{LoadBalancer, LoadBalancerSettings, free_address, signal};
-use rig::{Fault, HttpProxy, start_load_balancer, until};
+use http::{HeaderName, HeaderValue, Request, Version};
+use local::{LoadBalancerSettings, RENDER, free_address, nginx, signal};
+use rig::{Fault, HttpProxy, until};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use support::serving::{Balanced, Socket, small_fleet};
+use support::balancing::{assert_is_problem, balance, balance_with, with_variables};
+use support::serving::{Socket, small_fleet};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 conformance::suite!(small_fleet);
-
-async fn balance(hosts: &[SocketAddr]) -> (LoadBalancer, Balanced) {
-    balance_with(hosts, LoadBalancerSettings::default()).await
-}
-
-async fn balance_with(hosts: &[SocketAddr], settings: LoadBalancerSettings) -> (LoadBalancer, Balanced) {
-    let balancer = start_load_balancer(hosts, settings).await.unwrap();
-    let service = Balanced(Socket(balancer.address()));
-    (balancer, service)
-}
-
-/// Returns settings with these variables for the configuration.
-fn with_variables(variables: &[(&'static str, &str)]) -> LoadBalancerSettings {
-    let variables = variables.iter().map(|&(name, value)| (name, value.to_owned())).collect();
-    LoadBalancerSettings { variables, ..LoadBalancerSettings::default() }
-}
 
 /// Sends these bytes, which need not be HTTP, and reads until the connection is closed.
 async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
@@ -43,19 +29,6 @@ async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut response = String::new();
     stream.read_to_string(&mut response).await.unwrap();
     response
-}
-
-/// Asserts that NGINX's response is a problem in the same form as the hosts' problems.
-fn assert_is_problem(response: &Response<Bytes>, status: u16) {
-    assert_eq!(response.status(), status);
-    let header = |name| response.headers().get(name).map_or("", |value| value.to_str().unwrap());
-    assert_eq!(header("content-type"), "application/problem+json");
-    assert_eq!(header("access-control-allow-origin"), "*");
-    assert_eq!(header("cache-control"), "no-store");
-    let problem: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
-    assert_eq!(problem["status"], status);
-    assert_eq!(problem["request_id"], header("x-request-id"));
-    assert_eq!(problem.as_object().unwrap().len(), 5, "{problem}");
 }
 
 #[tokio::test]
@@ -141,126 +114,10 @@ async fn nginx_overwrites_forwarding_headers_and_malformed_request_ids() {
     }
 }
 
-/// Sends at most 20 requests, one after another, and returns the first response that is not 200.
-async fn first_rejection(service: &Balanced, target: &str) -> Response<Bytes> {
-    for _ in 0..20 {
-        let response = service.call(Request::get(target).body(Bytes::new()).unwrap()).await;
-        if response.status() != 200 {
-            return response;
-        }
-    }
-    panic!("20 requests in a row exceed 1 per second");
-}
-
-#[tokio::test]
-async fn requests_above_the_rate_limit_return_429_with_retry_after() {
+/// Sends a request with secrets, and returns its line in the access log: the text and the JSON.
+async fn logged(variables: &[(&'static str, &str)]) -> (String, serde_json::Value) {
     let host = HttpProxy::alone(Fault::Respond(200, "host"));
-    let settings = with_variables(&[("RATE_LIMIT", "1")]);
-    let (_balancer, service) = balance_with(&[host.address()], settings).await;
-    let rejection = first_rejection(&service, "/products/1").await;
-    assert_is_problem(&rejection, 429);
-    assert_eq!(rejection.headers()["retry-after"], "1");
-}
-
-/// Returns a load balancer with a limit of 40 requests per second and client address, and of one large page.
-async fn balance_with_one_large_page(host: &HttpProxy) -> (LoadBalancer, Balanced) {
-    let settings = with_variables(&[("RATE_LIMIT", "40")]);
-    balance_with(&[host.address()], settings).await
-}
-
-/// Sends `count` requests from a loopback address, one after another, and returns their statuses.
-async fn statuses_from(source: Ipv4Addr, address: SocketAddr, request: &str, count: usize) -> Vec<String> {
-    let head = format!("{request} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-    let mut statuses = Vec::new();
-    for _ in 0..count {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind((source, 0).into()).expect("Linux has all addresses of 127.0.0.0/8");
-        let mut stream = socket.connect(address).await.unwrap();
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let mut response = String::new();
-        stream.read_to_string(&mut response).await.unwrap();
-        statuses.push(response.split(' ').nth(1).unwrap_or_default().to_owned());
-    }
-    statuses
-}
-
-#[tokio::test]
-async fn large_pages_above_their_rate_limit_return_429_and_other_requests_succeed() {
-    let host = HttpProxy::alone(Fault::Respond(200, "host"));
-    let (_balancer, service) = balance_with_one_large_page(&host).await;
-    let rejection = first_rejection(&service, "/products?count=1000").await;
-    assert_is_problem(&rejection, 429);
-    assert_eq!(rejection.headers()["retry-after"], "1");
-    for target in ["/products", "/products?count=50", "/products/1"] {
-        let response = service.call(Request::get(target).body(Bytes::new()).unwrap()).await;
-        assert_eq!(response.status(), 200, "{target}");
-    }
-    let other = Ipv4Addr::new(127, 0, 0, 2);
-    assert_eq!(statuses_from(other, service.0.0, "GET /products?count=1000", 1).await, ["200"]);
-}
-
-#[tokio::test]
-async fn no_spelling_of_a_large_page_evades_its_rate_limit() {
-    let host = HttpProxy::alone(Fault::Respond(200, "host"));
-    let (_balancer, service) = balance_with_one_large_page(&host).await;
-    for (n, request) in (1..).zip([
-        "GET /products?count=51",
-        "GET /products?count=100",
-        "GET /products?count=99999999999999999999",
-        "GET /products/?count=1000",
-        "HEAD /products?count=1000",
-        "GET http://a/products?count=1000",
-        "GET /products?page=7&count=1000",
-        "GET /products?&&count=1000&",
-        "GET /products?x=?&count=1000",
-        "GET /products?COUNT=5&count=1000",
-        "GET /products?+count=5&count=1000",
-        "GET /products?count=1000&count=5",
-        "GET /products?c%6Funt=1000",
-        "GET /products?x=%20&c%6funt=1000&count=5",
-        "GET /products?%63%6f%75%6e%74=%31%30%30%30",
-        "GET /products?count=1%300",
-        "GET /products?count=%35%31",
-        "GET /products?count=0060",
-        "GET /products?count=+60",
-        "GET /products?count=1000#",
-    ]) {
-        let statuses = statuses_from(Ipv4Addr::new(127, 0, 1, n), service.0.0, request, 20).await;
-        assert!(statuses.contains(&"429".to_owned()), "{request}: {statuses:?}");
-    }
-}
-
-#[tokio::test]
-async fn small_pages_and_other_requests_do_not_count_as_large_pages() {
-    let host = HttpProxy::alone(Fault::Respond(200, "host"));
-    let (_balancer, service) = balance_with_one_large_page(&host).await;
-    for (n, request) in (1..).zip([
-        "GET /products",
-        "GET /products/",
-        "GET /products?",
-        "GET /products?page=200000",
-        "GET /products?count",
-        "GET /products?count=&page=2",
-        "GET /products?count=5",
-        "GET /products?page=1&count=20",
-        "GET /products?count=50&page=2",
-        "GET /products?COUNT=1000",
-        "GET /products?discount=1000&counts=1000",
-        "GET /products?sort=newest&x=a%20b&_=1732579200000",
-        "GET /products/1?count=1000",
-        "GET /products/1/styles?count=1000",
-        "GET /cart?count=1000",
-        "OPTIONS /products?count=1000",
-    ]) {
-        let statuses = statuses_from(Ipv4Addr::new(127, 0, 2, n), service.0.0, request, 5).await;
-        assert_eq!(statuses, ["200"; 5], "{request}");
-    }
-}
-
-#[tokio::test]
-async fn the_access_log_has_no_secrets_of_a_request() {
-    let host = HttpProxy::alone(Fault::Respond(200, "host"));
-    let settings = LoadBalancerSettings { access_log: true, ..LoadBalancerSettings::default() };
+    let settings = LoadBalancerSettings { access_log: true, ..with_variables(variables) };
     let (balancer, service) = balance_with(&[host.address()], settings).await;
     let request = Request::post("/cart?secret=1")
         .header("x-request-id", "the-id")
@@ -270,19 +127,74 @@ async fn the_access_log_has_no_secrets_of_a_request() {
     let log = || std::fs::read_to_string(balancer.access_log()).unwrap_or_default();
     until("the line is written", async || log().ends_with('\n')).await;
     let text = log();
+    let mut line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(line["upstream"].take(), host.address().to_string());
+    (text, line)
+}
+
+#[tokio::test]
+async fn the_access_log_has_no_secrets_of_a_request() {
+    let (text, line) = logged(&[]).await;
     assert!(!text.contains("secret"), "{text}");
-    let line: serde_json::Value = serde_json::from_str(&text).unwrap();
-    for (member, expected) in [
-        ("request_id", "the-id"),
-        ("method", "POST"),
-        ("path", "/cart"),
-        ("upstream", &host.address().to_string()),
-        ("upstream_status", "200"),
-    ] {
+    for (member, expected) in
+        [("request_id", "the-id"), ("method", "POST"), ("path", "/cart"), ("upstream_status", "200")]
+    {
         assert_eq!(line[member], expected, "{text}");
     }
     assert_eq!(line["status"], 200);
     assert!(line["bytes"].is_u64() && line["seconds"].is_f64(), "{text}");
+}
+
+#[tokio::test]
+async fn the_access_log_has_the_client_s_network_its_address_or_neither() {
+    let v4 = [(None, Some("127.0.0.0")), (Some("full"), Some("127.0.0.1")), (Some("off"), None)];
+    for (setting, expected) in v4 {
+        let variables: Vec<_> = setting.map(|setting| ("LOG_ADDRESSES", setting)).into_iter().collect();
+        let (text, line) = logged(&variables).await;
+        assert_eq!(line["client"].as_str(), expected, "{setting:?}: {text}");
+        assert_eq!(text.contains("127.0.0.1\",\"method"), setting == Some("full"), "{text}");
+    }
+}
+
+/// A machine has few addresses of its own, so this test puts addresses into the map of the configuration as an argument.
+#[tokio::test]
+async fn the_logged_network_has_24_bits_of_ipv4_and_48_of_ipv6() {
+    let output = Command::new(RENDER).env("HOSTS", "10.0.1.10:3000").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (_, map) = text.split_once("map $remote_addr $logged_client {").unwrap();
+    let (map, _) = map.split_once("\n    }\n").unwrap();
+    let (directory, address) = (tempfile::tempdir().unwrap(), free_address().unwrap());
+    let folder = directory.path().display();
+    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let paths = paths.map(|name| format!("{name}_temp_path {folder}/{name};")).concat();
+    let server = format!("server {{ listen {address}; access_log off; return 200 $logged_client; }}");
+    let configuration = format!(
+        "daemon off; pid {folder}/pid; error_log stderr;\nevents {{}}\n\
+         http {{ {paths} map $arg_client $logged_client {{ {map} }} {server} }}"
+    );
+    let file = directory.path().join("nginx.conf");
+    std::fs::write(&file, configuration).unwrap();
+    let mut server = Command::new(nginx().unwrap()).args(["-e", "stderr", "-c"]).arg(&file).spawn().unwrap();
+    until("NGINX listens", async || TcpStream::connect(address).await.is_ok()).await;
+    let expected = [
+        ("203.0.113.77", "203.0.113.0"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
+        ("2001:db8:1::6", "2001:db8:1::"),
+        ("2001:db8:1::", "2001:db8:1::"),
+        ("2001:db8::6", "2001:db8::"),
+        ("2001::6", "2001::"),
+        ("::1", "::"),
+        ("::ffff:203.0.113.77", "::"),
+        ("unix:", ""),
+    ];
+    let mut networks = Vec::new();
+    for (client, _) in expected {
+        let request = Request::get(format!("/?client={client}")).body(Bytes::new()).unwrap();
+        networks.push((client, Socket(address).call(request).await.into_body()));
+    }
+    signal(server.id(), "QUIT").unwrap();
+    server.wait().unwrap();
+    assert_eq!(networks, expected.map(|(client, network)| (client, Bytes::from(network))));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 // Each test binary uses only a part of this module.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod balancing;
 pub mod derivation;
 pub mod disk;
 pub mod events;
