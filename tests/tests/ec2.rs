@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shared::config::HostConfig;
 use support::root;
-use support::template::{alarms, assert_alarms_are_counted, of_type, read, texts};
+use support::template::{
+    alarms, assert_alarms_are_counted, assert_patterns_are_strict, of_type, read, texts,
+};
 use yaml_rust2::Yaml;
 
 const TIERS: [&str; 3] = ["Database", "Host", "Proxy"];
@@ -21,16 +23,37 @@ fn machine(template: &Yaml) -> &Yaml {
     &machines["HostMachine"]["Properties"]["LaunchTemplateData"]
 }
 
+/// Returns the value for a stack without a ClientPrefixListId and with its own database.
+fn chosen(value: &Yaml) -> Option<&str> {
+    match value[0].as_str() {
+        Some("LimitsClients") => value[2].as_str(),
+        Some("OwnDatabase") => value[1].as_str(),
+        _ => value.as_str(),
+    }
+}
+
 /// Returns the rules of a security group in one direction: the peer, and the port.
 fn rules<'a>(group: &'a Yaml, direction: &str) -> BTreeSet<(&'a str, i64)> {
     let rules = group["Properties"][direction].as_vec().map_or(&[][..], Vec::as_slice).iter();
     rules
         .map(|rule| {
-            let side = ["CidrIp", "DestinationSecurityGroupId"].iter().find_map(|side| rule[*side].as_str());
+            let rule = if rule[0].as_str() == Some("LimitsClients") { &rule[2] } else { rule };
+            let side = ["CidrIp", "DestinationSecurityGroupId"].iter().find_map(|side| chosen(&rule[*side]));
             assert_eq!(rule["FromPort"], rule["ToPort"]);
             (side.unwrap(), rule["FromPort"].as_i64().unwrap())
         })
         .collect()
+}
+
+#[test]
+fn values_of_parameters_cannot_run_commands_and_the_rendered_settings_reach_nginx() {
+    let template = read("deploy/ec2.yaml");
+    assert_patterns_are_strict(&template);
+    let output = machine(&template)["UserData"]["Fn::Base64"].as_str().unwrap();
+    for set in ["RATE_LIMIT=${RateLimit}", "NEW_CART_LIMIT=${NewCartLimit}", "LOG_ADDRESSES=${LogAddresses}"]
+    {
+        assert!(output.contains(&format!("{set}\n")), "{set}: {output}");
+    }
 }
 
 #[test]
@@ -53,7 +76,7 @@ fn each_tier_connects_only_to_the_next_one() {
         .values()
         .map(|rule| {
             let rule = &rule["Properties"];
-            let text = |name: &str| rule[name].as_str().unwrap();
+            let text = |name: &str| chosen(&rule[name]).unwrap();
             (text("SourceSecurityGroupId"), text("GroupId"), rule["ToPort"].as_i64().unwrap())
         })
         .collect();
@@ -62,7 +85,7 @@ fn each_tier_connects_only_to_the_next_one() {
 }
 
 #[test]
-fn roles_name_their_resources_except_for_sessions_dataset_files_and_group_ids() {
+fn roles_name_their_resources_except_for_sessions_files_metrics_and_group_ids() {
     let template = read("deploy/ec2.yaml");
     let mut documents: Vec<&Yaml> = Vec::new();
     for kind in ["AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy"] {
@@ -93,7 +116,10 @@ fn roles_name_their_resources_except_for_sessions_dataset_files_and_group_ids() 
         ("autoscaling:CompleteLifecycleAction", groups[0].as_str()),
         ("autoscaling:CompleteLifecycleAction", groups[1].as_str()),
         ("autoscaling:CompleteLifecycleAction", groups[2].as_str()),
+        ("cloudwatch:PutMetricData", "*"),
+        ("s3:GetObject", "${Backups.Arn}/*"),
         ("s3:GetObject", "arn:${AWS::Partition}:s3:::${DatasetsBucket}/incoming/*"),
+        ("s3:PutObject", "${Backups.Arn}/*"),
         ("ssm:UpdateInstanceInformation", "*"),
         ("ssmmessages:CreateControlChannel", "*"),
         ("ssmmessages:CreateDataChannel", "*"),
@@ -110,16 +136,26 @@ fn machines_require_metadata_tokens_and_all_disks_are_encrypted() {
     assert_eq!(machine["MetadataOptions"]["HttpTokens"].as_str(), Some("required"));
     assert_eq!(machine["BlockDeviceMappings"][0]["Ebs"]["Encrypted"].as_bool(), Some(true));
     let volumes = of_type(&template, "AWS::EC2::Volume");
-    assert_eq!(volumes.len(), 1);
-    let data = volumes["DataVolume"];
-    assert_eq!(data["Properties"]["Encrypted"].as_bool(), Some(true));
-    assert_eq!(data["DeletionPolicy"].as_str(), Some("Snapshot"));
-    assert_eq!(data["UpdateReplacePolicy"].as_str(), Some("Snapshot"));
-    // The machine waits for exactly this volume.
-    let named = &template["Resources"]["DataVolumeId"]["Properties"];
-    assert_eq!(named["Value"].as_str(), Some("DataVolume"));
+    assert_eq!(volumes.keys().copied().collect::<Vec<_>>(), ["DataVolume", "WalVolume"]);
     let output = machine["UserData"]["Fn::Base64"].as_str().unwrap();
-    let command = format!("VOLUME_PARAMETER={}\n", named["Name"].as_str().unwrap());
+    for (volume, variable) in [("DataVolume", "VOLUME_PARAMETER"), ("WalVolume", "WAL_PARAMETER")] {
+        let properties = &volumes[volume];
+        assert_eq!(properties["Properties"]["Encrypted"].as_bool(), Some(true));
+        assert_eq!(properties["DeletionPolicy"].as_str(), Some("Snapshot"));
+        assert_eq!(properties["UpdateReplacePolicy"].as_str(), Some("Snapshot"));
+        // The machine waits for exactly this volume.
+        let named = &template["Resources"][format!("{volume}Id").as_str()]["Properties"];
+        assert_eq!(named["Value"].as_str(), Some(volume));
+        let command = format!("{variable}={}\n", named["Name"].as_str().unwrap());
+        assert!(output.contains(&command), "{command}: {output}");
+    }
+    let backups = &template["Resources"]["Backups"];
+    assert_eq!(backups["DeletionPolicy"].as_str(), Some("RetainExceptOnCreate"));
+    let backups = &backups["Properties"];
+    let encryption = &backups["BucketEncryption"]["ServerSideEncryptionConfiguration"][0];
+    assert_eq!(encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"].as_str(), Some("AES256"));
+    assert_eq!(backups["VersioningConfiguration"]["Status"].as_str(), Some("Enabled"));
+    let command = format!("BACKUP_BUCKET={}\n", backups["BucketName"].as_str().unwrap());
     assert!(output.contains(&command), "{command}: {output}");
     // Otherwise a new image or release would replace the machine and detach its data volume.
     let version = &template["Resources"]["Database"]["Properties"]["LaunchTemplate"]["Version"];
@@ -132,7 +168,7 @@ fn each_machine_signals_its_resource_and_the_next_one_starts_after_it() {
     let resources = &template["Resources"];
     let tags = |name: &str| -> BTreeMap<&str, &str> {
         let tags = resources[name]["Properties"]["Tags"].as_vec().unwrap().iter();
-        tags.map(|tag| (tag["Key"].as_str().unwrap(), tag["Value"].as_str().unwrap())).collect()
+        tags.filter_map(|tag| Some((tag["Key"].as_str()?, tag["Value"].as_str()?))).collect()
     };
     for (machine, waits) in [
         ("Database", "DatabaseReady"),
@@ -144,11 +180,14 @@ fn each_machine_signals_its_resource_and_the_next_one_starts_after_it() {
         assert_eq!(tags(machine)["signals"], waits);
         assert!(!resources[waits]["CreationPolicy"]["ResourceSignal"]["Timeout"].is_badvalue(), "{waits}");
     }
-    for (host, before) in
-        [("Host1", "DatabaseReady"), ("Host2", "Host1"), ("Host3", "Host2"), ("Proxy", "Host3")]
+    for (after, before) in
+        [("DatabaseName", "DatabaseReady"), ("Host2", "Host1"), ("Host3", "Host2"), ("Proxy", "Host3")]
     {
-        assert!(texts(&resources[host]["DependsOn"]).contains(before), "{host} after {before}");
+        assert!(texts(&resources[after]["DependsOn"]).contains(before), "{after} after {before}");
     }
+    let tagged = resources["Host1"]["Properties"]["Tags"].as_vec().unwrap().iter();
+    let mut referred = tagged.filter(|tag| tag["Key"].as_str() == Some("database")).map(|tag| &tag["Value"]);
+    assert_eq!(referred.next().unwrap()[1].as_str(), Some("DatabaseName"), "Host1 after DatabaseName");
     for slot in ["1", "2", "3"] {
         let name = format!("Host{slot}");
         assert_eq!(tags(&name)["slot"], slot);
@@ -220,7 +259,9 @@ fn every_machine_has_an_optional_alarm_that_notifies_the_topic() {
         })
         .collect();
     let expected = [
+        ("BackupAgeSeconds", "AWS::StackName"),
         ("CPUUtilization", "Database"),
+        ("DiskUsedPercent", "AWS::StackName"),
         ("GroupInServiceInstances", "Host1"),
         ("GroupInServiceInstances", "Host2"),
         ("GroupInServiceInstances", "Host3"),
@@ -250,4 +291,25 @@ fn the_unit_gives_the_host_enough_time_to_start_and_stop() {
     let host = script("setup-host");
     let beside_the_cache = setting(&unit, "MemoryMax", "M") - 256;
     assert!(host.contains(&format!("MemoryMax=$((CACHE_MEGABYTES + {beside_the_cache}))M")), "{host}");
+}
+
+#[test]
+fn with_a_database_elsewhere_the_stack_creates_no_database_instance() {
+    let template = read("deploy/ec2.yaml");
+    for kind in ["AWS::EC2::Volume", "AWS::S3::Bucket", "AWS::Route53::HostedZone", "AWS::Route53::RecordSet"]
+    {
+        for (name, resource) in of_type(&template, kind) {
+            assert_eq!(resource["Condition"].as_str(), Some("OwnDatabase"), "{name}");
+        }
+    }
+    for name in ["Database", "DatabaseReady", "DataVolumeId", "WalVolumeId"] {
+        assert_eq!(template["Resources"][name]["Condition"].as_str(), Some("OwnDatabase"), "{name}");
+    }
+    for (name, attachment) in of_type(&template, "AWS::EC2::VolumeAttachment") {
+        assert_eq!(attachment["Condition"].as_str(), Some("AttachesVolume"), "{name}");
+    }
+    let alarms = alarms(&template);
+    for name in ["BackupMissing", "DatabaseBusy", "DatabaseDiskFull", "DatabaseFailed"] {
+        assert_eq!(alarms[name]["Condition"].as_str(), Some("HasDatabaseAlarms"), "{name}");
+    }
 }

@@ -74,6 +74,11 @@ impl Database {
         Ok(database)
     }
 
+    /// Returns a database that exists in a separate cluster.
+    pub fn existing(cluster: &Cluster, name: &str) -> Self {
+        Self { address: cluster.address().clone(), name: name.to_owned() }
+    }
+
     async fn copy_of(template: &str, address: &Address) -> Result<Self> {
         let name = format!("test_{:016x}", fastrand::u64(..));
         let server = address.connect("postgres").await?;

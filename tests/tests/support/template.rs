@@ -29,10 +29,22 @@ pub fn texts(value: &Yaml) -> BTreeSet<&str> {
 pub fn alarms(template: &Yaml) -> BTreeMap<&str, &Yaml> {
     let alarms = of_type(template, "AWS::CloudWatch::Alarm");
     for (name, alarm) in &alarms {
-        assert_eq!(alarm["Condition"].as_str(), Some("HasAlarms"), "{name}");
+        let condition = alarm["Condition"].as_str().unwrap();
+        assert!(["HasAlarms", "HasDatabaseAlarms"].contains(&condition), "{name}: {condition}");
         assert_eq!(alarm["Properties"]["AlarmActions"][0].as_str(), Some("HasAlarmTopic"), "{name}");
     }
     alarms
+}
+
+/// Asserts that no parameter has a pattern that allows any text: scripts and configurations contain the values.
+pub fn assert_patterns_are_strict(template: &Yaml) {
+    for (name, parameter) in template["Parameters"].as_hash().unwrap() {
+        let pattern = parameter["AllowedPattern"].as_str().unwrap_or_default();
+        for wide in [".*", ".+", "[^", "\\S", "\\D", "\\W"] {
+            let is_email = name.as_str() == Some("AlarmEmail") && wide == "[^";
+            assert!(is_email || !pattern.contains(wide), "{name:?}: {pattern}");
+        }
+    }
 }
 
 /// Asserts that the description of the parameter `Alarms` has the number of alarms.
