@@ -30,6 +30,7 @@ impl Machine {
 case "$1 $2" in
 "ssm get-parameter") exec cat "$STACK_FOLDER/${4##*/}" ;;
 "secretsmanager get-secret-value") exec cat "$STACK_FOLDER/$4" ;;
+"ec2 describe-instances") exec cat "$STACK_FOLDER/instances" ;;
 esac
 exit 1
 "#;
@@ -39,6 +40,7 @@ exit 1
         for host in ["host-1", "host-2", "host-3"] {
             machine.stack(host, "unset");
         }
+        machine.stack("instances", "");
         machine.write("nginx.conf", "# as it was installed\n");
         machine
     }
@@ -75,6 +77,13 @@ exit 1
         }
     }
 
+    /// Registers a running host in this slot.
+    fn host(&self, slot: u8, address: &str) {
+        self.stack(&format!("host-{slot}"), address);
+        let instances = self.read("stack/instances");
+        self.write("stack/instances", &format!("{instances}shop-host-{slot}\t{address}\n"));
+    }
+
     fn stack(&self, name: &str, value: &str) {
         self.write(&format!("stack/{name}"), &format!("{value}\n"));
     }
@@ -103,6 +112,7 @@ exit 1
             .envs([("NGINX_CONF", self.path("nginx.conf")), ("TEMPORARY", self.path("temporary"))])
             .envs([("REDIRECT_LISTEN", "off"), ("STATUS_LISTEN", "off"), ("ACCESS_LOG", "off")])
             .envs([("ERROR_LOG", "stderr"), ("UNSET", "unset"), ("ADDRESS_PARAMETERS", "/stack/host-")])
+            .env("HOST_GROUPS", "shop-host-")
             .envs([("TLS_SECRET", "tls"), ("RATE_LIMIT", "9")])
             .env("release", root().join("deploy"))
             .output()
@@ -142,14 +152,14 @@ fn the_proxy_uses_the_registered_hosts_and_reloads_only_after_changes() {
     let machine = Machine::new();
     machine.certificate("shop", "shop");
     assert_eq!(machine.refreshed(), "# as it was installed\n", "no host has registered yet");
-    machine.stack("host-1", "10.0.1.10");
-    machine.stack("host-3", "10.0.3.10");
+    machine.host(1, "10.0.1.10");
+    machine.host(3, "10.0.3.10");
     let configuration = machine.refreshed();
     assert!(configuration.contains("10.0.1.10:3000") && configuration.contains("10.0.3.10:3000"));
     assert!(configuration.contains("\nuser www-data;\n"), "{configuration}");
     machine.refreshed();
     assert_eq!(machine.read("reloads"), "try-reload-or-restart nginx\n", "nothing changed the second time");
-    machine.stack("host-1", "10.0.1.11");
+    machine.host(1, "10.0.1.11");
     let configuration = machine.refreshed();
     assert!(configuration.contains("10.0.1.11:3000") && !configuration.contains("10.0.1.10:3000"));
     assert_eq!(machine.read("reloads").lines().count(), 2);
@@ -158,11 +168,11 @@ fn the_proxy_uses_the_registered_hosts_and_reloads_only_after_changes() {
 #[test]
 fn a_failed_reload_is_repeated() {
     let machine = Machine::new();
-    machine.stack("host-1", "10.0.1.10");
+    machine.host(1, "10.0.1.10");
     machine.certificate("first", "first");
     machine.refreshed();
     machine.certificate("second", "second");
-    machine.stack("host-2", "10.0.2.10");
+    machine.host(2, "10.0.2.10");
     machine.write("reload-fails", "");
     for reloads in [2, 3] {
         assert!(!machine.refresh().status.success());
@@ -183,19 +193,37 @@ fn a_failed_reload_is_repeated() {
 fn the_proxy_keeps_its_hosts_while_their_parameters_are_unavailable() {
     let machine = Machine::new();
     machine.certificate("shop", "shop");
-    for host in ["host-1", "host-2", "host-3"] {
-        machine.stack(host, "10.0.1.10");
+    for slot in [1, 2, 3] {
+        machine.host(slot, "10.0.1.10");
     }
     let configuration = machine.refreshed();
-    fs::remove_file(machine.path("stack/host-2")).unwrap();
-    assert!(!machine.refresh().status.success());
+    for unavailable in ["stack/instances", "stack/host-2"] {
+        let value = machine.read(unavailable);
+        fs::remove_file(machine.path(unavailable)).unwrap();
+        assert!(!machine.refresh().status.success());
+        machine.write(unavailable, &value);
+    }
     assert_eq!(machine.read("nginx.conf"), configuration);
+}
+
+#[test]
+fn a_host_cannot_register_another_address_or_in_the_place_of_another_host() {
+    let machine = Machine::new();
+    machine.certificate("shop", "shop");
+    for (slot, address) in [(1, "10.0.1.10"), (2, "10.0.2.10"), (3, "10.0.3.10")] {
+        machine.host(slot, address);
+    }
+    for forged in ["10.0.1.10", "10.9.9.9", "0.0.2.1", ""] {
+        machine.stack("host-2", forged);
+        machine.refreshed();
+        assert_eq!(machine.read("state/hosts"), "10.0.1.10:3000 10.0.3.10:3000\n", "{forged}");
+    }
 }
 
 #[test]
 fn the_proxy_keeps_its_certificate_if_the_secret_is_invalid_and_still_updates_hosts() {
     let machine = Machine::new();
-    machine.stack("host-1", "10.0.1.10");
+    machine.host(1, "10.0.1.10");
     machine.stack("tls", "{}");
     assert!(!machine.refresh().status.success(), "the proxy would serve without TLS");
     assert!(!machine.read("nginx.conf").contains("10.0.1.10"));
@@ -206,7 +234,7 @@ fn the_proxy_keeps_its_certificate_if_the_secret_is_invalid_and_still_updates_ho
         machine.stack("tls", secret);
         machine.certificate_check_is_due();
         let host = format!("10.0.2.{}", secret.len());
-        machine.stack("host-2", &host);
+        machine.host(2, &host);
         let configuration = machine.refreshed();
         assert!(configuration.contains(&format!("{host}:3000")) && configuration.contains(pair.trim()));
         assert_eq!(machine.pairs(), machine.current_pair());
@@ -216,14 +244,14 @@ fn the_proxy_keeps_its_certificate_if_the_secret_is_invalid_and_still_updates_ho
 #[test]
 fn the_proxy_keeps_its_certificate_if_nginx_rejects_the_next_one_and_still_updates_hosts() {
     let machine = Machine::new();
-    machine.stack("host-1", "10.0.1.10");
+    machine.host(1, "10.0.1.10");
     machine.certificate("first", "first");
     let first = machine.refreshed();
     machine.certificate("refused", "first"); // the key belongs to another certificate
     assert!(!machine.refresh().status.success());
     assert_eq!(machine.read("nginx.conf"), first);
     assert_eq!(machine.pairs(), machine.current_pair(), "the refused pair is deleted");
-    machine.stack("host-2", "10.0.2.10");
+    machine.host(2, "10.0.2.10");
     let with_another_host = machine.refreshed();
     assert!(with_another_host.contains("10.0.2.10:3000"));
     let pair = machine.read("state/tls/current");

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use etl::function::INCOMING_PREFIX;
 use support::functions::endpoints;
 use support::root;
-use support::template::{alarms, assert_alarms_are_counted, of_type, texts};
+use support::template::{alarms, assert_alarms_are_counted, assert_patterns_are_strict, of_type, texts};
 use yaml_rust2::Yaml;
 
 fn template() -> Yaml {
@@ -238,5 +238,39 @@ fn all_alarms_are_optional_and_notify_the_topic() {
     assert_eq!(watched("LoadDeadLettersWaiting"), dead);
     for name in ["EtlFailedLoads", "EtlIgnoredDeliveries", "EtlErrors", "LoadDeadLettersWaiting"] {
         assert_eq!(alarms[name]["Properties"]["Threshold"].as_i64(), Some(0), "{name}");
+    }
+}
+
+#[test]
+fn a_schedule_invokes_the_loader_to_prune_and_may_be_off() {
+    let template = template();
+    let resources = &template["Resources"];
+    let (rule, permission) = (&resources["Prune"], &resources["PrunePermission"]);
+    for resource in [rule, permission] {
+        assert_eq!(resource["Condition"].as_str(), Some("HasPrune"));
+    }
+    let target = &rule["Properties"]["Targets"][0];
+    assert_eq!(target["Arn"].as_str(), Some("Etl.Arn"));
+    let event: serde_json::Value = serde_json::from_str(target["Input"].as_str().unwrap()).unwrap();
+    assert_eq!(event, serde_json::json!({"source": "aws.scheduler", "action": "prune"}));
+    let permission = &permission["Properties"];
+    let permission =
+        ["FunctionName", "Principal", "SourceArn"].map(|name| permission[name].as_str().unwrap());
+    assert_eq!(permission, ["Etl", "events.amazonaws.com", "Prune.Arn"]);
+    assert_patterns_are_strict(&template);
+}
+
+#[test]
+fn the_api_logs_addresses_only_on_request() {
+    let template = template();
+    let format = &template["Resources"]["ApiStage"]["Properties"]["AccessLogSettings"]["Format"];
+    assert_eq!(template["Parameters"]["LogAddresses"]["Default"].as_str(), Some("off"));
+    let client = &format[1]["Client"];
+    assert_eq!([client[0].as_str(), client[2].as_str()], [Some("LogsAddresses"), Some("")]);
+    for client in [client[1].as_str().unwrap(), ""] {
+        let line = format[0].as_str().unwrap().replace("${Client}", client);
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let has_address = line.to_string().contains("sourceIp");
+        assert_eq!(has_address, !client.is_empty(), "{line}");
     }
 }
