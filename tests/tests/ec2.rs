@@ -48,6 +48,11 @@ fn rules<'a>(group: &'a Yaml, direction: &str) -> BTreeSet<(&'a str, i64)> {
 #[test]
 fn values_of_parameters_cannot_run_commands_and_the_rendered_settings_reach_nginx() {
     let template = read("deploy/ec2.yaml");
+    let bytes = std::fs::metadata(root().join("deploy/ec2.yaml")).unwrap().len();
+    assert!(
+        bytes <= 51_200,
+        "{bytes} bytes: `aws cloudformation deploy` would need a bucket for the template"
+    );
     assert_patterns_are_strict(&template);
     let output = machine(&template)["UserData"]["Fn::Base64"].as_str().unwrap();
     for set in ["RATE_LIMIT=${RateLimit}", "NEW_CART_LIMIT=${NewCartLimit}", "LOG_ADDRESSES=${LogAddresses}"]
