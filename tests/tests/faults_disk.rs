@@ -1,6 +1,6 @@
 //! A server with data and WAL on one small disk: no load fills it, whatever its size.
 
-#![allow(clippy::unwrap_used)] // in helpers too, which clippy does not take for tests
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
 mod support;
 

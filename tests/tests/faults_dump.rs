@@ -1,6 +1,6 @@
 //! Publishes while `pg_dump` reads the whole database.
 
-#![allow(clippy::unwrap_used)] // in helpers too, which clippy does not take for tests
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too, which clippy does not take for tests
 
 mod support;
 

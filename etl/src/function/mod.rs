@@ -15,7 +15,7 @@ use crate::deliveries::{Deliveries, Prefix};
 use crate::load::{LoadError, LoadOptions};
 pub use crate::metrics::Metric;
 use crate::progress::Progress;
-use crate::prune::{self, PruneError};
+use crate::prune::{self, PruneError, Pruned};
 use crate::s3::{S3, S3Url};
 
 use event::{Event, Message};
@@ -94,13 +94,14 @@ impl Function {
                 Ok(json!({ "batchItemFailures": failures.collect::<Vec<_>>() }))
             }
             Event::Prune(options) => {
-                let pruned = prune::prune(&self.database, options, Some(stop_at), &Progress::Log).await?;
-                tracing::info!(
-                    carts = pruned.carts,
-                    loads = pruned.loads,
-                    rejects = pruned.rejects,
-                    "pruned"
-                );
+                match prune::prune(&self.database, options, Some(stop_at), &Progress::Log).await {
+                    Ok(Pruned { carts, loads, rejects, .. }) => {
+                        tracing::info!(carts, loads, rejects, "pruned");
+                    }
+                    // The next prune does the rest.
+                    Err(error @ PruneError::DeadlineReached) => tracing::warn!(%error, "prune stopped"),
+                    Err(error) => return Err(error.into()),
+                }
                 Ok(json!({}))
             }
         }

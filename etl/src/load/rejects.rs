@@ -245,7 +245,7 @@ fn create(path: &Path) -> io::Result<(BufWriter<File>, PathBuf)> {
     name.push(".unfinished");
     let unfinished = path.with_file_name(name);
     match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok((BufWriter::new(File::create_new(&unfinished)?), unfinished)),
     }
 }

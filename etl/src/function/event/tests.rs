@@ -36,6 +36,7 @@ fn keys(event: &Value) -> Result<Vec<String>, EventError> {
             assert_eq!((messages.len(), messages[0].id.as_str()), (1, "1"));
             messages.remove(0).objects?
         }
+        Event::Prune(options) => panic!("{options:?}"),
     };
     assert!(objects.iter().all(|object| object.bucket == "b"), "{objects:?}");
     Ok(objects.into_iter().map(|object| object.key).collect())
