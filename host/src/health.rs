@@ -13,8 +13,8 @@ pub(crate) const HEALTHZ: Endpoint = Endpoint {
     handler: |_, _| Box::pin(std::future::ready(Ok(Response::private_json(r#"{"status":"alive"}"#)))),
 };
 
-/// `GET /readyz`: 200 if the database responds and a catalog is published, unless the process is draining;
-/// otherwise 503.
+/// `GET /readyz`: 200 if the database responds, or did so within the last three seconds, and a catalog is published,
+/// unless the process is draining; otherwise 503.
 pub(crate) const READYZ: Endpoint = Endpoint {
     name: "readyz",
     method: Method::Get,

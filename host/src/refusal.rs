@@ -16,7 +16,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use http::header::{CONTENT_LENGTH, HOST, HeaderName, TRANSFER_ENCODING};
@@ -24,11 +24,16 @@ use http::request::Parts;
 use http::{HeaderValue, Version};
 use shared::Problem;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use head::{MAX_LINE_BYTES, UNREADABLE};
 
 /// Max bytes kept until hyper hands a request over: more than the largest head that hyper accepts.
 const MAX_KEPT_BYTES: usize = 2 * super::MAX_HEADER_BYTES;
+
+/// How long requests may still take after the end of the client's stream. A client that has left and one that only
+/// sends no more look the same. So most requests of the latter succeed, and the host abandons slow ones of the former.
+const HALF_CLOSED: Duration = Duration::from_millis(250);
 
 /// A client's stream that records what hyper reads and drops hyper's own responses.
 pub(crate) struct Observed<S> {
@@ -36,6 +41,8 @@ pub(crate) struct Observed<S> {
     /// Bytes that hyper reads before those of the stream.
     replay: Bytes,
     exchange: Exchange,
+    /// Keeps the end of the stream from hyper, which would abandon the request in flight at once.
+    half_closed: Option<Pin<Box<Sleep>>>,
 }
 
 /// The state of the current request, shared by the stream and the service of one connection.
@@ -211,7 +218,7 @@ fn is_host(host: &[u8]) -> bool {
 
 impl<S> Observed<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, replay: Bytes::new(), exchange: Exchange::default() }
+        Self { stream, replay: Bytes::new(), exchange: Exchange::default(), half_closed: None }
     }
 
     pub(crate) fn exchange(&self) -> Exchange {
@@ -273,8 +280,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
             let length = buffer.remaining().min(this.replay.len());
             buffer.put_slice(&this.replay.copy_to_bytes(length));
         }
-        if let Some(read) = buffer.filled().get(before..) {
-            this.exchange.state().received(read);
+        let mut state = this.exchange.state();
+        match buffer.filled().get(before..) {
+            Some(read) if !read.is_empty() => state.received(read),
+            _ if state.idle_since().is_some() => {}
+            _ => ready!(
+                this.half_closed.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED))).as_mut().poll(context)
+            ),
         }
         Poll::Ready(Ok(()))
     }

@@ -9,7 +9,9 @@ use serde::Serialize;
 use crate::cart::Carts;
 use crate::catalog::Catalog;
 use crate::config::RequestConfig;
-use crate::database::{Connections, Database, Error, Kind, Routing, SERVER_STATUS, ServerStatus, Settings};
+use crate::database::{
+    Connections, Database, Error, Kind, Publication, Routing, SERVER_STATUS, ServerStatus, Settings,
+};
 
 /// The state that all requests share.
 #[derive(Debug)]
@@ -26,7 +28,7 @@ pub struct App {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Readiness {
-    /// Yes: the database responds and has this catalog.
+    /// Yes: the database responded within the last three seconds and has this catalog.
     Ready {
         /// The generation of the catalog.
         generation: i32,
@@ -87,13 +89,17 @@ impl App {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Queries whether a load balancer should send requests to this process.
+    /// Returns whether a load balancer should send requests to this process. A host knows it from
+    /// the status of its servers, so that frequent calls burden no database. Without a recent one, it queries the database.
     ///
     /// # Errors
     /// The query fails.
     pub async fn readiness(&self) -> Result<Readiness, Error> {
         if self.is_draining() {
             return Ok(Readiness::Draining);
+        }
+        if let Some(Publication { generation, .. }) = self.database.confirmed_publication() {
+            return Ok(Readiness::Ready { generation });
         }
         match self.database.read(&SERVER_STATUS, Vec::new()).await {
             Ok(rows) => {

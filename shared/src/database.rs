@@ -97,7 +97,12 @@ impl Database {
         self.replicas()?.publication()
     }
 
-    /// Returns the id of its catalog.
+    /// Returns the latest known publication if a server that is up confirmed it recently.
+    pub(crate) fn confirmed_publication(&self) -> Option<Publication> {
+        self.replicas().filter(|replicas| replicas.staleness().is_none())?.publication()
+    }
+
+    /// Returns the id of the catalog of the latest known publication.
     pub(crate) fn catalog_id(&self) -> Option<CatalogId> {
         self.replicas()?.catalog_id()
     }

@@ -1,4 +1,4 @@
-//! Concurrent reads: coalescing, batches, the queue limit, and the retry on another server.
+//! Reads: coalescing, batches, the queue limit, the retry on another server, and readiness without a read.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // clippy does not count helpers as tests
 
@@ -7,14 +7,15 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use http::HeaderMap;
 use rig::{TEST_TIMEOUT, until};
-use shared::App;
 use shared::cart::{Addition, Owner};
 use shared::config::HostConfig;
 use shared::database::Kind;
 use shared::http::Timing;
+use shared::{App, Readiness};
 use support::host::{LONG_TIMEOUTS, app, array_of, count, database, waiting_for_locks};
 use support::proxy_to;
 
@@ -243,4 +244,22 @@ async fn clients_that_leave_send_no_statements_for_carts_beyond_the_queue_limit(
     // Statements for one cart wait for each other, so this one comes after all others.
     app.carts.add(&owner, 1, 1).await.unwrap();
     assert_eq!(app.carts.lines(&owner).await.unwrap()[0].count, 1 + 3 + 1);
+}
+
+#[tokio::test]
+async fn a_host_reports_that_it_is_ready_without_a_query_and_never_beyond_the_last_status_of_a_server() {
+    let (database, _client) = database().await;
+    let (proxy, url) = proxy_to(&database).await;
+    let app = app(&url, &[("DATABASE_STATEMENT_TIMEOUT", "100ms")]).await;
+    // Ready at once, so it awaited nothing.
+    let known =
+        async || matches!(app.readiness().now_or_never(), Some(Ok(Readiness::Ready { generation: 1 })));
+    until("the status is known", known).await;
+    // From now on, no server responds, on new connections neither.
+    until("the host is not ready", async || {
+        proxy.stall();
+        app.readiness().await.is_err()
+    })
+    .await;
+    until("the host is ready again", async || app.readiness().await.is_ok()).await;
 }

@@ -62,6 +62,10 @@ async fn the_host_and_nginx_reject_malformed_requests_with_the_same_status() {
         (get("host:\r\n"), 400),
         (get("host: a b\r\n"), 400),
         (get("host: a/b\r\n"), 400),
+        (get("host: a\r\ntransfer-encoding: gzip, chunked\r\n"), 501),
+        (get("host: a\r\ntransfer-encoding: chunked, chunked\r\n"), 501),
+        (get("host: a\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n"), 400),
+        (head("GET /products/1 HTTP/1.0", "host: a\r\ntransfer-encoding: chunked\r\n"), 400),
         (head("POST /cart HTTP/1.1", "host: a\r\ntransfer-encoding: gzip, chunked\r\n"), 501),
         (
             head(
@@ -92,5 +96,10 @@ async fn the_host_and_nginx_reject_malformed_requests_with_the_same_status() {
         let what = String::from_utf8_lossy(&bytes[..bytes.len().min(100)]).into_owned();
         assert_eq!(status(host, &bytes).await, expected, "the host to {what:?}");
         assert_eq!(status(nginx, &bytes).await, expected, "NGINX to {what:?}");
+    }
+    // RFC 9112 wants 400 where the last coding is not chunked, because the length of the body is unknown then.
+    for coding in ["gzip", "identity", "chunked;q=1", "chunked, gzip"] {
+        let bytes = get(&format!("host: a\r\ntransfer-encoding: {coding}\r\n"));
+        assert_eq!((status(host, &bytes).await, status(nginx, &bytes).await), (400, 501), "{coding}");
     }
 }
