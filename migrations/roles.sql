@@ -26,6 +26,12 @@ begin
     -- The owner owns the schemas that outlive a catalog; the loader creates and renames the others. A template does not
     -- pass on rights on the database, so they are granted here.
     execute format('grant create on database %I to atelier_owner, atelier_loader', current_database());
+    -- Any login could fill the disk with temporary tables and large objects, and none needs them. Only a superuser may
+    -- revoke the latter, so on a managed server such as RDS they stay allowed.
+    execute format('revoke temporary on database %I from public', current_database());
+    if (select rolsuper from pg_roles where rolname = current_user) then
+        revoke execute on function lo_create(oid), lo_creat(integer), lo_from_bytea(oid, bytea) from public;
+    end if;
     -- The migrating login transfers new objects to the owner, so it must be a member of that role. A login with
     -- CREATEROLE grants itself the membership; from Postgres 16 on, having created the role is not enough. Any other
     -- login must have received it already.

@@ -20,6 +20,7 @@ pub mod progress;
 pub mod prune;
 pub mod row;
 pub mod s3;
+pub mod shown;
 pub mod source;
 pub mod status;
 pub mod table;

@@ -12,6 +12,7 @@ use etl::load::{self, DEFAULT_WORKERS, LoadError, LoadOptions, OutputTarget, Rej
 use etl::progress::Progress;
 use etl::prune::{self, PruneOptions};
 use etl::s3::{S3, S3Url, S3UrlError};
+use etl::shown::{shown, shown_in_line};
 use etl::source::{Dataset, DatasetLocation};
 use etl::{abandon, database, migrate, status};
 use shared::database::{ConnectOptions, DATABASE_AUTH, DATABASE_CA_FILE, DATABASE_URL};
@@ -176,7 +177,7 @@ async fn main() -> ExitCode {
     match run(Arguments::parse().command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", shown_in_line(&format!("{error:#}")));
             let too_many = matches!(error.downcast_ref(), Some(LoadError::TooManyRejects(_)));
             ExitCode::from(if too_many { 3 } else { 1 })
         }
@@ -258,7 +259,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
 
 /// Writes to standard output; a closed pipe is an error, not a panic.
 fn print(text: &str) -> anyhow::Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+    std::io::stdout().write_all(shown(text).as_bytes()).context("cannot write to standard output")
 }
 
 fn generate_dataset(options: sample_data::Options, dir: &Path) -> anyhow::Result<()> {

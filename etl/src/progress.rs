@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::shown::shown_in_line;
+
 /// The target of progress output.
 #[derive(Clone, Debug)]
 pub enum Progress {
@@ -28,8 +30,8 @@ impl Progress {
     pub fn show(&self, line: &str) {
         match self {
             // An error means that the terminal is closed.
-            Self::Bars(bars) => drop(bars.println(line)),
-            Self::Lines => eprintln!("{line}"),
+            Self::Bars(bars) => drop(bars.println(shown_in_line(line))),
+            Self::Lines => eprintln!("{}", shown_in_line(line)),
             Self::Log => tracing::info!(detail = line, "load progress"),
             Self::Silent => {}
         }

@@ -7,6 +7,7 @@ use tokio_postgres::Client;
 
 use crate::database;
 use crate::ledger::{self, RejectCount, unsigned};
+use crate::shown::shown_in_line;
 
 /// The number of loads in the report.
 const MAX_LOADS: i64 = 10;
@@ -180,6 +181,7 @@ impl fmt::Display for Status {
             self.fmt_loads(f)?;
         }
         for DeliveryStatus { source, note, since } in &self.deliveries {
+            let (source, note) = (shown_in_line(source), shown_in_line(note));
             writeln!(f, "\nnot loaded: {source}, since {since}\n            {note}")?;
         }
         Ok(())
@@ -206,7 +208,7 @@ impl Status {
                 load.ended.as_deref().unwrap_or("-")
             )?;
             if let Some(reason) = &load.reason {
-                writeln!(f, "            {reason}")?;
+                writeln!(f, "            {}", shown_in_line(reason))?;
             }
             // Files only for the latest load and for those that can resume.
             if nth == 0 || load.ended.is_none() {

@@ -39,6 +39,10 @@ async fn each_role_has_only_its_own_privileges() {
         ("update etl.load set dataset = 'x'", [false, false, false, true, true]),
         ("create schema anything", [false, false, false, true, true]),
         ("create table public.anything ()", [false, false, false, false, false]),
+        ("create temporary table anything ()", [false, false, false, false, false]),
+        ("select lo_create(0)", [false, false, false, false, false]),
+        ("select lo_creat(-1)", [false, false, false, false, false]),
+        ("select lo_from_bytea(0, 'x')", [false, false, false, false, false]),
         ("create role anyone superuser", [false, false, false, false, false]),
         ("copy (select 1) to program 'true'", [false, false, false, false, false]),
     ];

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, UNIX_EPOCH};
 
@@ -123,7 +124,7 @@ impl SourceFile {
     fn stored_from(&self, offset: u64, end: u64, until: Option<Instant>) -> Result<Source, SourceError> {
         match &self.location {
             FileLocation::Disk(path) => {
-                let mut file = File::open(path).map_err(|cause| self.failed(cause))?;
+                let mut file = open(path).map_err(|cause| self.failed(cause))?;
                 self.check_same(path, &file)?;
                 file.seek(SeekFrom::Start(offset)).map_err(|cause| self.failed(cause))?;
                 Ok(Source::Disk(file))
@@ -196,7 +197,7 @@ impl SourceFile {
     fn damaged(&self, cause: ContentError) -> SourceError {
         // A file that is still being written looks truncated.
         if let FileLocation::Disk(path) = &self.location
-            && let Ok(file) = File::open(path)
+            && let Ok(file) = open(path)
             && let Err(changed) = self.check_same(path, &file)
         {
             return changed;
@@ -233,19 +234,77 @@ impl SourceFile {
 
 /// Returns the size of a file on disk, its version and its first bytes.
 fn read_head(path: &Path) -> io::Result<(u64, String, Vec<u8>)> {
-    // Checked before opening: opening a pipe blocks until another process writes to it.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    let file = File::open(path)?;
+    let file = open(path)?;
     let (size, version) = size_and_version(&file)?;
     let mut head = Vec::new();
     file.take(HEAD).read_to_end(&mut head)?;
     Ok((size, version, head))
 }
 
+/// Opens a regular file of a dataset.
+///
+/// A symbolic link must belong to the user of this process or to the owner of its target. Otherwise other users who may
+/// write into the folder could have the loader read a file for them, and errors and rejected rows show its lines.
+///
+/// # Errors
+/// Another kind of file, a link of another user, or a failed read.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    open_as(path, rustix::process::geteuid().as_raw())
+}
+
+fn open_as(path: &Path, user: u32) -> io::Result<File> {
+    // Checked before opening: opening a pipe blocks until another process writes to it.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let file = File::open(path)?;
+    // Checked after opening, because the path may have been replaced meanwhile.
+    let (entry, target) = (std::fs::symlink_metadata(path)?, file.metadata()?);
+    let is_allowed = match entry.is_symlink() {
+        true => [user, target.uid()].contains(&entry.uid()),
+        false => (entry.dev(), entry.ino()) == (target.dev(), target.ino()),
+    };
+    let refusal = "a symbolic link of another user: expected one of your own or of the owner of its target";
+    if is_allowed { Ok(file) } else { Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal)) }
+}
+
 fn size_and_version(file: &File) -> io::Result<(u64, String)> {
     let metadata = file.metadata()?;
     let modified = metadata.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     Ok((metadata.len(), modified.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_link_of_another_user_is_followed_to_files_of_that_user_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, link) = (folder.path().join("own"), folder.path().join("link"));
+        std::fs::write(&own, "").unwrap();
+        let user = own.metadata().unwrap().uid();
+        // A file of a different user than this one, which may be root.
+        let other = if user == 0 {
+            let other = folder.path().join("other");
+            std::fs::write(&other, "").unwrap();
+            chown(&other, Some(65_534), None).unwrap();
+            other
+        } else {
+            "/etc/passwd".into()
+        };
+        let follow = |target: &Path, user| {
+            let _ = std::fs::remove_file(&link);
+            symlink(target, &link).unwrap();
+            open_as(&link, user).map(drop).map_err(|error| error.kind())
+        };
+        assert_eq!(follow(&own, user), Ok(()));
+        assert_eq!(follow(&other, user), Ok(()));
+        assert_eq!(follow(&own, user + 1), Ok(()));
+        assert_eq!(follow(&other, user + 1), Err(io::ErrorKind::PermissionDenied));
+        assert_eq!(follow(Path::new("/dev/null"), user), Err(io::ErrorKind::InvalidInput));
+        assert!(open_as(&own, user + 1).is_ok());
+    }
 }

@@ -8,7 +8,6 @@ mod manifest;
 mod reader;
 
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -223,7 +222,7 @@ impl Found<'_> {
 fn read_manifest(path: &Path) -> Result<Manifest, SourceError> {
     let unreadable = |cause| SourceError::Unreadable { path: path.to_owned(), cause };
     let mut json = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_MANIFEST).read_to_end(&mut json)).map_err(unreadable)?;
+    file::open(path).and_then(|file| file.take(MAX_MANIFEST).read_to_end(&mut json)).map_err(unreadable)?;
     Manifest::parse(&json)
         .map_err(|cause| SourceError::Manifest { location: path.display().to_string(), cause })
 }
