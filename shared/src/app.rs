@@ -57,7 +57,7 @@ impl App {
         };
         Self {
             catalog: Catalog::new(&database, requests.cache_bytes, requests.timeout),
-            carts: Carts::new(carts),
+            carts: Carts::new(carts, requests.carts.clone()),
             database,
             draining: AtomicBool::new(false),
         }

@@ -8,19 +8,19 @@ mod tests;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::database;
 use crate::log::LogLevel;
 use crate::variables::Default::{Described, Value};
 use crate::variables::Kind::{self, Bytes, Choice, Number, Text};
 use crate::variables::ReadBy::{Daemons, Host, Service};
 use crate::variables::{Error, Lookup, Variable, environment};
+use crate::{cart, database};
 
 /// The configuration of the host.
 #[derive(Debug, Clone)]
 pub struct HostConfig {
     /// How to reach the database.
     pub database: database::Settings,
-    /// Limits of every request.
+    /// Settings of every request.
     pub requests: RequestConfig,
     /// The HTTP server.
     pub http: HttpConfig,
@@ -33,19 +33,21 @@ pub struct HostConfig {
 pub struct FunctionConfig {
     /// How to reach the database: over one connection, which a request waits for.
     pub database: database::Settings,
-    /// Limits of every request.
+    /// Settings of every request.
     pub requests: RequestConfig,
     /// The log.
     pub log: LogConfig,
 }
 
-/// Limits of every request, on any transport.
+/// Settings of every request, on any transport.
 #[derive(Debug, Clone)]
 pub struct RequestConfig {
     /// `REQUEST_TIMEOUT`.
     pub timeout: Duration,
     /// `CACHE_BYTES`; 0 for a function, which is frozen between requests and could not notice a new catalog.
     pub cache_bytes: u64,
+    /// `CART_KEY` and `COOKIE_SECURE`.
+    pub carts: cart::Settings,
 }
 
 /// The HTTP server of the host.
@@ -156,7 +158,7 @@ pub static LOG_VARIABLES: [&Variable; 2] = [&LOG, &LOG_ACCESS];
 
 /// Returns the variables of the host.
 pub fn host_variables() -> Vec<&'static Variable> {
-    [&database::VARIABLES[..], &REQUEST_VARIABLES, &HTTP_VARIABLES, &LOG_VARIABLES].concat()
+    [&database::VARIABLES[..], &REQUEST_VARIABLES, &cart::VARIABLES, &HTTP_VARIABLES, &LOG_VARIABLES].concat()
 }
 
 /// Returns the variables of the endpoints' functions.
@@ -175,6 +177,7 @@ impl HostConfig {
             requests: RequestConfig {
                 timeout: REQUEST_TIMEOUT.duration(lookup)?,
                 cache_bytes: CACHE_BYTES.number(lookup)?,
+                carts: cart::Settings::from_lookup(lookup)?,
             },
             http: HttpConfig {
                 listen: LISTEN.parsed(lookup, |value| value.parse().ok())?,
@@ -195,7 +198,11 @@ impl FunctionConfig {
     /// # Errors
     /// The first variable that is invalid or missing.
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Error> {
-        let requests = RequestConfig { timeout: REQUEST_TIMEOUT.duration(lookup)?, cache_bytes: 0 };
+        let requests = RequestConfig {
+            timeout: REQUEST_TIMEOUT.duration(lookup)?,
+            cache_bytes: 0,
+            carts: cart::Settings::from_lookup(lookup)?,
+        };
         let database = database::Settings::for_function(lookup, requests.timeout)?;
         Ok(Self { database, requests, log: LogConfig::from_lookup(lookup)? })
     }

@@ -27,9 +27,9 @@ async fn count(client: &tokio_postgres::Client, from: &str) -> i64 {
     client.query_one(&format!("select count(*) {from}"), &[]).await.unwrap().get(0)
 }
 
-fn owner() -> Owner {
+fn owner(app: &App) -> Owner {
     let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, "Bearer one".parse().unwrap())]);
-    Owner::from_headers(&headers).unwrap()
+    app.carts.owner(&headers).unwrap()
 }
 
 /// A database whose catalog has one sku, number 1.
@@ -116,10 +116,10 @@ async fn a_write_is_not_sent_on_a_dead_connection_and_is_carried_out_once() {
     let database = database_with_a_sku().await;
     let (proxy, url) = proxy_to(&database).await;
     let app = app(&[("DATABASE_URL", &url), ("DATABASE_IDLE_CHECK_AFTER", "10ms")]);
-    assert_eq!(app.carts.add(&owner(), 1, 1).await.unwrap(), Addition::Added); // prepares the statement
+    assert_eq!(app.carts.add(&owner(&app), 1, 1).await.unwrap(), Addition::Added); // prepares the statement
     lose_connection(&proxy, &app).await;
-    assert_eq!(app.carts.add(&owner(), 1, 2).await.unwrap(), Addition::Added);
-    assert_eq!(app.carts.lines(&owner()).await.unwrap(), [Line { sku_id: 1, count: 3 }]);
+    assert_eq!(app.carts.add(&owner(&app), 1, 2).await.unwrap(), Addition::Added);
+    assert_eq!(app.carts.lines(&owner(&app)).await.unwrap(), [Line { sku_id: 1, count: 3 }]);
     assert_eq!(proxy.traffic(|traffic| traffic.held.clone()), SYNC);
 }
 
@@ -131,8 +131,8 @@ async fn a_write_whose_preparation_times_out_is_sent_on_another_connection() {
     let variables = [("DATABASE_IDLE_CHECK_AFTER", "600s"), ("DATABASE_STATEMENT_TIMEOUT", "100ms")];
     let app = app(&[&variables[..], &[("DATABASE_URL", &url)]].concat());
     lose_connection(&proxy, &app).await;
-    assert_eq!(app.carts.add(&owner(), 1, 1).await.unwrap(), Addition::Added);
-    assert_eq!(app.carts.lines(&owner()).await.unwrap(), [Line { sku_id: 1, count: 1 }]);
+    assert_eq!(app.carts.add(&owner(&app), 1, 1).await.unwrap(), Addition::Added);
+    assert_eq!(app.carts.lines(&owner(&app)).await.unwrap(), [Line { sku_id: 1, count: 1 }]);
     assert!(proxy.traffic(|traffic| String::from_utf8_lossy(&traffic.held).contains("select cart.add")));
 }
 
@@ -147,7 +147,7 @@ async fn a_connection_with_a_slow_statement_is_not_marked_dead() {
     let lock = locking.transaction().await.unwrap();
     lock.batch_execute("lock table etl.publication").await.unwrap();
 
-    let (slow, owner) = (app.readiness(), owner());
+    let (slow, owner) = (app.readiness(), owner(&app));
     let behind_it = async {
         until("a read waits for the lock", async || {
             count(&client, &format!("{BACKENDS} and wait_event_type = 'Lock'")).await == 1

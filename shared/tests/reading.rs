@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use http::HeaderMap;
 use rig::{TEST_TIMEOUT, until};
-use shared::cart::{Addition, Owner};
+use shared::cart::Addition;
 use shared::config::HostConfig;
 use shared::database::Kind;
 use shared::http::Timing;
@@ -204,7 +204,7 @@ async fn a_request_that_waits_for_a_cart_does_not_delay_a_product() {
         app(&url, &[&LONG_TIMEOUTS[..], &[("CACHE_BYTES", "0"), ("DATABASE_CONNECTIONS", "1")]].concat())
             .await;
     let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, "Bearer one".parse().unwrap())]);
-    let owner = Owner::from_headers(&headers).unwrap();
+    let owner = app.carts.owner(&headers).unwrap();
     assert_eq!(app.carts.add(&owner, 1, 1).await.unwrap(), Addition::Added);
     let observer = database.connect().await.unwrap();
     let lock = client.transaction().await.unwrap();
@@ -229,7 +229,7 @@ async fn clients_that_leave_send_no_statements_for_carts_beyond_the_queue_limit(
     let url = database.host_url();
     let app = app(&url, &[&LONG_TIMEOUTS[..], &[("DATABASE_MAX_WAITING", "3")]].concat()).await;
     let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, "Bearer one".parse().unwrap())]);
-    let owner = Owner::from_headers(&headers).unwrap();
+    let owner = app.carts.owner(&headers).unwrap();
     app.carts.add(&owner, 1, 1).await.unwrap(); // prepares the statement
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("select from cart.carts for update").await.unwrap();

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use shared::config::{HTTP_VARIABLES, LOG_VARIABLES, REQUEST_VARIABLES};
-use shared::database;
 use shared::variables::{Default, ReadBy, Variable};
+use shared::{cart, database};
 
 const INTRODUCTION: &str = "\
 # Configuration
@@ -27,6 +27,7 @@ fn page() -> String {
     let sections = [
         markdown("Database", &database::VARIABLES),
         markdown("Requests and cache", &REQUEST_VARIABLES),
+        markdown("Carts", &cart::VARIABLES),
         markdown("HTTP server", &HTTP_VARIABLES),
         markdown("Log", &LOG_VARIABLES),
         markdown("Loader", &etl::function::OWN_VARIABLES),

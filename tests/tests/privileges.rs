@@ -26,6 +26,8 @@ async fn each_role_has_only_its_own_privileges() {
         ("delete from catalog.documents", [false, false, false, true, false]),
         ("drop schema catalog cascade", [false, false, false, true, false]),
         ("select cart.add(sha256('x'), 1, 1)", [false, true, true, false, true]),
+        ("select cart.move(sha256('x'), sha256('y'))", [false, true, true, false, true]),
+        ("select cart.is_owner(sha256('x'))", [false, true, true, false, true]),
         ("select cart.remove(sha256('x'), 1)", [false, true, false, false, true]),
         ("select cart.clear(sha256('x'))", [false, true, false, false, true]),
         ("select cart.prune(now(), now(), 1)", [false, false, false, true, true]),
@@ -85,9 +87,11 @@ async fn each_function_s_login_has_only_its_own_privileges() {
         "update catalog.documents set product_id = product_id",
         "select from etl.load",
         "set local role atelier_loader",
+        "select cart.move(sha256('x'), sha256('y'))",
+        "select cart.is_owner(sha256('x'))",
     ];
     let of_the_catalog = &statements[..2];
-    let of_the_load = [&statements[..5], &statements[9..]].concat();
+    let of_the_load = [&statements[..5], &statements[9..13]].concat();
     for (login, may) in [
         ("list_products", of_the_catalog),
         ("get_product", of_the_catalog),
@@ -95,7 +99,7 @@ async fn each_function_s_login_has_only_its_own_privileges() {
         ("get_related", of_the_catalog),
         ("get_overview", of_the_catalog),
         ("get_cart", &statements[3..5]),
-        ("add_to_cart", &[statements[2], statements[5]]),
+        ("add_to_cart", &[statements[2], statements[5], statements[13], statements[14]]),
         ("remove_from_cart", &statements[6..7]),
         ("clear_cart", &statements[7..8]),
         ("etl", &of_the_load),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde_json::value::RawValue;
-use shared::cart::{Addition, Owner, Session};
+use shared::cart::Addition;
 use shared::endpoint::{ALLOW_CART, Method};
 use shared::{App, Endpoint, Problem, Request, Response};
 
@@ -27,14 +27,7 @@ const UNKNOWN_SKU: Problem = Problem::unprocessable("There is no sku with this i
 
 async fn add_to_cart(app: &App, request: &Request) -> Result<Response, Problem> {
     let (sku_id, count) = sku_id_and_count(request)?;
-    let (owner, cookie) = match Owner::from_headers(&request.headers) {
-        Some(owner) => (owner, None),
-        None => {
-            let session = Session::issue().map_err(Problem::internal)?;
-            let cookie = session.cookie(request.is_behind_tls()).map_err(Problem::internal)?;
-            (session.owner(), Some(cookie))
-        }
-    };
+    let (owner, cookie) = app.carts.owner_or_new(request).await?;
     match request.timing.database(app.carts.add(&owner, sku_id, count)).await? {
         Addition::Added => Ok(Response::created().with_cookie(cookie)),
         Addition::UnknownSku => Err(UNKNOWN_SKU),

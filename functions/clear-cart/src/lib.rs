@@ -1,6 +1,5 @@
 //! `DELETE /cart`: empties the caller's cart.
 
-use shared::cart::Owner;
 use shared::endpoint::{ALLOW_CART, Method};
 use shared::{App, Endpoint, Problem, Request, Response};
 
@@ -16,7 +15,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
 
 async fn clear_cart(app: &App, request: &Request) -> Result<Response, Problem> {
     // A client without `Authorization` and session has no cart.
-    if let Some(owner) = Owner::from_headers(&request.headers) {
+    if let Some(owner) = app.carts.owner(&request.headers) {
         request.timing.database(app.carts.clear(&owner)).await?;
     }
     Ok(Response::no_content())

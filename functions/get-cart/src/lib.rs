@@ -1,6 +1,5 @@
 //! `GET /cart`: the lines of the caller's cart.
 
-use shared::cart::Owner;
 use shared::endpoint::{ALLOW_CART, Method};
 use shared::{App, Endpoint, Problem, Request, Response};
 
@@ -15,7 +14,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
 };
 
 async fn get_cart(app: &App, request: &Request) -> Result<Response, Problem> {
-    let lines = match Owner::from_headers(&request.headers) {
+    let lines = match app.carts.owner(&request.headers) {
         Some(owner) => request.timing.database(app.carts.lines(&owner)).await?,
         None => Vec::new(), // a client without `Authorization` and session has no cart
     };

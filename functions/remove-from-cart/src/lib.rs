@@ -1,6 +1,5 @@
 //! `DELETE /cart/{sku_id}`: removes one line from the caller's cart.
 
-use shared::cart::Owner;
 use shared::endpoint::{ALLOW_CART_LINE, Method};
 use shared::{App, Endpoint, Problem, Request, Response};
 
@@ -17,7 +16,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
 async fn remove_from_cart(app: &App, request: &Request) -> Result<Response, Problem> {
     let sku_id = request.sku_id()?;
     // A client without `Authorization` and session has no cart.
-    if let Some(owner) = Owner::from_headers(&request.headers) {
+    if let Some(owner) = app.carts.owner(&request.headers) {
         request.timing.database(app.carts.remove(&owner, sku_id)).await?;
     }
     Ok(Response::no_content())

@@ -1,145 +1,114 @@
-//! The owner of a cart: a hash of the `Authorization` header or of the session cookie. Only the hash is stored.
+//! The owner of a cart: a hash of the `Authorization` header or of the id of a session. Only the hash is stored.
 
 use std::fmt::Write;
 
-use http::header::{AUTHORIZATION, COOKIE, InvalidHeaderValue};
+use http::header::{COOKIE, InvalidHeaderValue};
 use http::{HeaderMap, HeaderValue};
 use sha2::{Digest, Sha256};
 
-/// The name of the session cookie. Its value is 32 lowercase hex digits.
+/// The name of the session cookie with TLS. Browsers accept this prefix only from the host itself, and only with TLS, so
+/// that no other host of the domain can set the cookie.
+const SECURE_COOKIE_NAME: &str = "__Host-atelier_session";
+
+/// The name of the session cookie without TLS.
 const COOKIE_NAME: &str = "atelier_session";
+
+/// The length of the id of a session: 128 bits as lowercase hex digits.
+const ID_LENGTH: usize = 32;
+
+/// The length of the MAC that follows the id if the service has a key: 256 bits as lowercase hex digits.
+const MAC_LENGTH: usize = 64;
 
 /// 400 days, the max lifetime of a cookie in browsers.
 const COOKIE_SECONDS: u32 = 34_560_000;
 
-/// The SHA-256 of the credential that a client sent.
+/// The hash of the credential that a client sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner([u8; 32]);
-
-impl Owner {
-    /// Returns the owner by the `Authorization` header, else by the session cookie. `None` if the client sent neither,
-    /// or if the cookie has a form that this service does not issue.
-    #[must_use]
-    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let authorization = headers.get(AUTHORIZATION).filter(|value| !value.is_empty());
-        match authorization {
-            Some(value) => Some(Self::hash("authorization", value.as_bytes())),
-            None => headers.get_all(COOKIE).iter().find_map(session).map(|id| Self::hash("session", id)),
-        }
-    }
-
-    /// Returns the hash: 32 bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// Hashes a credential together with its kind, so that an `Authorization` header with the id of a session does not
-    /// open that session.
-    fn hash(kind: &str, credential: &[u8]) -> Self {
-        Self(Sha256::new().chain_update(kind).chain_update([0]).chain_update(credential).finalize().into())
-    }
+pub struct Owner {
+    pub(super) hash: [u8; 32],
+    /// The hash under which the same client's cart may be stored from the time before the service had a key.
+    pub(super) former: Option<[u8; 32]>,
 }
 
-/// A new session, for a client without one.
-pub struct Session {
-    id: String,
+/// Returns the bytes of a credential with its kind, so that an `Authorization` header with the id of a session does not
+/// open that session.
+pub(super) fn credential(kind: &str, value: &[u8]) -> Vec<u8> {
+    [kind.as_bytes(), &[0], value].concat()
+}
+
+pub(super) fn sha256(credential: &[u8]) -> [u8; 32] {
+    Sha256::digest(credential).into()
+}
+
+/// A session: what a cookie contains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Session {
+    pub(super) id: String,
+    /// The MAC of the id that the client sent, or the one to send to it.
+    pub(super) mac: Option<String>,
 }
 
 impl Session {
-    /// Creates a session with an id of 128 random bits.
+    /// Creates a session with an id of 128 random bits, without a MAC.
     ///
     /// # Errors
     /// The operating system provides no random bytes.
-    pub fn issue() -> Result<Self, getrandom::Error> {
-        let mut bits = [0; 16];
+    pub(super) fn issue() -> Result<Self, getrandom::Error> {
+        let mut bits = [0; ID_LENGTH / 2];
         getrandom::fill(&mut bits)?;
-        let mut id = String::with_capacity(32);
-        for byte in bits {
-            let _ = write!(id, "{byte:02x}"); // writing to a String cannot fail
-        }
-        Ok(Self { id })
+        Ok(Self { id: hex(&bits), mac: None })
     }
 
-    /// Returns the owner that the session stands for.
-    #[must_use]
-    pub fn owner(&self) -> Owner {
-        Owner::hash("session", self.id.as_bytes())
+    /// Returns the owner that the session stands for. It does not depend on a key, because an id cannot be guessed.
+    pub(super) fn owner(&self) -> Owner {
+        Owner { hash: sha256(&self.credential()), former: None }
+    }
+
+    /// Returns the bytes that the MAC covers.
+    pub(super) fn credential(&self) -> Vec<u8> {
+        credential("session", self.id.as_bytes())
     }
 
     /// Returns the `Set-Cookie` value. With `secure`, browsers send the cookie only with TLS.
     ///
     /// # Errors
     /// None in practice, because every character of the value is valid in a header.
-    pub fn cookie(&self, secure: bool) -> Result<HeaderValue, InvalidHeaderValue> {
-        let secure = if secure { "; Secure" } else { "" };
-        let id = &self.id;
+    pub(super) fn cookie(&self, secure: bool) -> Result<HeaderValue, InvalidHeaderValue> {
+        let (name, secure) = if secure { (SECURE_COOKIE_NAME, "; Secure") } else { (COOKIE_NAME, "") };
+        let (id, mac) = (&self.id, self.mac.as_deref().unwrap_or_default());
         let mut value = HeaderValue::try_from(format!(
-            "{COOKIE_NAME}={id}; Max-Age={COOKIE_SECONDS}; Path=/; HttpOnly; SameSite=Lax{secure}"
+            "{name}={id}{mac}; Max-Age={COOKIE_SECONDS}; Path=/; HttpOnly; SameSite=Lax{secure}"
         ))?;
         value.set_sensitive(true);
         Ok(value)
     }
+
+    fn parse(value: &[u8]) -> Option<Self> {
+        let is_hex = value.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let value = str::from_utf8(value).ok().filter(|_| is_hex)?;
+        let (id, mac) = value.split_at_checked(ID_LENGTH)?;
+        [0, MAC_LENGTH]
+            .contains(&mac.len())
+            .then(|| Self { id: id.to_owned(), mac: (!mac.is_empty()).then(|| mac.to_owned()) })
+    }
 }
 
-/// Returns the first valid session id among the cookies of one header.
-fn session(cookies: &HeaderValue) -> Option<&[u8]> {
-    cookies.as_bytes().split(|byte| *byte == b';').find_map(|cookie| {
-        let id = cookie.trim_ascii().strip_prefix(COOKIE_NAME.as_bytes())?.strip_prefix(b"=")?;
-        let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        (id.len() == 32 && id.iter().all(hex)).then_some(id)
+/// Returns the sessions in a client's cookies, those that only this host can have set first.
+pub(super) fn sessions(headers: &HeaderMap) -> impl Iterator<Item = Session> {
+    [SECURE_COOKIE_NAME, COOKIE_NAME].into_iter().flat_map(move |name| {
+        let cookies =
+            headers.get_all(COOKIE).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+        cookies.filter_map(move |cookie| {
+            let value = cookie.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+            Session::parse(value)
+        })
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ID: &str = "0123456789abcdef0123456789abcdef";
-
-    fn owner(headers: &[(&'static str, &str)]) -> Option<Owner> {
-        let pairs = headers.iter().map(|(name, value)| {
-            (http::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
-        });
-        Owner::from_headers(&pairs.collect())
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let mut digits = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(digits, "{byte:02x}"); // writing to a String cannot fail
     }
-
-    #[test]
-    fn the_cookie_of_a_session_identifies_its_owner() {
-        let session = Session::issue().unwrap();
-        let cookie = session.cookie(false).unwrap();
-        let cookie = cookie.to_str().unwrap();
-        let (pair, attributes) = cookie.split_once("; ").unwrap();
-        assert_eq!(attributes, "Max-Age=34560000; Path=/; HttpOnly; SameSite=Lax");
-        assert_eq!(owner(&[("cookie", pair)]), Some(session.owner()));
-        assert_eq!(owner(&[("cookie", &format!("theme=dark;{pair}; x=1"))]), Some(session.owner()));
-        assert_ne!(Session::issue().unwrap().owner(), session.owner());
-        assert!(session.cookie(true).unwrap().to_str().unwrap().ends_with("; Secure"));
-    }
-
-    #[test]
-    fn a_cookie_of_another_form_identifies_no_owner() {
-        for value in [
-            "atelier_session=1",
-            "atelier_session=",
-            "atelier_session",
-            "atelier_session=0123456789ABCDEF0123456789ABCDEF",
-            "atelier_session=0123456789abcdef0123456789abcdef0",
-            "other_atelier_session=0123456789abcdef0123456789abcdef",
-            "atelier_session=\"0123456789abcdef0123456789abcdef\"",
-        ] {
-            assert_eq!(owner(&[("cookie", value)]), None, "{value}");
-        }
-        assert_eq!(owner(&[]), None);
-        assert_eq!(owner(&[("authorization", "")]), None);
-    }
-
-    #[test]
-    fn authorization_takes_precedence_over_the_cookie_and_opens_no_session() {
-        let cookie = format!("atelier_session={ID}");
-        let by_header = owner(&[("authorization", "Bearer 7"), ("cookie", &cookie)]).unwrap();
-        assert_eq!(owner(&[("authorization", "Bearer 7")]), Some(by_header.clone()));
-        assert_ne!(owner(&[("authorization", "Bearer 8")]), Some(by_header));
-        assert_ne!(owner(&[("authorization", ID)]), owner(&[("cookie", &cookie)]));
-    }
+    digits
 }
