@@ -306,29 +306,6 @@ async fn nothing_depends_on_the_order_of_products_and_styles_in_their_files() {
 }
 
 #[tokio::test]
-async fn a_batch_of_long_lists_is_divided_and_a_list_over_16_mib_is_refused() {
-    let (dir, database) = (work_dir(), Database::create().await.unwrap());
-    let value = "v".repeat(512 << 10);
-    let add = |lines: &mut Vec<String>, product: u32, rows: u32| {
-        let row = |id| format!("{id},{product},\"long\",\"{value}\"");
-        lines.extend((0..rows).map(|nth| row(1_000_000 + 1000 * product + nth)));
-    };
-    // More than 16 MiB together, so they cannot be in one batch.
-    edit(&dir, "features.csv", |lines| [1, 2, 3].into_iter().for_each(|product| add(lines, product, 12)));
-    stdout(&run(&dir, &database.url(), &["load", "set"]));
-    let long =
-        "select count(*) from catalog.documents where product_id <= 3 and length(product) > 12 * 524288";
-    assert_eq!(number(&database, long).await, 3);
-    let others = "select count(*) - (select count(*) from catalog.products) from catalog.documents";
-    assert_eq!(number(&database, others).await, 0, "each product has a document");
-
-    edit(&dir, "features.csv", |lines| add(lines, 4, 33));
-    let refused = error(&run(&dir, &database.url(), &["load", "set"]));
-    assert!(refused.contains("product 4: features exceed the limit of 16 MiB of JSON"), "{refused}");
-    assert_eq!(number(&database, long).await, 3, "the catalog stays");
-}
-
-#[tokio::test]
 async fn a_killed_load_resumes_and_ends_like_an_undisturbed_one() {
     let (dir, killed, undisturbed) =
         (work_dir(), Database::create().await.unwrap(), Database::create().await.unwrap());
