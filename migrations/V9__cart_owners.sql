@@ -3,16 +3,18 @@
 -- Moves the lines of one owner's cart to another owner's, which may have some already. The row of the first cart is locked
 -- before that of the second. Lines above the limits of a cart are not lost: those limits apply to further additions.
 create function cart.move(from_owner bytea, to_owner bytea) returns void
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '100ms' as $$
 declare
     from_id bigint;
+    from_created_at timestamptz;
     to_id bigint;
 begin
-    select id into from_id from cart.carts where owner = from_owner for update;
+    select id, created_at into from_id, from_created_at from cart.carts where owner = from_owner for update;
     if from_id is null then
         return;
     end if;
-    insert into cart.carts as existing (owner) values (to_owner)
+    -- With the time of the first cart's creation, because a cart that was used once only is deleted earlier.
+    insert into cart.carts as existing (owner, created_at) values (to_owner, from_created_at)
         on conflict (owner) do update set touched_at = now()
         returning id into to_id;
     insert into cart.lines (cart_id, sku_id, count)

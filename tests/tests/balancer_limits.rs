@@ -191,6 +191,7 @@ async fn made_up_credentials_evade_only_the_limit_of_new_anonymous_carts() {
     for (n, header) in (1..).zip([
         "authorization: Bearer x".to_owned(),
         COOKIE.to_owned(),
+        format!("{COOKIE}{}", "0".repeat(64)),
         format!("cookie: theme=dark\r\n{COOKIE}; x=1"),
     ]) {
         let request = format!("POST /cart HTTP/1.1\r\n{header}\r\nx:");

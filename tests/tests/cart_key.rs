@@ -77,6 +77,9 @@ async fn with_a_key_the_cart_of_an_authorization_text_is_found_and_moved_and_its
     assert_eq!((cart(&with, me).await.as_str(), guessed().await), ("[{3*1},{1*1}]", 1));
     add(&with, me, 2).await;
     assert_eq!((cart(&with, me).await.as_str(), guessed().await), ("[{3*1},{1*1},{2*1}]", 0));
+    let once = "select count(*) from cart.carts where touched_at = created_at";
+    let once: i64 = client.query_one(once, &[]).await.unwrap().get(0);
+    assert_eq!(once, 0, "prune would soon delete the moved cart");
 
     // While hosts without the key are running, a client may have two carts. None loses a line.
     add(&without, me, 1).await;
