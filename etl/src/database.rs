@@ -48,10 +48,7 @@ pub async fn connect_as_login(options: &ConnectOptions) -> Result<Client, tokio_
 /// within a minute. With several servers the loader connects to the primary.
 pub(crate) fn with_timeout(options: &ConnectOptions) -> ConnectOptions {
     let several = options.servers().len() > 1;
-    options.with(|settings| {
-        settings.keepalives_idle(Duration::from_secs(30));
-        settings.keepalives_interval(Duration::from_secs(10));
-        settings.keepalives_retries(3);
+    options.with_keepalive(30, 10).with(|settings| {
         if several {
             settings.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }

@@ -17,6 +17,7 @@ mod connect_options;
 mod connection;
 mod error;
 mod health_check;
+mod password;
 mod pool;
 mod rds_token;
 mod reconnect;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Client, Config, Error, NoTls};
@@ -61,6 +61,22 @@ impl ConnectOptions {
         let mut changed = self.clone();
         change(&mut changed.settings);
         changed
+    }
+
+    /// Returns a copy with keepalive, in seconds, unless the address sets it.
+    #[must_use]
+    pub fn with_keepalive(&self, idle: u64, interval: u64) -> Self {
+        self.with(|settings| {
+            if settings.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+                settings.keepalives_idle(Duration::from_secs(idle));
+            }
+            if settings.get_keepalives_interval().is_none() {
+                settings.keepalives_interval(Duration::from_secs(interval));
+            }
+            if settings.get_keepalives_retries().is_none() {
+                settings.keepalives_retries(3);
+            }
+        })
     }
 
     /// Returns options for each host alone, in the order of the address.

@@ -130,13 +130,12 @@ impl Connection {
 /// connection pooler between this process and Postgres could not share connections changed by `set`.
 pub(super) fn startup_options(settings: &Settings, application_name: &str) -> ConnectOptions {
     let timeout = settings.statement_timeout.as_millis();
-    settings.connect.with(|config| {
+    settings.connect.with_keepalive(30, 5).with(|config| {
         let given = config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
         config.options(format!("{given}{PLAN_ONCE} -c statement_timeout={timeout}"));
-        config.keepalives_idle(Duration::from_secs(30));
-        config.keepalives_interval(Duration::from_secs(5));
-        config.keepalives_retries(3);
-        config.tcp_user_timeout(Duration::from_secs(10)); // detects a lost peer while data is in flight
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(Duration::from_secs(10)); // detects a lost peer while data is in flight
+        }
         if config.get_application_name().is_none() {
             config.application_name(application_name);
         }

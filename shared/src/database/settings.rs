@@ -6,8 +6,9 @@ use aws_credential_types::Credentials;
 use tokio_postgres::config::Host;
 
 use super::ConnectOptions;
+use super::password::{PGPASSFILE, PGPASSWORD, with_password};
 use super::rds_token::RdsTokenSigner;
-use super::url::{DATABASE_CA_FILE, DATABASE_URL, connect_options, shown_host};
+use super::url::{DATABASE_CA_FILE, DATABASE_URL, Target, shown_host, target};
 use crate::variables::Default::{Described, Required, Value};
 use crate::variables::Kind::{self, Choice, Number, Text};
 use crate::variables::ReadBy::{self, All, Service};
@@ -140,10 +141,12 @@ static DATABASE_IDLE_CHECK_AFTER: Variable =
         );
 
 /// The variables of the database, in the order in which the documentation lists them.
-pub static VARIABLES: [&Variable; 13] = [
+pub static VARIABLES: [&Variable; 15] = [
     &DATABASE_URL,
     &DATABASE_CA_FILE,
     &DATABASE_AUTH,
+    &PGPASSWORD,
+    &PGPASSFILE,
     &AWS_ACCESS_KEY_ID,
     &AWS_SECRET_ACCESS_KEY,
     &AWS_SESSION_TOKEN,
@@ -185,15 +188,21 @@ impl Settings {
 }
 
 impl ConnectOptions {
-    /// Reads `DATABASE_URL`, `DATABASE_CA_FILE` and `DATABASE_AUTH`.
+    /// Reads `DATABASE_URL`, `DATABASE_CA_FILE`, `DATABASE_AUTH` and, for the password, `PGPASSWORD` and `PGPASSFILE`.
     ///
     /// # Errors
     /// The first variable that is invalid or missing.
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Error> {
         let url = DATABASE_URL.required(lookup)?;
-        let options = connect_options(&url, DATABASE_CA_FILE.value(lookup).as_deref())?;
-        let is_iam = DATABASE_AUTH.word(lookup)? == "iam";
-        if is_iam { signer(lookup, &options).map(|signer| options.with_signer(signer)) } else { Ok(options) }
+        let Target { options, pass_file } = target(&url, DATABASE_CA_FILE.value(lookup).as_deref())?;
+        if DATABASE_AUTH.word(lookup)? != "iam" {
+            return with_password(options, pass_file.as_deref(), lookup);
+        }
+        if pass_file.is_some() {
+            let expected = "no passfile, because with DATABASE_AUTH=iam a token replaces the password";
+            return Err(DATABASE_URL.invalid(shown_host(&options), expected));
+        }
+        signer(lookup, &options).map(|signer| options.with_signer(signer))
     }
 }
 

@@ -1,12 +1,17 @@
 //! Parses `DATABASE_URL` and decides on TLS: always for another machine, on request for this one. With TLS the server's
 //! certificate and name are verified, whatever `sslmode` says.
 
-use std::net::IpAddr;
-use std::str::FromStr;
+mod parameters;
+mod parse;
 
+use std::net::IpAddr;
+
+use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use self::parameters::Parameters;
+use self::parse::Address;
 use super::{ConnectOptions, tls};
 use crate::variables::Default::Required;
 use crate::variables::Kind::Text;
@@ -26,13 +31,23 @@ pub static DATABASE_URL: Variable = Variable::new(
      `postgresql://user:password@one,two/database`. The host reads from every server that has the latest \
      catalog and keeps carts on the primary; it checks each server once a second. It never reads from a \
      lagging replica, even if no other server is left. The loader uses the primary. A function uses the \
-     first server that it reaches; for the functions of the cart, add `target_session_attrs=read-write`, \
-     which selects the primary. A Unix socket is `postgresql:///database?host=/directory&user=name`. \
+     first server that it reaches; for the functions of the cart, add `target_session_attrs=read-write` (or \
+     `primary`), which selects the primary. `read-only` (or `standby`) selects a replica. \
+     A Unix socket is `postgresql:///database?host=/directory&user=name`.\n\n\
      Connections to a socket, `localhost` or a loopback address are not encrypted unless `sslmode` is \
      `require`, `verify-ca` or `verify-full`. Connections to any other host always use TLS; \
      `sslmode=disable` is an error there. With TLS the server must present a certificate for the host's name \
-     from an authority in `DATABASE_CA_FILE`: all three modes mean `verify-full`. The client uses SCRAM \
-     channel binding if the server offers it; `channel_binding=require` makes it mandatory. The password is \
+     from an authority in `DATABASE_CA_FILE` or in the parameter `sslrootcert`: all three modes mean \
+     `verify-full`. The client uses SCRAM channel binding if the server offers it; `channel_binding=require` \
+     makes it mandatory.\n\n\
+     In a URL, special characters are percent-encoded, such as `@` as `%40`. These parameters of libpq are \
+     used: `user`, `password`, `dbname`, `host`, `hostaddr`, `port`, `options`, `application_name`, \
+     `fallback_application_name`, `connect_timeout`, `keepalives`, `keepalives_idle`, `keepalives_interval`, \
+     `keepalives_count`, `tcp_user_timeout`, `target_session_attrs` (except `prefer-standby`), \
+     `load_balance_hosts`, `channel_binding`, `passfile`, `sslmode` and `sslrootcert` (a file). Others may only \
+     request what the client does anyway: `client_encoding=UTF8`, `gssencmode=disable` or `prefer`, \
+     `sslnegotiation=postgres`, `sslsni=1` and the like. Any other parameter is an error that names it and says \
+     what to do, such as `pgbouncer=true`, `schema`, `connection_limit` and `sslcert`. The password is \
      never logged.",
 );
 
@@ -52,54 +67,87 @@ pub static DATABASE_CA_FILE: Variable = Variable::new(
      keep it short.",
 );
 
+/// What an error shows in place of an address that may reveal its password.
+const HIDDEN: &str = "(not shown, it may hold a password)";
+
+/// What `DATABASE_URL` and `DATABASE_CA_FILE` say.
+pub(super) struct Target {
+    /// The options, without a password unless the URL has one.
+    pub(super) options: ConnectOptions,
+    /// The parameter `passfile`.
+    pub(super) pass_file: Option<String>,
+}
+
 /// Parses the values of `DATABASE_URL` and `DATABASE_CA_FILE`.
 ///
 /// # Errors
-/// The URL is invalid, or its connection would lack the encryption it needs; or the file is required and missing, or
-/// invalid. The error shows neither the URL nor its password.
-pub(super) fn connect_options(url: &str, ca_file: Option<&str>) -> Result<ConnectOptions, Error> {
+/// The URL is invalid, has a parameter that cannot be used, or its connection would lack the encryption it needs; or the
+/// file is required and missing, or invalid. The error shows neither the URL nor its password.
+pub(super) fn target(url: &str, ca_file: Option<&str>) -> Result<Target, Error> {
     let invalid = |value: &str, expected: &str| Err(DATABASE_URL.invalid(value, expected));
-    let (url, ssl_mode) = take_ssl_mode(url);
-    // The parser's own message may contain a part of the password.
-    let Ok(settings) = tokio_postgres::Config::from_str(&url) else {
-        return invalid("(not shown, it may hold a password)", &DATABASE_URL.kind.to_string());
+    let form = format!("{}, with special characters encoded, such as @ as %40", DATABASE_URL.kind);
+    let Some(address) = Address::parse(url) else { return invalid(HIDDEN, &form) };
+    let shown = shown_address(&address);
+    let parameters = match Parameters::of(&address) {
+        Ok(parameters) => parameters,
+        Err(expected) => return invalid(&shown, &expected),
     };
+    let ca_file = match (parameters.root_cert.as_deref(), ca_file) {
+        (Some(file), Some(other)) if file != other => {
+            return invalid(&shown, "no sslrootcert, because DATABASE_CA_FILE names another file");
+        }
+        (root_cert, ca_file) => root_cert.or(ca_file),
+    };
+    let options = encrypted(parameters.settings, parameters.ssl_mode.as_deref(), ca_file, &shown)?;
+    Ok(Target { options, pass_file: parameters.pass_file })
+}
+
+/// Decides on TLS.
+fn encrypted(
+    settings: Config,
+    ssl_mode: Option<&str>,
+    ca_file: Option<&str>,
+    shown: &str,
+) -> Result<ConnectOptions, Error> {
+    let invalid = |expected: &str| Err(DATABASE_URL.invalid(shown, expected));
     let (hosts, addresses) = (settings.get_hosts(), settings.get_hostaddrs());
     if hosts.is_empty() && addresses.is_empty() {
-        return invalid("(without a host)", "a host or the directory of a Unix socket (host=/directory)");
+        return invalid("a host or the directory of a Unix socket (host=/directory)");
     }
     let is_local = hosts.iter().all(is_local) && addresses.iter().all(IpAddr::is_loopback);
-    let is_without_name = hosts.is_empty();
-    let has_socket = hosts.iter().any(|host| matches!(host, Host::Unix(_)));
-
-    let options = ConnectOptions::without_tls(settings);
-    let shown = shown_host(&options);
-    let requests_tls = match ssl_mode.as_deref() {
+    let requests_tls = match ssl_mode {
         None | Some("allow" | "prefer") => None,
         Some("disable") => Some(false),
         Some("require" | "verify-ca" | "verify-full") => Some(true),
-        Some(_) => {
-            return invalid(&shown, "sslmode to be disable, prefer, require, verify-ca or verify-full");
-        }
+        Some(_) => return invalid("sslmode to be disable, prefer, require, verify-ca or verify-full"),
     };
     if is_local && requests_tls != Some(true) {
         ca_file.map(authorities).transpose()?; // an invalid file is an error even if it is not needed
-        return Ok(options);
+        return Ok(ConnectOptions::without_tls(settings));
     }
     if requests_tls == Some(false) {
-        return invalid(&shown, "no sslmode=disable, because connections to another machine always use TLS");
+        return invalid("no sslmode=disable, because connections to another machine always use TLS");
     }
-    if has_socket {
-        return invalid(&shown, "hosts reached by TCP and no Unix socket, because those have no TLS");
+    if hosts.iter().any(|host| matches!(host, Host::Unix(_))) {
+        return invalid("hosts reached by TCP and no Unix socket, because those have no TLS");
     }
-    if is_without_name {
-        return invalid(&shown, "a host beside hostaddr: the name in the server's certificate");
+    if hosts.is_empty() {
+        return invalid("a host beside hostaddr: the name in the server's certificate");
     }
     let Some(path) = ca_file else {
         let expected = format!("{}, because DATABASE_URL {shown} requires TLS", DATABASE_CA_FILE.kind);
         return Err(Error::Missing(DATABASE_CA_FILE.name, expected));
     };
-    Ok(ConnectOptions::with_tls(options.settings().clone(), authorities(path)?))
+    Ok(ConnectOptions::with_tls(settings, authorities(path)?))
+}
+
+/// Returns the hosts as an error shows them, before the options exist.
+fn shown_address(address: &Address) -> String {
+    match address.get("host").or_else(|| address.get("hostaddr")) {
+        _ if address.hides_host => HIDDEN.to_owned(),
+        Some(hosts) => format!("(host {})", hosts.replace(',', ", ")),
+        None => "(without a host)".to_owned(),
+    }
 }
 
 /// Returns the hosts as an error shows them in place of the URL.
@@ -122,66 +170,6 @@ fn is_local(host: &Host) -> bool {
         }
         Host::Unix(_) => true,
     }
-}
-
-/// Removes `sslmode` from an address, because the parser of tokio-postgres does not know all of its values. Returns the
-/// rest and the last value.
-fn take_ssl_mode(address: &str) -> (String, Option<String>) {
-    if address.starts_with("postgresql://") || address.starts_with("postgres://") {
-        take_from_url(address)
-    } else {
-        take_from_pairs(address)
-    }
-}
-
-fn take_from_url(url: &str) -> (String, Option<String>) {
-    // User and password are before the `@`; a question mark in them does not start the query.
-    let (credentials, target) = url.split_at(url.find('@').unwrap_or_default());
-    let Some((target, query)) = target.split_once('?') else { return (url.to_owned(), None) };
-    let mut ssl_mode = None;
-    let mut kept = Vec::new();
-    for parameter in query.split('&') {
-        match parameter.strip_prefix("sslmode=") {
-            Some(value) => ssl_mode = Some(value.to_owned()),
-            None => kept.push(parameter),
-        }
-    }
-    let query = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
-    (format!("{credentials}{target}{query}"), ssl_mode)
-}
-
-fn take_from_pairs(pairs: &str) -> (String, Option<String>) {
-    let mut ssl_mode = None;
-    let mut kept = String::new();
-    let mut rest = pairs;
-    while let Some((key, further)) = rest.split_once('=') {
-        let further = further.trim_start();
-        let (value, further) = further.split_at(value_length(further));
-        if key.trim() == "sslmode" {
-            ssl_mode = Some(value.trim_matches('\'').to_owned());
-        } else {
-            kept += &format!("{key}={value}");
-        }
-        rest = further;
-    }
-    (kept + rest, ssl_mode)
-}
-
-/// Returns the length in bytes of the value at the start of `text`, which ends after its closing quote or before a
-/// space. A backslash escapes both.
-fn value_length(text: &str) -> usize {
-    let is_quoted = text.starts_with('\'');
-    let mut is_escaped = false;
-    for (at, character) in text.char_indices().skip(usize::from(is_quoted)) {
-        match character {
-            _ if is_escaped => is_escaped = false,
-            '\\' => is_escaped = true,
-            '\'' if is_quoted => return at + 1,
-            _ if !is_quoted && character.is_whitespace() => return at,
-            _ => {}
-        }
-    }
-    text.len()
 }
 
 #[cfg(test)]
