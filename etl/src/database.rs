@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use shared::database::{ConnectOptions, error_chain};
-use tokio_postgres::Client;
 use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, GenericClient};
 
 /// The settings of every loader session.
 ///
@@ -21,6 +22,10 @@ const OPTIONS: &str = "-c role=atelier_loader -c statement_timeout=0 -c lock_tim
      -c tcp_keepalives_count=3 -c client_connection_check_interval=100ms -c maintenance_work_mem=32MB -c jit=off \
      -c max_parallel_maintenance_workers=0 -c max_parallel_workers_per_gather=0";
 
+/// Turns off a timeout that only Postgres 17 and newer know; as a startup option, others would reject it.
+const NO_TRANSACTION_TIMEOUT: &str =
+    "select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout'";
+
 /// The timeout of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -31,7 +36,9 @@ pub async fn connect(options: &ConnectOptions) -> Result<Client, tokio_postgres:
         // Postgres uses the last value of an option: the loader's take precedence over those of DATABASE_URL.
         settings.options(format!("{} {OPTIONS}", settings.get_options().unwrap_or_default()));
     });
-    connect_as_login(&options).await
+    let client = connect_as_login(&options).await?;
+    client.batch_execute(NO_TRANSACTION_TIMEOUT).await?;
+    Ok(client)
 }
 
 /// Opens a session without the loader's settings. A background task drives the connection.
@@ -56,6 +63,21 @@ pub(crate) fn with_timeout(options: &ConnectOptions) -> ConnectOptions {
             settings.connect_timeout(CONNECT_TIMEOUT);
         }
     })
+}
+
+/// Executes statements one at a time: some engines reject several DDL statements in one batch. Each ends with a semicolon
+/// and a line break.
+pub async fn execute_each(client: &impl GenericClient, sql: &str) -> Result<(), tokio_postgres::Error> {
+    for statement in sql.split(";\n").filter(|statement| !statement.trim().is_empty()) {
+        client.batch_execute(statement).await?;
+    }
+    Ok(())
+}
+
+/// Returns whether an error or one of its causes is a missing right of the login.
+pub(crate) fn is_missing_right(error: &(dyn std::error::Error + 'static)) -> bool {
+    let code = error.downcast_ref().and_then(tokio_postgres::Error::code);
+    code == Some(&SqlState::INSUFFICIENT_PRIVILEGE) || error.source().is_some_and(is_missing_right)
 }
 
 /// Returns one line for people: the server's message and its SQLSTATE, or the chain of causes.

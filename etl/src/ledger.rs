@@ -114,9 +114,8 @@ pub async fn begin_or_resume(client: &mut Client, dataset: &Dataset, held: bool)
         }
     }
     abandon(&transaction, "another load began").await?;
-    transaction
-        .batch_execute("drop schema if exists catalog_next cascade; create schema catalog_next")
-        .await?;
+    transaction.batch_execute("drop schema if exists catalog_next cascade").await?;
+    transaction.batch_execute("create schema catalog_next").await?;
     let generation: i32 = transaction
         .query_one(
             "insert into etl.load (dataset, source, held, manifest) values ($1, $2, $3, $4) returning generation",

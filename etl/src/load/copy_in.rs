@@ -9,10 +9,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio::sync::mpsc;
-use tokio_postgres::{CopyInSink, Transaction};
+use tokio_postgres::{CopyInSink, GenericClient, Transaction};
 
 use super::{Context, LoadError, blocking, run_bounded};
 use crate::csv::Lines;
+use crate::database;
 use crate::failpoint;
 use crate::ledger::{self, Counts, FileRead, Reject};
 use crate::note::{Note, NoteCounts};
@@ -38,7 +39,7 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     run_bounded(context.options.workers, loading).await?;
     context.check_rejects(&client).await?;
     for table in TABLES.iter().filter(|table| context.file(table).is_none()) {
-        client.batch_execute(&create_table(table, context.generation)).await?;
+        create_table(&client, table, context.generation).await?;
     }
     Ok(())
 }
@@ -62,9 +63,10 @@ async fn check_hashes(context: &Arc<Context>) -> Result<(), LoadError> {
     run_bounded(context.options.workers, checks).await
 }
 
-fn create_table(table: &Table, generation: i32) -> String {
+async fn create_table(client: &impl GenericClient, table: &Table, generation: i32) -> Result<(), LoadError> {
+    client.batch_execute(&format!("drop table if exists catalog_next.{}", table.name)).await?;
     let ddl = table.ddl.replace("{generation}", &generation.to_string());
-    format!("drop table if exists catalog_next.{}; {ddl}", table.name)
+    Ok(database::execute_each(client, &ddl).await?)
 }
 
 /// Loads one file, unless it is loaded.
@@ -80,7 +82,7 @@ async fn load_file(context: Arc<Context>, file: SourceFile) -> Result<(), LoadEr
         if ledger::begin_file(&transaction, generation, table.file).await? {
             break;
         }
-        transaction.batch_execute(&create_table(table, generation)).await?;
+        create_table(&transaction, table, generation).await?;
         let mut read = copy_file(&context, &file, &transaction, null_word, &task).await?;
         if read.has_both_nulls {
             transaction.rollback().await?;

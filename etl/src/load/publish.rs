@@ -30,11 +30,13 @@ const GRANTS: &str = "grant usage on schema catalog_next to atelier_reader, atel
 
 /// Adds the number of products to each row. Postgres stores a constant default outside the rows, so it rewrites none. A
 /// repeated step replaces the column.
-const ADD_TOTAL: &str = "do $$ begin
-         alter table catalog_next.products drop column if exists total;
+const ADD_TOTAL: [&str; 2] = [
+    "alter table catalog_next.products drop column if exists total",
+    "do $$ begin
          execute format('alter table catalog_next.products add column total integer not null default %s',
              (select count(*) from catalog_next.products));
-     end $$";
+     end $$",
+];
 
 pub(super) async fn run(generation: i32, progress: &Progress, client: &mut Client) -> Result<(), LoadError> {
     locks::lock_swap(client, || progress.show("a rollback is running: waiting for it to end")).await?;
@@ -50,8 +52,10 @@ async fn swap(generation: i32, progress: &Progress, client: &mut Client) -> Resu
     task.advance(1);
     failpoint::hit(failpoint::BEFORE_SWAP);
     let transaction = client.transaction().await?;
-    transaction.batch_execute(ADD_TOTAL).await?;
-    transaction.batch_execute(GRANTS).await?;
+    for statement in ADD_TOTAL {
+        transaction.batch_execute(statement).await?;
+    }
+    database::execute_each(&transaction, GRANTS).await?;
     if is_in_use {
         let rename = format!("alter schema catalog_prev rename to {OLD_PREFIX}{generation}");
         transaction.batch_execute(&rename).await?;
@@ -157,22 +161,18 @@ impl From<tokio_postgres::Error> for RollbackError {
 pub async fn rollback(database: &ConnectOptions, on_wait: impl FnOnce()) -> Result<i32, RollbackError> {
     let mut client = database::connect(database).await?;
     locks::lock_swap(&client, on_wait).await?;
-    let transaction = client.transaction().await?;
-    let both =
-        schema_exists(&transaction, "catalog").await? && schema_exists(&transaction, "catalog_prev").await?;
+    let both = schema_exists(&client, "catalog").await? && schema_exists(&client, "catalog_prev").await?;
     if !both {
         return Err(RollbackError::NoPreviousCatalog);
     }
-    let previous =
-        transaction.query_opt("select generation from catalog_prev.documents limit 1", &[]).await?;
+    // Before the transaction: Citus renames no schema in one that has read its tables. The swap lock keeps the schemas.
+    let previous = client.query_opt("select generation from catalog_prev.documents limit 1", &[]).await?;
     let generation: i32 = previous.ok_or(RollbackError::NoPreviousCatalog)?.get(0);
-    transaction
-        .batch_execute(
-            "alter schema catalog rename to catalog_rolled_back;
-             alter schema catalog_prev rename to catalog;
-             alter schema catalog_rolled_back rename to catalog_prev",
-        )
-        .await?;
+    let transaction = client.transaction().await?;
+    let swap = "alter schema catalog rename to catalog_rolled_back;
+                alter schema catalog_prev rename to catalog;
+                alter schema catalog_rolled_back rename to catalog_prev";
+    database::execute_each(&transaction, swap).await?;
     let published = "insert into etl.publication (generation, action, catalog_id)
                      select generation, 'rollback', catalog_id from etl.publication
                      where generation = $1 order by id desc limit 1";

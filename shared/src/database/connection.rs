@@ -132,7 +132,8 @@ pub(super) fn startup_options(settings: &Settings, application_name: &str) -> Co
     let timeout = settings.statement_timeout.as_millis();
     settings.connect.with_keepalive(30, 5).with(|config| {
         let given = config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
-        config.options(format!("{given}{PLAN_ONCE} -c statement_timeout={timeout}"));
+        let plan = if settings.has_generic_plans { PLAN_ONCE } else { "" };
+        config.options(format!("{given}{plan} -c statement_timeout={timeout}"));
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(Duration::from_secs(10)); // detects a lost peer while data is in flight
         }

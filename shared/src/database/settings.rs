@@ -29,6 +29,8 @@ pub struct Settings {
     pub statement_timeout: Duration,
     /// `DATABASE_IDLE_CHECK_AFTER`.
     pub idle_check_after: Duration,
+    /// Whether `DATABASE_PLAN_MODE` is `generic`.
+    pub has_generic_plans: bool,
 }
 
 /// The connections of a process.
@@ -140,8 +142,20 @@ static DATABASE_IDLE_CHECK_AFTER: Variable =
              requests use dead connections, so reads are slow and additions to carts return 503.",
         );
 
+static DATABASE_PLAN_MODE: Variable = Variable::new(
+    "DATABASE_PLAN_MODE",
+    Choice(&["generic", "auto"]),
+    Value("generic"),
+    Service,
+)
+.summary("whether Postgres plans each prepared statement once (`generic`), or decides itself (`auto`)")
+.details(
+    "`generic` saves the planning of reads of few ids. Use `auto` for an engine that cannot plan `= any($1)` \
+             without its values, such as Citus.",
+);
+
 /// The variables of the database, in the order in which the documentation lists them.
-pub static VARIABLES: [&Variable; 15] = [
+pub static VARIABLES: [&Variable; 16] = [
     &DATABASE_URL,
     &DATABASE_CA_FILE,
     &DATABASE_AUTH,
@@ -157,6 +171,7 @@ pub static VARIABLES: [&Variable; 15] = [
     &DATABASE_CONNECT_TIMEOUT,
     &DATABASE_STATEMENT_TIMEOUT,
     &DATABASE_IDLE_CHECK_AFTER,
+    &DATABASE_PLAN_MODE,
 ];
 
 impl Settings {
@@ -183,6 +198,7 @@ impl Settings {
             max_waiting: DATABASE_MAX_WAITING.number(lookup)?,
             statement_timeout: DATABASE_STATEMENT_TIMEOUT.duration(lookup)?,
             idle_check_after: DATABASE_IDLE_CHECK_AFTER.duration(lookup)?,
+            has_generic_plans: DATABASE_PLAN_MODE.word(lookup)? == "generic",
         })
     }
 }

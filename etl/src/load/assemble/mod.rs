@@ -21,6 +21,7 @@ use tokio_postgres::Client;
 use self::documents::Assembler;
 use self::reading::Rows;
 use super::{Context, LoadError};
+use crate::database;
 use crate::failpoint;
 use crate::ledger;
 use crate::progress::Task;
@@ -61,7 +62,8 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
 
     let transaction = client.transaction().await?;
     let ddl = DOCUMENTS_DDL.replace("{generation}", &context.generation.to_string());
-    transaction.batch_execute(&format!("drop table if exists catalog_next.documents; {ddl}")).await?;
+    transaction.batch_execute("drop table if exists catalog_next.documents").await?;
+    database::execute_each(&transaction, &ddl).await?;
     let mut sink = Box::pin(transaction.copy_in(COPY_DOCUMENTS).await?);
     sink.send(Bytes::from_static(COPY_HEADER)).await?;
     while let Some(chunk) = documents.recv().await {
@@ -80,12 +82,9 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     transaction.commit().await?;
     failpoint::hit(failpoint::ASSEMBLED);
     check_counts(context, &client, &merged, written).await?;
-    client
-        .batch_execute(
-            "alter table catalog_next.documents add constraint documents_pkey primary key (product_id);
-             analyze catalog_next.documents",
-        )
-        .await?;
+    let add_key = "alter table catalog_next.documents add constraint documents_pkey primary key (product_id)";
+    client.batch_execute(add_key).await?;
+    client.batch_execute("analyze catalog_next.documents").await?;
     analysis.await.map_err(|_| LoadError::Bug("analyze panicked".to_owned()))??;
     task.finish();
     Ok(())
