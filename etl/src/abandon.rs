@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Instant;
 
 use shared::database::ConnectOptions;
-use tokio_postgres::Client;
 
 use crate::database;
 use crate::ledger;
@@ -37,6 +36,11 @@ impl From<tokio_postgres::Error> for AbandonError {
     }
 }
 
+/// The bytes of the unpublished catalog, with its indexes. The size of the whole database needs the right to connect, which
+/// the loader's role may lack.
+const SIZE: &str = "select coalesce(sum(pg_total_relation_size(oid)), 0)::bigint
+     from pg_class where relnamespace = to_regnamespace('catalog_next') and relkind = 'r'";
+
 /// Abandons the unfinished load and drops the tables of a catalog that is not published. The served and the previous
 /// catalog do not change.
 ///
@@ -47,17 +51,12 @@ pub async fn abandon(database: &ConnectOptions) -> Result<Abandoned, AbandonErro
     if !locks::lock_loader(&client, Some(Instant::now()), || {}).await? {
         return Err(AbandonError::LoadRunning);
     }
-    let before = size(&client).await?;
     let transaction = client.transaction().await?;
+    let freed: i64 = transaction.query_one(SIZE, &[]).await?.get(0);
     let load = ledger::abandon(&transaction, "abandoned by atelier-etl abandon").await?;
     transaction.batch_execute("drop schema if exists catalog_next cascade").await?;
     transaction.commit().await?;
-    let freed = before.saturating_sub(size(&client).await?);
     Ok(Abandoned { load, freed_bytes: u64::try_from(freed).unwrap_or(0) })
-}
-
-async fn size(client: &Client) -> Result<i64, tokio_postgres::Error> {
-    Ok(client.query_one("select pg_database_size(current_database())", &[]).await?.get(0))
 }
 
 impl fmt::Display for Abandoned {

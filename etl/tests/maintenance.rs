@@ -198,6 +198,8 @@ async fn logins_that_are_not_superusers_can_migrate_and_load() {
         .await
         .unwrap();
     admin.batch_execute(&format!("create database {name} owner {name}_migrator")).await.unwrap();
+    admin.batch_execute(&format!("revoke connect on database {name} from public")).await.unwrap();
+    admin.batch_execute(&format!("grant connect on database {name} to {name}_loader")).await.unwrap();
     let url = |login: &str| {
         let of_superuser = database.url();
         let (server, _) = of_superuser.split_once("user=").unwrap();

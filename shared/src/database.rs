@@ -37,7 +37,7 @@ use tokio_postgres::types::ToSql;
 pub(crate) use batch_loader::{BatchLoader, Limits, Source, Values};
 pub use connect_options::{ConnectOptions, Driver};
 use connection::Connection;
-pub use error::{Error, Kind, error_chain};
+pub use error::{Error, Kind, error_chain, unsupported};
 use pool::Pool;
 use replicas::Replicas;
 pub(crate) use replicas::{CatalogId, Publication, Routing, SERVER_STATUS, ServerStatus};

@@ -146,8 +146,15 @@ impl Function {
                 continue;
             }
             // Boxed, because the compiler limits the depth of nested futures.
-            if let Err(error) = Box::pin(deliveries.process(prefix)).await {
-                unfinished.push((prefix.clone(), error));
+            match Box::pin(deliveries.process(prefix)).await {
+                Ok(()) => {}
+                // Retries would fail in the same way until the operator acts, and this reports the error at once.
+                Err(error) if error.needs_operator() => {
+                    let source = &prefix.source;
+                    tracing::error!(source, %error, "load failed, it will not be retried");
+                    (self.count)(Metric::Failed);
+                }
+                Err(error) => unfinished.push((prefix.clone(), error)),
             }
         }
         unfinished

@@ -145,6 +145,15 @@ impl LoadError {
         }
     }
 
+    /// Returns whether the operator must change the database before a retry can succeed. The load can resume then.
+    pub fn needs_operator(&self) -> bool {
+        match self {
+            Self::Database(error) => database::is_missing_right(error),
+            Self::Migrate { cause, .. } | Self::Schema(cause) => cause.needs_operator(),
+            _ => false,
+        }
+    }
+
     /// Returns whether a file is no longer the version that the load began with.
     pub fn is_stale_source(&self) -> bool {
         matches!(self, Self::Source(error) if error.is_stale_source())

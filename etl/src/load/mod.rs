@@ -28,7 +28,7 @@ use crate::database;
 use crate::failpoint;
 use crate::ledger::{self, Counts, FileNote, RejectCount, Step};
 use crate::locks;
-use crate::migrate;
+use crate::migrate::{self, MigrateError};
 use crate::progress::Progress;
 use crate::source::{Dataset, SourceFile};
 use crate::table::Table;
@@ -170,6 +170,7 @@ pub(crate) async fn migrate_if_pending(database: &ConnectOptions) -> Result<(), 
     }
     match migrate::migrate(database).await {
         Ok(_) => Ok(()),
+        Err(cause @ MigrateError::SharedLogin { .. }) => Err(LoadError::Schema(cause)),
         Err(cause) => Err(LoadError::Migrate { pending, cause }),
     }
 }

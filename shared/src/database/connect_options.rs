@@ -4,10 +4,12 @@ use std::fmt;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
-use tokio_postgres::{Client, Config, Error, NoTls};
+use tokio_postgres::{Client, Config, Connection, Error, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::error::unsupported;
 use super::rds_token::RdsTokenSigner;
 
 /// The address of a database, and the TLS and authentication of its connections. [`Self::from_lookup`] reads it from the
@@ -128,13 +130,27 @@ impl ConnectOptions {
         Ok(match &self.tls {
             Some(tls) => {
                 let (client, connection) = settings.connect(tls.clone()).await?;
+                self.check(&connection);
                 (client, Box::pin(connection))
             }
             None => {
                 let (client, connection) = settings.connect(NoTls).await?;
+                self.check(&connection);
                 (client, Box::pin(connection))
             }
         })
+    }
+
+    /// Logs why the service does not support a server.
+    fn check<S, T>(&self, connection: &Connection<S, T>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let parameter = |name| connection.parameter(name).unwrap_or_default();
+        if let Some(error) = unsupported(parameter("server_version"), parameter("server_encoding")) {
+            tracing::error!(host = self.host(), error, "the database is not supported");
+        }
     }
 }
 

@@ -28,6 +28,9 @@ pub enum Kind {
     Internal,
 }
 
+/// The oldest major version of Postgres that `make test-postgres` tests.
+const OLDEST_POSTGRES: u32 = 14;
+
 /// The cause, shared by all requests whose ids were in one statement.
 type Source = Arc<dyn std::error::Error + Send + Sync>;
 
@@ -46,6 +49,22 @@ pub fn error_chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     line
+}
+
+/// Returns why the service does not support a server, from its settings `server_version` and `server_encoding`, and what
+/// to do.
+#[must_use]
+pub fn unsupported(version: &str, encoding: &str) -> Option<String> {
+    let digits = version.split(|character: char| !character.is_ascii_digit()).next().unwrap_or_default();
+    if digits.parse::<u32>().is_ok_and(|major| major < OLDEST_POSTGRES) {
+        return Some(format!("Postgres {version} is older than {OLDEST_POSTGRES}: upgrade the server"));
+    }
+    (encoding != "UTF8").then(|| {
+        format!(
+            "the encoding of the database is {encoding} and not UTF8: create another one with \
+             `create database NAME encoding 'UTF8' template template0`"
+        )
+    })
 }
 
 impl Kind {
@@ -108,5 +127,20 @@ impl From<tokio_postgres::Error> for Error {
             Some(_) => Kind::Internal,
         };
         Self { kind, source: Some(Arc::new(error)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_server_and_another_encoding_are_unsupported() {
+        for version in ["14.4", "15.18 (Debian 15.18-0+deb12u1)", "18beta1", "100"] {
+            assert_eq!(unsupported(version, "UTF8"), None);
+        }
+        let old = unsupported("13.9 (Debian)", "UTF8").unwrap();
+        assert_eq!(old, "Postgres 13.9 (Debian) is older than 14: upgrade the server");
+        assert!(unsupported("15.1", "SQL_ASCII").unwrap().contains("is SQL_ASCII and not UTF8: create "));
     }
 }

@@ -63,7 +63,8 @@ fn from_file(
         Some(_) => DATABASE_URL.invalid(format!("(passfile {path})"), expected),
         None => PGPASSFILE.invalid(path, expected),
     };
-    let named = pass_file.map(str::to_owned).or_else(|| PGPASSFILE.value(lookup)).filter(|path| !path.is_empty());
+    let named =
+        pass_file.map(str::to_owned).or_else(|| PGPASSFILE.value(lookup)).filter(|path| !path.is_empty());
     let is_named = named.is_some();
     let Some(path) = named.or_else(|| lookup("HOME").map(|home| format!("{home}/.pgpass"))) else {
         return Ok(None);

@@ -84,9 +84,18 @@ impl Database {
         let server = address.connect("postgres").await?;
         server.batch_execute(&format!("create database {name} template {template}")).await?;
         let database = Self { address: address.clone(), name };
+        database.let_connect(&server, HOST_LOGIN).await?;
         // A copy of a template lacks the rights on the database.
         database.connect().await?.batch_execute(migrate::ROLES).await?;
         Ok(database)
+    }
+
+    /// Lets only this login connect, and those that got the right before. The tests' databases share their logins, which
+    /// `migrate` accepts only if each has the right by name.
+    async fn let_connect(&self, server: &Client, login: &str) -> Result<(), tokio_postgres::Error> {
+        let name = &self.name;
+        server.batch_execute(&format!("revoke connect on database {name} from public")).await?;
+        server.batch_execute(&format!("grant connect on database {name} to {login}")).await
     }
 
     /// Returns the `DATABASE_URL` of the loader, with the cluster's superuser.
@@ -120,8 +129,10 @@ impl Database {
         let server = self.address.connect("postgres").await?;
         server.execute("select pg_advisory_lock($1)", &[&LOGINS_LOCK]).await?;
         self.connect().await?.batch_execute(include_str!("../../../functions/logins.sql")).await?;
+        let login = function.replace('-', "_");
+        self.let_connect(&server, &login).await?;
         server.execute("select pg_advisory_unlock($1)", &[&LOGINS_LOCK]).await?;
-        Ok(self.address.url(&function.replace('-', "_"), &self.name))
+        Ok(self.address.url(&login, &self.name))
     }
 
     /// Returns the connection options of the superuser, for the loader's library.
@@ -182,6 +193,7 @@ async fn make_template(address: &Address) -> Result<String> {
     if !exists {
         server.batch_execute("drop database if exists unfinished").await?;
         server.batch_execute("create database unfinished").await?;
+        server.batch_execute("revoke connect on database unfinished from public").await?;
         let unfinished = database::ConnectOptions::without_tls(address.config(SUPERUSER, "unfinished"));
         migrate::migrate(&unfinished).await?;
         create_host_login(&server).await?;
