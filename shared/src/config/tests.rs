@@ -162,11 +162,12 @@ fn a_function_has_one_connection_and_waits_for_it() {
 fn a_program_reads_the_variables_that_it_documents_and_no_others() {
     let file = authority();
     let names = RefCell::new(BTreeSet::new());
-    let lookup = |name: &str| {
+    let read = |name: &str, auth: &str| {
         names.borrow_mut().insert(name.to_owned());
         match name {
             "DATABASE_URL" => Some("postgresql://reader@db.example.com/atelier".to_owned()),
             "DATABASE_CA_FILE" => Some(file.path().to_str().unwrap().to_owned()),
+            "DATABASE_AUTH" => Some(auth.to_owned()),
             _ => AWS.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned()),
         }
     };
@@ -174,10 +175,19 @@ fn a_program_reads_the_variables_that_it_documents_and_no_others() {
         let names = variables.iter().flat_map(|variable| [Some(variable.name), variable.former_name]);
         names.flatten().map(str::to_owned).collect()
     };
-    HostConfig::from_lookup(&lookup).unwrap();
-    assert_eq!(names.take(), documented(host_variables()));
-    FunctionConfig::from_lookup(&lookup).unwrap();
-    assert_eq!(names.take(), documented(function_variables()));
+    let read_names = || {
+        let mut names = names.take();
+        assert!(names.remove("HOME"), "the folder of .pgpass");
+        names
+    };
+    for auth in ["iam", "password"] {
+        HostConfig::from_lookup(&|name| read(name, auth)).unwrap();
+    }
+    assert_eq!(read_names(), documented(host_variables()));
+    for auth in ["iam", "password"] {
+        FunctionConfig::from_lookup(&|name| read(name, auth)).unwrap();
+    }
+    assert_eq!(read_names(), documented(function_variables()));
 }
 
 #[test]

@@ -123,7 +123,7 @@ impl Parameters {
                 Some(Only(values)) if values.contains(&value.as_str()) => {}
                 Some(Only(values)) => return Err(format!("{name} to be {}", values.join(" or "))),
                 Some(Refused(what_to_do)) => return Err(format!("no parameter {name}: {what_to_do}")),
-                None if address.hides_names => {
+                None if address.hides_names || !is_plain(name) => {
                     return Err("no unknown parameter, and special characters of the password to be encoded"
                         .to_owned());
                 }
@@ -143,6 +143,11 @@ impl Parameters {
             pass_file: text("passfile"),
         })
     }
+}
+
+/// Returns whether an unknown name looks like that of a parameter, and not like a part of an address or a password.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphabetic() || b"_-".contains(&byte))
 }
 
 /// Checks a parameter that the program reads. Returns it for tokio-postgres, if that knows it in another form.

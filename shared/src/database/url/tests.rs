@@ -239,6 +239,7 @@ fn a_parameter_that_cannot_be_used_is_named_and_no_secret_is_shown() {
         "host=localhost password=s3 cret",
         "jdbc:postgresql://localhost/atelier?password=s3cret",
         "s3cret",
+        "reader:s3cret=1@localhost/atelier",
     ] {
         let error = target(invalid, None).err().unwrap().to_string();
         assert!(!error.contains("s3") && !error.contains("cret"), "{error}");
