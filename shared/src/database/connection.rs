@@ -142,3 +142,31 @@ pub(super) fn startup_options(settings: &Settings, application_name: &str) -> Co
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plan_mode_is_a_setting_and_the_url_sets_keepalive() {
+        let options = |further: &str, mode: &str| {
+            let url = format!("host=localhost user=reader {further}");
+            let lookup = |name: &str| match name {
+                "DATABASE_URL" => Some(url.clone()),
+                "DATABASE_PLAN_MODE" => Some(mode.to_owned()),
+                _ => None,
+            };
+            startup_options(&Settings::for_host(&lookup).unwrap(), "shop").settings().clone()
+        };
+        let usual = options("", "generic");
+        assert!(usual.get_options().unwrap().contains("plan_cache_mode=force_generic_plan"), "{usual:?}");
+        assert_eq!(usual.get_keepalives_idle(), Duration::from_secs(30));
+        let given = options("keepalives_idle=7 keepalives_count=9 tcp_user_timeout=8000", "auto");
+        assert_eq!(given.get_options().unwrap().trim(), "-c statement_timeout=1500", "{given:?}");
+        assert_eq!(
+            (given.get_keepalives_idle(), given.get_keepalives_retries()),
+            (Duration::from_secs(7), Some(9))
+        );
+        assert_eq!(given.get_tcp_user_timeout(), Some(&Duration::from_secs(8)));
+    }
+}
