@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use shared::database::{ConnectOptions, error_chain};
+use tokio::task::AbortHandle;
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
@@ -29,26 +30,38 @@ const NO_TRANSACTION_TIMEOUT: &str =
 /// The timeout of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Opens a loader session. A background task drives the connection until the client is dropped.
+/// Opens a loader session. A background task drives the connection until the client is dropped and its last statement has
+/// ended.
 pub async fn connect(options: &ConnectOptions) -> Result<Client, tokio_postgres::Error> {
+    connect_with_handle(options).await.map(|(client, _)| client)
+}
+
+/// Works as [`connect`]. The handle closes the connection at once, and the server then cancels its statement.
+pub(crate) async fn connect_with_handle(
+    options: &ConnectOptions,
+) -> Result<(Client, AbortHandle), tokio_postgres::Error> {
     let options = options.with(|settings| {
         settings.application_name("atelier-etl");
         // Postgres uses the last value of an option: the loader's take precedence over those of DATABASE_URL.
         settings.options(format!("{} {OPTIONS}", settings.get_options().unwrap_or_default()));
     });
-    let client = connect_as_login(&options).await?;
+    let (client, connection) = spawn(&options).await?;
     client.batch_execute(NO_TRANSACTION_TIMEOUT).await?;
-    Ok(client)
+    Ok((client, connection))
 }
 
 /// Opens a session without the loader's settings. A background task drives the connection.
 pub async fn connect_as_login(options: &ConnectOptions) -> Result<Client, tokio_postgres::Error> {
+    spawn(options).await.map(|(client, _)| client)
+}
+
+async fn spawn(options: &ConnectOptions) -> Result<(Client, AbortHandle), tokio_postgres::Error> {
     let (client, connection) = with_timeout(options).connect().await?;
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         // The next use of the client returns the same error.
         let _ = connection.await;
     });
-    Ok(client)
+    Ok((client, task.abort_handle()))
 }
 
 /// Returns the options with a connect timeout, unless they have one, and with keepalive, which detects a dead server

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 
 use crate::database;
 use crate::ledger;
-use crate::load::{drop_previous, schema_exists};
+use crate::load::{drop_old, drop_previous, schema_exists};
 use crate::locks;
 use crate::progress::Progress;
 
@@ -94,6 +94,7 @@ pub async fn prune(
     if unpublished {
         client.batch_execute("drop schema catalog_next cascade").await?;
     }
+    drop_old(&mut client).await?;
     let mut previous = false;
     if options.previous {
         locks::lock_swap(&client, || progress.show("a rollback is running: waiting for it to end")).await?;

@@ -16,6 +16,7 @@ use shared::variables::{Error, Lookup, ReadBy, Variable};
 use tokio_postgres::Client;
 
 use super::{Context, DiskError, LoadError, Space};
+use crate::database;
 
 /// The size of the database's disk.
 pub static DATABASE_DISK_BYTES: Variable = Variable::new(
@@ -75,14 +76,15 @@ pub(super) struct Filesystem {
     directory: File,
     device: u64,
     has_tables: bool,
-    has_wal: bool,
+    /// The size of the WAL if it is here. The server uses its old files again.
+    wal: Option<u64>,
 }
 
 impl Disk {
-    /// Finds the disk of the server; none if the loader cannot see it and its size is not set.
+    /// Finds the disk of the server; none if the server is on another machine and its size is not set.
     pub(super) async fn find(client: &Client, bytes: Option<u64>) -> Result<Option<Self>, LoadError> {
         if let Some(bytes) = bytes {
-            return Ok((bytes > 0).then_some(Self::Sized(bytes)));
+            return Ok(Some(Self::Sized(bytes)));
         }
         let query = "select pg_backend_pid(), floor(extract(epoch from pg_postmaster_start_time()))::bigint,
                             dattablespace from pg_database where datname = current_database()";
@@ -96,12 +98,17 @@ impl Disk {
         for (needed, what, space) in match self {
             Self::Seen(filesystems) => {
                 let space = |one: &Filesystem| {
-                    let needed = u64::from(one.has_tables) * tables + u64::from(one.has_wal) * wal;
-                    Some((needed, one.what(), one.space()?))
+                    let tables = if one.has_tables { tables } else { 0 };
+                    let wal = one.wal.map_or(0, |present| wal.needed.min(wal.max.saturating_sub(present)));
+                    Some((tables + wal, one.what(), one.space()?))
                 };
                 filesystems.iter().filter_map(space).collect()
             }
-            Self::Sized(bytes) => vec![(tables, "tables", unused(client, *bytes).await?)],
+            Self::Sized(bytes) => {
+                // The loader's role may lack the right to connect to databases, which their sizes require.
+                let client = database::connect_as_login(&context.database).await?;
+                vec![(tables, "tables", unused(&client, *bytes).await?)]
+            }
         } {
             if needed + space.reserve > space.free {
                 return Err(DiskError::TooSmall { what, needed, space }.into());
@@ -126,7 +133,7 @@ impl Disk {
             Self::Sized(bytes) => loop {
                 tokio::time::sleep(QUERY_EVERY).await;
                 // The load itself fails where the database does.
-                let Ok(client) = context.connect().await else { continue };
+                let Ok(client) = database::connect_as_login(&context.database).await else { continue };
                 while let Ok(space) = unused(&client, *bytes).await {
                     if space.free < space.reserve {
                         return DiskError::AlmostFull { what: "tables", space }.into();
@@ -140,7 +147,7 @@ impl Disk {
 
 impl Filesystem {
     fn what(&self) -> &'static str {
-        match (self.has_tables, self.has_wal) {
+        match (self.has_tables, self.wal.is_some()) {
             (true, false) => "tables",
             (false, _) => "WAL",
             (true, true) => "tables and WAL",
@@ -172,12 +179,14 @@ fn filesystems(backend: i32, started_at: i64, tablespace: u32) -> Option<Vec<Fil
     };
     let wal = in_root_of(&process, data.join("pg_wal"));
     let mut found: Vec<Filesystem> = Vec::new();
-    for (path, is_wal) in [(tables, false), (wal, true)] {
+    let present = fs::read_dir(&wal).ok()?.filter_map(|file| file.ok()?.metadata().ok());
+    let present = present.map(|file| file.len()).sum();
+    for (path, wal) in [(tables, None), (wal, Some(present))] {
         let directory = File::open(path).ok()?;
         let device = directory.metadata().ok()?.dev();
         match found.iter_mut().find(|other| other.device == device) {
-            Some(same) => same.has_wal |= is_wal,
-            None => found.push(Filesystem { directory, device, has_tables: !is_wal, has_wal: is_wal }),
+            Some(same) => same.wal = wal,
+            None => found.push(Filesystem { directory, device, has_tables: wal.is_none(), wal }),
         }
     }
     Some(found)
@@ -186,7 +195,10 @@ fn filesystems(backend: i32, started_at: i64, tablespace: u32) -> Option<Vec<Fil
 /// Returns the target of a symlink as the process sees it, whose root may be another one.
 fn in_root_of(process: &Path, path: PathBuf) -> PathBuf {
     match fs::read_link(&path) {
-        Ok(target) => process.join("root").join(target.strip_prefix("/").unwrap_or(&target)),
+        Ok(target) => match target.strip_prefix("/") {
+            Ok(below_root) => process.join("root").join(below_root),
+            Err(_) => path.with_file_name(target),
+        },
         Err(_) => path,
     }
 }
@@ -199,11 +211,16 @@ async fn unused(client: &Client, bytes: u64) -> Result<Space, LoadError> {
     Ok(Space::of(bytes, bytes.saturating_sub(u64::try_from(used).unwrap_or(0))))
 }
 
+/// The WAL that a load writes, and the size to which the server lets all WAL grow, in bytes.
+struct Wal {
+    needed: u64,
+    max: u64,
+}
+
 /// Estimates the bytes that the rest of a load needs for its tables, and for its WAL.
-async fn needed(context: &Context, client: &Client) -> Result<(u64, u64), LoadError> {
+async fn needed(context: &Context, client: &Client) -> Result<(u64, Wal), LoadError> {
     let (texts, rows) = context.files.iter().fold((0, 0), |(texts, rows), file| {
-        let text = file.size.saturating_mul(file.expansion);
-        (texts + text, rows + text / file.line_bytes)
+        (texts + file.text_bytes, rows + file.text_bytes / file.line_bytes)
     });
     let total = texts + texts / 100 * DOCUMENTS + rows * ROW;
     let query = "select coalesce((select sum(pg_total_relation_size(oid)) from pg_class
@@ -212,5 +229,5 @@ async fn needed(context: &Context, client: &Client) -> Result<(u64, u64), LoadEr
     let row = client.query_one(query, &[]).await?;
     let [written, max_wal] = [0, 2].map(|column| u64::try_from(row.get::<_, i64>(column)).unwrap_or(0));
     let tables = total.saturating_sub(written);
-    Ok((tables, if row.get(1) { MINIMAL_WAL } else { tables.min(max_wal) }))
+    Ok((tables, Wal { needed: if row.get(1) { MINIMAL_WAL } else { tables }, max: max_wal }))
 }

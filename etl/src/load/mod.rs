@@ -17,11 +17,11 @@ mod limit;
 mod publish;
 mod rejects;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use shared::database::ConnectOptions;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_postgres::Client;
 
 use crate::database;
@@ -38,7 +38,7 @@ pub use disk::{DATABASE_DISK_BYTES, disk_bytes};
 pub use error::{DiskError, LoadError, Space};
 pub use limit::{RejectLimit, RejectLimitError, TooManyRejects};
 pub use publish::{RollbackError, publish, rollback};
-pub(crate) use publish::{drop_previous, schema_exists};
+pub(crate) use publish::{drop_old, drop_previous, schema_exists};
 pub use rejects::OutputTarget;
 
 /// The default number of parallel tasks in every step: the number of processors that the database can spare.
@@ -123,6 +123,8 @@ pub(crate) struct Context {
     database: ConnectOptions,
     generation: i32,
     options: LoadOptions,
+    /// The tasks of its connections.
+    connections: Mutex<Vec<AbortHandle>>,
     dataset: String,
     source: String,
     files: Vec<SourceFile>,
@@ -130,11 +132,19 @@ pub(crate) struct Context {
 
 impl Context {
     async fn connect(&self) -> Result<Client, LoadError> {
-        let client = database::connect(&self.database).await?;
+        let (client, connection) = database::connect_with_handle(&self.database).await?;
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         match locks::register_worker(&client).await? {
             true => Ok(client),
             false => Err(LoadError::TakenOver("the load")),
         }
+    }
+
+    /// Closes all connections, so that the server cancels their statements. A connection whose client was dropped would
+    /// wait for the end of its statement.
+    fn close_connections(&self) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.drain(..).for_each(|connection| connection.abort());
     }
 
     fn file(&self, table: &Table) -> Option<&SourceFile> {
@@ -192,6 +202,7 @@ pub(crate) async fn load_locked(
     options: &LoadOptions,
 ) -> Result<Summary, LoadError> {
     let progress = &options.progress;
+    drop_old(client).await?; // before the disk is checked
     let handle = ledger::begin_or_resume(client, &dataset, !options.publish).await?;
     failpoint::hit(failpoint::BEGUN);
     if handle.abandoned_another {
@@ -204,32 +215,16 @@ pub(crate) async fn load_locked(
         database: database.clone(),
         generation: handle.generation,
         options: options.clone(),
+        connections: Mutex::default(),
         dataset: dataset.name,
         source: dataset.source,
         files: dataset.files,
     });
-    let done = run_within_disk(&context, client, handle.step).await;
+    let done = run_steps(&context, client, handle.step).await;
     if let Err(error) = &done {
         record_failure(&context, client, error).await?;
     }
     done
-}
-
-/// Runs the steps from one on, as long as there is disk space.
-async fn run_within_disk(
-    context: &Arc<Context>,
-    client: &mut Client,
-    from: Step,
-) -> Result<Summary, LoadError> {
-    let Some(disk) = Disk::find(client, context.options.disk_bytes).await? else {
-        return run_steps(context, client, from).await;
-    };
-    disk.check(context, client).await?;
-    // The statements of dropped connections end too: see `client_connection_check_interval` in `database`.
-    tokio::select! {
-        done = run_steps(context, client, from) => done,
-        error = disk.almost_full(context) => Err(error),
-    }
 }
 
 /// Runs the steps from one on, and writes the rejected rows whether they succeed or fail.
@@ -237,7 +232,7 @@ async fn run_within_disk(
 /// It writes them before the publish, so that a load that fails has published nothing, and before a failure is recorded,
 /// because no later run would write them.
 async fn run_steps(context: &Arc<Context>, client: &mut Client, from: Step) -> Result<Summary, LoadError> {
-    let built = build(context, client, from).await;
+    let built = build_within_disk(context, client, from).await;
     if matches!(built, Err(LoadError::DeadlineReached)) {
         return Err(LoadError::DeadlineReached); // another run writes the rejects
     }
@@ -269,6 +264,32 @@ async fn run_steps(context: &Arc<Context>, client: &mut Client, from: Step) -> R
         notes,
         steps,
     })
+}
+
+/// Works as [`build`], as long as there is disk space.
+async fn build_within_disk(
+    context: &Arc<Context>,
+    client: &Client,
+    from: Step,
+) -> Result<(Vec<(Step, f64)>, Vec<FileSummary>), LoadError> {
+    if from == Step::Publish || context.options.disk_bytes == Some(0) {
+        return build(context, client, from).await;
+    }
+    let Some(disk) = Disk::find(client, context.options.disk_bytes).await? else {
+        context
+            .options
+            .progress
+            .show("the free space of the database's disk is unknown: set DATABASE_DISK_BYTES");
+        return build(context, client, from).await;
+    };
+    disk.check(context, client).await?;
+    tokio::select! {
+        built = build(context, client, from) => built,
+        error = disk.almost_full(context) => {
+            context.close_connections();
+            Err(error)
+        }
+    }
 }
 
 /// Runs every step but the last. Returns the seconds of each step and the result for each file.

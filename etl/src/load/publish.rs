@@ -80,7 +80,7 @@ async fn swap(generation: i32, progress: &Progress, client: &mut Client) -> Resu
 }
 
 /// Drops the catalogs that earlier publishes left, except those that a session still reads.
-async fn drop_old(client: &mut Client) -> Result<(), tokio_postgres::Error> {
+pub(crate) async fn drop_old(client: &mut Client) -> Result<(), tokio_postgres::Error> {
     let names = "select nspname::text from pg_namespace where starts_with(nspname, $1) order by nspname";
     for row in client.query(names, &[&OLD_PREFIX]).await? {
         drop_unless_read(row.get(0), "50ms", client).await?;

@@ -34,8 +34,8 @@ pub struct SourceFile {
     pub body_offset: u64,
     /// The average length of the first lines in bytes.
     pub line_bytes: u64,
-    /// The number of bytes of text for each stored byte, rounded up; 1 unless compressed.
-    pub expansion: u64,
+    /// The size of its text in bytes, an estimate if it is compressed.
+    pub text_bytes: u64,
     /// The SHA-256 of its stored bytes in the manifest, in hexadecimal digits.
     pub sha256: Option<String>,
     pub(super) location: FileLocation,
@@ -87,8 +87,18 @@ impl SourceFile {
         };
         let head = head::check(&head, size, table)
             .map_err(|cause| SourceError::Content { location: location.to_string(), cause })?;
-        let Head { is_gzip, body_offset, line_bytes, expansion } = head;
-        Ok(Self { table, size, version, is_gzip, body_offset, line_bytes, expansion, sha256: None, location })
+        let Head { is_gzip, body_offset, line_bytes, text_bytes } = head;
+        Ok(Self {
+            table,
+            size,
+            version,
+            is_gzip,
+            body_offset,
+            line_bytes,
+            text_bytes,
+            sha256: None,
+            location,
+        })
     }
 
     /// Returns its path, if it is on disk.

@@ -44,8 +44,8 @@ pub(super) struct Head {
     pub(super) body_offset: u64,
     /// The average length of the first lines in bytes.
     pub(super) line_bytes: u64,
-    /// The number of bytes of text for each stored byte, rounded up.
-    pub(super) expansion: u64,
+    /// The size of the text in bytes, an estimate for a compressed file.
+    pub(super) text_bytes: u64,
 }
 
 /// Checks the stored bytes at the beginning of a file of `size` bytes.
@@ -57,15 +57,15 @@ pub(super) fn check(stored: &[u8], size: u64, table: &Table) -> Result<Head, Con
     let is_whole = stored.len() as u64 >= size;
     if !is_gzip {
         let body_offset = body_offset(stored, is_whole, table)?;
-        return Ok(Head { is_gzip, body_offset, line_bytes: line_bytes(stored), expansion: 1 });
+        return Ok(Head { is_gzip, body_offset, line_bytes: line_bytes(stored), text_bytes: size });
     }
     let (text, read, is_whole) = decompress(stored, is_whole)?;
     if text.starts_with(GZIP) {
         return Err(ContentError::GzipInGzip);
     }
-    let expansion = text.len().div_ceil(read.max(1)) as u64;
+    let text_bytes = size.saturating_mul(text.len() as u64) / read.max(1) as u64;
     let body_offset = body_offset(&text, is_whole, table)?;
-    Ok(Head { is_gzip, body_offset, line_bytes: line_bytes(&text), expansion })
+    Ok(Head { is_gzip, body_offset, line_bytes: line_bytes(&text), text_bytes })
 }
 
 fn line_bytes(text: &[u8]) -> u64 {
