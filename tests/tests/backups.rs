@@ -110,7 +110,7 @@ async fn shop(cluster: &Cluster) -> (Database, Socket) {
     (database, host)
 }
 
-/// Returns the `ETag` and the body of every response of the catalog, and both carts.
+/// Returns the `ETag` and the body of every response of the catalog, and both carts. Each load has its own tags.
 async fn responses(host: Socket) -> Vec<(String, String)> {
     let of_product =
         |id| ["", "/styles", "/related", "/overview"].map(|part| format!("/products/{id}{part}"));
@@ -126,10 +126,12 @@ async fn responses(host: Socket) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_restored_database_serves_the_same_bytes_and_takes_a_new_load() {
+async fn a_restored_database_has_the_carts_and_serves_the_same_bytes_after_a_load() {
     let (machine, lost) = (Machine::new(), cluster().await);
     let (database, host) = shop(&lost).await;
-    let expected = responses(host).await;
+    let text =
+        |responses: Vec<(String, String)>| responses.into_iter().map(|(_, text)| text).collect::<Vec<_>>();
+    let expected = text(responses(host).await);
     let dump = machine.back_up("database", &lost, &database);
 
     // A new cluster has no roles and no database.
@@ -140,20 +142,44 @@ async fn a_restored_database_serves_the_same_bytes_and_takes_a_new_load() {
     server.batch_execute("create role loader login in role atelier_loader").await.unwrap();
     let restored = Database::existing(&new, "atelier");
     let host = serve(&restored).await;
-    assert_eq!(responses(host).await, expected);
+    assert_eq!([cart(host, "Bearer 1").await, cart(host, "Bearer 2").await], expected[expected.len() - 2..]);
 
-    let mut load = Command::new(program("atelier-etl").unwrap());
-    load.arg("load").arg(small_dataset()).args(["--dataset", "next"]).current_dir(machine.path("state"));
-    succeeded(&load.env("DATABASE_URL", new.address().url("loader", "atelier")).output().unwrap());
-    let text =
-        |responses: Vec<(String, String)>| responses.into_iter().map(|(_, text)| text).collect::<Vec<_>>();
-    assert_eq!(text(responses(serve(&restored).await).await), text(expected));
+    for dataset in ["small", "next"] {
+        let mut load = Command::new(program("atelier-etl").unwrap());
+        load.arg("load").arg(small_dataset()).args(["--dataset", dataset]).current_dir(machine.path("state"));
+        succeeded(&load.env("DATABASE_URL", new.address().url("loader", "atelier")).output().unwrap());
+        assert_eq!(text(responses(serve(&restored).await).await), expected, "{dataset}");
+    }
     assert_eq!(add(host, "Bearer 3", 1).await, 201);
 
     let refused = machine.run("restore", &["database", &dump], &new, "atelier");
     assert!(!refused.status.success(), "the restored database is in use");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("add --replace"));
     assert_eq!(cart(host, "Bearer 3").await, r#"[{"sku_id":1,"count":1}]"#);
+}
+
+/// Returns a copy of a dump without its last bytes.
+fn truncated(machine: &Machine, dump: &str) -> String {
+    let bytes = fs::read(dump.replace("s3:/", machine.path("s3").to_str().unwrap())).unwrap();
+    let path = machine.path("truncated.dump");
+    fs::write(&path, &bytes[..bytes.len() - 50]).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_restore_of_an_incomplete_dump_changes_nothing() {
+    let (machine, cluster) = (Machine::new(), cluster().await);
+    let (database, host) = shop(&cluster).await;
+    let expected = responses(host).await;
+    for what in ["carts", "database"] {
+        let dump = machine.back_up(what, &cluster, &database);
+        let incomplete = truncated(&machine, &dump);
+        let failed = machine.run("restore", &[what, &incomplete, "--replace"], &cluster, database.name());
+        assert!(!failed.status.success(), "{what}");
+        assert_eq!(responses(host).await, expected, "{what}");
+        succeeded(&machine.run("restore", &[what, &dump, "--replace"], &cluster, database.name()));
+        assert_eq!(cart(serve(&database).await, "Bearer 1").await, expected[expected.len() - 2].1, "{what}");
+    }
 }
 
 #[tokio::test]
@@ -225,6 +251,7 @@ async fn the_wal_moves_to_another_folder_and_an_interrupted_move_can_be_repeated
     assert!(!wal.join("incomplete").exists(), "an interrupted run has copied it");
     fs::remove_file(data.join("pg_wal")).unwrap();
     database_wal();
+    fs::create_dir(data.join("pg_wal.moved")).unwrap();
     database_wal();
     assert_eq!(fs::read_link(data.join("pg_wal")).unwrap(), wal);
     assert!(!data.join("pg_wal.moved").exists());
