@@ -81,6 +81,9 @@ impl Env {
                 build.load(self, &self.disk()).await?;
                 let client = self.address().connect(build.name).await?;
                 create_host_login(&client).await?;
+                // By name: `migrate` accepts a login of several databases only so.
+                let grant = format!("grant connect on database {} to {HOST_LOGIN}", build.name);
+                client.batch_execute(&grant).await?;
                 highest = client.query_one("select max(id) from catalog.products", &[]).await?.get(0);
             }
             Ok(highest)
@@ -100,6 +103,7 @@ impl Env {
         for statement in ["drop database if exists", "create database"] {
             server.batch_execute(&format!("{statement} {name}")).await?;
         }
+        server.batch_execute(&format!("revoke connect on database {name} from public")).await?;
         Ok(server.batch_execute("checkpoint").await?)
     }
 }
