@@ -7,6 +7,7 @@ use shared::database::ConnectOptions;
 
 use crate::database;
 use crate::ledger;
+use crate::load::unpublished_bytes;
 use crate::locks;
 
 /// What was abandoned.
@@ -14,7 +15,7 @@ use crate::locks;
 pub struct Abandoned {
     /// Whether there was an unfinished load. Tables of a failed load are dropped too.
     pub load: bool,
-    /// The bytes by which the database became smaller.
+    /// The bytes of the dropped tables and their indexes.
     pub freed_bytes: u64,
 }
 
@@ -36,11 +37,6 @@ impl From<tokio_postgres::Error> for AbandonError {
     }
 }
 
-/// The bytes of the unpublished catalog, with its indexes. The size of the whole database needs the right to connect, which
-/// the loader's role may lack.
-const SIZE: &str = "select coalesce(sum(pg_total_relation_size(oid)), 0)::bigint
-     from pg_class where relnamespace = to_regnamespace('catalog_next') and relkind = 'r'";
-
 /// Abandons the unfinished load and drops the tables of a catalog that is not published. The served and the previous
 /// catalog do not change.
 ///
@@ -52,11 +48,11 @@ pub async fn abandon(database: &ConnectOptions) -> Result<Abandoned, AbandonErro
         return Err(AbandonError::LoadRunning);
     }
     let transaction = client.transaction().await?;
-    let freed: i64 = transaction.query_one(SIZE, &[]).await?.get(0);
+    let freed_bytes = unpublished_bytes(&transaction).await?;
     let load = ledger::abandon(&transaction, "abandoned by atelier-etl abandon").await?;
     transaction.batch_execute("drop schema if exists catalog_next cascade").await?;
     transaction.commit().await?;
-    Ok(Abandoned { load, freed_bytes: u64::try_from(freed).unwrap_or(0) })
+    Ok(Abandoned { load, freed_bytes })
 }
 
 impl fmt::Display for Abandoned {

@@ -15,8 +15,9 @@ use shared::variables::Kind::Bytes;
 use shared::variables::{Error, Lookup, ReadBy, Variable};
 use tokio_postgres::Client;
 
-use super::{Context, DiskError, LoadError, Space};
+use super::{Context, DiskError, LoadError, Space, unpublished_bytes};
 use crate::database;
+use crate::ledger::unsigned;
 
 /// The size of the database's disk.
 pub static DATABASE_DISK_BYTES: Variable = Variable::new(
@@ -223,11 +224,9 @@ async fn needed(context: &Context, client: &Client) -> Result<(u64, Wal), LoadEr
         (texts + file.text_bytes, rows + file.text_bytes / file.line_bytes)
     });
     let total = texts + texts / 100 * DOCUMENTS + rows * ROW;
-    let query = "select coalesce((select sum(pg_total_relation_size(oid)) from pg_class
-                                  where relnamespace = to_regnamespace('catalog_next') and relkind = 'r'), 0)::bigint,
-                        current_setting('wal_level') = 'minimal', pg_size_bytes(current_setting('max_wal_size'))";
+    let query =
+        "select current_setting('wal_level') = 'minimal', pg_size_bytes(current_setting('max_wal_size'))";
     let row = client.query_one(query, &[]).await?;
-    let [written, max_wal] = [0, 2].map(|column| u64::try_from(row.get::<_, i64>(column)).unwrap_or(0));
-    let tables = total.saturating_sub(written);
-    Ok((tables, Wal { needed: if row.get(1) { MINIMAL_WAL } else { tables }, max: max_wal }))
+    let tables = total.saturating_sub(unpublished_bytes(client).await?);
+    Ok((tables, Wal { needed: if row.get(0) { MINIMAL_WAL } else { tables }, max: unsigned(row.get(1)) }))
 }

@@ -13,7 +13,7 @@ use tokio_postgres::{Client, GenericClient};
 use super::LoadError;
 use crate::database;
 use crate::failpoint;
-use crate::ledger;
+use crate::ledger::{self, unsigned};
 use crate::locks;
 use crate::progress::Progress;
 
@@ -181,6 +181,15 @@ pub async fn rollback(database: &ConnectOptions, on_wait: impl FnOnce()) -> Resu
     }
     transaction.commit().await?;
     Ok(generation)
+}
+
+/// Returns the bytes of the unpublished catalog, with its indexes. The size of the whole database needs the right to
+/// connect, which the loader's role may lack.
+pub(crate) async fn unpublished_bytes(client: &impl GenericClient) -> Result<u64, tokio_postgres::Error> {
+    let query = "select coalesce(sum(pg_total_relation_size(oid)), 0)::bigint
+                 from pg_class where relnamespace = to_regnamespace('catalog_next') and relkind = 'r'";
+    let bytes: i64 = client.query_one(query, &[]).await?.get(0);
+    Ok(unsigned(bytes))
 }
 
 /// Returns whether there is a schema with this name.
