@@ -12,7 +12,6 @@ use crate::note::{Note, Notes};
 impl Encoder {
     /// Says how the record continues, whose last line ends inside quotes, and extends it by the lines that belong to it.
     pub(super) fn continuation(&mut self, lines: &mut Lines<impl Read>) -> io::Result<Continuation> {
-        let before = self.rows.len();
         if only_blank_lines_follow(lines)? {
             return Ok(Continuation::None);
         }
@@ -21,7 +20,7 @@ impl Encoder {
         let mut is_open = true;
         while lines.extend()? {
             let next = lines.last_line();
-            if is_first && self.begins_row(next) {
+            if is_first && self.begins_row(next) && !self.ends_row(lines) {
                 lines.reset(mark);
                 return Ok(Continuation::None);
             }
@@ -31,8 +30,7 @@ impl Encoder {
             }
             is_open ^= memchr_iter(b'"', next).count() % 2 == 1;
             if !is_open {
-                let joined = self.write(&lines.record());
-                self.rows.truncate(before);
+                let joined = self.check(&lines.record());
                 // A record with a wrong value is one record too, and is rejected as one.
                 if joined.map_or_else(|fault| fault.kind != FaultKind::Syntax, |_| true) {
                     return Ok(Continuation::Lines);
@@ -46,11 +44,7 @@ impl Encoder {
 
     /// Returns whether a line is a row, or the beginning of one that ends inside quotes.
     fn begins_row(&mut self, line: &[u8]) -> bool {
-        let before = self.rows.len();
-        let record = Record { offset: 0, line: 0, bytes: line, length: line.len() as u64, terminated: true };
-        let result = self.write(&record);
-        self.rows.truncate(before);
-        match result {
+        match self.check(&record_of(line)) {
             Ok(_) => true,
             Err(fault) if fault.reason == LINE_BREAK => {
                 let id = line.split(|&byte| byte == b',').next().unwrap_or_default();
@@ -59,6 +53,28 @@ impl Encoder {
             Err(fault) => fault.kind == FaultKind::Orphan,
         }
     }
+
+    /// Returns whether the record's last line, which lacks a quote by itself, makes the record a row: a text may have a line
+    /// such as `4,x`.
+    fn ends_row(&mut self, lines: &Lines<impl Read>) -> bool {
+        let mut lacks_quote = |record: &Record<'_>| ends_inside_quotes(&self.check(record), record);
+        lacks_quote(&record_of(lines.last_line()))
+            && !lacks_quote(&lines.record())
+            && self.check(&lines.record()).is_ok()
+    }
+
+    /// Encodes a record, of which nothing is kept.
+    fn check(&mut self, record: &Record<'_>) -> Result<(i32, Notes), Fault> {
+        let before = self.rows.len();
+        let result = self.write(record);
+        self.rows.truncate(before);
+        result
+    }
+}
+
+/// Returns a line as a record of its own.
+fn record_of(line: &[u8]) -> Record<'_> {
+    Record { offset: 0, line: 0, bytes: line, length: line.len() as u64, terminated: true }
 }
 
 pub(super) fn is_blank(line: &[u8]) -> bool {

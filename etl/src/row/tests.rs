@@ -194,10 +194,28 @@ fn a_text_may_have_line_breaks() {
             assert!(row.contains(&text_of), "{line:?}");
         }
     }
+    // A text's last line may be the beginning of a row, or a row that lacks its closing quote. The record is whole with it.
+    for line in ["1,2,x,\"1,2,3\n4,5,\"\n", "1,2,\"1\n4,x,\",y\n", "1,2,\"1\n4,5,x,\",y\n"] {
+        let rows = rows("features", format!("{line}9,2,\"f\",\"v\"\n").as_bytes());
+        assert_eq!(rows.len(), 2, "{line:?}");
+        assert_eq!(rows[0].as_ref().unwrap().0, [Note::JoinedLines], "{line:?}");
+    }
     // One row with a wrong value is rejected as one.
     let rows = rows("features", b"1,0,\"a\nb\",\"c\"\n9,2,\"f\",\"v\"\n");
     assert_eq!(rows[0].as_ref().unwrap_err().reason, "no such product");
     assert_eq!(rows.len(), 2);
+}
+
+#[test]
+fn adjacent_rows_without_closing_quotes_are_not_one() {
+    let rows = rows("features", b"1,2,\"a\",\"b\n3,2,\"c\",\"d\n4,2,\"e,f\n5,2,\"g,h\n6,2,\"i\",\"j\"\n");
+    assert_eq!(rows.len(), 5);
+    for row in [&rows[0], &rows[1]] {
+        assert_eq!(row.as_ref().unwrap().0, [Note::ClosingQuote]);
+    }
+    for row in [&rows[2], &rows[3]] {
+        assert_eq!(row.as_ref().unwrap_err().reason, LINE_BREAK);
+    }
 }
 
 #[test]
