@@ -23,7 +23,6 @@ struct Machine(TempDir);
 
 impl Machine {
     fn new() -> Self {
-        use std::os::unix::fs::PermissionsExt;
         let machine = Self(tempfile::tempdir().unwrap());
         for folder in ["programs", "s3", "state"] {
             fs::create_dir(machine.path(folder)).unwrap();
@@ -39,10 +38,15 @@ case "$1 $2" in
 *) exit 1 ;;
 esac
 "#;
-        let path = machine.path("programs/aws");
-        fs::write(&path, aws).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        machine.program("aws", aws);
         machine
+    }
+
+    fn program(&self, name: &str, script: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.path(&format!("programs/{name}"));
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -217,6 +221,10 @@ async fn a_backup_of_the_carts_waits_for_no_publish_and_a_failed_one_leaves_the_
     let file = fs::File::options().append(true).open(&last).unwrap();
     file.set_times(fs::FileTimes::new().set_modified(long_ago)).unwrap();
     assert!(!machine.run("backup", &["carts"], &shop_cluster, "nowhere").status.success());
+    machine.program(
+        "systemctl",
+        "#!/bin/sh\necho \"$*\" | grep -q -- --failed && printf 'one failed\\ntwo failed\\n'\n",
+    );
     succeeded(&machine.script("put-metrics", &[]).env("DISKS", "/ /dev/shm").output().unwrap());
     let metrics = fs::read_to_string(machine.path("s3/metrics")).unwrap();
     let value = |name: &str| -> u64 {
@@ -225,6 +233,7 @@ async fn a_backup_of_the_carts_waits_for_no_publish_and_a_failed_one_leaves_the_
         line.rsplit(' ').next().unwrap().parse().unwrap()
     };
     assert!(value("BackupAgeSeconds") >= 100_000, "{metrics}");
+    assert_eq!(value("FailedUnits"), 2, "{metrics}");
     let used = |disk: &str| {
         let output = Command::new("df").args(["--output=pcent", disk]).output().unwrap();
         let percent = String::from_utf8(output.stdout).unwrap();

@@ -35,7 +35,9 @@ fn chosen(value: &Yaml) -> Option<&str> {
 /// Returns the rules of a security group in one direction: the peer, and the port.
 fn rules<'a>(group: &'a Yaml, direction: &str) -> BTreeSet<(&'a str, i64)> {
     let rules = group["Properties"][direction].as_vec().map_or(&[][..], Vec::as_slice).iter();
+    let of_rds = |rule: &Yaml| rule[0].as_str() == Some("OwnDatabase");
     rules
+        .filter(|rule| !of_rds(rule))
         .map(|rule| {
             let rule = if rule[0].as_str() == Some("LimitsClients") { &rule[2] } else { rule };
             let side = ["CidrIp", "DestinationSecurityGroupId"].iter().find_map(|side| chosen(&rule[*side]));
@@ -55,8 +57,12 @@ fn values_of_parameters_cannot_run_commands_and_the_rendered_settings_reach_ngin
     );
     assert_patterns_are_strict(&template);
     let output = machine(&template)["UserData"]["Fn::Base64"].as_str().unwrap();
-    for set in ["RATE_LIMIT=${RateLimit}", "NEW_CART_LIMIT=${NewCartLimit}", "LOG_ADDRESSES=${LogAddresses}"]
-    {
+    for set in [
+        "RATE_LIMIT=${RateLimit}",
+        "NEW_CART_LIMIT=${NewCartLimit}",
+        "LOG_ADDRESSES=${LogAddresses}",
+        "CART_KEY_SECRET='${CartKeySecretArn}'",
+    ] {
         assert!(output.contains(&format!("{set}\n")), "{set}: {output}");
     }
 }
@@ -267,6 +273,7 @@ fn every_machine_has_an_optional_alarm_that_notifies_the_topic() {
         ("BackupAgeSeconds", "AWS::StackName"),
         ("CPUUtilization", "Database"),
         ("DiskUsedPercent", "AWS::StackName"),
+        ("FailedUnits", "AWS::StackName"),
         ("GroupInServiceInstances", "Host1"),
         ("GroupInServiceInstances", "Host2"),
         ("GroupInServiceInstances", "Host3"),
@@ -313,7 +320,13 @@ fn with_a_database_elsewhere_the_stack_creates_no_database_instance() {
         assert_eq!(attachment["Condition"].as_str(), Some("AttachesVolume"), "{name}");
     }
     let alarms = alarms(&template);
-    for name in ["BackupMissing", "DatabaseBusy", "DatabaseDiskFull", "DatabaseFailed"] {
+    for name in ["BackupMissing", "DatabaseBusy", "DatabaseDiskFull", "DatabaseFailed", "DatabaseJobFailed"] {
         assert_eq!(alarms[name]["Condition"].as_str(), Some("HasDatabaseAlarms"), "{name}");
     }
+    // During the move, the hosts that still run use the stack's database.
+    let egress = template["Resources"]["HostGroup"]["Properties"]["SecurityGroupEgress"].as_vec().unwrap();
+    let rds = egress.iter().find(|rule| rule[0].as_str() == Some("OwnDatabase")).unwrap();
+    assert_eq!(rds[1].as_str(), Some("AWS::NoValue"));
+    assert_eq!(rds[2]["DestinationSecurityGroupId"].as_str(), Some("DatabaseSecurityGroupId"));
+    assert!(egress.iter().any(|rule| rule["DestinationSecurityGroupId"].as_str() == Some("DatabaseGroup")));
 }

@@ -251,8 +251,11 @@ fn a_schedule_invokes_the_loader_to_prune_and_may_be_off() {
     }
     let target = &rule["Properties"]["Targets"][0];
     assert_eq!(target["Arn"].as_str(), Some("Etl.Arn"));
-    let event: serde_json::Value = serde_json::from_str(target["Input"].as_str().unwrap()).unwrap();
-    assert_eq!(event, serde_json::json!({"source": "aws.scheduler", "action": "prune", "used_once_days": 1}));
+    let event = target["Input"].as_str().unwrap().replace("${PruneDays}", "90");
+    let event: serde_json::Value = serde_json::from_str(&event).unwrap();
+    let expected =
+        serde_json::json!({"source": "aws.scheduler", "action": "prune", "days": 90, "used_once_days": 1});
+    assert_eq!(event, expected);
     let permission = &permission["Properties"];
     let permission =
         ["FunctionName", "Principal", "SourceArn"].map(|name| permission[name].as_str().unwrap());
