@@ -69,11 +69,22 @@ esac
 
     /// Runs a script for a database of a cluster, as the superuser.
     fn run(&self, name: &str, arguments: &[&str], cluster: &Cluster, database: &str) -> Output {
+        self.run_as(SUPERUSER, name, arguments, cluster, database)
+    }
+
+    fn run_as(
+        &self,
+        login: &str,
+        name: &str,
+        arguments: &[&str],
+        cluster: &Cluster,
+        database: &str,
+    ) -> Output {
         let address = cluster.address();
         let mut command = self.script(name, arguments);
         command.env("PGHOST", address.sockets()).env("PGPORT", address.port().to_string());
-        command.env("PGUSER", SUPERUSER).env("PGDATABASE", database);
-        command.env("DATABASE_URL", address.url(SUPERUSER, database)).output().unwrap()
+        command.env("PGUSER", login).env("PGDATABASE", database);
+        command.env("DATABASE_URL", address.url(login, database)).output().unwrap()
     }
 
     /// Backs a database up, and returns the URL of the dump.
@@ -204,6 +215,23 @@ async fn restored_carts_replace_others_only_on_request_and_take_new_ones() {
     assert_eq!([cart(host, "Bearer 1").await, cart(host, "Bearer 2").await], expected);
     assert_eq!(cart(host, "Bearer 9").await, "[]");
     assert_eq!(add(host, "Bearer 9", 1).await, 201, "ids continue after those of the backup");
+}
+
+#[tokio::test]
+async fn a_login_that_owns_the_database_and_can_create_roles_restores_carts() {
+    let (machine, lost) = (Machine::new(), cluster().await);
+    let (database, _host) = shop(&lost).await;
+    let new = cluster().await;
+    let server = new.address().connect("postgres").await.unwrap();
+    server.batch_execute("create role master login createdb createrole").await.unwrap();
+    let dump = machine.back_up("carts", &lost, &database);
+    for options in [&[][..], &["--replace"]] {
+        let arguments = [&["carts", dump.as_str()][..], options].concat();
+        succeeded(&machine.run_as("master", "restore", &arguments, &new, "owned"));
+        let restored = new.address().connect("owned").await.unwrap();
+        let carts: i64 = restored.query_one("select count(*) from cart.carts", &[]).await.unwrap().get(0);
+        assert_eq!(carts, 2, "{options:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,10 @@
 
 mod support;
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use bytes::Bytes;
 use conformance::Transport as _;
@@ -14,7 +17,7 @@ use rig::{Fault, HttpProxy};
 use support::balancing::{assert_is_problem, balance_with, with_variables};
 use support::serving::Balanced;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// Sends at most 20 requests, one after another, and returns the first response that is not 200.
 async fn first_rejection(service: &Balanced, target: &str) -> Response<Bytes> {
@@ -206,4 +209,62 @@ async fn readiness_checks_above_the_limit_of_large_pages_return_429() {
     let (_balancer, service) = balance_with_one_large_page(&host).await;
     assert_is_problem(&first_rejection(&service, "/readyz").await, 429);
     assert_eq!(service.call(Request::get("/healthz").body(Bytes::new()).unwrap()).await.status(), 200);
+}
+
+/// An NGINX of one process, which ends with this value.
+struct Nginx(Child);
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts NGINX with a limit of one request per second, which takes a client's address from the header `x-client`.
+async fn limit_by_header(directory: &Path, host: SocketAddr) -> (Nginx, SocketAddr) {
+    let address = local::free_address().unwrap();
+    let rendered = Command::new(local::RENDER)
+        .envs([("HOSTS", host.to_string()), ("LISTEN", address.to_string())])
+        .envs([("RATE_LIMIT", "1"), ("STATUS_LISTEN", "off"), ("ACCESS_LOG", "off"), ("ERROR_LOG", "stderr")])
+        .envs([("TEMPORARY", directory), ("PID_FILE", &directory.join("pid"))])
+        .output()
+        .unwrap();
+    assert!(rendered.status.success());
+    let from_header = "http {\nset_real_ip_from 127.0.0.1;\nreal_ip_header x-client;\n";
+    let text = String::from_utf8(rendered.stdout).unwrap().replacen("http {\n", from_header, 1);
+    let path = directory.join("nginx.conf");
+    fs::write(&path, text).unwrap();
+    let mut command = Command::new(local::nginx().unwrap());
+    command.arg("-c").arg(path).args(["-g", "daemon off; master_process off;"]).stderr(Stdio::null());
+    let mut nginx = Nginx(command.spawn().unwrap());
+    while TcpStream::connect(address).await.is_err() {
+        assert!(nginx.0.try_wait().unwrap().is_none(), "NGINX does not start");
+    }
+    (nginx, address)
+}
+
+#[tokio::test]
+async fn clients_of_one_ipv6_network_share_a_limit_and_those_of_two_do_not() {
+    let host = HttpProxy::alone(Fault::Respond(200, "host"));
+    let directory = tempfile::tempdir().unwrap();
+    let (_nginx, address) = limit_by_header(directory.path(), host.address()).await;
+    let status = async |client: &str| {
+        let request = format!("GET /products/1 HTTP/1.1\r\nx-client: {client}\r\nx:");
+        statuses_from(Ipv4Addr::LOCALHOST, address, &request, 1).await.remove(0)
+    };
+    for (network, other) in [
+        ("2001:db8::N:2:3:0", "2001:db8:0:1:1:2:3:0"),
+        ("2001:db8:0:0:N::", "2001:db8:0:2:1::"),
+        ("2001:db8:a:a0a::N", "2001:db8:a:a0b::1"),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2"),
+        ("192.0.2.3", "192.0.2.4"),
+    ] {
+        let mut is_limited = false;
+        for n in 1..=20 {
+            is_limited |= status(&network.replace('N', &n.to_string())).await == "429";
+        }
+        assert!(is_limited, "one request of each address {network}");
+        assert_eq!(status(other).await, "200", "{network} and {other}");
+    }
 }
