@@ -25,10 +25,14 @@ const LINES: Sql = Sql {
            where carts.owner = any($1) group by lines.sku_id order by min(lines.added_id)",
 };
 
-/// Uses the primary key of `catalog.skus`. It returns no row for an unknown sku.
-const ADD: Sql = Sql { slot: 6, text: "select cart.add($1, $2, $3) from catalog.skus where id = $2" };
+/// Uses the primary key of `catalog.skus`. It returns no row for an unknown sku. The function reads the setting, which ends
+/// with the statement's transaction, when it creates a cart.
+const ADD: Sql = Sql {
+    slot: 6,
+    text: "select cart.add($1, $2, $3) from set_config('cart.is_session', $4, true), catalog.skus where id = $2",
+};
 
-/// As [`ADD`], for an owner with a former hash, whose cart it moves first.
+/// As [`ADD`], for an owner with a former hash, whose cart it moves first. No session has one.
 const MOVE_AND_ADD: Sql =
     Sql { slot: 10, text: "select cart.add($1, $2, $3) from catalog.skus, cart.move($4, $1) where id = $2" };
 
@@ -125,7 +129,10 @@ impl Carts {
         let mut parameters: OwnedParameters =
             vec![Box::new(owner.hash.to_vec()), Box::new(sku_id), Box::new(count)];
         let statement = match &owner.former {
-            None => &ADD,
+            None => {
+                parameters.push(Box::new(owner.is_session.to_string()));
+                &ADD
+            }
             Some(former) => {
                 parameters.push(Box::new(former.to_vec()));
                 &MOVE_AND_ADD

@@ -96,6 +96,24 @@ async fn with_a_key_the_cart_of_an_authorization_text_is_found_and_moved_and_its
 }
 
 #[tokio::test]
+async fn only_the_carts_of_cookies_are_carts_of_sessions() {
+    let (without, with, client) = both_hosts().await;
+    let sessions = "select count(*) from cart.carts where is_session";
+    let sessions = async || client.query_one(sessions, &[]).await.unwrap().get::<_, i64>(0);
+    for (nth, host) in [(0, without), (1, with)] {
+        let identity = format!("Bearer {nth}");
+        for _ in 0..2 {
+            add(&host, ("authorization", &identity), 1).await;
+        }
+        assert_eq!((sessions().await, carts(&client).await), (nth, 2 * nth + 1));
+        let cookie = add(&host, ("cookie", "none=1"), 1).await;
+        add(&host, ("cookie", &cookie), 1).await;
+        add(&host, ("authorization", &identity), 1).await;
+        assert_eq!((sessions().await, carts(&client).await), (nth + 1, 2 * nth + 2));
+    }
+}
+
+#[tokio::test]
 async fn with_a_key_a_cookie_that_the_service_did_not_issue_creates_no_cart() {
     let (_, with, client) = both_hosts().await;
     let chosen = ("cookie", "atelier_session=0123456789abcdef0123456789abcdef");

@@ -88,10 +88,12 @@ impl Settings {
     fn owner_by_header(&self, value: &HeaderValue) -> Owner {
         let credential = credential("authorization", value.as_bytes());
         let unkeyed = sha256(&credential);
-        let Some(key) = &self.key else { return Owner { hash: unkeyed, former: None } };
+        let Some(key) = &self.key else {
+            return Owner { hash: unkeyed, former: None, is_session: false };
+        };
         let mut hash = [0; 32];
         hash.copy_from_slice(hmac::sign(key, &credential).as_ref()); // SHA-256 has 32 bytes
-        Owner { hash, former: Some(unkeyed) }
+        Owner { hash, former: Some(unkeyed), is_session: false }
     }
 
     /// Returns whether the service issued the session. Without a key, it takes each for issued.

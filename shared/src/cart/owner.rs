@@ -28,6 +28,8 @@ pub struct Owner {
     pub(super) hash: [u8; 32],
     /// The hash under which the same client's cart may be stored from the time before the service had a key.
     pub(super) former: Option<[u8; 32]>,
+    /// Whether the credential is an anonymous session.
+    pub(super) is_session: bool,
 }
 
 /// Returns the bytes of a credential with its kind, so that an `Authorization` header with the id of a session does not
@@ -61,7 +63,7 @@ impl Session {
 
     /// Returns the owner that the session stands for. It does not depend on a key, because an id cannot be guessed.
     pub(super) fn owner(&self) -> Owner {
-        Owner { hash: sha256(&self.credential()), former: None }
+        Owner { hash: sha256(&self.credential()), former: None, is_session: true }
     }
 
     /// Returns the bytes that the MAC covers.

@@ -61,7 +61,7 @@ async fn events_without_objects_raise_no_alarm() {
 #[tokio::test]
 async fn a_schedule_prunes() {
     let incoming = Incoming::create().await;
-    let carts = "select cart.add(sha256('once'), 1, 1), cart.add(sha256('new'), 1, 1);
+    let carts = "set cart.is_session = true; select cart.add(sha256('once'), 1, 1), cart.add(sha256('new'), 1, 1);
                  update cart.carts set created_at = now() - interval '2 days', touched_at = now() - interval '2 days'
                  where owner = sha256('once')";
     incoming.database.connect().await.unwrap().batch_execute(carts).await.unwrap();
