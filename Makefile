@@ -62,7 +62,7 @@ build: ## build everything as debug builds
 	cargo build --workspace
 
 test: template balancer $(TOOLS) ## run the tests on a private Postgres
-	@scripts/install.sh postgres nginx ip
+	@scripts/install.sh postgres nginx logrotate ip
 	cargo build --workspace
 	$(WITH_POSTGRES) cargo test --workspace
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the programs named as arguments if they are missing: postgres, nginx, ip, wrk, oha, valgrind, systemd-analyze, c++,
-# python (3.11 or newer, with venv).
+# Installs the programs named as arguments if they are missing: postgres, nginx, logrotate, ip, wrk, oha, valgrind,
+# systemd-analyze, c++, python (3.11 or newer, with venv).
 # Uses apt-get (Debian, Ubuntu) or brew (macOS), without prompts.
 set -eu
 
@@ -17,8 +17,8 @@ present() {
             [ -x "$server" ] && return
         done
         return 1 ;;
-    nginx) # Debian's path too, which is not in every user's PATH: see local/src/load_balancer.rs
-        command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] ;;
+    nginx | logrotate) # Debian's path too, which is not in every user's PATH: see local/src/load_balancer.rs
+        command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
     python) python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ;;
     oha) [ "$(oha --version 2>/dev/null)" = "oha $OHA" ] ;;
     *) command -v "$1" >/dev/null ;;

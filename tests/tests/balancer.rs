@@ -5,6 +5,7 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -195,6 +196,52 @@ async fn the_logged_network_has_24_bits_of_ipv4_and_48_of_ipv6() {
     signal(server.id(), "QUIT").unwrap();
     server.wait().unwrap();
     assert_eq!(networks, expected.map(|(client, network)| (client, Bytes::from(network))));
+}
+
+/// Uses the rotation of a load balancer on EC2, with the folder, the process and the user of this NGINX.
+#[tokio::test]
+async fn a_log_of_100_mb_is_rotated_and_nginx_writes_to_the_new_one() {
+    let host = HttpProxy::alone(Fault::Respond(200, "host"));
+    let settings = LoadBalancerSettings { access_log: true, ..LoadBalancerSettings::default() };
+    let (balancer, service) = balance_with(&[host.address()], settings).await;
+    let log = balancer.access_log();
+    let folder = log.parent().unwrap();
+    // If root starts NGINX, its workers are of another user, and open the new log.
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let rotation = std::fs::read_to_string(support::root().join("deploy/ec2/nginx.logrotate")).unwrap();
+    let rotation = rotation.replace("/var/log/nginx", folder.to_str().unwrap());
+    let rotation = rotation.replace("/run/nginx.pid", folder.join("nginx.pid").to_str().unwrap());
+    let file = tempfile::NamedTempFile::new().unwrap(); // logrotate ignores a file that others may write
+    std::fs::write(file.path(), rotation.replace(" www-data adm", "")).unwrap();
+    let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap());
+    let rotate = || {
+        let mut command = Command::new("logrotate");
+        command.arg("--state").arg(folder.join("state")).arg(file.path()).env("PATH", &path);
+        assert!(command.status().expect("`scripts/install.sh logrotate` installs it").success());
+        folder.join("access.log.1.gz").exists()
+    };
+    let write = async || {
+        service.call(Request::get("/products/1").body(Bytes::new()).unwrap()).await;
+        std::fs::metadata(&log).unwrap().len() > 0
+    };
+    until("a line is written", &write).await;
+    assert!(!rotate(), "the log is small and of today");
+    std::fs::File::options().append(true).open(&log).unwrap().set_len(101 << 20).unwrap();
+    assert!(rotate(), "the log is too large");
+    until("a line is written to the new log", &write).await;
+    assert!(std::fs::metadata(&log).unwrap().len() < 1 << 20);
+}
+
+#[tokio::test]
+async fn nginx_closes_a_connection_after_1000_requests() {
+    let (_balancer, service) = balance(&[free_address().unwrap()]).await;
+    let requests = "GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n".repeat(1000);
+    let responses = exchange(service.0.0, requests.as_bytes()).await;
+    for (header, expected) in
+        [("HTTP/1.1 200 ", 1000), ("Connection: keep-alive", 999), ("Connection: close", 1)]
+    {
+        assert_eq!(responses.matches(header).count(), expected, "{header}");
+    }
 }
 
 #[tokio::test]
