@@ -104,7 +104,8 @@ fn a_volume_with_a_cluster_of_another_postgres_is_refused_and_gets_no_empty_one(
 
 #[test]
 fn prune_backup_metrics_and_the_renewal_of_the_certificate_have_enabled_timers_and_installed_units() {
-    let calls = Machine::new(&["17"]).calls();
+    let machine = Machine::new(&["17"]); // has the unit files
+    let calls = machine.calls();
     let enabled = calls.lines().find_map(|call| call.strip_prefix("systemctl enable --now ")).unwrap();
     let mut timers: Vec<_> = enabled.split(' ').collect();
     timers.sort_unstable();
@@ -122,12 +123,8 @@ fn prune_backup_metrics_and_the_renewal_of_the_certificate_have_enabled_timers_a
         let is_of_the_timer = |call: &&str| call.starts_with("install -m 0644 ") && call.contains(timer);
         let call = calls.lines().find(is_of_the_timer).unwrap();
         for unit in [timer.to_owned(), format!("{name}.service")] {
-            assert!(
-                call.split(' ').any(|argument| argument.ends_with(&format!("/{unit}"))),
-                "{unit}: {call}"
-            );
+            let installed = call.split(' ').find(|argument| argument.ends_with(&format!("/{unit}")));
+            assert!(installed.is_some_and(|file| Path::new(file).is_file()), "{unit}: {call}");
         }
-        let files = call.split(' ').map(Path::new).filter(|argument| argument.extension().is_some());
-        assert_eq!(files.inspect(|file| assert!(file.is_file(), "{call}")).count(), 2, "{call}");
     }
 }
