@@ -2,10 +2,11 @@
 -- with `Authorization` are not.
 --
 -- While another session reads the table for long, such as pg_dump, the statement below would wait behind it, and carts behind
--- that. So it waits in short attempts, for up to ten minutes.
+-- that. So it waits in attempts that are shorter than the `lock_timeout` of the carts' functions, for up to
+-- ten minutes.
 do $$
 begin
-    set local lock_timeout = '500ms';
+    set local lock_timeout = '50ms';
     for attempt in 1..600 loop
         begin
             lock table cart.carts in access exclusive mode;

@@ -10,22 +10,22 @@ use tokio_postgres::{Client, GenericClient};
 
 /// The settings of every loader session.
 ///
-/// The role is `atelier_loader` for every login, so that the schemas have one owner. Statements may take minutes, so
-/// the timeouts for requests are off. With keepalive the server detects a dead loader within a minute; until then its
+/// The role is `atelier_loader` for every login, so that the schemas have one owner. With keepalive the server detects a dead loader within a minute; until then its
 /// locks block the next loader. The server notices within 0.1 s that a connection was closed, so a statement of a
 /// load that was stopped does not run on.
 ///
 /// A small `maintenance_work_mem` builds indexes faster, also from unsorted keys: the data stays in the processor's
 /// cache, and with 512 MB half of the time went into the allocation of memory. The loader itself decides how many
 /// statements run in parallel. JIT compilation does not pay off for any of them.
-const OPTIONS: &str = "-c role=atelier_loader -c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0 \
-     -c idle_in_transaction_session_timeout=0 -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 \
+const OPTIONS: &str = "-c role=atelier_loader -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 \
      -c tcp_keepalives_count=3 -c client_connection_check_interval=100ms -c maintenance_work_mem=32MB -c jit=off \
      -c max_parallel_maintenance_workers=0 -c max_parallel_workers_per_gather=0";
 
-/// Turns off a timeout that only Postgres 17 and newer know; as a startup option, others would reject it.
-const NO_TRANSACTION_TIMEOUT: &str =
-    "select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout'";
+/// Turns off the timeouts that may be set for requests: statements of a load or a migration may take minutes. Only
+/// Postgres 17 and newer know `transaction_timeout`.
+pub(crate) const NO_TIMEOUTS: &str = "select set_config(name, '0', false) from pg_settings where name in
+     ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_session_timeout',
+      'idle_in_transaction_session_timeout')";
 
 /// The timeout of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,7 +46,7 @@ pub(crate) async fn connect_with_handle(
         settings.options(format!("{} {OPTIONS}", settings.get_options().unwrap_or_default()));
     });
     let (client, connection) = spawn(&options).await?;
-    client.batch_execute(NO_TRANSACTION_TIMEOUT).await?;
+    client.batch_execute(NO_TIMEOUTS).await?;
     Ok((client, connection))
 }
 

@@ -5,6 +5,9 @@
 
 mod support;
 
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
 use conformance::{SMALL_IDS, get, get_with, golden, small_dataset};
 use http::Request;
 use rig::{Cluster, Database, Settings};
@@ -127,6 +130,44 @@ async fn a_migration_that_waits_for_a_reader_of_the_publications_holds_up_no_hos
     let (migrated, ()) = tokio::join!(etl::migrate::migrate(&address), polling);
     migrated.unwrap();
     assert_served(serve(&database).await, "7").await;
+}
+
+#[tokio::test]
+async fn a_migration_that_waits_for_a_reader_of_the_carts_holds_up_no_cart_and_is_ended_by_no_timeout() {
+    let (_cluster, database) = previous_release().await;
+    let client = database.connect().await.unwrap();
+    let limits = "select format('alter database %I set %I = 1000', current_database(), name) from pg_settings
+                  where name in ('statement_timeout', 'transaction_timeout')";
+    for limit in client.query(limits, &[]).await.unwrap() {
+        client.batch_execute(limit.get(0)).await.unwrap();
+    }
+    let reader = database.connect().await.unwrap();
+    let no_limits = "select set_config(name, '0', false) from pg_settings
+                     where name in ('statement_timeout', 'transaction_timeout')";
+    reader.batch_execute(no_limits).await.unwrap();
+    reader.batch_execute("begin; select from cart.carts").await.unwrap();
+    let host = serve(&database).await;
+    let is_migrated = Cell::new(false);
+    let adding = async {
+        let waits = "select count(*) from pg_locks where relation = 'cart.carts'::regclass and not granted";
+        let (started, mut attempts) = (Instant::now(), 0);
+        let mut is_reading = true;
+        while !is_migrated.get() {
+            attempts += client.query_one(waits, &[]).await.unwrap().get::<_, i64>(0);
+            assert_eq!(status(host, "POST", "/cart", r#"{"sku_id":1}"#).await, 201);
+            if is_reading && attempts >= 3 && started.elapsed() > Duration::from_millis(1500) {
+                reader.batch_execute("rollback").await.unwrap();
+                is_reading = false;
+            }
+        }
+        assert!(!is_reading, "the migration waits for the reader");
+    };
+    let address = database.config();
+    let migrating = async {
+        etl::migrate::migrate(&address).await.unwrap();
+        is_migrated.set(true);
+    };
+    tokio::join!(migrating, adding);
 }
 
 #[tokio::test]
