@@ -29,19 +29,19 @@ pub enum MigrateError {
     /// The server or the encoding of the database is unsupported.
     #[error("cannot use this database: {0}")]
     Unsupported(String),
-    /// A login can use this database and another one, because all roles may connect to one of them.
+    /// Another database of the cluster uses the same group roles, and all roles may connect to one of the two.
     #[error(
-        "the login {login} of {other} may connect to {database} too, and its group roles would give it access to both: \
-         separate them with `revoke connect on database {database}, {other} from public`, then \
+        "all logins may connect to {open}, and its cluster has another database with the same group roles: a login of one \
+         would have access to both. Separate them with `revoke connect on database {database}, {other} from public`, then \
          `grant connect on database … to …` for each login of each database"
     )]
-    SharedLogin {
+    SharedCluster {
         /// This database.
         database: String,
         /// The other one of the same cluster.
         other: String,
-        /// A login that may connect to both.
-        login: String,
+        /// The one of the two to which all logins may connect.
+        open: String,
     },
     /// The login cannot give new objects to their owner.
     #[error("cannot migrate the database: the login {login} is not a member of atelier_owner")]
@@ -83,7 +83,7 @@ impl MigrateError {
         match self {
             Self::Database(error) => database::is_missing_right(error),
             Self::Migration(error) => database::is_missing_right(error),
-            Self::Unsupported(_) | Self::SharedLogin { .. } | Self::NoMember { .. } => true,
+            Self::Unsupported(_) | Self::SharedCluster { .. } | Self::NoMember { .. } => true,
             Self::NewerSchema { .. } => false, // the newer release replaces this one
         }
     }
@@ -94,7 +94,11 @@ impl MigrateError {
 pub async fn migrate(options: &ConnectOptions) -> Result<Vec<String>, MigrateError> {
     let (mut client, connection) = database::with_timeout(options).connect().await?;
     let connection = tokio::spawn(connection);
-    let applied = migrate_with(&mut client).await;
+    let applied = async {
+        client.batch_execute(database::NO_TIMEOUTS).await?;
+        migrate_with(&mut client).await
+    };
+    let applied = applied.await;
     drop(client);
     // Nothing may be connected when this returns: a template database must be idle.
     let _ = connection.await;
@@ -104,7 +108,7 @@ pub async fn migrate(options: &ConnectOptions) -> Result<Vec<String>, MigrateErr
 async fn migrate_with(client: &mut Client) -> Result<Vec<String>, MigrateError> {
     client.execute("select pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
     applied(client).await?;
-    check_logins(client).await?;
+    check_cluster(client).await?;
     client.batch_execute(ROLES).await?;
     // Refinery's table would belong to a login that cannot go further, on Postgres 14, where every login may create it.
     let may_migrate =
@@ -126,9 +130,10 @@ pub async fn pending(options: &ConnectOptions) -> Result<Vec<String>, MigrateErr
     Ok(pending.map(ToString::to_string).collect())
 }
 
-/// Selects a login that is a member of a group role and may connect both to this database and to another one that uses the
-/// group roles, if one of the two lets all roles connect. An explicit `grant connect` on both is the operator's intention.
-const SHARED_LOGIN: &str = "
+/// Selects another database of the cluster that uses the group roles, if all roles may connect to this one, or if a member of
+/// the group roles may connect to both because all may connect to the other. Group roles belong to the cluster, so a login of
+/// one environment would have the same rights in the other. A `grant connect` on both is the operator's intention.
+const SHARED_CLUSTER: &str = "
     with groups as (
         select oid from pg_roles
         where rolname in ('atelier_owner', 'atelier_loader', 'atelier_reader', 'atelier_cart', 'atelier_cart_add')
@@ -141,21 +146,19 @@ const SHARED_LOGIN: &str = "
             select from pg_shdepend
             where dbid = pg_database.oid and refclassid = 'pg_authid'::regclass and refobjid in (select oid from groups))
     )
-    select quote_ident(own.datname), quote_ident(other.datname), quote_ident(login.rolname)
-    from used as own
-    join used as other on other.oid <> own.oid and (own.is_open or other.is_open)
-    join pg_roles as login on login.rolcanlogin and not login.rolsuper
-        and has_database_privilege(login.oid, own.oid, 'connect')
-        and has_database_privilege(login.oid, other.oid, 'connect')
-        and exists (select from groups where pg_has_role(login.oid, groups.oid, 'member'))
-    where own.datname = current_database()
-    order by login.rolname, other.datname limit 1";
+    select quote_ident(own.datname), quote_ident(other.datname),
+        quote_ident(case when own.is_open then own.datname else other.datname end)
+    from used as own join used as other on other.oid <> own.oid
+    where own.datname = current_database() and (own.is_open or other.is_open and exists (
+        select from pg_roles as login
+        where rolcanlogin and not rolsuper and has_database_privilege(login.oid, own.oid, 'connect')
+            and exists (select from groups where pg_has_role(login.oid, groups.oid, 'member'))))
+    order by other.datname limit 1";
 
-/// Group roles belong to the cluster, so a login of one environment would have the same rights in another environment.
-async fn check_logins(client: &Client) -> Result<(), MigrateError> {
-    match client.query_opt(SHARED_LOGIN, &[]).await? {
+async fn check_cluster(client: &Client) -> Result<(), MigrateError> {
+    match client.query_opt(SHARED_CLUSTER, &[]).await? {
         Some(row) => {
-            Err(MigrateError::SharedLogin { database: row.get(0), other: row.get(1), login: row.get(2) })
+            Err(MigrateError::SharedCluster { database: row.get(0), other: row.get(1), open: row.get(2) })
         }
         None => Ok(()),
     }

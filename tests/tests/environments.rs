@@ -20,14 +20,26 @@ async fn a_login_of_one_environment_has_no_access_to_another_one() {
         server.batch_execute(&format!("create database {name}")).await.unwrap();
     }
     migrate(&options(address, "staging")).await.unwrap();
+    let refused = async || {
+        let error = migrate(&options(address, "production")).await.unwrap_err();
+        assert!(matches!(error, MigrateError::SharedCluster { .. }), "{error}");
+        error.to_string()
+    };
+    let message = refused().await;
+    let start = "all logins may connect to production, and its cluster has another database";
+    assert!(message.starts_with(start), "{message}");
     let login = "create role web_staging login in role atelier_reader, atelier_cart";
     server.batch_execute(login).await.unwrap();
-
-    let error = migrate(&options(address, "production")).await.unwrap_err();
-    assert!(matches!(error, MigrateError::SharedLogin { .. }), "{error}");
-    let message = error.to_string();
-    let start = "the login web_staging of staging may connect to production too";
-    assert!(message.starts_with(start), "{message}");
+    assert_eq!(refused().await, message);
+    // A login of the second one could connect to the first one.
+    for statement in [
+        "revoke connect on database production from public",
+        "grant connect on database production to web_staging",
+    ] {
+        server.batch_execute(statement).await.unwrap();
+    }
+    assert!(refused().await.starts_with("all logins may connect to staging"));
+    server.batch_execute("revoke connect on database production from web_staging").await.unwrap();
     let production = address.connect("production").await.unwrap();
     let changed = "select count(*) from pg_namespace where nspname = 'cart'";
     assert_eq!(production.query_one(changed, &[]).await.unwrap().get::<_, i64>(0), 0, "nothing changed");

@@ -180,7 +180,7 @@ pub(crate) async fn migrate_if_pending(database: &ConnectOptions) -> Result<(), 
     }
     match migrate::migrate(database).await {
         Ok(_) => Ok(()),
-        Err(cause @ MigrateError::SharedLogin { .. }) => Err(LoadError::Schema(cause)),
+        Err(cause @ MigrateError::SharedCluster { .. }) => Err(LoadError::Schema(cause)),
         Err(cause) => Err(LoadError::Migrate { pending, cause }),
     }
 }
