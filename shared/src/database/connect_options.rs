@@ -20,6 +20,8 @@ pub struct ConnectOptions {
     tls: Option<MakeRustlsConnect>,
     /// Signs a new token for each connection, in place of a password.
     signer: Option<RdsTokenSigner>,
+    /// `target_session_attrs=prefer-standby`, which tokio-postgres does not know.
+    prefers_standby: bool,
 }
 
 /// The future that sends and receives for a connection; the caller must poll it. Once the client is dropped, it closes
@@ -31,18 +33,23 @@ impl ConnectOptions {
     #[must_use]
     pub fn without_tls(mut settings: Config) -> Self {
         settings.ssl_mode(SslMode::Disable);
-        Self { settings, tls: None, signer: None }
+        Self { settings, tls: None, signer: None, prefers_standby: false }
     }
 
     /// Options for a server that must present a valid certificate before anything else is sent.
     pub(crate) fn with_tls(mut settings: Config, tls: MakeRustlsConnect) -> Self {
         settings.ssl_mode(SslMode::Require);
-        Self { settings, tls: Some(tls), signer: None }
+        Self { settings, tls: Some(tls), signer: None, prefers_standby: false }
     }
 
     /// Replaces the password by tokens of this signer.
     pub(crate) fn with_signer(self, signer: RdsTokenSigner) -> Self {
         Self { signer: Some(signer), ..self }
+    }
+
+    /// Makes a connection try all servers for a read-only one first, unless `target_session_attrs` is set.
+    pub(crate) fn preferring_standby(self, prefers_standby: bool) -> Self {
+        Self { prefers_standby, ..self }
     }
 
     /// Returns the user, database, hosts and options.
@@ -121,6 +128,18 @@ impl ConnectOptions {
     /// # Errors
     /// The server is unreachable, refuses the login, or presents an invalid certificate.
     pub async fn connect(&self) -> Result<(Client, Driver), Error> {
+        if self.prefers_standby && self.settings.get_target_session_attrs() == TargetSessionAttrs::Any {
+            let standby =
+                self.with(|settings| _ = settings.target_session_attrs(TargetSessionAttrs::ReadOnly));
+            if let Ok(connected) = standby.connect_to_any().await {
+                return Ok(connected);
+            }
+        }
+        self.connect_to_any().await
+    }
+
+    /// Connects to the first server that is reachable and as `target_session_attrs` requires.
+    async fn connect_to_any(&self) -> Result<(Client, Driver), Error> {
         let mut signed = None;
         // `RdsTokenSigner::checked` has proved that it can sign.
         if let Some(token) = self.signer.as_ref().and_then(|signer| signer.token(SystemTime::now()).ok()) {

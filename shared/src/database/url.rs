@@ -32,7 +32,8 @@ pub static DATABASE_URL: Variable = Variable::new(
      catalog and keeps carts on the primary; it checks each server once a second. It never reads from a \
      lagging replica, even if no other server is left. The loader uses the primary. A function uses the \
      first server that it reaches; for the functions of the cart, add `target_session_attrs=read-write` (or \
-     `primary`), which selects the primary. `read-only` (or `standby`) selects a replica. \
+     `primary`), which selects the primary. `read-only` (or `standby`) selects a replica, and `prefer-standby` \
+     a replica if there is one. \
      A Unix socket is `postgresql:///database?host=/directory&user=name`.\n\n\
      Connections to a socket, `localhost` or a loopback address are not encrypted unless `sslmode` is \
      `require`, `verify-ca` or `verify-full`. Connections to any other host always use TLS; \
@@ -43,7 +44,7 @@ pub static DATABASE_URL: Variable = Variable::new(
      In a URL, special characters are percent-encoded, such as `@` as `%40`. These parameters of libpq are \
      used: `user`, `password`, `dbname`, `host`, `hostaddr`, `port`, `options`, `application_name`, \
      `fallback_application_name`, `connect_timeout`, `keepalives`, `keepalives_idle`, `keepalives_interval`, \
-     `keepalives_count`, `tcp_user_timeout`, `target_session_attrs` (except `prefer-standby`), \
+     `keepalives_count`, `tcp_user_timeout`, `target_session_attrs`, \
      `load_balance_hosts`, `channel_binding`, `passfile`, `sslmode` and `sslrootcert` (a file). Others may only \
      request what the client does anyway: `client_encoding=UTF8`, `gssencmode=disable` or `prefer`, \
      `sslnegotiation=postgres`, `sslsni=1` and the like. Any other parameter is an error that names it and says \
@@ -99,6 +100,7 @@ pub(super) fn target(url: &str, ca_file: Option<&str>) -> Result<Target, Error> 
         (root_cert, ca_file) => root_cert.or(ca_file),
     };
     let options = encrypted(parameters.settings, parameters.ssl_mode.as_deref(), ca_file, &shown)?;
+    let options = options.preferring_standby(parameters.prefers_standby);
     Ok(Target { options, pass_file: parameters.pass_file })
 }
 

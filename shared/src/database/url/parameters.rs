@@ -13,6 +13,7 @@ pub(super) struct Parameters {
     pub(super) ssl_mode: Option<String>,
     pub(super) root_cert: Option<String>,
     pub(super) pass_file: Option<String>,
+    pub(super) prefers_standby: bool,
 }
 
 /// The treatment of a parameter.
@@ -141,6 +142,7 @@ impl Parameters {
             ssl_mode: text("sslmode").or(ssl),
             root_cert: text("sslrootcert"),
             pass_file: text("passfile"),
+            prefers_standby: address.get("target_session_attrs") == Some("prefer-standby"),
         })
     }
 }
@@ -168,9 +170,9 @@ fn own(address: &Address, name: &str, value: &str) -> Result<String, String> {
         ("target_session_attrs", "primary") => pair(name, name, "read-write"),
         ("target_session_attrs", "standby") => pair(name, name, "read-only"),
         ("target_session_attrs", "any" | "read-write" | "read-only") => pair(name, name, value),
+        ("target_session_attrs", "prefer-standby") => Ok(String::new()), // see `ConnectOptions::connect`
         ("target_session_attrs", _) => {
-            Err("target_session_attrs to be any, read-write, primary, read-only or standby; \
-             a host uses its replicas with any of them"
+            Err("target_session_attrs to be any, read-write, primary, read-only, standby or prefer-standby"
                 .to_owned())
         }
         _ => Ok(String::new()),

@@ -206,7 +206,7 @@ fn a_parameter_that_cannot_be_used_is_named_and_no_secret_is_shown() {
         ("gssencmode", "require", "gssencmode to be disable or prefer"),
         ("client_encoding", "LATIN1", "client_encoding to be UTF8"),
         ("sslnegotiation", "direct", "sslnegotiation to be postgres"),
-        ("target_session_attrs", "prefer-standby", "target_session_attrs to be any, "),
+        ("target_session_attrs", "secondary", "target_session_attrs to be any, "),
         ("sslrootcert", "system", "sslrootcert to be a file"),
         ("require_auth", "scram-sha-256", "no parameter require_auth: the method cannot be restricted"),
         ("connect_timeout", "soon", "a valid value of connect_timeout"),
