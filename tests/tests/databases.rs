@@ -6,7 +6,8 @@ mod support;
 
 use conformance::small_dataset;
 use etl::migrate::{MigrateError, migrate};
-use rig::Database;
+use local::SUPERUSER;
+use rig::{Cluster, Database, Settings};
 use shared::database::ConnectOptions;
 use support::incoming::{Incoming, content, undisturbed};
 use support::load_into;
@@ -89,6 +90,19 @@ async fn a_pending_migration_raises_the_alarm_at_once_and_the_files_load_after_i
 }
 
 #[tokio::test]
+async fn a_disk_that_is_too_small_raises_the_alarm_at_once_and_the_files_load_after_it_has_grown() {
+    let database = Database::create().await.unwrap();
+    let small = Incoming::of(database.clone(), &[("DATABASE_DISK_BYTES", "1MiB")]).await;
+    let records = small.put_folder("spring", &small_dataset()).await;
+    assert!(small.is_done(&records[0]).await, "a retry would fail in the same way");
+    assert_eq!((small.published().await, small.alarms()), (0, 1));
+    let event = support::incoming::message("1", &records[0]);
+    let large = small.with(&[("DATABASE_DISK_BYTES", "1024GiB")]).await;
+    let reply = large.handle(&event, support::incoming::TIME).await;
+    assert_eq!((support::incoming::failed(&reply).len(), large.published().await), (0, 1));
+}
+
+#[tokio::test]
 async fn a_timeout_of_transactions_ends_no_load() {
     let database = Database::create().await.unwrap();
     let client = database.connect().await.unwrap();
@@ -100,4 +114,31 @@ async fn a_timeout_of_transactions_ends_no_load() {
     let loader = etl::database::connect(&database.config()).await.unwrap();
     loader.batch_execute("begin; select pg_sleep(0.1); commit").await.unwrap();
     load_into(database, &small_dataset()).await;
+}
+
+#[tokio::test]
+async fn prefer_standby_connects_to_a_read_only_server_if_there_is_one() {
+    let start = async || Cluster::start_temporary(&Settings::disposable()).await.unwrap();
+    let servers = [start().await, start().await];
+    let [first, second] = servers.each_ref().map(Cluster::address);
+    let url = format!(
+        "host={},{} port={},{} user={SUPERUSER} dbname=postgres target_session_attrs=prefer-standby",
+        first.sockets().display(),
+        second.sockets().display(),
+        first.port(),
+        second.port()
+    );
+    let options = ConnectOptions::from_lookup(&|name| (name == "DATABASE_URL").then(|| url.clone())).unwrap();
+    let is_read_only = async || {
+        let (client, connection) = options.connect().await.unwrap();
+        tokio::spawn(connection);
+        let setting = "select current_setting('default_transaction_read_only')::boolean";
+        client.query_one(setting, &[]).await.unwrap().get::<_, bool>(0)
+    };
+    assert!(!is_read_only().await, "without a standby, one that is none");
+    let read_only = "alter system set default_transaction_read_only = on";
+    let client = second.connect("postgres").await.unwrap();
+    client.batch_execute(read_only).await.unwrap();
+    client.batch_execute("select pg_reload_conf()").await.unwrap();
+    rig::until("the standby is found", async || is_read_only().await).await;
 }

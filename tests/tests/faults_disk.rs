@@ -6,10 +6,11 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use rig::{Cluster, Database, Settings};
-use support::incoming::{content, undisturbed};
-use support::loader::{Loader, generated, number, serving};
+use rig::{Cluster, Database, Settings, until};
+use support::incoming::{Incoming, TIME, content, failed, message, undisturbed};
+use support::loader::{Loader, generated, number, serving, until_blocked_by_a_lock};
 
 const MIB: u64 = 1 << 20;
 
@@ -79,15 +80,18 @@ fn begin_with_long_rows(folder: &Path, file: &str) {
 #[tokio::test]
 async fn a_load_stops_before_it_fills_the_disk_of_data_and_wal() {
     let mut disk = SmallDisk::create().await;
-    let (exact, longer) = (generated(0.01, 3), generated(0.03, 4));
+    let (exact, longer, compressed) = (generated(0.01, 3), generated(0.03, 4), generated(0.01, 7));
     for file in ["skus.csv", "related.csv", "features.csv", "styles.csv"] {
         begin_with_long_rows(longer.path(), file);
     }
+    let files = fs::read_dir(compressed.path()).unwrap().map(|file| file.unwrap().path());
+    assert!(Command::new("gzip").args(files).status().unwrap().success());
     let mut outcomes = Vec::new();
-    // From a fifth of the estimate to 1.1 times as much, and beyond where the estimate is too low.
+    // From a fifth of the estimate to 1.1 times as much, and beyond where the estimate is uncertain.
     for (dataset, twentieths) in [
         (exact.path(), [4, 6, 8, 10, 12, 14, 16, 18, 20, 22]),
         (longer.path(), [10, 18, 19, 20, 21, 22, 23, 24, 25, 26]),
+        (compressed.path(), [4, 8, 12, 16, 18, 19, 20, 21, 22, 30]),
     ] {
         let loader = Loader::of_folder(&disk.database, dataset, &[]);
         let new = undisturbed(dataset).await;
@@ -123,7 +127,67 @@ async fn a_load_stops_before_it_fills_the_disk_of_data_and_wal() {
         }
     }
     println!("{outcomes:?}");
-    assert_eq!(outcomes.len(), 20);
+    assert_eq!(outcomes.len(), 30);
     assert_eq!(outcomes[..10].iter().filter(|one| **one == "loaded").count(), 2, "{outcomes:?}");
-    assert!(outcomes[10..].contains(&"stopped"), "{outcomes:?}");
+    assert!(outcomes[10..20].contains(&"stopped"), "{outcomes:?}");
+    assert_eq!(outcomes[29], "loaded", "{outcomes:?}");
+}
+
+/// A statement that waits for a lock, or builds an index, asks the loader for nothing until it ends.
+#[tokio::test]
+async fn the_functions_load_stops_during_a_long_statement_and_a_later_invocation_resumes_it() {
+    let mut disk = SmallDisk::create().await;
+    let dataset = generated(0.01, 5);
+    let incoming = Incoming::of(disk.database.clone(), &[]).await;
+    let records = incoming.put_folder("large", dataset.path()).await;
+    let record = &records[0];
+    disk.leave_free(500 * MIB).await;
+    let old = content(&disk.database).await;
+
+    let reader = disk.database.connect().await.unwrap();
+    let event = message("1", record);
+    let invocation = incoming.handle(&event, TIME);
+    let filling = async {
+        // As pg_dump does: the primary key waits for it.
+        let lock = "begin; lock table catalog_next.products in access share mode";
+        until("a table is loaded", async || {
+            let locked = reader.batch_execute(lock).await.is_ok();
+            if !locked {
+                reader.batch_execute("rollback").await.unwrap();
+            }
+            locked
+        })
+        .await;
+        until_blocked_by_a_lock(&disk.database).await;
+        disk.leave_free(30 * MIB).await;
+    };
+    let (reply, ()) = tokio::join!(invocation, filling);
+    assert_eq!(failed(&reply), ["1"]);
+    let waiting = "select count(*) from pg_locks where not granted";
+    until("the statement ends", async || number(&disk.database, waiting).await == 0).await;
+    let reason = incoming.text("select reason from etl.load order by generation desc limit 1").await;
+    assert!(reason.contains("is almost full"), "{reason}");
+    assert!(content(&disk.database).await == old);
+    disk.add_to_a_cart().await;
+
+    reader.batch_execute("rollback").await.unwrap();
+    disk.leave_free(500 * MIB).await;
+    assert!(incoming.is_done(record).await);
+    assert_eq!(incoming.published().await, 2);
+    assert!(content(&disk.database).await == undisturbed(dataset.path()).await);
+    let resumed = number(&disk.database, "select count(*) from etl.load").await;
+    assert_eq!(resumed, 2, "the same load was resumed");
+    assert!(disk.cluster.ended().unwrap().is_none());
+}
+
+/// Publishing needs next to no space, so a built catalog is published even on a disk that is almost full.
+#[tokio::test]
+async fn a_built_catalog_is_published_on_a_disk_that_is_almost_full() {
+    let disk = SmallDisk::create().await;
+    let dataset = generated(0.01, 6);
+    Loader::of_folder(&disk.database, dataset.path(), &["--no-publish"]).succeeds().await;
+    disk.leave_free(20 * MIB).await;
+    Loader::of_folder(&disk.database, dataset.path(), &[]).succeeds().await;
+    disk.add_to_a_cart().await;
+    assert!(content(&disk.database).await == undisturbed(dataset.path()).await);
 }

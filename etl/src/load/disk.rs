@@ -1,7 +1,7 @@
 //! The free space of the database's disk, before and during a load. A Postgres that cannot write its WAL stops, and does
 //! not start again before someone frees space.
 //!
-//! Where the server runs on this machine, the loader looks at its filesystems. It finds them by the working directory of
+//! Where the server runs on this machine, the loader checks its filesystems. It finds them by the working directory of
 //! its own backend, which the server's account and root may read. Elsewhere `DATABASE_DISK_BYTES` is the size of the disk;
 //! without it nothing is checked.
 
@@ -23,13 +23,13 @@ use crate::ledger::unsigned;
 pub static DATABASE_DISK_BYTES: Variable = Variable::new(
     "DATABASE_DISK_BYTES",
     Bytes(1 << 16),
-    Described("none; the loader looks at the disk if Postgres runs on its machine"),
+    Described("none; the loader checks the disk if Postgres runs on its machine"),
     ReadBy::Loader,
 )
 .summary("the size of the database's disk, so that a load ends before it fills the disk")
 .details(
-    "Set it where Postgres runs on another machine, such as RDS. The loader counts all databases that its login may \
-     connect to and `max_wal_size` as used. Without it, nothing keeps a load from filling a disk that the loader cannot \
+    "Set it where Postgres runs on another machine, such as RDS. The loader counts as used `max_wal_size` and all databases \
+     that its login may connect to, or all of the cluster if the login is a member of `pg_read_all_stats`. Without it, nothing keeps a load from filling a disk that the loader cannot \
      see, and a full disk stops Postgres. 0 turns every check off.",
 );
 
@@ -48,12 +48,12 @@ const DOCUMENTS: u64 = 52;
 /// The WAL of a load where `wal_level` is minimal: without tables and indexes.
 const MINIMAL_WAL: u64 = 32 << 20;
 
-/// A load leaves a 64th of the disk free, but no less and no more than this. Its statements end within 0.2 s after it has
-/// looked at the disk, and carts need space.
+/// A load leaves a 64th of the disk free, but no less and no more than this. Its statements end within 0.2 s after a
+/// check, and carts need space.
 const RESERVE: (u64, u64) = (64 << 20, 1 << 30);
 
-/// The time between two looks at the filesystems.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// The time between two checks of the filesystems.
+const CHECK_EVERY: Duration = Duration::from_millis(10);
 /// The time between two queries for the size of the databases.
 const QUERY_EVERY: Duration = Duration::from_secs(1);
 
@@ -129,7 +129,7 @@ impl Disk {
                         return DiskError::AlmostFull { what: one.what(), space }.into();
                     }
                 }
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(CHECK_EVERY).await;
             },
             Self::Sized(bytes) => loop {
                 tokio::time::sleep(QUERY_EVERY).await;
@@ -206,7 +206,8 @@ fn in_root_of(process: &Path, path: PathBuf) -> PathBuf {
 
 /// Returns the space that the databases leave on a disk of this size.
 async fn unused(client: &Client, bytes: u64) -> Result<Space, LoadError> {
-    let query = "select (select sum(pg_database_size(oid)) from pg_database where has_database_privilege(oid, 'connect'))
+    let query = "select (select sum(pg_database_size(oid)) from pg_database
+                                where has_database_privilege(oid, 'connect') or pg_has_role('pg_read_all_stats', 'member'))
                         ::bigint + pg_size_bytes(current_setting('max_wal_size'))";
     let used: i64 = client.query_one(query, &[]).await?.get(0);
     Ok(Space::of(bytes, bytes.saturating_sub(u64::try_from(used).unwrap_or(0))))

@@ -145,11 +145,12 @@ impl LoadError {
         }
     }
 
-    /// Returns whether the operator must change the database before a retry can succeed. The load can resume then.
+    /// Returns whether the operator must change the database or its disk before a retry can succeed. The load can resume then.
     pub fn needs_operator(&self) -> bool {
         match self {
             Self::Database(error) => database::is_missing_right(error),
             Self::Migrate { cause, .. } | Self::Schema(cause) => cause.needs_operator(),
+            Self::Disk(DiskError::TooSmall { .. }) => true,
             _ => false,
         }
     }

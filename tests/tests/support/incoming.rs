@@ -38,6 +38,14 @@ impl Incoming {
         Self { bucket, database, function, counted }
     }
 
+    /// Returns the same bucket and database with a function that has further variables.
+    pub async fn with(&self, further: &[(&str, &str)]) -> Self {
+        let s3 = S3::with_endpoint(&format!("http://{}", self.bucket.server()), "x", "x").await;
+        let count = count_into(&self.counted);
+        let function = Arc::new(function(&self.database, &self.bucket, s3, further, count).await);
+        Self { function, ..self.clone() }
+    }
+
     /// Returns the same bucket and database with a function that reads the bucket through a proxy, with this read
     /// policy.
     pub async fn through(&self, proxy: &HttpProxy, reading: ReadPolicy) -> Self {
@@ -208,6 +216,7 @@ pub async fn undisturbed(dataset: &Path) -> String {
 /// catalogs.
 pub async fn content(database: &Database) -> String {
     let client = database.connect().await.unwrap();
+    client.batch_execute("set work_mem = '1GB'").await.unwrap(); // a full disk has no space for temporary files
     let mut content = String::new();
     for (table, order) in [
         ("products", "id"),
