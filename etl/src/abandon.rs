@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Instant;
 
 use shared::database::ConnectOptions;
+use tokio_postgres::error::SqlState;
 
 use crate::database;
 use crate::ledger;
@@ -25,6 +26,11 @@ pub enum AbandonError {
     /// A loader works on it.
     #[error("a load is running: stop it first, then abandon it")]
     LoadRunning,
+    /// A session reads its tables.
+    #[error(
+        "a session, such as pg_dump, reads the tables of the load: end it, which pg_stat_activity shows, then try again"
+    )]
+    InUse,
     /// The database is unavailable or rejected a statement.
     #[error("the database failed: {}", database::describe(.0))]
     Database(tokio_postgres::Error),
@@ -33,7 +39,10 @@ pub enum AbandonError {
 // Not `#[from]`: that makes it the `source`, and an error chain prints it twice.
 impl From<tokio_postgres::Error> for AbandonError {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self::Database(error)
+        match error.code() {
+            Some(&SqlState::LOCK_NOT_AVAILABLE) => Self::InUse,
+            _ => Self::Database(error),
+        }
     }
 }
 
@@ -42,12 +51,14 @@ impl From<tokio_postgres::Error> for AbandonError {
 ///
 /// # Errors
 /// [`AbandonError::LoadRunning`] while a loader works; a load that its loader left can be abandoned at once.
+/// [`AbandonError::InUse`] after a second.
 pub async fn abandon(database: &ConnectOptions) -> Result<Abandoned, AbandonError> {
     let mut client = database::connect(database).await?;
     if !locks::lock_loader(&client, Some(Instant::now()), || {}).await? {
         return Err(AbandonError::LoadRunning);
     }
     let transaction = client.transaction().await?;
+    transaction.batch_execute("set local lock_timeout = '1s'").await?;
     let freed_bytes = unpublished_bytes(&transaction).await?;
     let load = ledger::abandon(&transaction, "abandoned by atelier-etl abandon").await?;
     transaction.batch_execute("drop schema if exists catalog_next cascade").await?;
@@ -57,7 +68,11 @@ pub async fn abandon(database: &ConnectOptions) -> Result<Abandoned, AbandonErro
 
 impl fmt::Display for Abandoned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = if self.load { "abandoned the unfinished load" } else { "there is no unfinished load" };
+        let what = match (self.load, self.freed_bytes) {
+            (true, _) => "abandoned the unfinished load",
+            (false, 0) => "there is no unfinished load",
+            (false, _) => "dropped the tables of a failed load",
+        };
         writeln!(f, "{what}: {:.1} MB are free again", self.freed_bytes as f64 / 1e6)
     }
 }

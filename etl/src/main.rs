@@ -131,7 +131,8 @@ enum Command {
         /// Max age in days, of carts since their last use and of records since the end of their load
         #[arg(long, value_name = "N", default_value_t = prune::DEFAULT_DAYS)]
         days: u16,
-        /// Max age in days of carts that were used once only, such as those of a flood of requests [default: --days]
+        /// Max age in days of carts of anonymous sessions that were used once only, as a flood of requests leaves
+        /// [default: --days]
         #[arg(long, value_name = "N")]
         used_once_days: Option<u16>,
         /// Also drop the previous catalog: no rollback is possible until the next load

@@ -17,7 +17,7 @@ use crate::progress::Progress;
 pub struct PruneOptions {
     /// The age limit in days, for carts since their last use and for records since the end of their load.
     pub days: u16,
-    /// The age limit in days for carts that were used once only; `days` if none.
+    /// The age limit in days for carts of anonymous sessions that were used once only; `days` if none.
     pub used_once_days: Option<u16>,
     /// Whether to drop the previous catalog too. Without it, no rollback is possible until the next load.
     pub previous: bool,
@@ -26,7 +26,8 @@ pub struct PruneOptions {
 /// The default age limit in days.
 pub const DEFAULT_DAYS: u16 = 90;
 
-/// The max number of carts that one statement deletes, in about 0.1 s. It locks them until its end.
+/// The max number of unused carts that one statement deletes, and of carts used once. It locks them until its end, for about
+/// 0.1 s.
 const BATCH: i32 = 1000;
 
 /// The max number of attempts to drop the previous catalog, each up to a second long.
@@ -140,15 +141,16 @@ async fn prune_carts(
             "select cart.prune(now() - make_interval(days => $1), now() - make_interval(days => $2), $3)",
         )
         .await?;
-    let mut carts = 0;
+    let (mut carts, mut shown) = (0, 0);
     loop {
         let deleted: i32 = client.query_one(&delete, &[&days, &used_once_days, &BATCH]).await?.get(0);
         if deleted == 0 {
             return Ok(carts);
         }
         carts += i64::from(deleted);
-        if carts % (100 * i64::from(BATCH)) == 0 {
+        if carts >= shown + 100_000 {
             progress.show(&format!("{carts} carts deleted"));
+            shown = carts;
         }
     }
 }

@@ -74,6 +74,12 @@ async fn abandon_drops_an_unfinished_load_and_frees_its_space() {
     etl::locks::lock_loader(&loader, None, || {}).await.unwrap();
     assert_eq!(error(&etl(&["abandon"])), "a load is running: stop it first, then abandon it");
     drop(loader);
+    let reader = database.connect().await.unwrap();
+    reader.batch_execute("begin; select from catalog_next.skus").await.unwrap();
+    assert!(
+        error(&etl(&["abandon"])).starts_with("a session, such as pg_dump, reads the tables of the load: ")
+    );
+    reader.batch_execute("commit").await.unwrap();
 
     let size = "select pg_database_size(current_database())";
     let before = number(&database, size).await;
@@ -85,9 +91,12 @@ async fn abandon_drops_an_unfinished_load_and_frees_its_space() {
         0
     );
     assert_eq!(error(&etl(&["publish"])), "nothing to publish: there is no unpublished catalog");
+    edit(&dir, "related.csv", |lines| lines.push("1000000,1,0".to_owned()));
+    assert_eq!(run(&dir, &database.url(), &["load", "set", "--max-rejects", "0"]).status.code(), Some(3));
+    assert!(stdout(&etl(&["abandon"])).starts_with("dropped the tables of a failed load: "));
     assert!(stdout(&etl(&["status"])).contains("abandoned by atelier-etl abandon"));
     assert_eq!(number(&database, "select max(generation)::bigint from catalog.documents").await, 1);
-    assert!(stdout(&etl(&["load", "set"])).contains("\nserving generation 3\n"));
+    assert!(stdout(&etl(&["load", "set"])).contains("\nserving generation 4\n"));
 }
 
 #[tokio::test]
