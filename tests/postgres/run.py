@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug"
 
 # Load, publish, rollback, prune, reads, carts, privileges, environments, backups, and an upgrade from the previous release.
-TESTS = ["backups", "cart_key", "command_line", "databases", "deliveries", "environments", "http_api", "maintenance",
+TESTS = ["backups", "cart_key", "command_line", "databases", "environments", "http_api", "maintenance",
          "previous_release", "privileges", "reload"]
 TIMEOUT = 60  # seconds, for each step of the upgrade
 PATHS = ["/products?count=100", "/products/1/overview", "/products/2/styles", "/products/4/related", "/cart"]

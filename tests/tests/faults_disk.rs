@@ -89,9 +89,9 @@ async fn a_load_stops_before_it_fills_the_disk_of_data_and_wal() {
     let mut outcomes = Vec::new();
     // From a fifth of the estimate to 1.1 times as much, and beyond where the estimate is uncertain.
     for (dataset, twentieths) in [
-        (exact.path(), [4, 6, 8, 10, 12, 14, 16, 18, 20, 22]),
-        (longer.path(), [10, 18, 19, 20, 21, 22, 23, 24, 25, 26]),
-        (compressed.path(), [4, 8, 12, 16, 18, 19, 20, 21, 22, 30]),
+        (exact.path(), &[4, 6, 8, 10, 12, 14, 16, 18, 20, 22][..]),
+        (longer.path(), &[10, 18, 19, 20, 21, 22, 23, 24, 25, 26]),
+        (compressed.path(), &[8, 18, 20, 22, 30]),
     ] {
         let loader = Loader::of_folder(&disk.database, dataset, &[]);
         let new = undisturbed(dataset).await;
@@ -101,7 +101,7 @@ async fn a_load_stops_before_it_fills_the_disk_of_data_and_wal() {
         let mut old = content(&disk.database).await;
         let mut size = disk.size().await;
         disk.abandon(&old, size).await;
-        for twentieth in twentieths {
+        for &twentieth in twentieths {
             let free = needed * twentieth / 20 + MIB;
             disk.leave_free(free).await;
             let output = loader.run().await;
@@ -127,10 +127,10 @@ async fn a_load_stops_before_it_fills_the_disk_of_data_and_wal() {
         }
     }
     println!("{outcomes:?}");
-    assert_eq!(outcomes.len(), 30);
+    assert_eq!(outcomes.len(), 25);
     assert_eq!(outcomes[..10].iter().filter(|one| **one == "loaded").count(), 2, "{outcomes:?}");
     assert!(outcomes[10..20].contains(&"stopped"), "{outcomes:?}");
-    assert_eq!(outcomes[29], "loaded", "{outcomes:?}");
+    assert_eq!(outcomes[24], "loaded", "{outcomes:?}");
 }
 
 /// A statement that waits for a lock, or builds an index, asks the loader for nothing until it ends.
