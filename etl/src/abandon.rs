@@ -4,11 +4,10 @@ use std::fmt;
 use std::time::Instant;
 
 use shared::database::ConnectOptions;
-use tokio_postgres::error::SqlState;
 
 use crate::database;
 use crate::ledger;
-use crate::load::unpublished_bytes;
+use crate::load::{drop_within, unpublished_bytes};
 use crate::locks;
 
 /// What was abandoned.
@@ -39,10 +38,7 @@ pub enum AbandonError {
 // Not `#[from]`: that makes it the `source`, and an error chain prints it twice.
 impl From<tokio_postgres::Error> for AbandonError {
     fn from(error: tokio_postgres::Error) -> Self {
-        match error.code() {
-            Some(&SqlState::LOCK_NOT_AVAILABLE) => Self::InUse,
-            _ => Self::Database(error),
-        }
+        Self::Database(error)
     }
 }
 
@@ -58,10 +54,11 @@ pub async fn abandon(database: &ConnectOptions) -> Result<Abandoned, AbandonErro
         return Err(AbandonError::LoadRunning);
     }
     let transaction = client.transaction().await?;
-    transaction.batch_execute("set local lock_timeout = '1s'").await?;
     let freed_bytes = unpublished_bytes(&transaction).await?;
     let load = ledger::abandon(&transaction, "abandoned by atelier-etl abandon").await?;
-    transaction.batch_execute("drop schema if exists catalog_next cascade").await?;
+    if !drop_within("catalog_next", "1s", &transaction).await? {
+        return Err(AbandonError::InUse);
+    }
     transaction.commit().await?;
     Ok(Abandoned { load, freed_bytes })
 }

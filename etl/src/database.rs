@@ -10,9 +10,9 @@ use tokio_postgres::{Client, GenericClient};
 
 /// The settings of every loader session.
 ///
-/// The role is `atelier_loader` for every login, so that the schemas have one owner. With keepalive the server detects a dead loader within a minute; until then its
-/// locks block the next loader. The server notices within 0.1 s that a connection was closed, so a statement of a
-/// load that was stopped does not run on.
+/// The role is `atelier_loader` for every login, so that the schemas have one owner. With keepalive the server detects a
+/// dead loader within a minute; until then its locks block the next loader. The server notices within 0.1 s that a
+/// connection was closed, so a statement of a load that was stopped does not run on.
 ///
 /// A small `maintenance_work_mem` builds indexes faster, also from unsorted keys: the data stays in the processor's
 /// cache, and with 512 MB half of the time went into the allocation of memory. The loader itself decides how many

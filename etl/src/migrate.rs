@@ -94,11 +94,7 @@ impl MigrateError {
 pub async fn migrate(options: &ConnectOptions) -> Result<Vec<String>, MigrateError> {
     let (mut client, connection) = database::with_timeout(options).connect().await?;
     let connection = tokio::spawn(connection);
-    let applied = async {
-        client.batch_execute(database::NO_TIMEOUTS).await?;
-        migrate_with(&mut client).await
-    };
-    let applied = applied.await;
+    let applied = migrate_with(&mut client).await;
     drop(client);
     // Nothing may be connected when this returns: a template database must be idle.
     let _ = connection.await;
@@ -106,6 +102,7 @@ pub async fn migrate(options: &ConnectOptions) -> Result<Vec<String>, MigrateErr
 }
 
 async fn migrate_with(client: &mut Client) -> Result<Vec<String>, MigrateError> {
+    client.batch_execute(database::NO_TIMEOUTS).await?;
     client.execute("select pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
     applied(client).await?;
     check_cluster(client).await?;

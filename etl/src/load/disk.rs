@@ -28,9 +28,10 @@ pub static DATABASE_DISK_BYTES: Variable = Variable::new(
 )
 .summary("the size of the database's disk, so that a load ends before it fills the disk")
 .details(
-    "Set it where Postgres runs on another machine, such as RDS. The loader counts as used `max_wal_size` and all databases \
-     that its login may connect to, or all of the cluster if the login is a member of `pg_read_all_stats`. Without it, nothing keeps a load from filling a disk that the loader cannot \
-     see, and a full disk stops Postgres. 0 turns every check off.",
+    "Set it where Postgres runs on another machine, such as RDS. The loader counts as used `max_wal_size` and all \
+     databases that its login may connect to, or all of the cluster if the login is a member of `pg_read_all_stats`. \
+     Without it, nothing keeps a load from filling a disk that the loader cannot see, and a full disk stops Postgres. \
+     0 turns every check off.",
 );
 
 /// Reads [`DATABASE_DISK_BYTES`].

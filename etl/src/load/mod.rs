@@ -38,7 +38,7 @@ pub use disk::{DATABASE_DISK_BYTES, disk_bytes};
 pub use error::{DiskError, LoadError, Space};
 pub use limit::{RejectLimit, RejectLimitError, TooManyRejects};
 pub use publish::{RollbackError, publish, rollback};
-pub(crate) use publish::{drop_old, drop_previous, schema_exists, unpublished_bytes};
+pub(crate) use publish::{drop_old, drop_previous, drop_within, schema_exists, unpublished_bytes};
 pub use rejects::OutputTarget;
 
 /// The default number of parallel tasks in every step: the number of processors that the database can spare.

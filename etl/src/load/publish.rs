@@ -8,7 +8,7 @@
 
 use shared::database::ConnectOptions;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, GenericClient};
+use tokio_postgres::{Client, GenericClient, Transaction};
 
 use super::LoadError;
 use crate::database;
@@ -116,9 +116,21 @@ async fn drop_unless_read(
     client: &mut Client,
 ) -> Result<bool, tokio_postgres::Error> {
     let transaction = client.transaction().await?;
+    match drop_within(schema, lock_timeout, &transaction).await? {
+        true => transaction.commit().await.map(|()| true),
+        false => Ok(false),
+    }
+}
+
+/// Works as [`drop_unless_read`] as a part of a transaction, which can only be rolled back if it returns false.
+pub(crate) async fn drop_within(
+    schema: &str,
+    lock_timeout: &str,
+    transaction: &Transaction<'_>,
+) -> Result<bool, tokio_postgres::Error> {
     transaction.batch_execute(&format!("set local lock_timeout = '{lock_timeout}'")).await?;
     match transaction.batch_execute(&format!("drop schema if exists {schema} cascade")).await {
-        Ok(()) => transaction.commit().await.map(|()| true),
+        Ok(()) => Ok(true),
         Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => Ok(false),
         Err(error) => Err(error),
     }

@@ -57,10 +57,9 @@ impl Encoder {
     /// Returns whether the record's last line, which lacks a quote by itself, makes the record a row: a text may have a line
     /// such as `4,x`.
     fn ends_row(&mut self, lines: &Lines<impl Read>) -> bool {
-        let mut lacks_quote = |record: &Record<'_>| ends_inside_quotes(&self.check(record), record);
-        lacks_quote(&record_of(lines.last_line()))
-            && !lacks_quote(&lines.record())
-            && self.check(&lines.record()).is_ok()
+        let (line, record) = (record_of(lines.last_line()), lines.record());
+        let whole = self.check(&record);
+        whole.is_ok() && !ends_inside_quotes(&whole, &record) && ends_inside_quotes(&self.check(&line), &line)
     }
 
     /// Encodes a record, of which nothing is kept.

@@ -108,7 +108,7 @@ impl ConnectOptions {
             if let Some(port) = ports.get(at).or(ports.first()) {
                 one.port(*port);
             }
-            Self { settings: one, ..self.clone() }
+            Self { settings: one, prefers_standby: false, ..self.clone() }
         };
         (0..hosts.len().max(addresses.len())).map(one).collect()
     }
