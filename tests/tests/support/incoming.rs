@@ -41,17 +41,19 @@ impl Incoming {
     /// Returns the same bucket and database with a function that has further variables.
     pub async fn with(&self, further: &[(&str, &str)]) -> Self {
         let s3 = S3::with_endpoint(&format!("http://{}", self.bucket.server()), "x", "x").await;
-        let count = count_into(&self.counted);
-        let function = Arc::new(function(&self.database, &self.bucket, s3, further, count).await);
-        Self { function, ..self.clone() }
+        self.with_function(s3, further).await
     }
 
     /// Returns the same bucket and database with a function that reads the bucket through a proxy, with this read
     /// policy.
     pub async fn through(&self, proxy: &HttpProxy, reading: ReadPolicy) -> Self {
         let s3 = S3::with_endpoint(&format!("http://{}", proxy.address()), "x", "x").await.with(reading);
+        self.with_function(s3, &[]).await
+    }
+
+    async fn with_function(&self, s3: S3, further: &[(&str, &str)]) -> Self {
         let count = count_into(&self.counted);
-        let function = Arc::new(function(&self.database, &self.bucket, s3, &[], count).await);
+        let function = Arc::new(function(&self.database, &self.bucket, s3, further, count).await);
         Self { function, ..self.clone() }
     }
 
