@@ -19,8 +19,13 @@ begin
         ('get_styles', 'atelier_reader'),
         ('get_related', 'atelier_reader'),
         ('get_overview', 'atelier_reader'),
+        ('list_cards', 'atelier_reader'),
+        ('list_categories', 'atelier_reader'),
+        ('get_catalog', 'atelier_reader'),
+        ('get_cart_lines', 'atelier_reader'),
         ('get_cart', null), -- the grants of all logins with null follow the loop
         ('add_to_cart', 'atelier_cart_add'),
+        ('set_cart_line', 'atelier_cart_add'),
         ('clear_cart', null),
         ('remove_from_cart', null),
         ('etl', 'atelier_loader') -- loads datasets
@@ -45,10 +50,11 @@ begin
         end if;
     end loop;
     -- No group has exactly the rights that one of these functions needs.
-    grant usage on schema cart to get_cart, clear_cart, remove_from_cart;
-    grant select on cart.carts, cart.lines to get_cart;
+    grant usage on schema cart to get_cart, get_cart_lines, clear_cart, remove_from_cart;
+    grant select on cart.carts, cart.lines to get_cart, get_cart_lines;
     grant execute on function cart.clear(bytea) to clear_cart;
-    grant execute on function cart.remove(bytea, integer) to remove_from_cart;
+    grant execute on function cart.remove(bytea, integer) to remove_from_cart, set_cart_line;
+    grant execute on function cart.set(bytea, integer, integer) to set_cart_line;
 
     -- From Postgres 16 on, the creator of a role becomes a member of it, and so an indirect member of rds_iam. RDS
     -- accepts only IAM tokens, and no passwords, from members of rds_iam.

@@ -27,6 +27,11 @@ const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("add-to-cart", "POST", "/cart"),
     ("clear-cart", "DELETE", "/cart"),
     ("remove-from-cart", "DELETE", "/cart/1"),
+    ("set-cart-line", "PUT", "/cart/1"),
+    ("get-cart-lines", "GET", "/cart/lines"),
+    ("list-cards", "GET", "/cards"),
+    ("list-categories", "GET", "/categories"),
+    ("get-catalog", "GET", "/catalog"),
     ("not-found", "GET", "/nothing"),
 ];
 

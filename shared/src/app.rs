@@ -119,10 +119,10 @@ mod tests {
     use crate::database::{SLOTS, Sql};
 
     fn statements() -> Vec<&'static Sql> {
-        crate::catalog::STATEMENTS
+        crate::catalog::statements()
             .into_iter()
             .chain(crate::cart::STATEMENTS)
-            .chain([&SERVER_STATUS])
+            .chain([&SERVER_STATUS, &crate::catalog::PUBLICATION])
             .collect()
     }
 
@@ -133,9 +133,11 @@ mod tests {
             assert!(!sql.text.contains(';'), "{}", sql.text);
         }
         // Each name after `from`, without subqueries.
-        for sql in crate::catalog::STATEMENTS {
+        for sql in crate::catalog::statements() {
+            let text =
+                sql.text.replace("unnest($1::text[]) with ordinality as prefixes (prefix, number), ", "");
             let tables: Vec<&str> =
-                sql.text.split(" from ").skip(1).filter(|rest| !rest.starts_with('(')).collect();
+                text.split(" from ").skip(1).filter(|rest| !rest.starts_with('(')).collect();
             assert!(tables.len() == 1 && tables[0].starts_with("catalog."), "{}", sql.text);
             assert!(!sql.text.contains(" join "), "{}", sql.text);
         }

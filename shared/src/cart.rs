@@ -36,6 +36,16 @@ const ADD: Sql = Sql {
 const MOVE_AND_ADD: Sql =
     Sql { slot: 10, text: "select cart.add($1, $2, $3) from catalog.skus, cart.move($4, $1) where id = $2" };
 
+/// As [`ADD`].
+const SET: Sql = Sql {
+    slot: 12,
+    text: "select cart.set($1, $2, $3) from set_config('cart.is_session', $4, true), catalog.skus where id = $2",
+};
+
+/// As [`MOVE_AND_ADD`].
+const MOVE_AND_SET: Sql =
+    Sql { slot: 13, text: "select cart.set($1, $2, $3) from catalog.skus, cart.move($4, $1) where id = $2" };
+
 const REMOVE: Sql = Sql { slot: 8, text: "select cart.remove(owner, $2) from unnest($1::bytea[]) as owner" };
 
 const CLEAR: Sql = Sql { slot: 9, text: "select cart.clear(owner) from unnest($1::bytea[]) as owner" };
@@ -58,17 +68,32 @@ pub struct Line {
     pub count: i32,
 }
 
-/// The result of an addition to a cart. Only `Added` changes the cart.
+/// The result of a change to a line of a cart. Only `Made` changes the cart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Addition {
-    /// The pieces were added.
-    Added,
+pub enum Change {
+    /// The line has its new count.
+    Made,
     /// The catalog has no such sku.
     UnknownSku,
     /// The cart holds 1,000 other skus, which is the limit.
     TooManyLines,
     /// The cart would hold more than 9,999 pieces of the sku.
     TooManyOfSku,
+}
+
+impl Change {
+    /// Returns the problem of a change that was not made.
+    ///
+    /// # Errors
+    /// 422 unless the change was made.
+    pub fn check(self) -> Result<(), Problem> {
+        match self {
+            Self::Made => Ok(()),
+            Self::UnknownSku => Err(Problem::no_such_sku()),
+            Self::TooManyLines => Err(Problem::unprocessable("A cart holds at most 1000 different skus.")),
+            Self::TooManyOfSku => Err(Problem::unprocessable("A cart holds at most 9999 of a sku.")),
+        }
+    }
 }
 
 impl Carts {
@@ -125,26 +150,46 @@ impl Carts {
     ///
     /// # Errors
     /// The statement fails. If the connection was lost, the addition may have been carried out.
-    pub async fn add(&self, owner: &Owner, sku_id: i32, count: i32) -> Result<Addition, Error> {
+    pub async fn add(&self, owner: &Owner, sku_id: i32, count: i32) -> Result<Change, Error> {
+        self.change([&ADD, &MOVE_AND_ADD], owner, sku_id, count).await
+    }
+
+    /// Sets the count of a sku in the owner's cart to `count` pieces (1 to 9,999). Creates the cart and the line if there
+    /// are none.
+    ///
+    /// # Errors
+    /// As [`Carts::add`].
+    pub async fn set(&self, owner: &Owner, sku_id: i32, count: i32) -> Result<Change, Error> {
+        self.change([&SET, &MOVE_AND_SET], owner, sku_id, count).await
+    }
+
+    /// Sends the first statement, or the second one for an owner with a former hash.
+    async fn change(
+        &self,
+        [change, move_and_change]: [&'static Sql; 2],
+        owner: &Owner,
+        sku_id: i32,
+        count: i32,
+    ) -> Result<Change, Error> {
         let mut parameters: OwnedParameters =
             vec![Box::new(owner.hash.to_vec()), Box::new(sku_id), Box::new(count)];
         let statement = match &owner.former {
             None => {
                 parameters.push(Box::new(owner.is_session.to_string()));
-                &ADD
+                change
             }
             Some(former) => {
                 parameters.push(Box::new(former.to_vec()));
-                &MOVE_AND_ADD
+                move_and_change
             }
         };
         let rows = self.database.write(statement, parameters).await?;
-        let Some(row) = rows.first() else { return Ok(Addition::UnknownSku) };
+        let Some(row) = rows.first() else { return Ok(Change::UnknownSku) };
         match row.try_get(0)? {
-            "added" => Ok(Addition::Added),
-            "too_many_lines" => Ok(Addition::TooManyLines),
-            "too_many_of_sku" => Ok(Addition::TooManyOfSku),
-            other => Err(Error::internal(format!("unexpected result of cart.add: {other:?}"))),
+            "added" | "set" => Ok(Change::Made),
+            "too_many_lines" => Ok(Change::TooManyLines),
+            "too_many_of_sku" => Ok(Change::TooManyOfSku),
+            other => Err(Error::internal(format!("unexpected result of a change: {other:?}"))),
         }
     }
 
@@ -171,4 +216,5 @@ fn all_hashes(owner: &Owner) -> Box<dyn ToSql + Sync + Send> {
 }
 
 #[cfg(test)]
-pub(crate) const STATEMENTS: [&Sql; 6] = [&LINES, &ADD, &MOVE_AND_ADD, &REMOVE, &CLEAR, &IS_OWNER];
+pub(crate) const STATEMENTS: [&Sql; 8] =
+    [&LINES, &ADD, &MOVE_AND_ADD, &SET, &MOVE_AND_SET, &REMOVE, &CLEAR, &IS_OWNER];

@@ -6,8 +6,12 @@
 //! memory budget and are not cached.
 
 mod cache;
+mod combined;
+mod consistent;
 mod lists;
 mod sources;
+mod summaries;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +21,10 @@ use tokio::sync::Semaphore;
 use crate::database::{BatchLoader, Database, Error, Limits};
 use crate::http::{Document, MemoryBudget, Timing};
 use cache::{Cache, Cached, Key, Product};
-use lists::Lists;
+pub use lists::{CATEGORY_BLOCK, MAX_FOUND, WORD_BLOCK};
+use lists::{ListKey, Lists};
 use sources::{Column, Columns, LargeDocuments, Reader, WholeProducts};
+pub use words::{MAX_WORD, MIN_WORD, words};
 
 /// Reads of products by id: large batches, and few statements at a time.
 const PRODUCT_LIMITS: Limits =
@@ -103,16 +109,45 @@ impl Catalog {
 
     /// Returns the products with the ranks `first` to `last` by id, without their features.
     pub async fn list(&self, first: i64, last: i64, timing: &Timing) -> Result<Document, Error> {
-        if let Some(Cached::Document(page)) = self.cached(Key::List { first, last }) {
-            return Ok(self.current(page));
-        }
-        let page = timing.database(self.lists.load((first, last))).await?;
-        page.ok_or(Error::NOT_CONNECTED) // each page has a document, an empty one past the end
+        self.listed(ListKey::Products { first, last }, timing).await
+    }
+
+    /// Returns the products with the ranks `first` to `last` among those of a category, without their features.
+    pub async fn category(
+        &self,
+        category: &str,
+        first: i64,
+        last: i64,
+        timing: &Timing,
+    ) -> Result<Document, Error> {
+        self.listed(ListKey::Category { name: category.into(), first, last }, timing).await
+    }
+
+    /// Returns the first products, at most [`MAX_FOUND`], whose names have words that begin with all these prefixes, in
+    /// the form of [`words`], without their features.
+    pub async fn search(&self, prefixes: Vec<String>, timing: &Timing) -> Result<Document, Error> {
+        self.listed(ListKey::Search(prefixes.into()), timing).await
+    }
+
+    /// Returns the categories by name, at most 1,000, with their number as the document's total.
+    pub async fn categories(&self, timing: &Timing) -> Result<Document, Error> {
+        self.listed(ListKey::Categories, timing).await
     }
 
     /// Returns the budget for large responses.
     pub(crate) fn memory_budget(&self) -> &MemoryBudget {
         &self.reader.budget
+    }
+
+    /// Returns a list from the cache, or else reads it.
+    async fn listed(&self, key: ListKey, timing: &Timing) -> Result<Document, Error> {
+        if self.reader.cache.is_some()
+            && let Some(Cached::Document(list)) = self.cached(Key::List(key.clone()))
+        {
+            return Ok(self.current(list));
+        }
+        let list = timing.database(self.lists.load(key)).await?;
+        list.ok_or(Error::NOT_CONNECTED) // each list has a document, an empty one past the end
     }
 
     /// Returns a document of a product: from the cache, from a batch, or from a read by itself if it is large.
@@ -179,7 +214,9 @@ impl Catalog {
 }
 
 #[cfg(test)]
-pub(crate) const STATEMENTS: [&crate::database::Sql; 5] = {
-    let [product, styles, related, whole] = sources::STATEMENTS;
-    [product, styles, related, whole, &lists::LIST]
-};
+pub(crate) use combined::PUBLICATION;
+
+#[cfg(test)]
+pub(crate) fn statements() -> Vec<&'static crate::database::Sql> {
+    [&sources::STATEMENTS[..], &lists::STATEMENTS, &combined::STATEMENTS].concat()
+}

@@ -16,8 +16,8 @@ pub const ALLOW_GET: &str = "GET, HEAD, OPTIONS";
 /// The `Allow` header of `/cart`, which three endpoints share.
 pub const ALLOW_CART: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
-/// The `Allow` header of `/cart/{sku_id}`.
-pub const ALLOW_CART_LINE: &str = "DELETE, OPTIONS";
+/// The `Allow` header of `/cart/{sku_id}`, which two endpoints share.
+pub const ALLOW_CART_LINE: &str = "PUT, DELETE, OPTIONS";
 
 /// An endpoint: a method, a path template and a handler. Each function crate exports one.
 #[derive(Clone, Copy)]
@@ -45,6 +45,8 @@ pub enum Method {
     Get,
     /// `POST`.
     Post,
+    /// `PUT`.
+    Put,
     /// `DELETE`.
     Delete,
 }
@@ -83,6 +85,7 @@ impl Method {
         match self {
             Self::Get => *method == http::Method::GET || *method == http::Method::HEAD,
             Self::Post => *method == http::Method::POST,
+            Self::Put => *method == http::Method::PUT,
             Self::Delete => *method == http::Method::DELETE,
         }
     }
@@ -110,18 +113,24 @@ impl Route {
 }
 
 /// Finds the endpoint of a request. Paths are compared byte for byte as the client sent them, except for one slash at
-/// the end.
+/// the end. The first template that matches the path decides, so a template without parameter stands before those with
+/// one that match its path too: `/cart/lines` before `/cart/{sku_id}`.
 pub(crate) fn route(endpoints: &[&Endpoint], method: &http::Method, path: &str) -> Route {
-    let mut found = Route::NotFound;
+    let mut found: Option<&Endpoint> = None;
     for endpoint in endpoints {
-        if let Some(parameter) = match_template(endpoint.path, path) {
-            if endpoint.method.matches(method) {
-                return Route::Endpoint(**endpoint, parameter);
+        match found {
+            Some(found) if found.path != endpoint.path => {}
+            _ => {
+                if let Some(parameter) = match_template(endpoint.path, path) {
+                    if endpoint.method.matches(method) {
+                        return Route::Endpoint(**endpoint, parameter);
+                    }
+                    found = Some(endpoint);
+                }
             }
-            found = Route::MethodNotAllowed(**endpoint);
         }
     }
-    found
+    found.map_or(Route::NotFound, |endpoint| Route::MethodNotAllowed(*endpoint))
 }
 
 /// Returns the range of the template's parameter in `path`, if the path matches the template.
@@ -156,6 +165,37 @@ mod tests {
         assert_eq!(match_template("/products", "/products/"), Some(0..0));
         assert_eq!(match_template("/products/{product_id}", "/products/abc"), Some(10..13));
         assert_eq!(match_template("/cart/{sku_id}", "/cart/33/"), Some(6..8));
+    }
+
+    #[test]
+    fn the_first_template_that_matches_decides_for_every_method() {
+        let endpoint = |method, path| Endpoint {
+            name: "",
+            method,
+            path,
+            query: &[],
+            allow: "",
+            handler: |_, _| Box::pin(async { Ok(Response::no_content()) }),
+        };
+        let lines = endpoint(Method::Get, "/cart/lines");
+        let [put, delete] = [Method::Put, Method::Delete].map(|method| endpoint(method, "/cart/{sku_id}"));
+        let found = |method: http::Method, path: &str| route(&[&lines, &put, &delete], &method, path);
+        for (method, path, expected) in [
+            (http::Method::HEAD, "/cart/lines", "/cart/lines"),
+            (http::Method::PUT, "/cart/1/", "/cart/{sku_id}"),
+            (http::Method::DELETE, "/cart/1", "/cart/{sku_id}"),
+        ] {
+            let route = found(method, path);
+            assert!(matches!(route, Route::Endpoint(..)) && route.path() == Some(expected), "{path}");
+        }
+        for (method, path, expected) in [
+            (http::Method::DELETE, "/cart/lines/", "/cart/lines"),
+            (http::Method::GET, "/cart/1", "/cart/{sku_id}"),
+        ] {
+            let route = found(method, path);
+            assert!(matches!(route, Route::MethodNotAllowed(_)) && route.path() == Some(expected), "{path}");
+        }
+        assert!(matches!(found(http::Method::PUT, "/cart/1/2"), Route::NotFound));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod document;
 pub mod encoding;
+pub mod json;
 mod memory;
 pub mod problem;
 pub mod request;

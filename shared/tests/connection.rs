@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::HeaderMap;
 use rig::{Database, Proxy, TEST_TIMEOUT, until};
-use shared::cart::{Addition, Line, Owner};
+use shared::cart::{Change, Line, Owner};
 use shared::database::{Connections, Kind};
 use shared::{App, Readiness};
 use support::{app, function, proxy_to};
@@ -116,9 +116,9 @@ async fn a_write_is_not_sent_on_a_dead_connection_and_is_carried_out_once() {
     let database = database_with_a_sku().await;
     let (proxy, url) = proxy_to(&database).await;
     let app = app(&[("DATABASE_URL", &url), ("DATABASE_IDLE_CHECK_AFTER", "10ms")]);
-    assert_eq!(app.carts.add(&owner(&app), 1, 1).await.unwrap(), Addition::Added); // prepares the statement
+    assert_eq!(app.carts.add(&owner(&app), 1, 1).await.unwrap(), Change::Made); // prepares the statement
     lose_connection(&proxy, &app).await;
-    assert_eq!(app.carts.add(&owner(&app), 1, 2).await.unwrap(), Addition::Added);
+    assert_eq!(app.carts.add(&owner(&app), 1, 2).await.unwrap(), Change::Made);
     assert_eq!(app.carts.lines(&owner(&app)).await.unwrap(), [Line { sku_id: 1, count: 3 }]);
     assert_eq!(proxy.traffic(|traffic| traffic.held.clone()), SYNC);
 }
@@ -131,7 +131,7 @@ async fn a_write_whose_preparation_times_out_is_sent_on_another_connection() {
     let variables = [("DATABASE_IDLE_CHECK_AFTER", "600s"), ("DATABASE_STATEMENT_TIMEOUT", "100ms")];
     let app = app(&[&variables[..], &[("DATABASE_URL", &url)]].concat());
     lose_connection(&proxy, &app).await;
-    assert_eq!(app.carts.add(&owner(&app), 1, 1).await.unwrap(), Addition::Added);
+    assert_eq!(app.carts.add(&owner(&app), 1, 1).await.unwrap(), Change::Made);
     assert_eq!(app.carts.lines(&owner(&app)).await.unwrap(), [Line { sku_id: 1, count: 1 }]);
     assert!(proxy.traffic(|traffic| String::from_utf8_lossy(&traffic.held).contains("select cart.add")));
 }

@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use http::HeaderMap;
 use rig::{TEST_TIMEOUT, until};
-use shared::cart::Addition;
+use shared::cart::Change;
 use shared::config::HostConfig;
 use shared::database::Kind;
 use shared::http::Timing;
@@ -205,7 +205,7 @@ async fn a_request_that_waits_for_a_cart_does_not_delay_a_product() {
             .await;
     let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, "Bearer one".parse().unwrap())]);
     let owner = app.carts.owner(&headers).unwrap();
-    assert_eq!(app.carts.add(&owner, 1, 1).await.unwrap(), Addition::Added);
+    assert_eq!(app.carts.add(&owner, 1, 1).await.unwrap(), Change::Made);
     let observer = database.connect().await.unwrap();
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("select from cart.carts for update").await.unwrap();
@@ -219,7 +219,7 @@ async fn a_request_that_waits_for_a_cart_does_not_delay_a_product() {
     };
     let both = async { tokio::join!(adding, meanwhile) };
     let (added, ()) = tokio::time::timeout(Duration::from_secs(45), both).await.unwrap();
-    assert!(added.into_iter().all(|added| added.unwrap() == Addition::Added));
+    assert!(added.into_iter().all(|added| added.unwrap() == Change::Made));
     assert_eq!(app.carts.lines(&owner).await.unwrap()[0].count, 5);
 }
 

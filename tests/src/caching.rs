@@ -10,8 +10,19 @@ use crate::{CheckedResponse, SMALL_IDS, Transport, get, get_with, golden, send};
 const CACHE_CONTROL: &str = "public, max-age=60, stale-while-revalidate=600, stale-if-error=86400";
 
 /// One path of each endpoint of the catalog.
-pub(crate) const PATHS: [&str; 5] =
-    ["/products?count=3", "/products/1", "/products/1/styles", "/products/1/related", "/products/1/overview"];
+pub(crate) const PATHS: [&str; 11] = [
+    "/products?count=3",
+    "/products?category=Boots",
+    "/products?q=boots",
+    "/products/1",
+    "/products/1/styles",
+    "/products/1/related",
+    "/products/1/overview",
+    "/cards?count=3",
+    "/cards?ids=2,1",
+    "/categories",
+    "/catalog",
+];
 
 /// The response has a weak tag of 16 hexadecimal digits, `Cache-Control` and `Vary`. If it waited for the database,
 /// `Server-Timing` has the time.

@@ -9,7 +9,7 @@ use http::Request;
 use crate::{CheckedResponse, Transport, get, get_with, send};
 
 /// Returns an identity that no other check uses, because checks share one database and run concurrently.
-fn new_identity() -> String {
+pub(crate) fn new_identity() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     format!("Bearer {}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
@@ -23,7 +23,7 @@ async fn post(service: &impl Transport, headers: &[(&str, &str)], body: impl Int
 }
 
 /// Adds to the cart of an identity.
-async fn add(service: &impl Transport, identity: &str, body: &str) -> CheckedResponse {
+pub(crate) async fn add(service: &impl Transport, identity: &str, body: &str) -> CheckedResponse {
     post(service, &[("authorization", identity), ("content-type", "application/json")], body.to_owned()).await
 }
 
@@ -40,7 +40,7 @@ async fn delete(service: &impl Transport, path: &str, headers: &[(&str, &str)]) 
     response
 }
 
-async fn cart_of(service: &impl Transport, identity: &str) -> String {
+pub(crate) async fn cart_of(service: &impl Transport, identity: &str) -> String {
     get_with(service, "/cart", &[("authorization", identity)]).await.text()
 }
 

@@ -169,3 +169,95 @@ pub async fn a_trailing_slash_is_the_same_resource(service: &impl Transport) {
     assert_body(service, "/products/?count=2", &listed(&[1, 2])).await;
     assert_body(service, "/cart/", "[]").await;
 }
+
+/// It has the pages, headers and fields of the whole list. An unknown category has none, and an empty one is no filter.
+pub async fn a_category_lists_its_products(service: &impl Transport) {
+    for (query, ids) in [
+        ("category=Coat", &[1][..]),
+        ("category=Accessories&page=1&count=1", &[12]),
+        ("category=Boots&count=5000&category=Coat", &[7]),
+        ("category=Boots&page=2", &[]),
+        ("category=Boots&page=2147483647&count=1000", &[]),
+        ("category=boots", &[]),
+        ("category=Boot", &[]),
+        ("category=Boots%20", &[]),
+        ("category=%F0%9F%A7%A6%FF", &[]),
+        ("category=&q=&count=2", &[1, 2]),
+        ("q&category&count=2&category=Coat", &[1, 2]),
+    ] {
+        assert_body(service, &format!("/products?{query}"), &listed(ids)).await;
+    }
+    let page = get(service, "/products?category=Cap&count=3").await;
+    let link = "<?category=Cap&page=1&count=3>; rel=\"first\", <?category=Cap&page=1&count=3>; rel=\"last\"";
+    assert_eq!((page.header("x-total-count"), page.header("link")), ("1", link));
+    let past = get(service, "/products?category=Cap&count=3&page=2").await;
+    assert_eq!((past.header("x-total-count"), past.header("link")), ("", ""));
+    for query in ["category=Coat&page=0", "category=Coat&count=x", "category=Coat&q=rain", "category=a%00b"] {
+        assert_eq!(get(service, &format!("/products?{query}")).await.status, 400, "{query}");
+    }
+}
+
+/// Every word of the search is the beginning of a word of the name, in any case and order.
+pub async fn a_search_finds_names_with_words_that_begin_so(service: &impl Transport) {
+    for (q, ids) in [
+        ("thistle+raincoat", &[1][..]),
+        ("RAIN-this", &[1]),
+        ("plain", &[2]),
+        ("oha", &[]),
+        ("hara%27", &[2]),
+        ("gr%C3%B6%C3%9F", &[4]),
+        ("GR%C3%96%C3%9FE", &[4]),
+        ("soc", &[4]),
+        ("fer+tic+poc", &[12]),
+        ("ferry+boots", &[]),
+        ("ock", &[]),
+        ("boots&page=9&count=0", &[7]),
+        ("thistle&q=boots", &[1]),
+    ] {
+        assert_body(service, &format!("/products?q={q}"), &listed(ids)).await;
+    }
+    let found = get(service, "/products?q=boots").await;
+    assert_eq!((found.header("x-total-count"), found.header("link")), ("", ""));
+    assert_ne!(found.header("etag"), "");
+}
+
+/// A short word would find a large part of the catalog.
+pub async fn a_search_that_is_not_one_to_four_words_is_400(service: &impl Transport) {
+    let (long, longest) = ("x".repeat(65), "x".repeat(64));
+    for q in [
+        "ab",
+        "boots+ab",
+        "-",
+        "+",
+        "%00",
+        "%27+or+1%3D1+--+boots",
+        "abc+def+ghi+jkl+mno",
+        "%F0%9F%A7%A6",
+        &long,
+    ] {
+        assert_eq!(get(service, &format!("/products?q={q}")).await.status, 400, "{q}");
+    }
+    assert_body(service, &format!("/products?q={longest}+boots"), "[]").await;
+}
+
+/// They are in ascending order.
+pub async fn categories_have_their_number_of_products(service: &impl Transport) {
+    let of = |category: &&str| format!(r#"{{"category":"{category}","products":1}}"#);
+    let categories = ["Accessories", "Boots", "Cap", "Coat", "Dress", "Socks", "Trousers"];
+    let expected = format!("[{}]", categories.iter().map(of).collect::<Vec<_>>().join(","));
+    assert_body(service, "/categories", &expected).await;
+    assert_body(service, "/categories/", &expected).await;
+    assert_eq!(get(service, "/categories").await.header("x-total-count"), "7");
+}
+
+/// The time is in UTC.
+pub async fn the_current_catalog_has_its_generation_publication_and_size(service: &impl Transport) {
+    let text = get(service, "/catalog").await.text();
+    let rest = text.strip_prefix(r#"{"generation":"#).expect(&text);
+    let (generation, rest) = rest.split_once(r#","published_at":""#).expect(&text);
+    let (published_at, rest) = rest.split_once('"').expect(&text);
+    assert!(generation.parse::<u32>().is_ok_and(|generation| generation > 0), "{text}");
+    let form: String = published_at.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert_eq!(form, "0000-00-00T00:00:00Z", "{text}");
+    assert_eq!(rest, r#","products":7}"#);
+}

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod caching;
+pub mod cards;
 pub mod cart;
+pub mod cart_lines;
 pub mod catalog;
 mod client;
 pub mod hostile;
@@ -69,6 +71,11 @@ macro_rules! suite {
                 related_products_are_in_file_order_with_duplicates,
                 an_overview_is_its_parts_byte_for_byte,
                 a_trailing_slash_is_the_same_resource,
+                a_category_lists_its_products,
+                a_search_finds_names_with_words_that_begin_so,
+                a_search_that_is_not_one_to_four_words_is_400,
+                categories_have_their_number_of_products,
+                the_current_catalog_has_its_generation_publication_and_size,
             }
             caching {
                 every_catalog_response_is_cacheable,
@@ -77,6 +84,19 @@ macro_rules! suite {
                 an_unknown_tag_gets_the_full_response,
                 accept_encoding_weights_are_honoured,
                 styles_overviews_and_bodies_over_a_kibibyte_are_gzipped,
+            }
+            cards {
+                cards_are_in_the_order_of_their_ids,
+                a_page_of_cards_has_the_products_of_the_list,
+                ids_of_cards_that_are_not_one_to_a_hundred_ids_are_400,
+            }
+            cart_lines {
+                a_count_is_set_and_repeated_requests_change_nothing,
+                a_count_of_0_removes_the_line,
+                a_first_put_issues_a_cookie,
+                a_count_that_is_not_a_whole_number_in_range_is_400,
+                a_count_of_a_sku_that_does_not_exist_is_422,
+                lines_of_a_cart_have_their_products,
             }
             cart {
                 a_cart_without_an_identity_is_empty,

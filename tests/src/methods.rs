@@ -24,7 +24,15 @@ fn lasting(headers: &HeaderMap) -> HeaderMap {
 
 /// The headers include the length of the body. Errors are compared too.
 pub async fn head_responds_like_get_without_the_body(service: &impl Transport) {
-    let others = ["/cart", "/products/", "/products/3", "/products/abc", "/products?page=0", "/nothing"];
+    let others = [
+        "/cart",
+        "/cart/lines",
+        "/products/",
+        "/products/3",
+        "/products/abc",
+        "/products?page=0",
+        "/nothing",
+    ];
     for path in PATHS.iter().chain(&others) {
         let (head, get) = (request(service, "HEAD", path).await, get(service, path).await);
         assert_eq!(head.status, get.status, "{path}");
@@ -50,10 +58,19 @@ pub async fn options_permits_cross_origin_requests(service: &impl Transport) {
 
 /// The name of the method does not matter.
 pub async fn an_unsupported_method_is_405_with_the_allowed_ones<T: Transport>(service: &T) {
-    for path in PATHS.iter().chain(&["/cart", "/cart/", "/cart/1", "/cart/1/", "/cart/abc"]) {
+    for path in PATHS.iter().chain(&[
+        "/cart",
+        "/cart/",
+        "/cart/1",
+        "/cart/1/",
+        "/cart/abc",
+        "/cart/lines",
+        "/cart/lines/",
+    ]) {
         let expected: &[&str] = match path.trim_end_matches('/') {
             "/cart" => &["GET", "HEAD", "POST", "DELETE", "OPTIONS"],
-            cart if cart.starts_with("/cart/") => &["DELETE", "OPTIONS"],
+            "/cart/lines" => &["GET", "HEAD", "OPTIONS"],
+            cart if cart.starts_with("/cart/") => &["PUT", "DELETE", "OPTIONS"],
             _ => &["GET", "HEAD", "OPTIONS"],
         };
         let all = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE", "FETCH", "get"];

@@ -66,18 +66,24 @@ fn method_of(endpoint: &Endpoint) -> &'static str {
     match endpoint.method {
         Method::Get => "GET",
         Method::Post => "POST",
+        Method::Put => "PUT",
         Method::Delete => "DELETE",
     }
 }
 
 /// Returns the routes to each function. An endpoint alone on its path has a route for any method. Where endpoints share
-/// a path, the one for GET has all methods that belong to no other.
+/// a path, the one for GET has all methods that belong to no other; without one for GET, the one for DELETE has them.
 fn expected_routes() -> BTreeSet<(String, String)> {
     let endpoints: Vec<_> = endpoints().collect();
-    let is_shared = |path| endpoints.iter().filter(|endpoint| endpoint.path == path).count() > 1;
+    let beside = |path| endpoints.iter().filter(move |endpoint| endpoint.path == path);
     let mut routes = BTreeSet::from([("$default".to_owned(), "not-found".to_owned())]);
     for endpoint in &endpoints {
-        let takes_any = endpoint.method == Method::Get || !is_shared(endpoint.path);
+        let has_get = beside(endpoint.path).any(|endpoint| endpoint.method == Method::Get);
+        let takes_any = match endpoint.method {
+            Method::Get => true,
+            Method::Delete if !has_get => true,
+            _ => beside(endpoint.path).count() == 1,
+        };
         let method = if takes_any { "ANY" } else { method_of(endpoint) };
         for slash in ["", "/"] {
             routes.insert((format!("{method} {}{slash}", endpoint.path), endpoint.name.to_owned()));
@@ -296,7 +302,7 @@ fn is_in_suite(endpoint: &Endpoint, suite: &str) -> bool {
 fn every_check_is_in_the_suite() {
     let file = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
     let suite = file("tests/src/lib.rs");
-    for checks in ["caching", "cart", "catalog", "methods", "problems", "refusals"] {
+    for checks in ["caching", "cards", "cart", "cart_lines", "catalog", "methods", "problems", "refusals"] {
         for function in file(&format!("tests/src/{checks}.rs")).split("\npub async fn ").skip(1) {
             let (name, rest) = function.split_once('(').unwrap();
             let is_check = rest.starts_with("service: &impl Transport)");
@@ -322,7 +328,9 @@ fn every_place_that_lists_endpoints_has_them_all() {
     let docs = file("docs/deploy-lambda.md");
     let picture = docs.split("```").nth(1).unwrap();
     let (nginx, routes) = (file("deploy/nginx/nginx.conf.template"), expected_routes());
-    let suite = ["cart", "catalog"].map(|checks| file(&format!("tests/src/{checks}.rs"))).concat();
+    let suite = ["cart", "cart_lines", "cards", "catalog"]
+        .map(|checks| file(&format!("tests/src/{checks}.rs")))
+        .concat();
     let (revoked, dropped) = (statement(&docs, "`revoke rds_iam from "), statement(&docs, "\ndrop role "));
     for endpoint in endpoints() {
         let (name, login, resource) = (endpoint.name, login(endpoint), resource(endpoint));
@@ -346,16 +354,18 @@ fn every_place_that_lists_endpoints_has_them_all() {
             need(text.contains(&what), place, &what);
         }
         for table in ["README.md", "docs/http-api.md"] {
-            let row = format!("| `{} {}", method_of(endpoint), endpoint.path);
+            let entry = format!("`{} {}", method_of(endpoint), endpoint.path);
             let text = file(table);
-            need(["`", "?"].iter().any(|end| text.contains(&format!("{row}{end}"))), table, &row);
+            let mut rows = text.lines().filter(|line| line.starts_with("| "));
+            let has = |row: &str| ["`", "?"].iter().any(|end| row.contains(&format!("{entry}{end}")));
+            need(rows.any(has), table, &entry);
         }
         need(has_word(picture, name), "docs/deploy-lambda.md, the picture", name);
         need(has_word(revoked, &login), "docs/deploy-lambda.md, `revoke rds_iam`", &login);
         need(has_word(dropped, &login), "docs/deploy-lambda.md, `drop role`", &login);
         need(
             is_in_suite(endpoint, &suite),
-            "tests/src/catalog.rs or cart.rs, and the list in lib.rs",
+            "tests/src/, in catalog.rs, cards.rs, cart.rs or cart_lines.rs, and the list in lib.rs",
             "a check of the suite",
         );
         let of_nginx = format!("\"~^405:{}/?(", endpoint.path_with("[^/?]+"));

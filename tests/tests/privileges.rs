@@ -31,6 +31,7 @@ async fn each_role_has_only_its_own_privileges() {
         ("select cart.add(sha256('x'), 1, 1)", [false, true, true, false, true]),
         ("select cart.move(sha256('x'), sha256('y'))", [false, true, true, false, true]),
         ("select cart.is_owner(sha256('x'))", [false, true, true, false, true]),
+        ("select cart.set(sha256('x'), 1, 1)", [false, true, false, false, true]),
         ("select cart.remove(sha256('x'), 1)", [false, true, false, false, true]),
         ("select cart.clear(sha256('x'))", [false, true, false, false, true]),
         ("select cart.prune(now(), now(), 1)", [false, false, false, true, true]),
@@ -92,8 +93,9 @@ async fn each_function_s_login_has_only_its_own_privileges() {
         "set local role atelier_loader",
         "select cart.move(sha256('x'), sha256('y'))",
         "select cart.is_owner(sha256('x'))",
+        "select cart.set(sha256('x'), 1, 1)",
     ];
-    let of_the_catalog = &statements[..2];
+    let of_the_catalog = &statements[..3];
     let of_the_load = [&statements[..5], &statements[9..13]].concat();
     for (login, may) in [
         ("list_products", of_the_catalog),
@@ -101,8 +103,13 @@ async fn each_function_s_login_has_only_its_own_privileges() {
         ("get_styles", of_the_catalog),
         ("get_related", of_the_catalog),
         ("get_overview", of_the_catalog),
+        ("list_cards", of_the_catalog),
+        ("list_categories", of_the_catalog),
+        ("get_catalog", of_the_catalog),
+        ("get_cart_lines", &statements[..5]),
         ("get_cart", &statements[3..5]),
         ("add_to_cart", &[statements[2], statements[5], statements[13], statements[14]]),
+        ("set_cart_line", &[2, 5, 6, 13, 14, 15].map(|number| statements[number])),
         ("remove_from_cart", &statements[6..7]),
         ("clear_cart", &statements[7..8]),
         ("etl", &of_the_load),
@@ -132,6 +139,6 @@ async fn on_rds_the_functions_log_in_with_iam_tokens() {
         client.batch_execute(include_str!("../../functions/logins.sql")).await.unwrap();
     }
     let members = "select count(*) from pg_auth_members where roleid = 'rds_iam'::regrole";
-    assert_eq!(client.query_one(members, &[]).await.unwrap().get::<_, i64>(0), 10);
+    assert_eq!(client.query_one(members, &[]).await.unwrap().get::<_, i64>(0), 15);
     cluster.stop().await.unwrap();
 }

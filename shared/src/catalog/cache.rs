@@ -9,6 +9,7 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as Entries;
 
+use super::lists::ListKey;
 use crate::database::CatalogId;
 use crate::http::Document;
 
@@ -30,11 +31,11 @@ pub(crate) struct Cache {
 }
 
 /// The key of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     Product(i32),
     Overview(i32),
-    List { first: i64, last: i64 },
+    List(ListKey),
 }
 
 /// An entry.
@@ -127,7 +128,7 @@ mod tests {
     #[test]
     fn a_document_larger_than_the_cache_is_not_cached() {
         let cache = Cache::with_capacity(1 << 20).unwrap();
-        cache.insert(CatalogId(7), Key::List { first: 1, last: 1000 }, document(2 << 20));
+        cache.insert(CatalogId(7), Key::List(ListKey::Products { first: 1, last: 1000 }), document(2 << 20));
         assert_eq!(cache.entries.len(), 0);
     }
 }

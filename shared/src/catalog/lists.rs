@@ -1,20 +1,40 @@
-//! The read of list pages, and the documents made of their rows.
+//! The reads of lists of products and of categories, and the documents made of their rows.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 use tokio_postgres::Row;
 
 use super::cache::{Cached, Key};
+use super::consistent::consistent;
 use super::sources::Reader;
-use crate::database::{Error, Source, Sql, Values};
+use crate::database::{Error, Parameters, Source, Sql, Values};
 use crate::http::document::GZIP_ABOVE_BYTES;
 use crate::http::{Document, LARGE_ABOVE_BYTES};
+
+/// The max number of products that a search finds.
+pub const MAX_FOUND: usize = 20;
+
+/// The max number of categories in their list.
+const MAX_CATEGORIES: i64 = 1000;
+
+/// The number of products of a category in a row of `catalog.categories`.
+pub const CATEGORY_BLOCK: i32 = 1000;
+
+/// The number of consecutive ranks that a row of `catalog.words` covers.
+pub const WORD_BLOCK: i32 = 65_536;
+
+/// The blocks that a search reads with one statement, from and before. A search for common words ends after the first
+/// block, and one for rare words reads few rows in the others.
+const WINDOWS: [(i32, i32); 5] = [(0, 1), (1, 8), (8, 64), (64, 512), (512, i32::MAX)];
 
 /// Uses the unique index `products_rank`. The ranks are bigint, because the last rank of the last page exceeds an
 /// integer.
 ///
 /// A catalog of the previous release lacks the column `total` unless `migrate` has added it. Without the column, the
 /// name refers to `unknown.total`, because Postgres resolves names in the inner query first.
-pub(super) const LIST: Sql = Sql {
+const LIST: Sql = Sql {
     slot: 4,
     text: "select id, name, slogan, description, category, default_price, generation, page.total \
            from (select null::integer as total) as unknown, lateral \
@@ -23,37 +43,183 @@ pub(super) const LIST: Sql = Sql {
            order by rank",
 };
 
-/// Reads of list pages, by the ranks of their first and last product.
+/// Uses the primary key of `catalog.products`.
+const LISTED: Sql = Sql {
+    slot: 14,
+    text: "select id, name, slogan, description, category, default_price, generation, null::integer \
+           from catalog.products where id = any($1) order by id",
+};
+
+/// Uses the index `categories_key`, which contains a hash because a category may be longer than an entry of an index.
+const CATEGORY: Sql = Sql {
+    slot: 15,
+    text: "select generation, products, block, product_ids from catalog.categories \
+           where hashtextextended(category, 0) = hashtextextended($1, 0) and category = $1 \
+               and block between $2 and $3 order by block",
+};
+
+const CATEGORIES: Sql = Sql {
+    slot: 16,
+    text: "select generation, category, products, count(*) over ()::integer from catalog.categories \
+           where block = 0 order by category collate \"C\" limit $1",
+};
+
+/// Uses the index `words_key`. `chr(1114111)` is the last character, so the words below have the prefix.
+const WORDS: Sql = Sql {
+    slot: 17,
+    text: "select generation, number::integer, product_ids \
+           from unnest($1::text[]) with ordinality as prefixes (prefix, number), catalog.words \
+           where word >= prefix and word < prefix || chr(1114111) and block >= $2 and block < $3",
+};
+
+/// What a list contains.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum ListKey {
+    /// The products with these ranks by id.
+    Products { first: i64, last: i64 },
+    /// The products with these ranks among those of a category.
+    Category { name: Arc<str>, first: i64, last: i64 },
+    /// The products whose names have words with all these prefixes.
+    Search(Arc<[String]>),
+    /// The categories.
+    Categories,
+}
+
+/// Reads of lists.
 pub(super) struct Lists(pub(super) Reader);
 
 impl Source for Lists {
-    type Key = (i64, i64);
+    type Key = ListKey;
     type Value = Document;
 
-    async fn read(&self, pages: &[(i64, i64)]) -> Values<Self> {
+    async fn read(&self, keys: &[ListKey]) -> Values<Self> {
         let mut documents = Vec::new();
-        for &(first, last) in pages {
+        for key in keys {
             let sent_at = self.0.database.publication();
-            let mut page = page(&self.0.query(&LIST, [&first, &last]).await?)?;
-            let catalog = self.0.database.catalog_of(page.generation, sent_at);
-            let bytes = page.content.bytes().len();
+            let mut list = match key {
+                ListKey::Products { first, last } => products(&self.0.query(&LIST, &[first, last]).await?)?,
+                ListKey::Category { name, first, last } => {
+                    consistent(|| self.category(name, *first, *last)).await?
+                }
+                ListKey::Search(prefixes) => consistent(|| self.search(prefixes)).await?,
+                ListKey::Categories => categories(&self.lookup(&CATEGORIES, &[&MAX_CATEGORIES]).await?)?,
+            };
+            let catalog = self.0.database.catalog_of(list.generation, sent_at);
+            let bytes = list.content.bytes().len();
             if bytes > LARGE_ABOVE_BYTES {
-                page = page.reserved(self.0.budget.reserve(bytes)?);
+                list = list.reserved(self.0.budget.reserve(bytes)?);
             } else if let (Some(cache), Some(catalog)) = (&self.0.cache, catalog) {
-                cache.insert(catalog, Key::List { first, last }, Cached::Document(page.clone()));
+                cache.insert(catalog, Key::List(key.clone()), Cached::Document(list.clone()));
             }
-            documents.push(((first, last), page));
+            documents.push((key.clone(), list));
         }
         Ok(documents)
     }
 }
 
-fn page(rows: &[Row]) -> Result<Document, Error> {
+impl Lists {
+    /// Sends a statement to a table that catalogs of earlier releases lack.
+    async fn lookup(&self, sql: &'static Sql, parameters: Parameters<'_>) -> Result<Vec<Row>, Error> {
+        self.0.query(sql, parameters).await.map_err(Error::of_earlier_release)
+    }
+
+    /// Reads the products with the ranks `first` to `last` of a category.
+    async fn category(&self, name: &str, first: i64, last: i64) -> Result<Document, Error> {
+        // No page is past the range of a block number: its rank is at most 1,000 times the highest integer.
+        let block = |rank: i64| i32::try_from((rank - 1) / i64::from(CATEGORY_BLOCK)).unwrap_or(i32::MAX);
+        let rows = self.lookup(&CATEGORY, &[&name, &block(first), &block(last)]).await?;
+        let Some(row) = rows.first() else { return products(&[]) };
+        let (generation, total, first_block): (i32, i32, i32) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let mut ids = Vec::new();
+        for row in &rows {
+            ids.extend(row.try_get::<_, Vec<i32>>(3)?);
+        }
+        let before =
+            usize::try_from(first - 1 - i64::from(first_block) * i64::from(CATEGORY_BLOCK)).unwrap_or(0);
+        let count = usize::try_from(last - first + 1).unwrap_or(0);
+        let ids: Vec<i32> = ids.into_iter().skip(before).take(count).collect();
+        Ok(Document { total: (!ids.is_empty()).then_some(total), ..self.listed(&ids, generation).await? })
+    }
+
+    /// Reads the first products whose names have words with all these prefixes.
+    async fn search(&self, prefixes: &[String]) -> Result<Document, Error> {
+        let (mut found, mut generation) = (Vec::new(), None);
+        for (from, before) in WINDOWS {
+            let mut hits = vec![Vec::new(); prefixes.len()];
+            for row in self.lookup(&WORDS, &[&prefixes, &from, &before]).await? {
+                if generation
+                    .replace(row.try_get::<_, i32>(0)?)
+                    .is_some_and(|other| Some(other) != generation)
+                {
+                    return Err(Error::CHANGED);
+                }
+                let number = usize::try_from(row.try_get::<_, i32>(1)?).map_err(Error::internal)?;
+                if let Some(hits) = hits.get_mut(number - 1) {
+                    hits.extend(row.try_get::<_, Vec<i32>>(2)?);
+                }
+            }
+            found.extend(common(hits));
+            if found.len() >= MAX_FOUND {
+                break;
+            }
+        }
+        found.truncate(MAX_FOUND);
+        match generation {
+            Some(generation) => self.listed(&found, generation).await,
+            None => products(&[]),
+        }
+    }
+
+    /// Reads the products with these ids, all of which the catalog with this generation has.
+    async fn listed(&self, ids: &[i32], generation: i32) -> Result<Document, Error> {
+        if ids.is_empty() {
+            return products(&[]);
+        }
+        let rows = self.0.query(&LISTED, &[&ids]).await?;
+        let list = products(&rows)?;
+        if rows.len() == ids.len() && list.generation == Some(generation) {
+            Ok(list)
+        } else {
+            Err(Error::CHANGED)
+        }
+    }
+}
+
+/// Returns the ids that occur in all lists, in ascending order.
+fn common(lists: Vec<Vec<i32>>) -> BTreeSet<i32> {
+    let sets = lists.into_iter().map(BTreeSet::from_iter);
+    sets.reduce(|one, other| one.intersection(&other).copied().collect()).unwrap_or_default()
+}
+
+/// Makes the list of the rows of [`LIST`] or [`LISTED`].
+fn products(rows: &[Row]) -> Result<Document, Error> {
     let listed = rows.iter().map(ListedProduct::from_row).collect::<Result<Vec<_>, _>>()?;
     let generation = rows.first().map(|row| row.try_get(6)).transpose()?;
     let total = rows.first().and_then(|row| row.try_get(7).transpose()).transpose()?;
-    let plain = serde_json::to_vec(&listed).map_err(Error::internal)?;
+    document(&listed, generation, total)
+}
+
+/// Makes the list of the rows of [`CATEGORIES`].
+fn categories(rows: &[Row]) -> Result<Document, Error> {
+    let listed = rows
+        .iter()
+        .map(|row| Ok(Category { category: row.try_get(1)?, products: row.try_get(2)? }))
+        .collect::<Result<Vec<_>, Error>>()?;
+    let column = |column| rows.first().map(|row| row.try_get(column)).transpose();
+    document(&listed, column(0)?, column(3)?)
+}
+
+fn document(listed: &impl Serialize, generation: Option<i32>, total: Option<i32>) -> Result<Document, Error> {
+    let plain = serde_json::to_vec(listed).map_err(Error::internal)?;
     Ok(Document { total, ..Document::from_plain(&plain, generation, GZIP_ABOVE_BYTES) })
+}
+
+/// A category, with its fields in the order of the HTTP contract.
+#[derive(Serialize)]
+struct Category<'a> {
+    category: &'a str,
+    products: i32,
 }
 
 /// A product of the list, with its fields in the order of the HTTP contract.
@@ -87,6 +253,9 @@ fn as_text<S: Serializer>(price: &i32, serializer: S) -> Result<S::Ok, S::Error>
 }
 
 #[cfg(test)]
+pub(super) const STATEMENTS: [&Sql; 5] = [&LIST, &LISTED, &CATEGORY, &CATEGORIES, &WORDS];
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -102,5 +271,20 @@ mod tests {
         }];
         let expected = r#"[{"id":1,"name":"Moss \"Field\" Jacket","slogan":"Täglich","description":"a\\b\u0001\n","category":"Jackets","default_price":"140"}]"#;
         assert_eq!(serde_json::to_string(&listed).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_common_ids_of_lists_are_in_ascending_order() {
+        let common = |lists: &[&[i32]]| {
+            common(lists.iter().map(|list| list.to_vec()).collect()).into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(common(&[&[9, 3, 7, 3]]), [3, 7, 9]);
+        assert_eq!(common(&[&[9, 3, 7], &[7, 8, 9], &[9, 7, 1]]), [7, 9]);
+        assert_eq!(common(&[&[1], &[]]), Vec::<i32>::new());
+    }
+
+    #[test]
+    fn the_windows_follow_each_other_without_gaps() {
+        assert!(WINDOWS.windows(2).all(|pair| pair[0].1 == pair[1].0));
     }
 }

@@ -6,10 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 use super::cache::{Cache, Cached, Key, Product};
-use crate::database::{Database, Error, Source, Sql, Values};
+use crate::database::{Database, Error, Parameters, Source, Sql, Values};
 use crate::http::document::GZIP_ABOVE_BYTES;
 use crate::http::{Content, Document, LARGE_ABOVE_BYTES, MemoryBudget};
 
@@ -82,9 +81,9 @@ impl Reader {
     pub(super) async fn query(
         &self,
         sql: &'static Sql,
-        parameters: [&(dyn ToSql + Sync); 2],
+        parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, Error> {
-        timeout(self.timeout, self.database.query(sql, &parameters)).await.unwrap_or(Err(Error::TIMED_OUT))
+        timeout(self.timeout, self.database.query(sql, parameters)).await.unwrap_or(Err(Error::TIMED_OUT))
     }
 }
 
@@ -94,7 +93,7 @@ impl Source for WholeProducts {
 
     async fn read(&self, ids: &[i32]) -> Values<Self> {
         let sent_at = self.0.database.publication();
-        let rows = self.0.query(&WHOLE, [&ids, &MAX_BATCHED_BYTES]).await?;
+        let rows = self.0.query(&WHOLE, &[&ids, &MAX_BATCHED_BYTES]).await?;
         let decode = |row: &Row| {
             let generation = row.try_get(1)?;
             let catalog = self.0.database.catalog_of(Some(generation), sent_at);
@@ -120,7 +119,7 @@ impl Source for Columns {
 
     async fn read(&self, ids: &[i32]) -> Values<Self> {
         let Self(reader, column) = self;
-        let rows = reader.query(column.sql(), [&ids, &MAX_BATCHED_BYTES]).await?;
+        let rows = reader.query(column.sql(), &[&ids, &MAX_BATCHED_BYTES]).await?;
         decoded(&rows, |row| column.decode(row, LARGE_ABOVE_BYTES)).await
     }
 }
@@ -133,7 +132,7 @@ impl Source for LargeDocuments {
         let mut documents = Vec::new();
         for &(column, id) in keys {
             let reservation = self.0.budget.reserve(LARGE_READ_BYTES)?;
-            let mut rows = self.0.query(column.sql(), [&[id].as_slice(), &i32::MAX]).await?;
+            let mut rows = self.0.query(column.sql(), &[&[id].as_slice(), &i32::MAX]).await?;
             let Some(row) = rows.pop() else { continue };
             let document = self.0.budget.work(move || column.decode(&row, usize::MAX)).await??;
             documents.extend(document.map(|document| ((column, id), document.reserved(reservation))));

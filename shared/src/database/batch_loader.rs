@@ -31,7 +31,7 @@ const MAX_RECEIVED: usize = 256;
 
 /// A source of values by key.
 pub(crate) trait Source: Send + Sync + Sized + 'static {
-    type Key: Copy + Eq + Hash + Send + Sync + 'static;
+    type Key: Clone + Eq + Hash + Send + Sync + 'static;
     type Value: Clone + Send + 'static;
 
     /// Reads the values of those keys that have one, with one statement.
@@ -148,7 +148,7 @@ impl<S: Source> Task<S> {
 
     /// Adds a request. If its key is waiting or in flight already, the request shares that read.
     fn add(&mut self, request: Request<S>) {
-        let callers = self.callers.entry(request.key).or_default();
+        let callers = self.callers.entry(request.key.clone()).or_default();
         callers.push(request.caller);
         if callers.len() == 1 {
             self.waiting.push_back(request.key);

@@ -20,6 +20,10 @@ pub enum Kind {
     Unreachable,
     /// The tables do not exist: no catalog has been published yet.
     NoCatalog,
+    /// A table does not exist in the current catalog, which an earlier release loaded.
+    EarlierRelease,
+    /// Two statements of a response read different catalogs.
+    Changed,
     /// The statement took too long, or Postgres cancelled it because of a lock, a deadlock or a conflict.
     Timeout,
     /// The queue limit is reached, or the budget for large responses is exhausted.
@@ -72,6 +76,8 @@ impl Kind {
         match self {
             Self::Unreachable => "no connection to the database",
             Self::NoCatalog => "no catalog has been published yet",
+            Self::EarlierRelease => "an earlier release loaded the catalog",
+            Self::Changed => "the catalog changed during the request",
             Self::Timeout => "the statement timed out",
             Self::Overloaded => "too many requests",
             Self::Internal => "unexpected database error",
@@ -89,6 +95,12 @@ impl Error {
     /// Postgres has neither responded to the statement nor cancelled it in time.
     pub(crate) const TIMED_OUT: Self = Self { kind: Kind::Timeout, source: None };
 
+    /// The current catalog lacks what this release added to catalogs.
+    pub(crate) const EARLIER_RELEASE: Self = Self { kind: Kind::EarlierRelease, source: None };
+
+    /// Two statements of a response read different catalogs.
+    pub(crate) const CHANGED: Self = Self { kind: Kind::Changed, source: None };
+
     /// The queue limit is reached, or the budget for large responses is exhausted.
     pub(crate) const OVERLOADED: Self = Self { kind: Kind::Overloaded, source: None };
 
@@ -96,6 +108,11 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Returns the error of a statement to a table that this release added to catalogs.
+    pub(crate) fn of_earlier_release(self) -> Self {
+        if self.kind == Kind::NoCatalog { Self { kind: Kind::EarlierRelease, ..self } } else { self }
     }
 
     /// Returns an error for a row that does not hold what its statement promises.

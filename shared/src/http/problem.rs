@@ -50,6 +50,12 @@ impl Problem {
         Self::not_found("There is no product with this id.")
     }
 
+    /// 422: the catalog has no sku with this id.
+    #[must_use]
+    pub const fn no_such_sku() -> Self {
+        Self::unprocessable("There is no sku with this id.")
+    }
+
     /// 405: the path does not support the method; `allow` lists those that it supports.
     #[must_use]
     pub fn method_not_allowed(allow: &'static str) -> Self {
@@ -142,6 +148,8 @@ impl From<database::Error> for Problem {
             // The task that connects has logged the cause.
             Kind::Unreachable => Self::unavailable("The database cannot be reached just now."),
             Kind::NoCatalog => Self::unavailable("No catalog has been published yet."),
+            Kind::EarlierRelease => Self::unavailable("No catalog of this release has been published yet."),
+            Kind::Changed => Self::unavailable("The catalog is just changing."),
             Kind::Timeout => Self::unavailable("The database took too long to answer."),
             Kind::Overloaded => Self::unavailable("The service has too many requests just now."),
             Kind::Internal => Self::internal(error),

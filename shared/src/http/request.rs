@@ -1,5 +1,6 @@
 //! Requests as handlers read them. This module parses strictly, and invalid input becomes a [`Problem`].
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
@@ -80,24 +81,29 @@ impl Request {
         id.ok_or(Problem::bad_request(expected))
     }
 
+    /// Returns the decoded values of query parameters. The first of repeated ones counts.
+    #[must_use]
+    pub fn query<const N: usize>(&self, names: [&str; N]) -> [Option<Cow<'_, str>>; N] {
+        let mut values = [const { None }; N];
+        for (name, value) in form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes()) {
+            if let Some(place) = names.iter().position(|wanted| *wanted == name) {
+                values[place].get_or_insert(value);
+            }
+        }
+        values
+    }
+
     /// Parses `page` and `count` of the query. A parameter that is absent or empty has its default, and the first of
-    /// repeated ones counts. A `count` above [`MAX_COUNT`] becomes [`MAX_COUNT`], because front ends request 5000 to
-    /// get everything. Other parameters are ignored.
+    /// repeated ones counts. A `count` above `max_count` becomes `max_count`, because front ends request 5000 to get
+    /// everything. Other parameters are ignored.
     ///
     /// # Errors
     /// 400 if one of the two is not a whole number in range.
-    pub fn page(&self) -> Result<Page, Problem> {
-        let (mut page, mut count) = (None, None);
-        for (name, value) in form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes()) {
-            match &*name {
-                "page" => page = page.or(Some(value)),
-                "count" => count = count.or(Some(value)),
-                _ => {}
-            }
-        }
-        let [page, count] = [page, count].map(|value| value.filter(|value| !value.is_empty()));
+    pub fn page(&self, max_count: i32) -> Result<Page, Problem> {
+        let values = self.query(["page", "count"]);
+        let [page, count] = values.map(|value| value.filter(|value| !value.is_empty()));
         let page = page.map_or(Some(1), |page| parse_id(&page));
-        let count = count.map_or(Some(5), |count| parse_capped(MAX_COUNT, &count));
+        let count = count.map_or(Some(5), |count| parse_capped(max_count, &count));
         Ok(Page {
             page: page.ok_or(Problem::bad_request("page is a whole number from 1 to 2147483647."))?,
             count: count.ok_or(Problem::bad_request("count is a whole number from 1 on."))?,
@@ -148,14 +154,17 @@ impl Page {
         ((page - 1) * count + 1, page * count)
     }
 
-    /// Returns the `Link` header (RFC 8288) of this page in a list of `total` products. Each reference consists of a
-    /// query alone, so it works below any stage or base path.
+    /// Returns the `Link` header (RFC 8288) of this page in a list of `total` products, which is that of a category if
+    /// there is one. Each reference consists of a query alone, so it works below any stage or base path.
     #[must_use]
-    pub fn links(self, total: i32) -> String {
+    pub fn links(self, category: Option<&str>, total: i32) -> String {
         let Self { page, count } = self;
         let last = total.max(1).unsigned_abs().div_ceil(count.unsigned_abs());
         let page = page.unsigned_abs();
-        let mut links = String::with_capacity(160);
+        let category = category.map_or(String::new(), |category| {
+            form_urlencoded::Serializer::new(String::new()).append_pair("category", category).finish() + "&"
+        });
+        let mut links = String::with_capacity(160 + 4 * category.len());
         for (relation, page, exists) in [
             ("first", 1, true),
             ("prev", page - 1, page > 1),
@@ -164,7 +173,7 @@ impl Page {
         ] {
             if exists {
                 let comma = if links.is_empty() { "" } else { ", " };
-                let _ = write!(links, "{comma}<?page={page}&count={count}>; rel=\"{relation}\""); // cannot fail
+                let _ = write!(links, "{comma}<?{category}page={page}&count={count}>; rel=\"{relation}\""); // cannot fail
             }
         }
         links
@@ -275,8 +284,8 @@ mod tests {
 
     #[test]
     fn a_page_has_defaults_and_ignores_other_parameters() {
-        assert_eq!(request("/products", &[]).page().unwrap(), Page { page: 1, count: 5 });
-        let page = request("/products?a=&page=3&a&count=1000&Page=x", &[]).page().unwrap();
+        assert_eq!(request("/products", &[]).page(MAX_COUNT).unwrap(), Page { page: 1, count: 5 });
+        let page = request("/products?a=&page=3&a&count=1000&Page=x", &[]).page(MAX_COUNT).unwrap();
         assert_eq!(page, Page { page: 3, count: 1000 });
     }
 
@@ -289,7 +298,7 @@ mod tests {
             ("page=&page=3", 1, 5),
         ] {
             assert_eq!(
-                request(&format!("/products?{query}"), &[]).page().unwrap(),
+                request(&format!("/products?{query}"), &[]).page(MAX_COUNT).unwrap(),
                 Page { page, count },
                 "{query}"
             );
@@ -300,7 +309,7 @@ mod tests {
     fn a_count_above_the_limit_becomes_the_limit() {
         let long = "9".repeat(4000);
         for count in ["1000", "1001", "5000", "2147483648", "99999999999999999999", &long] {
-            let page = request(&format!("/products?count={count}"), &[]).page().unwrap();
+            let page = request(&format!("/products?count={count}"), &[]).page(MAX_COUNT).unwrap();
             assert_eq!(page, Page { page: 1, count: 1000 }, "{count}");
         }
     }
@@ -317,7 +326,7 @@ mod tests {
             "page=%00",
             "page=0&page=1",
         ] {
-            request(&format!("/products?{query}"), &[]).page().unwrap_err();
+            request(&format!("/products?{query}"), &[]).page(MAX_COUNT).unwrap_err();
         }
     }
 
@@ -330,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_page_links_to_the_other_pages_that_exist() {
-        let links = |page, count, total| Page { page, count }.links(total);
+        let links = |page, count, total| Page { page, count }.links(None, total);
         assert_eq!(
             links(2, 3, 7),
             "<?page=1&count=3>; rel=\"first\", <?page=1&count=3>; rel=\"prev\", <?page=3&count=3>; rel=\"next\", \
@@ -347,6 +356,11 @@ mod tests {
             assert_eq!((links.contains("next"), links.contains("prev")), (next, previous), "{links}");
         }
         assert!(links(1, 1, i32::MAX).contains("<?page=2147483647&count=1>; rel=\"last\""));
+        let links = Page { page: 1, count: 5 }.links(Some("Boots & \"Söcken\""), 5);
+        assert!(
+            links.starts_with("<?category=Boots+%26+%22S%C3%B6cken%22&page=1&count=5>; rel=\"first\", <"),
+            "{links}"
+        );
     }
 
     #[test]

@@ -20,6 +20,10 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const X_TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
+/// The max length of a category in `Link`, which has it four times with up to three bytes for each of its bytes. Proxies
+/// refuse a response with 4 KiB of headers.
+const MAX_LINKED_BYTES: usize = 200;
+
 const PUBLIC: &str = "public, max-age=60, stale-while-revalidate=600, stale-if-error=86400";
 
 /// The `Access-Control-Allow-Methods` header of every path: the methods of the whole service.
@@ -35,8 +39,8 @@ pub struct Response {
     tag: Option<u64>,
     /// How long ago its catalog was last confirmed; `None` if it is not stale.
     stale_for: Option<Duration>,
-    /// The page of the list, and the number of products in the catalog.
-    listed: Option<(Page, i32)>,
+    /// The number of entries of the whole list, and the `Link` to its pages.
+    listed: Option<(i32, Option<String>)>,
     cookie: Option<HeaderValue>,
 }
 
@@ -49,11 +53,19 @@ impl Response {
         Self { tag: Some(tag), stale_for, content, ..Self::private_json(Bytes::new()) }
     }
 
-    /// 200 with a page of the list, and with `X-Total-Count` and `Link` if the document has a total.
+    /// 200 with a page of the products, or of those of a category, and with `X-Total-Count` and `Link` if the document has
+    /// a total. A category that is too long for a header gets no `Link`.
     #[must_use]
-    pub fn page(page: Page, document: Document) -> Self {
-        let listed = document.total.map(|total| (page, total));
+    pub fn page(page: Page, category: Option<&str>, document: Document) -> Self {
+        let is_short = category.is_none_or(|category| category.len() <= MAX_LINKED_BYTES);
+        let listed = document.total.map(|total| (total, is_short.then(|| page.links(category, total))));
         Self { listed, ..Self::document(document) }
+    }
+
+    /// 200 with a list that has no pages, and with `X-Total-Count` if the document has a total.
+    #[must_use]
+    pub fn list(document: Document) -> Self {
+        Self { listed: document.total.map(|total| (total, None)), ..Self::document(document) }
     }
 
     /// 200 with JSON that must not be cached.
@@ -123,10 +135,11 @@ impl Response {
                     headers.insert(AGE, HeaderValue::from(seconds));
                     headers.insert(CACHE_STATUS, cache_status(seconds)?);
                 }
-                if let Some((page, total)) = self.listed {
+                if let Some((total, links)) = self.listed {
                     headers.insert(X_TOTAL_COUNT, HeaderValue::from(total));
-                    let links = HeaderValue::try_from(page.links(total)).map_err(Problem::internal)?;
-                    headers.insert(LINK, links);
+                    if let Some(links) = links {
+                        headers.insert(LINK, HeaderValue::try_from(links).map_err(Problem::internal)?);
+                    }
                 }
                 if matches_etag(&request.headers, &digits) {
                     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
@@ -329,12 +342,18 @@ mod tests {
         let page = Page { page: 2, count: 3 };
         for (known, status) in [("", StatusCode::OK), ("*", StatusCode::NOT_MODIFIED)] {
             let request = request(Method::GET, &[("if-none-match", known)]);
-            let response = Response::page(page, document(Some(7))).into_http(&request).unwrap();
+            let response = Response::page(page, None, document(Some(7))).into_http(&request).unwrap();
             assert_eq!(response.status(), status);
             assert_eq!(response.headers()[X_TOTAL_COUNT], "7");
-            assert_eq!(response.headers()[LINK], page.links(7).as_str());
+            assert_eq!(response.headers()[LINK], page.links(None, 7).as_str());
         }
-        let past = Response::page(page, document(None)).into_http(&request(Method::GET, &[])).unwrap();
+        for (category, has_links) in [("x".repeat(200), true), ("x".repeat(201), false)] {
+            let response = Response::page(page, Some(&category), document(Some(7)));
+            let response = response.into_http(&request(Method::GET, &[])).unwrap();
+            assert_eq!(response.headers()[X_TOTAL_COUNT], "7");
+            assert_eq!(response.headers().contains_key(LINK), has_links);
+        }
+        let past = Response::page(page, None, document(None)).into_http(&request(Method::GET, &[])).unwrap();
         assert!(!past.headers().contains_key(X_TOTAL_COUNT) && !past.headers().contains_key(LINK));
     }
 

@@ -16,9 +16,14 @@ impl Timing {
     pub async fn database<F: Future>(&self, query: F) -> F::Output {
         let started = Instant::now();
         let result = query.await;
-        let waited = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.database_ns.fetch_add(waited, Ordering::Relaxed);
+        self.add_database(started.elapsed());
         result
+    }
+
+    /// Adds a time that the request waited for the database.
+    pub(crate) fn add_database(&self, waited: Duration) {
+        let waited = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        self.database_ns.fetch_add(waited, Ordering::Relaxed);
     }
 
     /// Returns how long the request waited for the database.

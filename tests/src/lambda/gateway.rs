@@ -27,12 +27,12 @@ pub enum Api {
     RestProxy,
     /// An HTTP API with only the route `ANY /{proxy+}`.
     HttpProxy,
-    /// A REST API with the resources `/products`, `/products/{proxy+}`, `/cart`, `/cart/{proxy+}` and `/{proxy+}`.
+    /// A REST API with the resources of [`PREFIXES`] and below each of them, and `/{proxy+}`.
     RestProxyBelowPrefix,
 }
 
 /// The first segments of the endpoints' paths.
-const PREFIXES: [&str; 2] = ["products", "cart"];
+const PREFIXES: [&str; 5] = ["products", "cart", "cards", "categories", "catalog"];
 
 fn first_segment(path: &str) -> &str {
     path.split('/').next().unwrap_or_default()

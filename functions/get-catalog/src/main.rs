@@ -1,0 +1,7 @@
+//! `get-catalog` as a Lambda function.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lambda_adapter::serve(&get_catalog::ENDPOINT)
+}

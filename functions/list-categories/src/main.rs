@@ -1,0 +1,7 @@
+//! `list-categories` as a Lambda function.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lambda_adapter::serve(&list_categories::ENDPOINT)
+}
