@@ -1,0 +1,42 @@
+-- What a load does since this release, for the catalogs of the release before it: the lists of categories and words. Readers
+-- of these catalogs are not held up, because nothing but the new tables is locked. Without ICU, words with letters beyond
+-- ASCII are found only after the next load.
+do $$
+declare
+    has_icu constant boolean := exists (select from pg_collation where collname = 'und-x-icu');
+    catalog text;
+    generation integer;
+begin
+    foreach catalog in array array['catalog_prev', 'catalog'] loop
+        continue when to_regclass(catalog || '.products') is null or to_regclass(catalog || '.words') is not null;
+        execute format('select generation from %I.products limit 1', catalog) into generation;
+        continue when generation is null;
+        execute format(
+            'create table %1$I.categories (block integer not null, products integer not null,
+                 generation integer not null default %2$s, category text not null, product_ids integer[] not null)',
+            catalog, generation);
+        execute format(
+            'insert into %1$I.categories (block, products, category, product_ids)
+             select (place - 1) / 1000, max(total), category, array_agg(id order by id)
+             from (select id, category, row_number() over (partition by category order by id) as place,
+                       count(*) over (partition by category) as total from %1$I.products) as placed
+             group by category, (place - 1) / 1000',
+            catalog);
+        execute format('create index categories_key on %I.categories (hashtextextended(category, 0), block)', catalog);
+        execute format(
+            'create table %1$I.words (block integer not null, generation integer not null default %2$s,
+                 word text collate "C" not null, product_ids integer[] not null)',
+            catalog, generation);
+        execute format(
+            'insert into %1$I.words (block, word, product_ids)
+             select (rank - 1) / 65536, left(word, 64), array_agg(distinct id order by id)
+             from %1$I.products, regexp_split_to_table(lower(name %2$s), ''[^[:alnum:]]+'') as word
+             where char_length(word) >= 3 group by 1, 2',
+            catalog, case when has_icu then 'collate "und-x-icu"' end);
+        execute format('create index words_key on %I.words (word, block)', catalog);
+        execute format('alter table %I.categories owner to atelier_loader', catalog);
+        execute format('alter table %I.words owner to atelier_loader', catalog);
+        execute format('grant select on %1$I.categories, %1$I.words to atelier_reader', catalog);
+    end loop;
+end
+$$;
