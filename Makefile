@@ -132,11 +132,11 @@ base: ## build the programs of the base commit (bench/base), which BASE=1 measur
 	scripts/base.sh
 
 bench: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),1)
-bench: $(if $(BASE),base) ## measure the loader, one host and the functions: SCALE=1 ROUNDS=3 (12 GB of disk), BASE=1 to compare
+bench: $(if $(BASE),base) ## measure the loader, one host, lists and the functions: SCALE=1 ROUNDS=3 (12 GB of disk), BASE=1 to compare
 	@scripts/install.sh postgres nginx wrk valgrind
 	$(RELEASE) --package bench --package etl --package atelier-host
 	for function in $(FUNCTIONS); do $(MAKE) --no-print-directory release-$$function || exit; done
-	target/release/atelier-bench load read functions $(BENCH_OPTIONS)
+	target/release/atelier-bench load read lists functions $(BENCH_OPTIONS)
 
 bench-fleet: SCALE := $(if $(filter command line environment,$(origin SCALE)),$(SCALE),1)
 # Only full-size figures without a comparison go into docs/.

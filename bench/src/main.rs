@@ -7,6 +7,7 @@ mod env;
 mod fleet;
 mod flood;
 mod functions;
+mod lists;
 mod load;
 mod oha;
 mod read;
@@ -56,6 +57,8 @@ enum Benchmark {
     Load,
     /// One host: throughput compared with a bare server, instructions of a request, memory of a full cache
     Read,
+    /// Latency of pages, categories, searches and cards on a host without a cache
+    Lists,
     /// Size, cold start, throughput and memory of each Lambda function
     Functions,
     /// Three hosts behind NGINX, compared with three bare servers: peak throughput, latency at steady rates
@@ -83,6 +86,7 @@ async fn run(env: &Env, options: &Options) -> anyhow::Result<()> {
         match benchmark {
             Benchmark::Load => load::measure(env, options).await?,
             Benchmark::Read => read::measure(env, options).await?,
+            Benchmark::Lists => lists::measure(env, options).await?,
             Benchmark::Functions => functions::measure(env, options).await?,
             Benchmark::Fleet => fleet::measure(env, options).await?,
             Benchmark::Flood => flood::measure(env, options).await?,

@@ -43,7 +43,17 @@ pub async fn malicious_requests_get_no_500(service: &impl Transport) {
         "/products?&=&;;",
         "/products/$%7Bjndi:ldap://x%7D",
         "/products/1/styles?%00",
+        "/products?category=%00",
+        "/products?category=%ff%fe",
+        "/products?category=%27;drop%20table%20x",
+        "/products?q=%00%00%00",
+        "/products?q=abc%00def",
+        "/products?q=%f0%9f%a7%a6abc%ff",
+        "/products?q=%CC%81%CC%81%CC%81",
+        "/cards?ids=%00",
+        "/cards?ids=1,%ff",
         "/cart?%ff",
+        "/cart/lines?%ff",
     ] {
         if let Ok(uri) = Uri::try_from(path) {
             send(service, Request::get(uri).body(Bytes::new()).unwrap()).await;
@@ -54,6 +64,9 @@ pub async fn malicious_requests_get_no_500(service: &impl Transport) {
         format!("/products?page={long}"),
         format!("/{long}"),
         format!("/products?{long}"),
+        format!("/products?category={long}"),
+        format!("/products?q={long}"),
+        format!("/cards?ids={long}"),
     ] {
         get(service, &path).await;
     }
@@ -112,14 +125,17 @@ fn request() -> impl Strategy<Value = Option<Request<Bytes>>> {
         Just("cart".to_owned()),
         Just("styles".to_owned()),
         Just("overview".to_owned()),
+        Just("lines".to_owned()),
+        Just("cards".to_owned()),
         Just("1".to_owned()),
         Just("..".to_owned()),
         "[0-9]{1,12}",
         "%[0-9a-f]{2}",
         "[!-~]{0,8}",
     ];
-    let pair = ("(page|count|x|%70age)?", "[=&;+%]{0,2}", "([0-9]{0,12}|[!-~]{0,6}|%[0-9a-f]{2})")
-        .prop_map(|(name, sign, value)| format!("{name}{sign}{value}"));
+    let pair =
+        ("(page|count|category|q|ids|x|%70age)?", "[=&;+%]{0,2}", "([0-9]{0,12}|[!-~]{0,6}|%[0-9a-f]{2})")
+            .prop_map(|(name, sign, value)| format!("{name}{sign}{value}"));
     let path = proptest::collection::vec(piece, 0..5).prop_map(|pieces| format!("/{}", pieces.join("/")));
     let query = proptest::collection::vec(pair, 0..4).prop_map(|pairs| pairs.join("&"));
     let name = proptest::sample::select(vec![
@@ -141,10 +157,11 @@ fn request() -> impl Strategy<Value = Option<Request<Bytes>>> {
         proptest::collection::vec(any::<u8>(), 0..20),
     ];
     let headers = proptest::collection::vec((name, value), 0..4);
-    let method = proptest::sample::select(vec!["GET", "GET", "HEAD", "POST", "PUT", "OPTIONS", "BREW"]);
+    let method =
+        proptest::sample::select(vec!["GET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "BREW"]);
     let body = prop_oneof![
         Just(Vec::new()),
-        "\\{\"sku_id\":[ -~]{0,12}\\}?".prop_map(String::into_bytes),
+        "\\{\"(sku_id|count)\":[ -~]{0,12}\\}?".prop_map(String::into_bytes),
         proptest::collection::vec(any::<u8>(), 0..1100),
     ];
     (method, path, query, headers, body).prop_map(|(method, path, query, headers, body)| {

@@ -77,6 +77,11 @@ async fn large_pages_above_their_rate_limit_return_429_and_other_requests_succee
     assert_eq!(statuses_from(other, service.0.0, "GET /products?count=1000", 1).await, ["200"]);
 }
 
+/// A request for dozens of cards.
+const LONG_IDS: &str = "GET /cards?ids=1000001,1000002,1000003,1000004,1000005,1000006,1000007,1000008,1000009,1000010,\
+    1000011,1000012,1000013,1000014,1000015,1000016,1000017,1000018,1000019,1000020,1000021,1000022,1000023,1000024,\
+    1000025,1000026,1000027,1000028,1000029,1000030,1000031,1000032,1000033,1000034,1000035,1000036,1000037,1000038,1000039";
+
 #[tokio::test]
 async fn no_spelling_of_a_large_page_evades_its_rate_limit() {
     let host = HttpProxy::alone(Fault::Respond(200, "host"));
@@ -102,6 +107,16 @@ async fn no_spelling_of_a_large_page_evades_its_rate_limit() {
         "GET /products?count=0060",
         "GET /products?count=+60",
         "GET /products?count=1000#",
+        "GET /products?category=Boots&count=1000",
+        "GET /products?q=boots",
+        "GET /products?page=1&q=boots",
+        "GET /products?%71=boots",
+        "GET /cards?count=51",
+        "GET /cards/?page=2&count=100",
+        "GET /cards?%69ds=1",
+        LONG_IDS,
+        "GET /cart/lines",
+        "HEAD /cart/lines/",
     ]) {
         let statuses = statuses_from(Ipv4Addr::new(127, 0, 1, n), service.0.0, request, 20).await;
         assert!(statuses.contains(&"429".to_owned()), "{request}: {statuses:?}");
@@ -129,6 +144,14 @@ async fn small_pages_and_other_requests_do_not_count_as_large_pages() {
         "GET /products/1/styles?count=1000",
         "GET /cart?count=1000",
         "OPTIONS /products?count=1000",
+        "GET /products?category=Boots%20%26%20more",
+        "GET /products?q=&count=5",
+        "GET /products?faq=boots",
+        "GET /cards",
+        "GET /cards?ids=1000001,1000002,1000003,1000004,1000005,1000006,1000007,1000008,1000009,1000010,1000011,1000012",
+        "GET /cards?page=3&count=50",
+        "GET /categories",
+        "GET /cart",
     ]) {
         let statuses = statuses_from(Ipv4Addr::new(127, 0, 2, n), service.0.0, request, 5).await;
         assert_eq!(statuses, ["200"; 5], "{request}");
@@ -173,6 +196,8 @@ async fn no_spelling_of_a_new_anonymous_cart_evades_its_rate_limit() {
     for (n, request) in (1..).zip([
         "POST /cart/".to_owned(),
         "POST /cart?x=1".to_owned(),
+        "PUT /cart/1".to_owned(),
+        "PUT /cart/1/?x=1".to_owned(),
         "POST /cart#x".to_owned(),
         "POST http://a/cart".to_owned(),
         with("authorization:"),

@@ -5,6 +5,7 @@
 mod support;
 
 use conformance::{get, get_with};
+use http::Request;
 use rig::Database;
 use support::marked::{Readers, write_marked};
 use support::serving::{serve, serve_with};
@@ -60,4 +61,19 @@ async fn a_cart_survives_a_reload_and_keeps_removed_skus() {
     load_into(loaded.database.clone(), dir.path()).await;
     let cart = get_with(&host, "/cart", &[("authorization", "me")]).await;
     assert_eq!(cart.text(), r#"[{"sku_id":16,"count":2}]"#);
+
+    let host = serve(&loaded.database).await; // knows the new catalog
+    let put = async |sku_id: u32, count: u32| {
+        let request = Request::put(format!("/cart/{sku_id}")).header("authorization", "me");
+        let request = request.header("content-type", "application/json");
+        let request = request.body(format!(r#"{{"count":{count}}}"#).into()).unwrap();
+        conformance::send(&host, request).await.status.as_u16()
+    };
+    assert_eq!((put(1, 3).await, put(16, 1).await), (200, 422));
+    let lines = get_with(&host, "/cart/lines", &[("authorization", "me")]).await.text();
+    let removed = r#"[{"sku_id":16,"count":2,"product_id":null,"product_name":null,"style_id":null,"style_name":null,"size":null,"original_price":null,"sale_price":null,"thumbnail_url":null,"quantity":null},{"sku_id":1,"count":3,"product_id":1,"#;
+    assert!(lines.starts_with(removed), "{lines}");
+    assert_eq!(put(16, 0).await, 204);
+    let cart = get_with(&host, "/cart", &[("authorization", "me")]).await;
+    assert_eq!(cart.text(), r#"[{"sku_id":1,"count":3}]"#);
 }

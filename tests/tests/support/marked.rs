@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use conformance::{get, get_with};
+use conformance::{get, get_with, send};
+use http::Request;
 use tokio::task::JoinHandle;
 
 use super::serving::Socket;
@@ -60,9 +61,43 @@ fn list(mark: u32) -> String {
     format!("[{}]", objects.join(","))
 }
 
-/// Requests overviews and lists until `stop` is set. Each response must be of one catalog, with mark 1 or 2.
+/// Returns the bodies of the responses that combine several reads, by path: all with this mark.
+fn combined(mark: u32) -> Vec<(String, String)> {
+    let lists = [2, 20].map(|count| {
+        let objects: Vec<_> = (1..=count).map(|id| format!("{{{}}}", listed(id, mark))).collect();
+        format!("[{}]", objects.join(","))
+    });
+    let card = |id| {
+        format!(
+            r#"{{"id":{id},"name":"name {mark}","category":"category {mark}","default_price":"{mark}","original_price":"{mark}","sale_price":null,"thumbnail_url":"https://photos.example/{mark}","in_stock":true}}"#
+        )
+    };
+    let line = |id| {
+        format!(
+            r#"{{"sku_id":{id},"count":{id},"product_id":{id},"product_name":"name {mark}","style_id":{id},"style_name":"style {mark}","size":"size {mark}","original_price":"{mark}","sale_price":null,"thumbnail_url":"https://photos.example/{mark}","quantity":{mark}}}"#
+        )
+    };
+    let [of_category, found] = lists;
+    vec![
+        (format!("/products?category=category+{mark}&count=2"), of_category),
+        ("/products?q=nam".to_owned(), found),
+        ("/categories".to_owned(), format!(r#"[{{"category":"category {mark}","products":{PRODUCTS}}}]"#)),
+        ("/cards?count=2".to_owned(), format!("[{},{}]", card(1), card(2))),
+        ("/cards?ids=9,3,9".to_owned(), format!("[{0},{1},{0}]", card(9), card(3))),
+        ("/cart/lines".to_owned(), format!("[{},{}]", line(7), line(5))),
+    ]
+}
+
+/// Requests each kind of response until `stop` is set. Each response must be of one catalog, with mark 1 or 2.
 async fn read(host: Socket, first: u32, stop: Arc<AtomicBool>, rounds: Arc<AtomicU64>) {
     let lists = [list(1), list(2)];
+    let combined = [combined(1), combined(2)].concat();
+    let identity = ("authorization", "a reader's");
+    for id in [7, 5] {
+        let put = Request::put(format!("/cart/{id}")).header(identity.0, identity.1);
+        let put = put.header("content-type", "application/json").body(format!(r#"{{"count":{id}}}"#).into());
+        assert_eq!(send(&host, put.unwrap()).await.status, 200);
+    }
     for id in (1..=PRODUCTS).cycle().skip(first as usize) {
         if stop.load(Ordering::Relaxed) {
             return;
@@ -75,6 +110,13 @@ async fn read(host: Socket, first: u32, stop: Arc<AtomicBool>, rounds: Arc<Atomi
         let response = get(&host, &format!("/products?count={PRODUCTS}")).await;
         assert_eq!(response.status, 200, "{}", response.text());
         assert!(lists.contains(&response.text()), "{}", response.text());
+        let path = &combined[id as usize % combined.len()].0;
+        let response = get_with(&host, path, &[identity]).await;
+        let is_expected = |body: String| {
+            combined.iter().any(|(of, expected)| of == path && *expected == body)
+                || path.contains("category=") && body == "[]"
+        };
+        assert!(response.status == 200 && is_expected(response.text()), "{path}: {}", response.text());
         rounds.fetch_add(1, Ordering::Relaxed);
     }
 }
