@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use crate::database::{BatchLoader, Database, Error, Limits};
 use crate::http::{Document, MemoryBudget, Timing};
 use cache::{Cache, Cached, Key, Product};
+use consistent::ReadFrom;
 pub use lists::{CATEGORY_BLOCK, MAX_FOUND, WORD_BLOCK};
 use lists::{ListKey, Lists};
 use sources::{Column, Columns, LargeDocuments, Reader, WholeProducts};
@@ -86,17 +87,17 @@ impl Catalog {
     /// The document is not cached, and the database does not return it, or it is large and the memory budget is
     /// exhausted. The other reads fail in the same cases.
     pub async fn product(&self, product_id: i32, timing: &Timing) -> Result<Option<Document>, Error> {
-        self.document(Column::Product, product_id, timing).await
+        self.document(Column::Product, product_id, ReadFrom::Cache, timing).await
     }
 
     /// Returns a product's styles; `None` if there is no such product.
     pub async fn styles(&self, product_id: i32, timing: &Timing) -> Result<Option<Document>, Error> {
-        self.document(Column::Styles, product_id, timing).await
+        self.document(Column::Styles, product_id, ReadFrom::Cache, timing).await
     }
 
     /// Returns the ids of related products; `None` if there is no such product.
     pub async fn related(&self, product_id: i32, timing: &Timing) -> Result<Option<Document>, Error> {
-        self.document(Column::Related, product_id, timing).await
+        self.document(Column::Related, product_id, ReadFrom::Cache, timing).await
     }
 
     /// Returns all three of a product in one object; `None` if there is no such product.
@@ -104,12 +105,12 @@ impl Catalog {
         if let Some(Cached::Document(overview)) = self.cached(Key::Overview(product_id)) {
             return Ok(Some(self.current(overview)));
         }
-        self.document(Column::Overview, product_id, timing).await
+        self.document(Column::Overview, product_id, ReadFrom::Cache, timing).await
     }
 
     /// Returns the products with the ranks `first` to `last` by id, without their features.
     pub async fn list(&self, first: i64, last: i64, timing: &Timing) -> Result<Document, Error> {
-        self.listed(ListKey::Products { first, last }, timing).await
+        self.listed(ListKey::Products { first, last }, ReadFrom::Cache, timing).await
     }
 
     /// Returns the products with the ranks `first` to `last` among those of a category, without their features.
@@ -120,18 +121,18 @@ impl Catalog {
         last: i64,
         timing: &Timing,
     ) -> Result<Document, Error> {
-        self.listed(ListKey::Category { name: category.into(), first, last }, timing).await
+        self.listed(ListKey::Category { name: category.into(), first, last }, ReadFrom::Cache, timing).await
     }
 
     /// Returns the first products, at most [`MAX_FOUND`], whose names have words that begin with all these prefixes, in
     /// the form of [`words`], without their features.
     pub async fn search(&self, prefixes: Vec<String>, timing: &Timing) -> Result<Document, Error> {
-        self.listed(ListKey::Search(prefixes.into()), timing).await
+        self.listed(ListKey::Search(prefixes.into()), ReadFrom::Cache, timing).await
     }
 
     /// Returns the categories by name, at most 1,000, with their number as the document's total.
     pub async fn categories(&self, timing: &Timing) -> Result<Document, Error> {
-        self.listed(ListKey::Categories, timing).await
+        self.listed(ListKey::Categories, ReadFrom::Cache, timing).await
     }
 
     /// Returns the budget for large responses.
@@ -140,8 +141,9 @@ impl Catalog {
     }
 
     /// Returns a list from the cache, or else reads it.
-    async fn listed(&self, key: ListKey, timing: &Timing) -> Result<Document, Error> {
-        if self.reader.cache.is_some()
+    async fn listed(&self, key: ListKey, from: ReadFrom, timing: &Timing) -> Result<Document, Error> {
+        if from == ReadFrom::Cache
+            && self.reader.cache.is_some()
             && let Some(Cached::Document(list)) = self.cached(Key::List(key.clone()))
         {
             return Ok(self.current(list));
@@ -155,11 +157,12 @@ impl Catalog {
         &self,
         column: Column,
         product_id: i32,
+        from: ReadFrom,
         timing: &Timing,
     ) -> Result<Option<Document>, Error> {
         let small = match &self.products {
             Products::Whole(loader) => {
-                let whole = self.whole(loader, product_id, timing).await?;
+                let whole = self.whole(loader, product_id, from, timing).await?;
                 whole.map(|whole| self.part(column, product_id, &whole)).transpose()?
             }
             Products::Columns(loaders) => timing.database(loaders[column as usize].load(product_id)).await?,
@@ -175,10 +178,11 @@ impl Catalog {
         &self,
         loader: &BatchLoader<WholeProducts>,
         product_id: i32,
+        from: ReadFrom,
         timing: &Timing,
     ) -> Result<Option<Arc<Product>>, Error> {
         match self.cached(Key::Product(product_id)) {
-            Some(Cached::Product(whole)) => Ok(Some(whole)),
+            Some(Cached::Product(whole)) if from == ReadFrom::Cache => Ok(Some(whole)),
             _ => timing.database(loader.load(product_id)).await,
         }
     }

@@ -235,7 +235,7 @@ fn made_for(endpoint: &Endpoint, template: &Yaml) -> String {
     });
     let made = made.join("\n").replace(endpoint.name, "<name>").replace(&name, "<name>");
     let made = made.replace(&login(endpoint), "<name>").replace(endpoint.path, "<path>");
-    let methods = ["ANY <", "GET <", "POST <", "DELETE <"];
+    let methods = ["ANY <", "GET <", "POST <", "PUT <", "DELETE <"];
     methods.iter().fold(made, |made, method| made.replace(method, "<method> <"))
 }
 

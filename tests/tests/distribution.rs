@@ -290,11 +290,24 @@ fn the_load_balancer_sends_allow_for_each_path_that_permits_more_than_reads() {
     assert_eq!(*last, ("^405:", ALLOW_GET));
     let output: BTreeSet<(String, &str)> =
         before.iter().map(|(pattern, allow)| (format!("~{pattern}"), *allow)).collect();
-    let expected: BTreeSet<(String, &str)> = atelier_host::ENDPOINTS
-        .iter()
-        .filter(|endpoint| endpoint.allow != ALLOW_GET)
-        .map(|endpoint| (not_allowed_at(endpoint), endpoint.allow))
-        .collect();
+    let writing = || atelier_host::ENDPOINTS.iter().filter(|endpoint| endpoint.allow != ALLOW_GET);
+    // The pattern of `/cart/{sku_id}` also matches `/cart/lines`, which must precede it.
+    let matches = |other: &Endpoint, path: &str| {
+        let (before, after) = other.path.split_once('{').unwrap_or((other.path, ""));
+        after.ends_with('}') && path.strip_prefix(before).is_some_and(|rest| !rest.contains(['/', '{']))
+    };
+    let is_hidden = |endpoint: &&&Endpoint| writing().any(|other| matches(other, endpoint.path));
+    let hidden =
+        || atelier_host::ENDPOINTS.iter().filter(|endpoint| endpoint.allow == ALLOW_GET).filter(is_hidden);
+    let entry = |endpoint: &&Endpoint| (not_allowed_at(endpoint), endpoint.allow);
+    let expected: BTreeSet<(String, &str)> = writing().chain(hidden()).map(entry).collect();
     assert_eq!(output, expected);
     assert_eq!(before.len(), expected.len(), "the map has a path twice");
+    let place = |endpoint: &Endpoint| {
+        before.iter().position(|(pattern, _)| format!("~{pattern}") == not_allowed_at(endpoint))
+    };
+    for endpoint in hidden() {
+        let hiding = writing().filter(|other| matches(other, endpoint.path));
+        hiding.for_each(|other| assert!(place(endpoint) < place(other), "{}", endpoint.path));
+    }
 }

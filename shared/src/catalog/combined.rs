@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::Catalog;
-use super::consistent::consistent;
+use super::consistent::{ReadFrom, consistent};
+use super::lists::ListKey;
+use super::sources::Column;
 use super::summaries::{self, LineOfStyle};
 use crate::database::{Error, OwnedParameters, Sql};
 use crate::http::document::GZIP_ABOVE_BYTES;
@@ -75,15 +77,15 @@ impl Catalog {
     /// # Errors
     /// A read fails, or the catalog changes during each attempt. The other reads fail in the same cases.
     pub async fn cards(&self, ids: &[i32], timing: &Timing) -> Result<Document, Error> {
-        consistent(|| async { Ok(self.cards_of(ids, None, timing).await?.0) }).await
+        consistent(|from| async move { Ok(self.cards_of(ids, None, from, timing).await?.0) }).await
     }
 
     /// Returns the cards of the products with the ranks `first` to `last` by id.
     pub async fn cards_of_page(&self, first: i64, last: i64, timing: &Timing) -> Result<Document, Error> {
-        let read = || async {
-            let list = self.list(first, last, timing).await?;
+        let read = |from| async move {
+            let list = self.listed(ListKey::Products { first, last }, from, timing).await?;
             let ids = ids(&list)?;
-            let (cards, count) = self.cards_of(&ids, list.generation, timing).await?;
+            let (cards, count) = self.cards_of(&ids, list.generation, from, timing).await?;
             if count < ids.len() {
                 return Err(Error::CHANGED);
             }
@@ -94,13 +96,13 @@ impl Catalog {
 
     /// Returns the lines of a cart with their products, as JSON. A line is a sku and its count.
     pub async fn cart_lines(&self, lines: &[(i32, i32)], timing: &Timing) -> Result<Vec<u8>, Error> {
-        consistent(|| self.lines_of(lines, timing)).await
+        consistent(|from| self.lines_of(lines, from, timing)).await
     }
 
     /// Returns the generation, the time of the publication and the number of products.
     pub async fn current_catalog(&self, timing: &Timing) -> Result<Document, Error> {
-        let read = || async {
-            let list = self.list(1, 1, timing).await?;
+        let read = |from| async move {
+            let list = self.listed(ListKey::Products { first: 1, last: 1 }, from, timing).await?;
             let rows = timing.database(self.read(&PUBLICATION, Vec::new())).await?;
             let row = rows.first().ok_or(Error::CHANGED)?;
             let generation = row.try_get(0)?;
@@ -123,11 +125,12 @@ impl Catalog {
         &self,
         ids: &[i32],
         mut generation: Option<i32>,
+        from: ReadFrom,
         timing: &Timing,
     ) -> Result<(Document, usize), Error> {
         let mut cards = Vec::new();
         for ids in ids.chunks(PRODUCTS_AT_A_TIME) {
-            for (&id, documents) in ids.iter().zip(self.documents_of(ids, timing).await?) {
+            for (&id, documents) in ids.iter().zip(self.documents_of(ids, from, timing).await?) {
                 let Some(documents) = documents else { continue };
                 if generation.is_some() && generation != documents.generation {
                     return Err(Error::CHANGED);
@@ -147,7 +150,12 @@ impl Catalog {
         Ok((self.current(document), cards.len()))
     }
 
-    async fn lines_of(&self, lines: &[(i32, i32)], timing: &Timing) -> Result<Vec<u8>, Error> {
+    async fn lines_of(
+        &self,
+        lines: &[(i32, i32)],
+        from: ReadFrom,
+        timing: &Timing,
+    ) -> Result<Vec<u8>, Error> {
         let skus = lines.iter().map(|(sku_id, _)| *sku_id).collect();
         let skus = timing.database(self.parents(&SKUS, skus)).await?;
         let mut json = HashMap::with_capacity(lines.len());
@@ -169,7 +177,7 @@ impl Catalog {
             }
             let product_ids: Vec<i32> = by_product.keys().copied().collect();
             for ids in product_ids.chunks(PRODUCTS_AT_A_TIME) {
-                for (&id, documents) in ids.iter().zip(self.documents_of(ids, timing).await?) {
+                for (&id, documents) in ids.iter().zip(self.documents_of(ids, from, timing).await?) {
                     let documents = documents.filter(|documents| documents.generation == Some(generation));
                     let documents = documents.ok_or(Error::CHANGED)?;
                     let of_product = by_product.remove(&id).unwrap_or_default();
@@ -190,17 +198,25 @@ impl Catalog {
     }
 
     /// Reads two documents of each product; `None` for one that does not exist.
-    async fn documents_of(&self, ids: &[i32], timing: &Timing) -> Result<Vec<Option<Documents>>, Error> {
+    async fn documents_of(
+        &self,
+        ids: &[i32],
+        from: ReadFrom,
+        timing: &Timing,
+    ) -> Result<Vec<Option<Documents>>, Error> {
         let (started, waits) = (Instant::now(), Timing::default());
-        let documents = join_all(ids.iter().map(|id| self.documents(*id, &waits))).await;
+        let documents = join_all(ids.iter().map(|id| self.documents(*id, from, &waits))).await;
         if !waits.database_time().is_zero() {
             timing.add_database(started.elapsed()); // the waits overlap
         }
         documents.into_iter().collect()
     }
 
-    async fn documents(&self, id: i32, timing: &Timing) -> Result<Option<Documents>, Error> {
-        match tokio::try_join!(self.product(id, timing), self.styles(id, timing))? {
+    async fn documents(&self, id: i32, from: ReadFrom, timing: &Timing) -> Result<Option<Documents>, Error> {
+        match tokio::try_join!(
+            self.document(Column::Product, id, from, timing),
+            self.document(Column::Styles, id, from, timing)
+        )? {
             (Some(product), Some(styles)) if product.generation == styles.generation => Ok(Some(Documents {
                 product: product.content,
                 styles: styles.content,

@@ -1,49 +1,76 @@
-//! Responses of several statements, which must read the same catalog.
+//! Responses of several reads, which must be of the same catalog.
+
+use std::time::Duration;
 
 use crate::database::{Error, Kind};
 
-/// How often a read is tried. Publishes are minutes apart, so a second attempt finds one catalog.
-const ATTEMPTS: usize = 5;
+/// Where a read looks first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReadFrom {
+    /// In the cache, which can be a second behind a publish.
+    Cache,
+    /// In the database.
+    Database,
+}
 
-/// Repeats a read while it fails with [`Kind::Changed`].
-pub(super) async fn consistent<T, F>(read: impl Fn() -> F) -> Result<T, Error>
+/// The pauses before further attempts. With several servers, one may be a second behind another, until the host notices
+/// that: [`crate::database`].
+const PAUSES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_millis(700),
+];
+
+/// Repeats reads while they fail with [`Kind::Changed`], from the second attempt on without the cache.
+pub(super) async fn consistent<T, F>(read: impl Fn(ReadFrom) -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
-    for _ in 1..ATTEMPTS {
-        match read().await {
-            Err(error) if error.kind() == Kind::Changed => {}
-            result => return result,
+    let mut result = read(ReadFrom::Cache).await;
+    for pause in PAUSES {
+        match &result {
+            Err(error) if error.kind() == Kind::Changed => {
+                tokio::time::sleep(pause).await;
+                result = read(ReadFrom::Database).await;
+            }
+            _ => break,
         }
     }
-    read().await
+    result
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::cell::RefCell;
 
+    use super::ReadFrom::{Cache, Database};
     use super::*;
 
     #[tokio::test]
-    async fn a_read_of_two_catalogs_is_repeated_up_to_five_times() {
-        for (changes, expected, reads) in [(0, Some(7), 1), (4, Some(7), 5), (5, None, 5)] {
-            let read = Cell::new(0);
-            let result = consistent(async || {
-                read.set(read.get() + 1);
-                if read.get() <= changes { Err(Error::CHANGED) } else { Ok(7) }
+    async fn reads_of_two_catalogs_are_repeated_without_the_cache() {
+        for (changes, expected, all) in [
+            (0, Some(7), vec![Cache]),
+            (2, Some(7), vec![Cache, Database, Database]),
+            (9, None, vec![Cache, Database, Database, Database, Database, Database]),
+        ] {
+            let reads = RefCell::new(Vec::new());
+            let result = consistent(async |from| {
+                reads.borrow_mut().push(from);
+                if reads.borrow().len() <= changes { Err(Error::CHANGED) } else { Ok(7) }
             });
-            assert_eq!((result.await.ok(), read.get()), (expected, reads));
+            assert_eq!((result.await.ok(), reads.into_inner()), (expected, all));
         }
     }
 
     #[tokio::test]
     async fn another_error_is_returned_at_once() {
-        let read = Cell::new(0);
-        let result = consistent(async || {
-            read.set(read.get() + 1);
+        let reads = RefCell::new(Vec::new());
+        let result = consistent(async |from| {
+            reads.borrow_mut().push(from);
             Err::<(), _>(Error::TIMED_OUT)
         });
-        assert_eq!((result.await.unwrap_err().kind(), read.get()), (Kind::Timeout, 1));
+        assert_eq!((result.await.unwrap_err().kind(), reads.into_inner()), (Kind::Timeout, vec![Cache]));
     }
 }

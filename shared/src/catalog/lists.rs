@@ -99,9 +99,9 @@ impl Source for Lists {
             let mut list = match key {
                 ListKey::Products { first, last } => products(&self.0.query(&LIST, &[first, last]).await?)?,
                 ListKey::Category { name, first, last } => {
-                    consistent(|| self.category(name, *first, *last)).await?
+                    consistent(|_| self.category(name, *first, *last)).await?
                 }
-                ListKey::Search(prefixes) => consistent(|| self.search(prefixes)).await?,
+                ListKey::Search(prefixes) => consistent(|_| self.search(prefixes)).await?,
                 ListKey::Categories => categories(&self.lookup(&CATEGORIES, &[&MAX_CATEGORIES]).await?)?,
             };
             let catalog = self.0.database.catalog_of(list.generation, sent_at);
