@@ -6,6 +6,7 @@
 mod connections;
 mod health;
 pub mod log;
+pub mod reference;
 mod refusal;
 
 use std::convert::Infallible;
@@ -33,7 +34,8 @@ use connections::Connections;
 use log::AccessLog;
 use refusal::{Exchange, Observed, Reparse};
 
-/// All endpoints of the host: those of the service, the most frequent first, and the two health checks.
+/// The endpoints of the host: those of the service, the most frequent first, and the two health checks. Unless
+/// `DOCS=off`, those of the [`reference`] follow, so that no request of the service is compared with them.
 pub const ENDPOINTS: &[&Endpoint] = &[
     &get_styles::ENDPOINT,
     &get_product::ENDPOINT,
@@ -69,6 +71,7 @@ const MAX_LINGER_BYTES: u64 = 1024 * 1024;
 #[derive(Debug)]
 struct Host {
     app: Arc<App>,
+    endpoints: Vec<&'static Endpoint>,
     access: Option<AccessLog>,
     request_timeout: Duration,
 }
@@ -89,7 +92,8 @@ pub async fn serve(
     if let Err(error) = connections::set_options(&listener) {
         tracing::warn!(%error, cause = %error, "cannot set the options of connections");
     }
-    let host = Arc::new(Host { app, access, request_timeout: config.requests.timeout });
+    let endpoints = [ENDPOINTS, if config.http.docs { reference::ENDPOINTS } else { &[] }].concat();
+    let host = Arc::new(Host { app, endpoints, access, request_timeout: config.requests.timeout });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(config.http.header_read_timeout)
@@ -188,9 +192,9 @@ impl Host {
         let outcome = match body {
             Ok(body) => {
                 let request = Request::from_parts(parts, body);
-                shared::respond(&self.app, ENDPOINTS, request, self.request_timeout).await
+                shared::respond(&self.app, &self.endpoints, request, self.request_timeout).await
             }
-            Err(problem) => shared::reject(ENDPOINTS, parts, problem),
+            Err(problem) => shared::reject(&self.endpoints, parts, problem),
         };
         if let Some((access, method, started)) = logged {
             access.write(&method, &outcome, started.elapsed());

@@ -65,6 +65,8 @@ pub struct HttpConfig {
     pub shutdown_grace: Duration,
     /// `WORKER_THREADS`; `None` is one per processor.
     pub worker_threads: Option<usize>,
+    /// `DOCS`.
+    pub docs: bool,
 }
 
 /// The log.
@@ -139,6 +141,10 @@ static WORKER_THREADS: Variable =
         .summary("threads that serve requests")
         .details("Too low: processors idle. Too high: context switches cost more than the threads gain.");
 
+static DOCS: Variable = Variable::new("DOCS", Choice(&["on", "off"]), Value("on"), Host)
+    .summary("whether the host serves the reference of the API, `/docs` and `/openapi.json`")
+    .details("With `off`, both paths return 404, as all unknown paths do.");
+
 static LOG: Variable =
     Variable::new("LOG", Choice(&["off", "error", "warn", "info", "debug", "trace"]), Value("info"), Daemons)
         .summary("the lowest level that is logged");
@@ -150,8 +156,15 @@ static LOG_ACCESS: Variable = Variable::new("LOG_ACCESS", Choice(&["on", "off"])
 pub static REQUEST_VARIABLES: [&Variable; 2] = [&REQUEST_TIMEOUT, &CACHE_BYTES];
 
 /// The variables of the HTTP server.
-pub static HTTP_VARIABLES: [&Variable; 6] =
-    [&LISTEN, &MAX_CONNECTIONS, &HEADER_READ_TIMEOUT, &SHUTDOWN_DELAY, &SHUTDOWN_GRACE, &WORKER_THREADS];
+pub static HTTP_VARIABLES: [&Variable; 7] = [
+    &LISTEN,
+    &MAX_CONNECTIONS,
+    &HEADER_READ_TIMEOUT,
+    &SHUTDOWN_DELAY,
+    &SHUTDOWN_GRACE,
+    &WORKER_THREADS,
+    &DOCS,
+];
 
 /// The variables of the log.
 pub static LOG_VARIABLES: [&Variable; 2] = [&LOG, &LOG_ACCESS];
@@ -186,6 +199,7 @@ impl HostConfig {
                 shutdown_delay: SHUTDOWN_DELAY.duration(lookup)?,
                 shutdown_grace: SHUTDOWN_GRACE.duration(lookup)?,
                 worker_threads: WORKER_THREADS.optional(lookup, |value| WORKER_THREADS.kind.number(value))?,
+                docs: DOCS.word(lookup)? == "on",
             },
             log: LogConfig::from_lookup(lookup)?,
         })

@@ -13,5 +13,5 @@ pub use document::{Content, Document};
 pub(crate) use memory::{LARGE_ABOVE_BYTES, MemoryBudget, Reservation};
 pub use problem::Problem;
 pub use request::Request;
-pub use response::Response;
+pub use response::{Response, StaticFile};
 pub use timing::Timing;

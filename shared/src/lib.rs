@@ -18,7 +18,7 @@ pub mod log;
 mod respond;
 pub mod variables;
 
-pub use self::http::{Problem, Request, Response};
+pub use self::http::{Problem, Request, Response, StaticFile};
 pub use app::{App, Readiness};
 pub use endpoint::Endpoint;
 pub use respond::{Outcome, reject, respond, respond_not_found};

@@ -13,6 +13,7 @@ pub mod hostile;
 pub mod lambda;
 pub mod methods;
 pub mod problems;
+pub mod reference;
 pub mod refusals;
 pub mod s3;
 
@@ -33,6 +34,9 @@ pub trait Transport: Sync {
     /// Whether a proxy in front of the service returns 400 for a method in lower case, and for a repeated header that
     /// is usually sent once.
     const IS_STRICT: bool = false;
+
+    /// Whether the transport serves the reference, `/docs` and `/openapi.json`: hosts do, functions do not.
+    const HAS_REFERENCE: bool = false;
 
     /// Sends one request, and returns its response. Panics if there is none. If the request has a [`RawTarget`] among
     /// its extensions, the transport sends that instead of the URI.
@@ -128,6 +132,12 @@ macro_rules! suite {
                 pages_and_counts_that_are_not_whole_numbers_in_range_are_400,
                 unknown_products_are_404,
                 unknown_paths_are_404,
+            }
+            reference {
+                hosts_serve_the_reference_and_functions_return_404,
+                the_page_refers_to_files_that_the_service_has,
+                files_of_the_reference_have_tags_and_are_gzipped,
+                files_of_the_reference_have_the_methods_of_any_read_only_path,
             }
             refusals {
                 a_query_with_characters_invalid_in_a_uri_is_accepted,

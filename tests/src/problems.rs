@@ -111,6 +111,10 @@ pub async fn unknown_paths_are_404(service: &impl Transport) {
         "/cart/1//",
         "/products.json",
         "/products;v=1",
+        "/docs//",
+        "/docs/nothing",
+        "/docs/index.html",
+        "/openapi.yaml",
     ] {
         assert_eq!(get(service, path).await.status, 404, "{path}");
     }

@@ -115,6 +115,26 @@ async fn nginx_overwrites_forwarding_headers_and_malformed_request_ids() {
     }
 }
 
+#[tokio::test]
+async fn only_the_page_has_a_content_security_policy_and_it_has_one() {
+    let fleet = small_fleet().await;
+    for (path, status, policies) in [
+        ("/docs", 200, 1),
+        ("/docs/", 200, 1),
+        ("/docs/initializer.js", 200, 0),
+        ("/openapi.json", 200, 0),
+        ("/products/1", 200, 0),
+        ("/nothing", 404, 0),
+        ("/healthz", 200, 0),
+    ] {
+        let response = fleet.call(Request::get(path).body(Bytes::new()).unwrap()).await;
+        assert_eq!(response.status(), status, "{path}");
+        for (name, expected) in [("content-security-policy", policies), ("x-content-type-options", 1)] {
+            assert_eq!(response.headers().get_all(name).iter().count(), expected, "{path}: {name}");
+        }
+    }
+}
+
 /// Sends a request with secrets, and returns its line in the access log: the text and the JSON.
 async fn logged(variables: &[(&'static str, &str)]) -> (String, serde_json::Value) {
     let host = HttpProxy::alone(Fault::Respond(200, "host"));

@@ -236,6 +236,22 @@ async fn readiness_checks_above_the_limit_of_large_pages_return_429() {
     assert_eq!(service.call(Request::get("/healthz").body(Bytes::new()).unwrap()).await.status(), 200);
 }
 
+#[tokio::test]
+async fn swagger_ui_above_the_limit_of_large_pages_returns_429() {
+    let host = HttpProxy::alone(Fault::Respond(200, "host"));
+    let (_balancer, service) = balance_with_one_large_page(&host).await;
+    for (n, request) in (1..).zip(["GET /docs", "GET /docs/initializer.js", "GET /openapi.json"]) {
+        let statuses = statuses_from(Ipv4Addr::new(127, 0, 6, n), service.0.0, request, 5).await;
+        assert_eq!(statuses, ["200"; 5], "{request}");
+    }
+    let one = Ipv4Addr::new(127, 0, 6, 9);
+    let of_one_view = ["GET /docs/swagger-ui.css", "GET /docs/swagger-ui-bundle.js"];
+    for request in of_one_view {
+        assert_eq!(statuses_from(one, service.0.0, request, 1).await, ["200"], "{request}");
+    }
+    assert_is_problem(&first_rejection(&service, "/docs/swagger-ui-bundle.js?x").await, 429);
+}
+
 /// An NGINX of one process, which ends with this value.
 struct Nginx(Child);
 

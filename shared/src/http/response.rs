@@ -29,6 +29,19 @@ const PUBLIC: &str = "public, max-age=60, stale-while-revalidate=600, stale-if-e
 /// The `Access-Control-Allow-Methods` header of every path: the methods of the whole service.
 pub const CORS_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 
+/// A file that is part of the program.
+#[derive(Debug)]
+pub struct StaticFile {
+    /// Its `Content-Type`.
+    pub content_type: &'static str,
+    /// Its content, as one gzip member.
+    pub gzipped: &'static [u8],
+    /// XXH3-64 of the plain content.
+    pub tag: u64,
+    /// Headers that only this file has, with valid values.
+    pub headers: &'static [(HeaderName, &'static str)],
+}
+
 /// A successful response of a handler. An error response is a [`Problem`].
 #[derive(Debug)]
 pub struct Response {
@@ -37,6 +50,9 @@ pub struct Response {
     content: Content,
     /// XXH3-64 of the plain body. Clients and proxies may cache a response with a tag, and none without.
     tag: Option<u64>,
+    cache_control: &'static str,
+    /// Headers that only this response has.
+    headers: &'static [(HeaderName, &'static str)],
     /// How long ago its catalog was last confirmed; `None` if it is not stale.
     stale_for: Option<Duration>,
     /// The number of entries of the whole list, and the `Link` to its pages.
@@ -50,7 +66,20 @@ impl Response {
     #[must_use]
     pub fn document(document: Document) -> Self {
         let Document { content, tag, stale_for, .. } = document;
-        Self { tag: Some(tag), stale_for, content, ..Self::private_json(Bytes::new()) }
+        Self { tag: Some(tag), cache_control: PUBLIC, stale_for, content, ..Self::private_json(Bytes::new()) }
+    }
+
+    /// 200 with a file, which caches revalidate before each use, because the next release may change it.
+    #[must_use]
+    pub fn file(file: &'static StaticFile) -> Self {
+        Self {
+            content_type: file.content_type,
+            content: Content::Gzipped(Bytes::from_static(file.gzipped)),
+            tag: Some(file.tag),
+            cache_control: "no-cache",
+            headers: file.headers,
+            ..Self::private_json(Bytes::new())
+        }
     }
 
     /// 200 with a page of the products, or of those of a category, and with `X-Total-Count` and `Link` if the document has
@@ -76,6 +105,8 @@ impl Response {
             content_type: "application/json",
             content: Content::Plain(body.into()),
             tag: None,
+            cache_control: "no-store",
+            headers: &[],
             stale_for: None,
             listed: None,
             cookie: None,
@@ -125,30 +156,28 @@ impl Response {
     pub(crate) fn into_http(self, request: &Request) -> Result<http::Response<Bytes>, Problem> {
         let mut response = empty(self.status);
         let headers = response.headers_mut();
-        match self.tag {
-            Some(tag) => {
-                headers.insert(CACHE_CONTROL, HeaderValue::from_static(PUBLIC));
-                let digits = hex(tag);
-                headers.insert(ETAG, etag(&digits)?);
-                if let Some(stale_for) = self.stale_for {
-                    let seconds = stale_for.as_secs();
-                    headers.insert(AGE, HeaderValue::from(seconds));
-                    headers.insert(CACHE_STATUS, cache_status(seconds)?);
-                }
-                if let Some((total, links)) = self.listed {
-                    headers.insert(X_TOTAL_COUNT, HeaderValue::from(total));
-                    if let Some(links) = links {
-                        headers.insert(LINK, HeaderValue::try_from(links).map_err(Problem::internal)?);
-                    }
-                }
-                if matches_etag(&request.headers, &digits) {
-                    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-                    *response.status_mut() = StatusCode::NOT_MODIFIED;
-                    return Ok(response);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(self.cache_control));
+        for (name, value) in self.headers {
+            headers.insert(name, HeaderValue::from_static(value)); // on a 304 too: caches replace the old value
+        }
+        if let Some(tag) = self.tag {
+            let digits = hex(tag);
+            headers.insert(ETAG, etag(&digits)?);
+            if let Some(stale_for) = self.stale_for {
+                let seconds = stale_for.as_secs();
+                headers.insert(AGE, HeaderValue::from(seconds));
+                headers.insert(CACHE_STATUS, cache_status(seconds)?);
+            }
+            if let Some((total, links)) = self.listed {
+                headers.insert(X_TOTAL_COUNT, HeaderValue::from(total));
+                if let Some(links) = links {
+                    headers.insert(LINK, HeaderValue::try_from(links).map_err(Problem::internal)?);
                 }
             }
-            None => {
-                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            if matches_etag(&request.headers, &digits) {
+                headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+                return Ok(response);
             }
         }
         if self.status == StatusCode::NO_CONTENT {
