@@ -1,7 +1,7 @@
 # `make` alone lists the verbs. The help line of a verb shows its settings with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build test test-stack test-postgres test-faults test-fleet test-fuzz test-reproducible lint deny advisories sbom configuration lock base bench bench-fleet bench-flood bench-regions k6 generate load \
+.PHONY: help run fleet build test test-stack test-postgres test-faults test-fleet test-fuzz test-page test-reproducible lint deny advisories sbom configuration docs-files lock base bench bench-fleet bench-flood bench-regions k6 generate load \
 	tools template balancer s3 watch invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
@@ -86,6 +86,12 @@ test-fuzz: $(TOOLS) ## fuzz the parsers of CSV files and events: FUZZ_SECONDS=60
 	@scripts/install.sh c++
 	scripts/fuzz $(FUZZ_SECONDS)
 
+test-page: docs-files ## test the reference page in Chromium: on a host, through NGINX, and as files (Debian; Node.js 20 or newer)
+	@scripts/install.sh postgres nginx npm chromium
+	cargo build --workspace
+	cd tests/page && npm ci --ignore-scripts --no-audit --no-fund
+	node --test tests/page/*.test.mjs
+
 release-%:
 	$(RELEASE) --package $*
 
@@ -123,6 +129,10 @@ sbom: ## list the crates that each program links, with licences and checksums, a
 
 configuration: ## write docs/configuration.md from the code
 	WRITE_PAGE=1 cargo test --quiet --package conformance --test configuration
+
+docs-files: ## write the files of the reference, /docs and /openapi.json, into target/docs/: docs/deploy-lambda.md
+	cargo build --workspace --example docs_files
+	$(or $(CARGO_TARGET_DIR),target)/debug/examples/docs_files $(or $(CARGO_TARGET_DIR),target)/docs
 
 # Where `make base` puts the programs of the commit in bench/base.
 BASE ?=

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the programs named as arguments if they are missing: postgres, nginx, logrotate, ip, wrk, oha, valgrind,
-# systemd-analyze, c++, python (3.11 or newer, with venv).
+# systemd-analyze, c++, python (3.11 or newer, with venv), npm, chromium.
 # Uses apt-get (Debian, Ubuntu) or brew (macOS), without prompts.
 set -eu
 
