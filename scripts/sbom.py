@@ -1,4 +1,5 @@
-"""Writes what each program links, as CycloneDX JSON: the crates with version, licence and checksum.
+"""Writes what each program links, as CycloneDX JSON: the crates with version, licence and checksum, and other components
+that the package's Cargo.toml names.
 
 Usage: sbom.py <folder> [target]. The same commit, compiler and target give the same bytes. cargo-cyclonedx would also
 list crates that only run during the build, and takes minutes to install.
@@ -47,6 +48,8 @@ def main(folder: pathlib.Path, target: str) -> None:
             continue
         (_, version, licence), *linked = crates(package["name"], target)
         for program in programs:
+            others = [component("library", one["name"], one["version"], one["licence"], {})
+                      for one in (package["metadata"] or {}).get("contains", [])]
             bill = {
                 "bomFormat": "CycloneDX",
                 "specVersion": "1.5",
@@ -55,7 +58,7 @@ def main(folder: pathlib.Path, target: str) -> None:
                     "component": component("application", program, version, licence, {}),
                     "properties": [{"name": f"atelier:{name}", "value": value} for name, value in properties.items()],
                 },
-                "components": [component("library", *crate, checksums) for crate in linked],
+                "components": [component("library", *crate, checksums) for crate in linked] + others,
             }
             (folder / f"{program}.cdx.json").write_text(json.dumps(bill, indent=1) + "\n")
             print(f"{folder / program}.cdx.json: {len(linked)} crates")

@@ -57,8 +57,8 @@ fn distribution(conditions: &[&str]) -> Yaml {
 }
 
 /// Returns every form of the distribution.
-fn distributions() -> [Yaml; 3] {
-    [&[][..], &["HasBalancer"], &["HasBalancer", "CatalogFromBalancer"]].map(distribution)
+fn distributions() -> [Yaml; 4] {
+    [&[][..], &["HasDocs"], &["HasBalancer"], &["HasBalancer", "CatalogFromBalancer"]].map(distribution)
 }
 
 /// Returns the ids of origins, or of groups.
@@ -201,6 +201,62 @@ fn without_a_load_balancer_the_http_api_is_the_only_origin() {
         let parameter = &template["Parameters"][parameter];
         assert_eq!(parameter["Default"].as_str(), Some("api"));
         assert_eq!(parameter["AllowedValues"], list("[api, balancer]"));
+    }
+}
+
+#[test]
+fn with_docs_the_reference_comes_from_a_bucket_with_the_headers_of_a_host() {
+    let (with, without) = (distribution(&["HasDocs"]), distribution(&[]));
+    let paths = atelier_host::reference::ENDPOINTS.iter().map(|endpoint| endpoint.path).chain(["/docs/"]);
+    for path in paths {
+        let behaviour = own_behaviour(&with, path).expect(path);
+        assert_eq!(behaviour["TargetOriginId"].as_str(), Some("docs"), "{path}");
+        assert_eq!(behaviour["ResponseHeadersPolicyId"].as_str(), Some("DocsHeaders"), "{path}");
+        assert_eq!(behaviour["Compress"].as_bool(), Some(true), "{path}");
+        assert_eq!(own_behaviour(&without, path), None, "{path}");
+    }
+    assert_eq!(ids(&with["Origins"]), ["api", "docs"]);
+    assert_eq!(with["Origins"][1]["DomainName"].as_str(), Some("DocsBucket.RegionalDomainName"));
+    assert_eq!(with["Origins"][1]["OriginAccessControlId"].as_str(), Some("DocsAccess.Id"));
+
+    let template = read("template.yaml");
+    let headers = &template["Resources"]["DocsHeaders"]["Properties"]["ResponseHeadersPolicyConfig"];
+    let headers = &headers["SecurityHeadersConfig"];
+    let (_, page) = atelier_host::reference::FILES.iter().find(|(path, _)| *path == "docs.html").unwrap();
+    for (name, value) in page.headers {
+        let same = match name.as_str() {
+            "content-security-policy" => &headers["ContentSecurityPolicy"]["ContentSecurityPolicy"],
+            "x-content-type-options" => &Yaml::String("nosniff".to_owned()), // the only value
+            other => panic!("the distribution does not send {other}"),
+        };
+        assert_eq!(same.as_str(), Some(*value), "{name}");
+    }
+    assert_eq!(headers["ContentTypeOptions"]["Override"].as_bool(), Some(true));
+
+    let policy = &template["Resources"]["DocsBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"];
+    let mut statements = policy.as_vec().unwrap().iter();
+    let allowed = statements.find(|statement| statement["Effect"].as_str() == Some("Allow")).unwrap();
+    assert_eq!(allowed["Principal"]["Service"].as_str(), Some("cloudfront.amazonaws.com"));
+    assert_eq!(allowed["Action"].as_str(), Some("s3:GetObject"));
+    let source = allowed["Condition"]["StringEquals"]["AWS:SourceArn"].as_str().unwrap();
+    assert!(source.ends_with(":distribution/${Distribution}"), "{source}");
+    assert!(statements.all(|statement| statement["Effect"].as_str() == Some("Deny")));
+}
+
+/// Conditions and rules depend on tags, which the parser discards.
+#[test]
+fn docs_are_optional_and_require_a_distribution() {
+    let template = read("template.yaml");
+    assert_eq!(template["Parameters"]["Docs"]["Default"].as_str(), Some("off"));
+    for resource in ["DocsBucket", "DocsBucketPolicy", "DocsAccess", "DocsHeaders"] {
+        assert_eq!(template["Resources"][resource]["Condition"].as_str(), Some("HasDocs"), "{resource}");
+    }
+    let text = std::fs::read_to_string(root().join("template.yaml")).unwrap();
+    for line in [
+        "HasDocs: !And [!Condition HasDistribution, !Equals [!Ref Docs, \"on\"]]",
+        "Assert: !Or [!Equals [!Ref Docs, \"off\"], !Equals [!Ref CloudFront, \"on\"]]",
+    ] {
+        assert!(text.contains(line), "{line}");
     }
 }
 
