@@ -35,7 +35,7 @@ use log::AccessLog;
 use refusal::{Exchange, Observed, Reparse};
 
 /// The endpoints of the host: those of the service, the most frequent first, and the two health checks. Unless
-/// `DOCS=off`, those of the [`reference`] follow, so that no request of the service is compared with them.
+/// `DOCS=off`, those of the [`mod@reference`] follow: requests that match one of these are not compared with them.
 pub const ENDPOINTS: &[&Endpoint] = &[
     &get_styles::ENDPOINT,
     &get_product::ENDPOINT,
