@@ -1,7 +1,7 @@
 # `make` alone lists the verbs. The help line of a verb shows its settings with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build test test-stack test-postgres test-faults test-fleet test-fuzz test-page test-reproducible lint deny advisories sbom configuration docs-files lock base bench bench-fleet bench-flood bench-regions k6 generate load \
+.PHONY: help run fleet build test test-stack test-postgres test-faults test-fleet test-fuzz test-page test-reproducible lint deny advisories sbom configuration openapi docs-files lock base bench bench-fleet bench-flood bench-regions k6 generate load \
 	tools template balancer s3 watch invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
@@ -129,6 +129,10 @@ sbom: ## list the crates that each program links, with licences and checksums, a
 
 configuration: ## write docs/configuration.md from the code
 	WRITE_PAGE=1 cargo test --quiet --package conformance --test configuration
+
+openapi: ## write openapi.json from the code
+	cargo build --workspace
+	$(or $(CARGO_TARGET_DIR),target)/debug/openapi >openapi.json
 
 docs-files: ## write the files of the reference, /docs and /openapi.json, into target/docs/: docs/deploy-lambda.md
 	cargo build --workspace --example docs_files

@@ -5,8 +5,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-const CRATES: [&str; 8] =
-    ["shared", "functions/lambda-adapter", "host", "etl", "sample-data", "local", "tests/rig", "bench"];
+const CRATES: [&str; 9] = [
+    "shared",
+    "functions/lambda-adapter",
+    "host",
+    "etl",
+    "sample-data",
+    "local",
+    "tests/rig",
+    "bench",
+    "openapi",
+];
 
 /// The path of a module in its crate: `["database", "pool"]`.
 type Module = Vec<String>;
