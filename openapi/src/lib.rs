@@ -18,5 +18,5 @@ mod schemas;
 mod verify;
 
 pub use document::document;
-pub use operations::{Example, examples};
-pub use verify::{Mismatch, verify};
+pub use operations::{Example, examples, request_examples};
+pub use verify::{Mismatch, verify, verify_body};

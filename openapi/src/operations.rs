@@ -327,9 +327,15 @@ pub(crate) fn contents() -> impl Iterator<Item = &'static Content> {
     ALL.iter().flat_map(of)
 }
 
-/// Returns all examples of responses.
+/// Returns the examples of responses.
 pub fn examples() -> impl Iterator<Item = &'static Example> {
-    contents().flat_map(Content::examples).filter(|example| example.path.is_some())
+    let replies = ALL.iter().flat_map(|operation| operation.replies);
+    replies.filter_map(|reply| reply.content.as_ref()).flat_map(Content::examples)
+}
+
+/// Returns the examples of requests.
+pub fn request_examples() -> impl Iterator<Item = &'static Example> {
+    ALL.iter().filter_map(|operation| operation.request.as_ref()).flat_map(Content::examples)
 }
 
 impl Operation {

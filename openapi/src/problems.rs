@@ -1,7 +1,7 @@
 //! The problems of the service and of its load balancer, as components of openapi.json.
 
 use atelier_host::ENDPOINTS;
-use http::Request;
+use http::{HeaderValue, Request};
 use shared::endpoint::ALLOW_GET;
 use shared::{Outcome, Problem};
 
@@ -181,11 +181,9 @@ impl Status {
     pub(crate) fn example(&self) -> String {
         match self.example {
             Service(problem) => {
-                let (parts, ()) = Request::builder()
-                    .header("x-request-id", REQUEST_ID)
-                    .body(())
-                    .map_or_else(|_| Request::new(()), |request| request)
-                    .into_parts();
+                let mut request = Request::new(());
+                request.headers_mut().insert("x-request-id", HeaderValue::from_static(REQUEST_ID));
+                let (parts, ()) = request.into_parts();
                 let Outcome { response, .. } = shared::reject(ENDPOINTS, parts, problem());
                 String::from_utf8_lossy(response.body()).into_owned()
             }

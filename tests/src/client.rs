@@ -6,8 +6,8 @@ use http::header::{
 };
 use http::{HeaderMap, Method, Request, StatusCode};
 
-use crate::Transport;
 use crate::reference::is_page;
+use crate::{RawTarget, Transport};
 
 /// A response that has passed the checks for every response.
 #[derive(Debug)]
@@ -69,6 +69,7 @@ pub async fn get_with(service: &impl Transport, path: &str, headers: &[(&str, &s
 pub async fn send(service: &impl Transport, request: Request<Bytes>) -> CheckedResponse {
     let what = format!("{} {} {:?}", request.method(), request.uri(), request.headers());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let target = RawTarget::of(&request).0.into_owned();
     let (parts, body) = service.call(request).await.into_parts();
     let response = CheckedResponse { status: parts.status, headers: parts.headers, body };
     let status = response.status;
@@ -93,6 +94,8 @@ pub async fn send(service: &impl Transport, request: Request<Bytes>) -> CheckedR
             assert_is_problem(&response, &what);
         }
     }
+    let documented = openapi::verify(&method, &target, status, &response.headers, &response.plain());
+    documented.unwrap_or_else(|error| panic!("{what}: not as in openapi.json: {error}"));
     response
 }
 

@@ -21,7 +21,7 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 /// The libraries that no function may contain, directly or indirectly: those of the etl and of the host, a second HTTP
 /// or cryptography stack, and those of terminal programs.
-const NOT_IN_FUNCTIONS: [&str; 23] = [
+const NOT_IN_FUNCTIONS: [&str; 25] = [
     "etl",
     "local",
     "atelier-host",
@@ -38,6 +38,7 @@ const NOT_IN_FUNCTIONS: [&str; 23] = [
     "lambda-extension",
     "matchers",
     "native-tls",
+    "openapi",
     "openssl",
     "openssl-sys",
     "refinery",
@@ -45,6 +46,7 @@ const NOT_IN_FUNCTIONS: [&str; 23] = [
     "regex-automata",
     "reqwest",
     "tracing-appender",
+    "utoipa",
 ];
 
 fn metadata() -> Value {

@@ -6,7 +6,7 @@
 mod support;
 
 use bytes::Bytes;
-use conformance::{Transport, send};
+use conformance::{RawTarget, Transport, send};
 use http::{Request, Response};
 use support::serving::{Balanced, Socket, exchange, response, small_fleet, small_host};
 
@@ -21,8 +21,10 @@ impl Transport for Bytewise<'_> {
 
 /// Returns the status of the response to these bytes, which must fulfil the guarantees for every response.
 async fn status(service: Socket, bytes: &[u8]) -> u16 {
-    let method = if bytes.starts_with(b"HEAD") { "HEAD" } else { "GET" };
-    let request = Request::builder().method(method).body(Bytes::new()).unwrap();
+    let mut words = bytes.split(|byte| b" \r".contains(byte));
+    let method = words.next().filter(|method| [&b"HEAD"[..], b"OPTIONS"].contains(method)).unwrap_or(b"GET");
+    let mut request = Request::builder().method(method).body(Bytes::new()).unwrap();
+    request.extensions_mut().insert(RawTarget(Bytes::copy_from_slice(words.next().unwrap_or_default())));
     send(&Bytewise(service, bytes), request).await.status.as_u16()
 }
 
