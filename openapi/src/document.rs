@@ -174,11 +174,15 @@ fn preflight(endpoint: &Endpoint) -> OperationBuilder {
     let mut operation = OperationBuilder::new()
         .operation_id(Some(id))
         .tag("preflight")
-        .summary(Some("Ask for the permitted methods"))
+        .summary(Some("Get the permitted methods"))
+        .description(Some("Browsers send it before a request to another origin."))
         .response("204", Ref::from_response_name("Preflight"))
         .securities(Some([]));
+    for problem in problems::PREFLIGHT.into_iter().filter_map(problems::by_status) {
+        operation = operation.response(problem.status.to_string(), Ref::from_response_name(problem.name));
+    }
     if let Some(name) = endpoint.parameter() {
-        operation = operation.parameter_ref(parameters::reference(endpoint, name));
+        operation = operation.parameter(parameters::of_preflight(name));
     }
     operation
 }

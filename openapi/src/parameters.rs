@@ -1,84 +1,109 @@
 //! The parameters of paths and queries, as components of openapi.json.
 
 use shared::Endpoint;
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::ObjectBuilder;
 use utoipa::openapi::{ComponentsBuilder, Ref, Required};
 
-use crate::schemas::{id, whole_number};
+use crate::schemas::{id, text, whole_number};
 
 /// A parameter, by its name in an endpoint's constant.
 struct Described {
     name: &'static str,
-    /// The component, which differs from the name where endpoints differ.
-    component: &'static str,
+    /// The only endpoint with this description; `None` if it is the description for all others.
+    endpoint: Option<&'static str>,
     is_in_path: bool,
     description: &'static str,
     schema: fn() -> ObjectBuilder,
+    example: i32,
 }
 
-const ALL: [Described; 4] = [
+static ALL: [Described; 4] = [
     Described {
         name: "product_id",
-        component: "product_id",
+        endpoint: None,
         is_in_path: true,
         description: "Decimal digits, without sign or leading zeros.",
         schema: id,
+        example: 2,
     },
     Described {
         name: "sku_id",
-        component: "sku_id",
+        endpoint: None,
         is_in_path: true,
         description: "Decimal digits, without sign or leading zeros.",
         schema: id,
+        example: 2,
     },
     Described {
         name: "page",
-        component: "page",
+        endpoint: None,
         is_in_path: false,
-        description: "The number of the page. If it is repeated, the first one counts.",
+        description: "The number of the page. An empty one has the default. If it is repeated, the first one counts.",
         schema: || id().default(Some(1.into())),
+        example: 2,
     },
     Described {
         name: "count",
-        component: "count",
+        endpoint: None,
         is_in_path: false,
-        description: "Products per page. Above 1000 it means 1000. If it is repeated, the first one counts.",
+        description: "Products per page. Above 1000 it means 1000. An empty one has the default. If it is repeated, the first one \
+                      counts.",
         schema: || whole_number(1).default(Some(5.into())),
+        example: 3,
     },
 ];
 
 /// Returns a reference to a parameter of an endpoint.
 pub(crate) fn reference(endpoint: &Endpoint, name: &str) -> Ref {
-    let component = described(endpoint, name).map_or(name, |parameter| parameter.component);
-    Ref::new(format!("#/components/parameters/{component}"))
+    let component = described(endpoint, name).map(Described::component);
+    Ref::new(format!("#/components/parameters/{}", component.unwrap_or_else(|| name.to_owned())))
 }
 
-/// Returns the description of a parameter, if there is one.
-fn described(_endpoint: &Endpoint, name: &str) -> Option<&'static Described> {
-    ALL.iter().find(|parameter| parameter.name == name)
+/// Returns the parameter of a path as a request with `OPTIONS` may have it: any text.
+pub(crate) fn of_preflight(name: &str) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some("Any text."))
+        .schema(Some(text().min_length(Some(1))))
+        .build()
+}
+
+fn described(endpoint: &Endpoint, name: &str) -> Option<&'static Described> {
+    let of = |only| ALL.iter().find(|parameter| parameter.name == name && parameter.endpoint == only);
+    of(Some(endpoint.name)).or_else(|| of(None))
 }
 
 /// Adds the component of each parameter.
 pub(crate) fn add_components(components: ComponentsBuilder) -> ComponentsBuilder {
     ALL.iter().fold(components, |components, parameter| {
-        components.parameter(parameter.component, parameter.build())
+        components.parameter(parameter.component(), parameter.build())
     })
 }
 
 impl Described {
+    /// Returns the name of the component.
+    fn component(&self) -> String {
+        self.endpoint.map_or_else(|| self.name.to_owned(), |endpoint| format!("{endpoint}-{}", self.name))
+    }
+
     fn build(&self) -> Parameter {
-        let (place, required) = if self.is_in_path {
-            (ParameterIn::Path, Required::True)
+        let parameter = if self.is_in_path {
+            ParameterBuilder::new().parameter_in(ParameterIn::Path).required(Required::True)
         } else {
-            (ParameterIn::Query, Required::False)
+            // utoipa has no field for it, and an extension is serialized as it is.
+            let may_be_empty: Extensions = [("allowEmptyValue", true)].into_iter().collect();
+            let parameter = ParameterBuilder::new().parameter_in(ParameterIn::Query);
+            parameter.required(Required::False).extensions(Some(may_be_empty))
         };
-        ParameterBuilder::new()
+        parameter
             .name(self.name)
-            .parameter_in(place)
-            .required(required)
             .description(Some(self.description))
             .schema(Some((self.schema)()))
+            .example(Some(self.example.into()))
             .build()
     }
 }
@@ -91,12 +116,12 @@ mod tests {
 
     #[test]
     fn every_parameter_of_an_endpoint_is_described_and_none_is_left_over() {
-        let mut unused: Vec<&str> = ALL.iter().map(|parameter| parameter.component).collect();
+        let mut unused: Vec<String> = ALL.iter().map(Described::component).collect();
         for endpoint in ENDPOINTS.iter().copied() {
             for name in endpoint.parameter().into_iter().chain(endpoint.query.iter().copied()) {
                 let described = described(endpoint, name).unwrap_or_else(|| panic!("{endpoint:?}: {name}"));
                 assert_eq!(described.is_in_path, endpoint.parameter() == Some(name), "{endpoint:?}: {name}");
-                unused.retain(|component| *component != described.component);
+                unused.retain(|component| *component != described.component());
             }
         }
         assert!(unused.is_empty(), "{unused:?}");

@@ -172,6 +172,9 @@ pub(crate) const ALL: [Status; 16] = [
 /// The problems that each operation can have, besides its own.
 pub(crate) const COMMON: [u16; 13] = [400, 405, 408, 413, 414, 429, 431, 500, 501, 502, 503, 504, 505];
 
+/// The problems of a request with `OPTIONS`, which needs no database.
+pub(crate) const PREFLIGHT: [u16; 11] = [400, 408, 413, 414, 429, 431, 501, 502, 503, 504, 505];
+
 pub(crate) fn by_status(status: u16) -> Option<&'static Status> {
     ALL.iter().find(|problem| problem.status == status)
 }

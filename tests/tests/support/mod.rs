@@ -8,6 +8,7 @@ pub mod balancing;
 pub mod derivation;
 pub mod disk;
 pub mod events;
+pub mod front;
 pub mod functions;
 pub mod incoming;
 pub mod loader;
