@@ -199,7 +199,7 @@ pub struct Card {
     /// The style's first photo; null if there is none.
     #[schema(required)]
     pub thumbnail_url: Option<String>,
-    /// Whether the product has a piece in stock.
+    /// Whether the style has a piece in stock.
     pub in_stock: bool,
 }
 
@@ -252,7 +252,7 @@ pub struct CartLineDetails {
     pub size: Option<String>,
     /// The style's original price.
     #[schema(required, pattern = "^(0|[1-9][0-9]{0,9})$")]
-    pub price: Option<String>,
+    pub original_price: Option<String>,
     /// The style's price on sale; null without a sale.
     #[schema(required, pattern = "^(0|[1-9][0-9]{0,9})$")]
     pub sale_price: Option<String>,

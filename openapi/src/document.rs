@@ -70,10 +70,11 @@ fn examples() -> Result<IndexMap<String, Json>, serde_json::Error> {
 fn without_examples() -> OpenApi {
     let mut paths = Paths::new();
     let endpoint = |operation: &Operation| ENDPOINTS.iter().find(|endpoint| endpoint.name == operation.name);
-    for (endpoint, operation) in operations::ALL.iter().filter_map(|of| Some((endpoint(of)?, of))) {
+    for (endpoint, operation) in operations::all().filter_map(|of| Some((endpoint(of)?, of))) {
         let method = match endpoint.method {
             Method::Get => HttpMethod::Get,
             Method::Post => HttpMethod::Post,
+            Method::Put => HttpMethod::Put,
             Method::Delete => HttpMethod::Delete,
         };
         if paths.get_path_item(endpoint.path).is_none() {
@@ -120,7 +121,7 @@ fn components() -> Components {
     );
     let session = ApiKeyValue::with_description(
         "atelier_session",
-        "Issued by the first `POST /cart` without `Authorization`. Over HTTPS its name is `__Host-atelier_session`.",
+        "Issued by the first `POST` or `PUT` of a cart without `Authorization`. Over HTTPS its name is `__Host-atelier_session`.",
     );
     components
         .security_scheme("authorization", SecurityScheme::ApiKey(ApiKey::Header(authorization)))

@@ -106,15 +106,23 @@ const CACHE_STATUS: ResponseHeader =
 
 const X_TOTAL_COUNT: ResponseHeader = optional(
     "X-Total-Count",
-    "The number of products in the catalog. A page past the end does not have it.",
+    "The number of products in the catalog, or in the category. A page past the end, a search and cards by id do not have \
+     it.",
     || integer(0, i32::MAX),
 )
 .example("7");
 
+const X_LIST_COUNT: ResponseHeader =
+    optional("X-Total-Count", "The number of categories, of which the list has at most 1,000.", || {
+        integer(0, i32::MAX)
+    })
+    .component("X-Total-Count-Categories")
+    .example("7");
+
 const LINK: ResponseHeader = optional(
     "Link",
-    "The pages `first`, `prev`, `next` and `last` (RFC 8288), relative to the request's URL. A page past the end does \
-     not have it.",
+    "The pages `first`, `prev`, `next` and `last` (RFC 8288), relative to the request's URL. A page past the end, a \
+     search and cards by id do not have it, nor does a page of a category with a name of more than 200 bytes.",
     text,
 )
 .example("<?page=1&count=3>; rel=\"first\", <?page=3&count=3>; rel=\"next\", <?page=3&count=3>; rel=\"last\"");
@@ -180,6 +188,35 @@ pub(crate) const PAGE: &[ResponseHeader] = &[
 pub(crate) const NOT_MODIFIED: &[ResponseHeader] =
     &[X_REQUEST_ID, ALLOW_ORIGIN, EXPOSE_HEADERS, SERVER_TIMING, PUBLIC, VARY, ETAG, AGE, CACHE_STATUS];
 
+/// The headers of a 200 with a list that has no pages.
+pub(crate) const LIST: &[ResponseHeader] = &[
+    X_REQUEST_ID,
+    ALLOW_ORIGIN,
+    EXPOSE_HEADERS,
+    SERVER_TIMING,
+    PUBLIC,
+    VARY,
+    ETAG,
+    AGE,
+    CACHE_STATUS,
+    CONTENT_ENCODING,
+    X_LIST_COUNT,
+];
+
+/// The headers of a 304 instead of such a list.
+pub(crate) const LIST_NOT_MODIFIED: &[ResponseHeader] = &[
+    X_REQUEST_ID,
+    ALLOW_ORIGIN,
+    EXPOSE_HEADERS,
+    SERVER_TIMING,
+    PUBLIC,
+    VARY,
+    ETAG,
+    AGE,
+    CACHE_STATUS,
+    X_LIST_COUNT,
+];
+
 /// The headers of a 304 instead of a page of the list.
 pub(crate) const PAGE_NOT_MODIFIED: &[ResponseHeader] = &[
     X_REQUEST_ID,
@@ -203,6 +240,18 @@ pub(crate) const PRIVATE: &[ResponseHeader] =
 pub(crate) const ADDED: &[ResponseHeader] =
     &[X_REQUEST_ID, ALLOW_ORIGIN, EXPOSE_HEADERS, SERVER_TIMING, NO_STORE, VARY, SET_COOKIE];
 
+/// The headers of a response with the line of a cart that was set.
+pub(crate) const SET: &[ResponseHeader] = &[
+    X_REQUEST_ID,
+    ALLOW_ORIGIN,
+    EXPOSE_HEADERS,
+    SERVER_TIMING,
+    NO_STORE,
+    VARY,
+    CONTENT_ENCODING,
+    SET_COOKIE,
+];
+
 /// The headers of a 204 from a handler.
 pub(crate) const NO_CONTENT: &[ResponseHeader] =
     &[X_REQUEST_ID, ALLOW_ORIGIN, EXPOSE_HEADERS, SERVER_TIMING, NO_STORE];
@@ -225,7 +274,7 @@ pub(crate) const NOT_ALLOWED: &[ResponseHeader] =
 
 /// Adds the component of each header.
 pub(crate) fn add_components(components: ComponentsBuilder) -> ComponentsBuilder {
-    let all = [CATALOG, PAGE, NO_CONTENT, ADDED, PREFLIGHT, RETRYABLE, NOT_ALLOWED].concat();
+    let all = [CATALOG, PAGE, LIST, NO_CONTENT, ADDED, PREFLIGHT, RETRYABLE, NOT_ALLOWED].concat();
     all.into_iter()
         .fold(components, |components, header| components.header(header.component, header.to_header()))
 }

@@ -1,12 +1,13 @@
 //! The parameters of paths and queries, as components of openapi.json.
 
+use serde_json::Value;
 use shared::Endpoint;
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::ObjectBuilder;
 use utoipa::openapi::{ComponentsBuilder, Ref, Required};
 
-use crate::schemas::{id, text, whole_number};
+use crate::schemas::{id, pattern, text, whole_number};
 
 /// A parameter, by its name in an endpoint's constant.
 struct Described {
@@ -16,17 +17,20 @@ struct Described {
     is_in_path: bool,
     description: &'static str,
     schema: fn() -> ObjectBuilder,
-    example: i32,
+    /// Whether an empty value has a meaning of its own.
+    may_be_empty: bool,
+    example: &'static str,
 }
 
-static ALL: [Described; 4] = [
+static ALL: [Described; 8] = [
     Described {
         name: "product_id",
         endpoint: None,
         is_in_path: true,
         description: "Decimal digits, without sign or leading zeros.",
         schema: id,
-        example: 2,
+        may_be_empty: false,
+        example: "2",
     },
     Described {
         name: "sku_id",
@@ -34,7 +38,8 @@ static ALL: [Described; 4] = [
         is_in_path: true,
         description: "Decimal digits, without sign or leading zeros.",
         schema: id,
-        example: 2,
+        may_be_empty: false,
+        example: "2",
     },
     Described {
         name: "page",
@@ -42,7 +47,8 @@ static ALL: [Described; 4] = [
         is_in_path: false,
         description: "The number of the page. An empty one has the default. If it is repeated, the first one counts.",
         schema: || id().default(Some(1.into())),
-        example: 2,
+        may_be_empty: true,
+        example: "2",
     },
     Described {
         name: "count",
@@ -51,7 +57,46 @@ static ALL: [Described; 4] = [
         description: "Products per page. Above 1000 it means 1000. An empty one has the default. If it is repeated, the first one \
                       counts.",
         schema: || whole_number(1).default(Some(5.into())),
-        example: 3,
+        may_be_empty: true,
+        example: "3",
+    },
+    Described {
+        name: "count",
+        endpoint: Some("list-cards"),
+        is_in_path: false,
+        description: "Products per page. Above 100 it means 100. An empty one has the default. If it is repeated, the first one \
+                      counts.",
+        schema: || whole_number(1).default(Some(5.into())),
+        may_be_empty: true,
+        example: "3",
+    },
+    Described {
+        name: "ids",
+        endpoint: None,
+        is_in_path: false,
+        description: "1 to 100 product ids with commas between them.",
+        schema: || pattern("^[1-9][0-9]{0,9}(,[1-9][0-9]{0,9}){0,99}$"),
+        may_be_empty: false,
+        example: "9,2",
+    },
+    Described {
+        name: "category",
+        endpoint: None,
+        is_in_path: false,
+        description: "The whole category, as products have it. An unknown one has no products, and an empty one is ignored.",
+        schema: text,
+        may_be_empty: true,
+        example: "Boots",
+    },
+    Described {
+        name: "q",
+        endpoint: None,
+        is_in_path: false,
+        description: "1 to 4 words of 3 to 64 letters or digits. Each is the beginning of a word of the name, in any order and \
+                      case. An empty one is ignored.",
+        schema: text,
+        may_be_empty: true,
+        example: "rain thi",
     },
 ];
 
@@ -95,15 +140,16 @@ impl Described {
             ParameterBuilder::new().parameter_in(ParameterIn::Path).required(Required::True)
         } else {
             // utoipa has no field for it, and an extension is serialized as it is.
-            let may_be_empty: Extensions = [("allowEmptyValue", true)].into_iter().collect();
+            let may_be_empty: Option<Extensions> =
+                self.may_be_empty.then(|| [("allowEmptyValue", true)].into_iter().collect());
             let parameter = ParameterBuilder::new().parameter_in(ParameterIn::Query);
-            parameter.required(Required::False).extensions(Some(may_be_empty))
+            parameter.required(Required::False).extensions(may_be_empty)
         };
         parameter
             .name(self.name)
             .description(Some(self.description))
             .schema(Some((self.schema)()))
-            .example(Some(self.example.into()))
+            .example(Some(self.example.parse::<i32>().map_or_else(|_| self.example.into(), Value::from)))
             .build()
     }
 }

@@ -159,6 +159,7 @@ fn endpoint(method: &Method, path: &str) -> Option<&'static Endpoint> {
     let has_method = |endpoint: &&&Endpoint| match endpoint.method {
         EndpointMethod::Get => [Method::GET, Method::HEAD].contains(method),
         EndpointMethod::Post => *method == Method::POST,
+        EndpointMethod::Put => *method == Method::PUT,
         EndpointMethod::Delete => *method == Method::DELETE,
     };
     let found = ENDPOINTS.iter().filter(|endpoint| has_path(endpoint, path)).filter(has_method);

@@ -36,6 +36,19 @@ expect(added.response.status === 201 && added.data === 'Created', 'an addition w
 await api.POST('/cart', { body: { sku_id: 1, count: 2 }, parseAs: 'text' });
 const cart = await api.GET('/cart');
 expect(JSON.stringify(cart.data) === '[{"sku_id":10,"count":1},{"sku_id":1,"count":2}]', 'the cart');
+const set = await api.PUT('/cart/{sku_id}', { params: { path: { sku_id: 1 } }, body: { count: 3 } });
+expect(set.data?.count === 3, 'a line that was set');
+const lines = await api.GET('/cart/lines');
+const stock: number | null | undefined = lines.data?.[1]?.quantity;
+expect(lines.data?.[1]?.product_name === 'Thistle Raincoat' && stock === 8, 'a line with its product');
+const cards = await api.GET('/cards', { params: { query: { ids: '9,2' } } });
+expect(cards.data?.[1]?.sale_price === '18' && cards.data[0]?.in_stock === true, 'cards by id');
+const found = await api.GET('/products', { params: { query: { q: 'barge boo' } } });
+expect(found.data?.length === 1 && found.data[0]?.id === 7, 'a search');
+const categories = await api.GET('/categories');
+expect(categories.data?.[1]?.category === 'Boots' && categories.data[1].products === 1, 'the categories');
+const catalog = await api.GET('/catalog');
+expect(catalog.data?.products === 7 && catalog.data.generation >= 1, 'the catalog');
 const removed = await api.DELETE('/cart/{sku_id}', { params: { path: { sku_id: 1 } } });
 expect(removed.response.status === 204, 'a removed line');
 
