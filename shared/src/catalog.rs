@@ -1,6 +1,6 @@
-//! Reads of the catalog, and their cache. Each response comes from one statement that names one table of the catalog.
-//! Postgres resolves names one by one and outside a transaction's snapshot, so with two names a statement could read
-//! two catalogs during a publish.
+//! Reads of the catalog, and their cache. Each statement names one table of the catalog. Postgres resolves names one by one
+//! and outside a transaction's snapshot, so with two names a statement could read two catalogs during a publish. Most
+//! responses come from one statement; the others compare the catalogs of theirs.
 //!
 //! Memory is bounded by bytes. A batch leaves out large documents, which are then read one at a time, count against the
 //! memory budget and are not cached.
@@ -21,7 +21,8 @@ use tokio::sync::Semaphore;
 use crate::database::{BatchLoader, Database, Error, Limits};
 use crate::http::{Document, MemoryBudget, Timing};
 use cache::{Cache, Cached, Key, Product};
-use consistent::ReadFrom;
+use combined::Combining;
+use consistent::{ReadFrom, consistent};
 pub use lists::{CATEGORY_BLOCK, MAX_FOUND, WORD_BLOCK};
 use lists::{ListKey, Lists};
 use sources::{Column, Columns, LargeDocuments, Reader, WholeProducts};
@@ -47,6 +48,10 @@ pub struct Catalog {
     products: Products,
     large: BatchLoader<LargeDocuments>,
     lists: BatchLoader<Lists>,
+    /// Lists by category, searches and categories, which take longer and must not hold up pages of the whole list.
+    filtered: BatchLoader<Lists>,
+    /// Limits the responses that combine the documents of many products.
+    combining: Combining,
 }
 
 /// Reads of products in batches.
@@ -77,6 +82,8 @@ impl Catalog {
             products,
             large: BatchLoader::start(LargeDocuments(reader.clone()), &share(), LARGE_LIMITS),
             lists: BatchLoader::start(Lists(reader.clone()), &share(), LIST_LIMITS),
+            filtered: BatchLoader::start(Lists(reader.clone()), &share(), LIST_LIMITS),
+            combining: Combining::within(database.queue().available_permits() / SHARE),
             reader,
         }
     }
@@ -121,23 +128,28 @@ impl Catalog {
         last: i64,
         timing: &Timing,
     ) -> Result<Document, Error> {
-        self.listed(ListKey::Category { name: category.into(), first, last }, ReadFrom::Cache, timing).await
+        self.filtered(ListKey::Category { name: category.into(), first, last }, timing).await
     }
 
     /// Returns the first products, at most [`MAX_FOUND`], whose names have words that begin with all these prefixes, in
     /// the form of [`words`], without their features.
     pub async fn search(&self, prefixes: Vec<String>, timing: &Timing) -> Result<Document, Error> {
-        self.listed(ListKey::Search(prefixes.into()), ReadFrom::Cache, timing).await
+        self.filtered(ListKey::Search(prefixes.into()), timing).await
     }
 
     /// Returns the categories by name, at most 1,000, with their number as the document's total.
     pub async fn categories(&self, timing: &Timing) -> Result<Document, Error> {
-        self.listed(ListKey::Categories, ReadFrom::Cache, timing).await
+        self.filtered(ListKey::Categories, timing).await
     }
 
     /// Returns the budget for large responses.
     pub(crate) fn memory_budget(&self) -> &MemoryBudget {
         &self.reader.budget
+    }
+
+    /// Returns a list that several statements read, from the cache or the database.
+    async fn filtered(&self, key: ListKey, timing: &Timing) -> Result<Document, Error> {
+        consistent(|from| self.listed(key.clone(), from, timing)).await
     }
 
     /// Returns a list from the cache, or else reads it.
@@ -148,7 +160,8 @@ impl Catalog {
         {
             return Ok(self.current(list));
         }
-        let list = timing.database(self.lists.load(key)).await?;
+        let loader = if matches!(key, ListKey::Products { .. }) { &self.lists } else { &self.filtered };
+        let list = timing.database(loader.load(key)).await?;
         list.ok_or(Error::NOT_CONNECTED) // each list has a document, an empty one past the end
     }
 

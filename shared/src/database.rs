@@ -54,7 +54,7 @@ pub(crate) struct Sql {
 }
 
 /// The number of statements.
-pub(crate) const SLOTS: usize = 22;
+pub(crate) const SLOTS: usize = 23;
 
 /// The parameters of a statement, in the order of `$1`, `$2`, …
 pub(crate) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];

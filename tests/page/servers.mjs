@@ -31,7 +31,7 @@ export async function startFleet() {
   const fleet = spawn(
     path.join(TARGET, 'debug/atelier-local'),
     ['fleet', '--dir', path.join(folder, 'data'), '--scale', '0.0001', '--hosts', '1'],
-    { env: { ...process.env, LISTEN: `127.0.0.1:${port}` }, stdio: ['ignore', 'ignore', 'pipe'] },
+    { cwd: folder, env: { ...process.env, LISTEN: `127.0.0.1:${port}` }, stdio: ['ignore', 'ignore', 'pipe'] },
   );
   const ended = once(fleet, 'exit');
   let output = '';

@@ -62,9 +62,14 @@ pub(crate) struct Product {
 struct Weight;
 
 impl Weighter<(CatalogId, Key), Cached> for Weight {
-    fn weight(&self, _: &(CatalogId, Key), cached: &Cached) -> u64 {
+    fn weight(&self, (_, key): &(CatalogId, Key), cached: &Cached) -> u64 {
         let bytes = |document: &Document| document.content.bytes().len() as u64;
+        let of_key = match key {
+            Key::List(list) => list.bytes() as u64,
+            _ => 0,
+        };
         OVERHEAD_BYTES
+            + of_key
             + match cached {
                 Cached::Product(whole) => [&whole.product, &whole.styles, &whole.related]
                     .into_iter()
@@ -123,6 +128,13 @@ mod tests {
         }
         assert!(cache.entries.weight() > bytes * 8 / 10, "{}", cache.entries.weight());
         assert!(Cache::with_capacity(0).is_none());
+    }
+
+    #[test]
+    fn the_texts_of_a_key_count() {
+        let cache = Cache::with_capacity(1 << 20).unwrap();
+        cache.insert(CatalogId(7), Key::List(ListKey::Search(["x".repeat(1000)].into())), document(10));
+        assert_eq!(cache.entries.weight(), OVERHEAD_BYTES + 1010);
     }
 
     #[test]

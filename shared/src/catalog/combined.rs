@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::Catalog;
@@ -17,8 +18,9 @@ use crate::database::{Error, OwnedParameters, Sql};
 use crate::http::document::GZIP_ABOVE_BYTES;
 use crate::http::{Content, Document, LARGE_ABOVE_BYTES, Timing};
 
-/// How many products are read at a time. Each takes two places in the queue for the database.
-const PRODUCTS_AT_A_TIME: usize = 16;
+/// The max number of products that are read at once for a response. Each takes up to two places in the queue for the
+/// database.
+const MAX_PRODUCTS_AT_ONCE: usize = 16;
 
 /// Uses the primary key of `catalog.skus`. It has no column that names the catalog, but its table does.
 const SKUS: Sql =
@@ -50,6 +52,13 @@ struct Documents {
     generation: Option<i32>,
 }
 
+/// The limits of responses that combine the documents of many products. They share a part of the queue for the database.
+#[derive(Debug)]
+pub(super) struct Combining {
+    permits: Semaphore,
+    products_at_once: usize,
+}
+
 /// The parents of some rows, by id.
 struct Parents {
     /// The table of the rows; `None` if there are none.
@@ -69,6 +78,14 @@ struct Current<'a> {
 #[derive(Deserialize)]
 struct Listed {
     id: i32,
+}
+
+impl Combining {
+    /// Returns the limits for this many places in the queue.
+    pub(super) fn within(places: usize) -> Self {
+        let products_at_once = (places / 2).clamp(1, MAX_PRODUCTS_AT_ONCE);
+        Self { permits: Semaphore::new((places / 2 / products_at_once).max(1)), products_at_once }
+    }
 }
 
 impl Catalog {
@@ -128,10 +145,18 @@ impl Catalog {
         from: ReadFrom,
         timing: &Timing,
     ) -> Result<(Document, usize), Error> {
-        let mut cards = Vec::new();
-        for ids in ids.chunks(PRODUCTS_AT_A_TIME) {
+        let before = match from {
+            ReadFrom::Cache => None,
+            ReadFrom::Database => timing.database(self.reader.generation()).await?,
+        };
+        generation = generation.or(before.map(|(generation, _)| generation));
+        let (mut cards, mut is_any_unknown) = (Vec::new(), false);
+        for ids in ids.chunks(self.combining.products_at_once) {
             for (&id, documents) in ids.iter().zip(self.documents_of(ids, from, timing).await?) {
-                let Some(documents) = documents else { continue };
+                let Some(documents) = documents else {
+                    is_any_unknown = true;
+                    continue;
+                };
                 if generation.is_some() && generation != documents.generation {
                     return Err(Error::CHANGED);
                 }
@@ -140,6 +165,12 @@ impl Catalog {
                 cards.push(self.summarize(documents, card).await?);
             }
             tokio::task::yield_now().await; // parsing takes as long as dozens of cached responses
+        }
+        // A product that does not exist names no catalog. So without the cache, none may be published meanwhile.
+        if is_any_unknown
+            && (from == ReadFrom::Cache || timing.database(self.reader.generation()).await? != before)
+        {
+            return Err(Error::CHANGED);
         }
         let document = Document::from_plain(&array(&cards), generation, GZIP_ABOVE_BYTES);
         let bytes = document.content.bytes().len();
@@ -176,7 +207,7 @@ impl Catalog {
                 by_product.entry(product_id).or_default().push(LineOfStyle { sku_id, count, style_id });
             }
             let product_ids: Vec<i32> = by_product.keys().copied().collect();
-            for ids in product_ids.chunks(PRODUCTS_AT_A_TIME) {
+            for ids in product_ids.chunks(self.combining.products_at_once) {
                 for (&id, documents) in ids.iter().zip(self.documents_of(ids, from, timing).await?) {
                     let documents = documents.filter(|documents| documents.generation == Some(generation));
                     let documents = documents.ok_or(Error::CHANGED)?;
@@ -204,6 +235,7 @@ impl Catalog {
         from: ReadFrom,
         timing: &Timing,
     ) -> Result<Vec<Option<Documents>>, Error> {
+        let _permit = self.combining.permits.acquire().await.map_err(Error::internal)?;
         let (started, waits) = (Instant::now(), Timing::default());
         let documents = join_all(ids.iter().map(|id| self.documents(*id, from, &waits))).await;
         if !waits.database_time().is_zero() {
@@ -213,10 +245,9 @@ impl Catalog {
     }
 
     async fn documents(&self, id: i32, from: ReadFrom, timing: &Timing) -> Result<Option<Documents>, Error> {
-        match tokio::try_join!(
-            self.document(Column::Product, id, from, timing),
-            self.document(Column::Styles, id, from, timing)
-        )? {
+        let read = |column| self.document(column, id, from, timing);
+        // With a cache, both reads are one.
+        match tokio::try_join!(read(Column::Product), read(Column::Styles))? {
             (Some(product), Some(styles)) if product.generation == styles.generation => Ok(Some(Documents {
                 product: product.content,
                 styles: styles.content,
@@ -253,7 +284,7 @@ impl Catalog {
 
     /// Reads rows of two integers, an id and its parent's, and their table.
     async fn parents(&self, sql: &'static Sql, ids: Vec<i32>) -> Result<Parents, Error> {
-        let rows = self.read(sql, vec![Box::new(ids)]).await?;
+        let rows = self.read(sql, vec![Box::new(ids)]).await.map_err(Error::of_earlier_release)?;
         let mut by_id = HashMap::with_capacity(rows.len());
         for row in &rows {
             by_id.insert(row.try_get(0)?, row.try_get(1)?);

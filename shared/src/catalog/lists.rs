@@ -1,13 +1,12 @@
 //! The reads of lists of products and of categories, and the documents made of their rows.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
 use serde::{Serialize, Serializer};
 use tokio_postgres::Row;
 
 use super::cache::{Cached, Key};
-use super::consistent::consistent;
 use super::sources::Reader;
 use crate::database::{Error, Parameters, Source, Sql, Values};
 use crate::http::document::GZIP_ABOVE_BYTES;
@@ -25,9 +24,9 @@ pub const CATEGORY_BLOCK: i32 = 1000;
 /// The number of consecutive ranks that a row of `catalog.words` covers.
 pub const WORD_BLOCK: i32 = 65_536;
 
-/// The blocks that a search reads with one statement, from and before. A search for common words ends after the first
-/// block, and one for rare words reads few rows in the others.
-const WINDOWS: [(i32, i32); 5] = [(0, 1), (1, 8), (8, 64), (64, 512), (512, i32::MAX)];
+/// The max number of blocks that a search reads at once. The first read is of one block, because that has enough products
+/// with common words.
+const MAX_BLOCKS: i32 = 8;
 
 /// Uses the unique index `products_rank`. The ranks are bigint, because the last rank of the last page exceeds an
 /// integer.
@@ -64,13 +63,17 @@ const CATEGORIES: Sql = Sql {
            where block = 0 order by category collate \"C\" limit $1",
 };
 
-/// Uses the index `words_key`. `chr(1114111)` is the last character, so the words below have the prefix.
+/// Uses the index `words_key`. The bounds are parameters and no expressions, which the planner would take for a large part
+/// of the table.
 const WORDS: Sql = Sql {
     slot: 17,
-    text: "select generation, number::integer, product_ids \
-           from unnest($1::text[]) with ordinality as prefixes (prefix, number), catalog.words \
-           where word >= prefix and word < prefix || chr(1114111) and block >= $2 and block < $3",
+    text: "select generation, product_ids from catalog.words \
+           where word >= $1 and word < $2 and block >= $3 and block < $4",
 };
+
+/// Uses the unique index `products_rank`.
+pub(super) const GENERATION: Sql =
+    Sql { slot: 22, text: "select generation, total from catalog.products where rank = 1" };
 
 /// What a list contains.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -83,6 +86,17 @@ pub(crate) enum ListKey {
     Search(Arc<[String]>),
     /// The categories.
     Categories,
+}
+
+impl ListKey {
+    /// Returns the size of its texts.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Category { name, .. } => name.len(),
+            Self::Search(prefixes) => prefixes.iter().map(String::len).sum(),
+            Self::Products { .. } | Self::Categories => 0,
+        }
+    }
 }
 
 /// Reads of lists.
@@ -98,10 +112,8 @@ impl Source for Lists {
             let sent_at = self.0.database.publication();
             let mut list = match key {
                 ListKey::Products { first, last } => products(&self.0.query(&LIST, &[first, last]).await?)?,
-                ListKey::Category { name, first, last } => {
-                    consistent(|_| self.category(name, *first, *last)).await?
-                }
-                ListKey::Search(prefixes) => consistent(|_| self.search(prefixes)).await?,
+                ListKey::Category { name, first, last } => self.category(name, *first, *last).await?,
+                ListKey::Search(prefixes) => self.search(prefixes).await?,
                 ListKey::Categories => categories(&self.lookup(&CATEGORIES, &[&MAX_CATEGORIES]).await?)?,
             };
             let catalog = self.0.database.catalog_of(list.generation, sent_at);
@@ -114,6 +126,14 @@ impl Source for Lists {
             documents.push((key.clone(), list));
         }
         Ok(documents)
+    }
+}
+
+impl Reader {
+    /// Returns the generation of the current catalog and its number of products; `None` if it has none.
+    pub(super) async fn generation(&self) -> Result<Option<(i32, i32)>, Error> {
+        let rows = self.query(&GENERATION, &[]).await.map_err(Error::of_earlier_release)?;
+        rows.first().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
     }
 }
 
@@ -144,31 +164,43 @@ impl Lists {
 
     /// Reads the first products whose names have words with all these prefixes.
     async fn search(&self, prefixes: &[String]) -> Result<Document, Error> {
-        let (mut found, mut generation) = (Vec::new(), None);
-        for (from, before) in WINDOWS {
-            let mut hits = vec![Vec::new(); prefixes.len()];
-            for row in self.lookup(&WORDS, &[&prefixes, &from, &before]).await? {
-                if generation
-                    .replace(row.try_get::<_, i32>(0)?)
-                    .is_some_and(|other| Some(other) != generation)
-                {
-                    return Err(Error::CHANGED);
-                }
-                let number = usize::try_from(row.try_get::<_, i32>(1)?).map_err(Error::internal)?;
-                if let Some(hits) = hits.get_mut(number - 1) {
-                    hits.extend(row.try_get::<_, Vec<i32>>(2)?);
-                }
-            }
-            found.extend(common(hits));
-            if found.len() >= MAX_FOUND {
-                break;
-            }
+        let Some((generation, total)) = self.0.generation().await? else { return products(&[]) };
+        let blocks = (total - 1) / WORD_BLOCK + 1;
+        let (mut found, mut from, mut size) = (Vec::new(), 0, 1);
+        while from < blocks && found.len() < MAX_FOUND {
+            let before = blocks.min(from + size);
+            let reads = prefixes.iter().map(|prefix| self.products_with(prefix, from, before, generation));
+            found.extend(common(try_join_all(reads).await?));
+            (from, size) = (before, MAX_BLOCKS.min(2 * size));
         }
         found.truncate(MAX_FOUND);
-        match generation {
-            Some(generation) => self.listed(&found, generation).await,
-            None => products(&[]),
+        if found.is_empty() {
+            // No row named the catalog.
+            let is_unchanged = self.0.generation().await? == Some((generation, total));
+            return if is_unchanged { products(&[]) } else { Err(Error::CHANGED) };
         }
+        self.listed(&found, generation).await
+    }
+
+    /// Reads the products of some blocks whose names have a word with this prefix, in ascending order.
+    async fn products_with(
+        &self,
+        prefix: &str,
+        from: i32,
+        before: i32,
+        generation: i32,
+    ) -> Result<Vec<i32>, Error> {
+        let end = format!("{prefix}{}", char::MAX); // above each word with the prefix
+        let mut ids = Vec::new();
+        for row in self.lookup(&WORDS, &[&prefix, &end, &from, &before]).await? {
+            if row.try_get::<_, i32>(0)? != generation {
+                return Err(Error::CHANGED);
+            }
+            ids.extend(row.try_get::<_, Vec<i32>>(1)?);
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
     }
 
     /// Reads the products with these ids, all of which the catalog with this generation has.
@@ -186,10 +218,12 @@ impl Lists {
     }
 }
 
-/// Returns the ids that occur in all lists, in ascending order.
-fn common(lists: Vec<Vec<i32>>) -> BTreeSet<i32> {
-    let sets = lists.into_iter().map(BTreeSet::from_iter);
-    sets.reduce(|one, other| one.intersection(&other).copied().collect()).unwrap_or_default()
+/// Returns the ids that occur in all of these ascending lists.
+fn common(mut lists: Vec<Vec<i32>>) -> Vec<i32> {
+    lists.sort_unstable_by_key(Vec::len);
+    let (first, others) = lists.split_first().map_or((&[][..], &[][..]), |(first, others)| (first, others));
+    let is_in_others = |id: &&i32| others.iter().all(|other| other.binary_search(id).is_ok());
+    first.iter().filter(is_in_others).copied().collect()
 }
 
 /// Makes the list of the rows of [`LIST`] or [`LISTED`].
@@ -253,7 +287,7 @@ fn as_text<S: Serializer>(price: &i32, serializer: S) -> Result<S::Ok, S::Error>
 }
 
 #[cfg(test)]
-pub(super) const STATEMENTS: [&Sql; 5] = [&LIST, &LISTED, &CATEGORY, &CATEGORIES, &WORDS];
+pub(super) const STATEMENTS: [&Sql; 6] = [&LIST, &LISTED, &CATEGORY, &CATEGORIES, &WORDS, &GENERATION];
 
 #[cfg(test)]
 mod tests {
@@ -274,17 +308,11 @@ mod tests {
     }
 
     #[test]
-    fn the_common_ids_of_lists_are_in_ascending_order() {
-        let common = |lists: &[&[i32]]| {
-            common(lists.iter().map(|list| list.to_vec()).collect()).into_iter().collect::<Vec<_>>()
-        };
-        assert_eq!(common(&[&[9, 3, 7, 3]]), [3, 7, 9]);
-        assert_eq!(common(&[&[9, 3, 7], &[7, 8, 9], &[9, 7, 1]]), [7, 9]);
+    fn the_common_ids_of_ascending_lists_are_ascending() {
+        let common = |lists: &[&[i32]]| common(lists.iter().map(|list| list.to_vec()).collect());
+        assert_eq!(common(&[&[3, 7, 9]]), [3, 7, 9]);
+        assert_eq!(common(&[&[3, 7, 9], &[7, 8, 9, 12], &[1, 7, 9, 11]]), [7, 9]);
         assert_eq!(common(&[&[1], &[]]), Vec::<i32>::new());
-    }
-
-    #[test]
-    fn the_windows_follow_each_other_without_gaps() {
-        assert!(WINDOWS.windows(2).all(|pair| pair[0].1 == pair[1].0));
+        assert_eq!(common(&[]), Vec::<i32>::new());
     }
 }

@@ -20,7 +20,7 @@ pub enum Kind {
     Unreachable,
     /// The tables do not exist: no catalog has been published yet.
     NoCatalog,
-    /// A table does not exist in the current catalog, which an earlier release loaded.
+    /// The current catalog lacks a table, a column or a right, because an earlier release loaded it.
     EarlierRelease,
     /// Two statements of a response read different catalogs.
     Changed,
@@ -110,9 +110,16 @@ impl Error {
         self.kind
     }
 
-    /// Returns the error of a statement to a table that this release added to catalogs.
+    /// Returns the error of a statement for which this release added a table, a column or a right to catalogs.
     pub(crate) fn of_earlier_release(self) -> Self {
-        if self.kind == Kind::NoCatalog { Self { kind: Kind::EarlierRelease, ..self } } else { self }
+        let cause = self.source.as_deref().and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+        let is_missing = matches!(
+            cause.and_then(tokio_postgres::Error::code),
+            Some(
+                &SqlState::UNDEFINED_TABLE | &SqlState::UNDEFINED_COLUMN | &SqlState::INSUFFICIENT_PRIVILEGE
+            )
+        );
+        if is_missing { Self { kind: Kind::EarlierRelease, ..self } } else { self }
     }
 
     /// Returns an error for a row that does not hold what its statement promises.

@@ -149,7 +149,7 @@ impl From<database::Error> for Problem {
             Kind::Unreachable => Self::unavailable("The database cannot be reached just now."),
             Kind::NoCatalog => Self::unavailable("No catalog has been published yet."),
             Kind::EarlierRelease => Self::unavailable("No catalog of this release has been published yet."),
-            Kind::Changed => Self::unavailable("The catalog is just changing."),
+            Kind::Changed => Self::unavailable("The catalog has just changed. Send the request again."),
             Kind::Timeout => Self::unavailable("The database took too long to answer."),
             Kind::Overloaded => Self::unavailable("The service has too many requests just now."),
             Kind::Internal => Self::internal(error),
