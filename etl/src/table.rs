@@ -121,8 +121,12 @@ macro_rules! ddl {
     };
 }
 
-/// DDL of the read model, which has no file of its own.
+/// DDL of the read model's documents. No table of the read model has a file of its own.
 pub const DOCUMENTS_DDL: &str = ddl!("documents");
+/// DDL of the posting lists of categories.
+pub const CATEGORIES_DDL: &str = ddl!("categories");
+/// DDL of the posting lists of words.
+pub const WORDS_DDL: &str = ddl!("words");
 
 /// Every table that has a file, parents before their children.
 pub static TABLES: [Table; 7] = [

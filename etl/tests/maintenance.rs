@@ -61,6 +61,24 @@ async fn a_catalog_can_be_built_now_and_published_later() {
     assert!(stdout(&etl(&["load", "set"])).contains("\nserving generation 3\n"));
 }
 
+/// A load that the previous release has built, and this one publishes.
+#[tokio::test]
+async fn a_catalog_without_posting_lists_is_published() {
+    let (dir, database) = (work_dir(), Database::create().await.unwrap());
+    stdout(&run(&dir, &database.url(), &["load", "set", "--no-publish"]));
+    let client = database.connect().await.unwrap();
+    client.batch_execute("drop table catalog_next.words, catalog_next.categories").await.unwrap();
+    assert!(stdout(&run(&dir, &database.url(), &["publish"])).contains("serving generation 1"));
+    client
+        .batch_execute("set role atelier_reader; select from catalog.documents, catalog.styles")
+        .await
+        .unwrap();
+    stdout(&run(&dir, &database.url(), &["load", "set"]));
+    client.batch_execute("select from catalog.words, catalog.categories").await.unwrap();
+    stdout(&run(&dir, &database.url(), &["rollback"]));
+    client.batch_execute("select from catalog.documents").await.unwrap();
+}
+
 #[tokio::test]
 async fn abandon_drops_an_unfinished_load_and_frees_its_space() {
     let (dir, database) = (work_dir(), Database::create().await.unwrap());

@@ -44,6 +44,18 @@ mod migrated {
     conformance::suite!(migrated_host);
 }
 
+#[tokio::test]
+async fn a_migration_lets_readers_read_skus_and_styles_of_both_catalogs_of_that_release() {
+    let (_cluster, database) = previous_release().await;
+    let client = database.connect().await.unwrap();
+    let select = "begin; set local role atelier_reader;
+                  select from catalog.skus, catalog.styles, catalog_prev.skus, catalog_prev.styles; rollback";
+    assert!(client.batch_execute(select).await.is_err());
+    client.batch_execute("rollback").await.unwrap();
+    etl::migrate::migrate(&database.config()).await.unwrap();
+    client.batch_execute(select).await.unwrap();
+}
+
 /// Asserts that the host serves the catalog and an existing cart.
 async fn assert_served(host: Socket, total: &str) {
     let list = get(&host, "/products?count=1000").await;

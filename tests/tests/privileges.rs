@@ -23,9 +23,14 @@ async fn each_role_has_only_its_own_privileges() {
     let statements = [
         ("select from catalog.documents", [true, false, false, true, false]),
         ("select from catalog.products", [true, false, false, true, false]),
+        ("select from catalog.categories", [true, false, false, true, false]),
+        ("select from catalog.words", [true, false, false, true, false]),
+        ("select from catalog.styles", [true, false, false, true, false]),
+        ("select from catalog.photos", [false, false, false, true, false]),
         ("select id from catalog.skus where id = 1", [true, true, true, true, false]),
         ("select from catalog.cart", [false, false, false, true, false]),
         ("update catalog.products set name = 'x'", [false, false, false, true, false]),
+        ("update catalog.words set word = 'x'", [false, false, false, true, false]),
         ("delete from catalog.documents", [false, false, false, true, false]),
         ("drop schema catalog cascade", [false, false, false, true, false]),
         ("select cart.add(sha256('x'), 1, 1)", [false, true, true, false, true]),
@@ -79,7 +84,7 @@ async fn each_function_s_login_has_only_its_own_privileges() {
     let client = database.connect().await.unwrap();
     let statements = [
         "select from catalog.documents",
-        "select from catalog.products",
+        "select from catalog.categories, catalog.words, catalog.products, catalog.styles",
         "select id from catalog.skus where id = 1",
         "select from cart.lines",
         "select from cart.carts",

@@ -7,25 +7,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::SinkExt;
 use tokio::sync::mpsc;
-use tokio_postgres::{CopyInSink, GenericClient, Transaction};
+use tokio_postgres::Transaction;
 
+use super::copy::{CHUNK, CHUNKS_AHEAD, Copy, create_table};
 use super::{Context, LoadError, blocking, run_bounded};
 use crate::csv::Lines;
-use crate::database;
 use crate::failpoint;
 use crate::ledger::{self, Counts, FileRead, Reject};
 use crate::note::{Note, NoteCounts};
 use crate::progress::Task;
-use crate::row::{COPY_HEADER, COPY_TRAILER, Encoder, FaultKind, NullWord};
+use crate::row::{Encoder, FaultKind, NullWord};
 use crate::source::{SourceError, SourceFile};
 use crate::table::{TABLES, Table};
 
-/// The size of a chunk of rows in bytes.
-const CHUNK: usize = 256 << 10;
-/// The max number of chunks that wait for the database.
-const CHUNKS_AHEAD: usize = 4;
 /// The max size of buffered rejects in bytes.
 const MAX_REJECTS: usize = 4 << 20;
 
@@ -39,7 +34,7 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     run_bounded(context.options.workers, loading).await?;
     context.check_rejects(&client).await?;
     for table in TABLES.iter().filter(|table| context.file(table).is_none()) {
-        create_table(&client, table, context.generation).await?;
+        create_table(&client, table.name, table.ddl, context.generation).await?;
     }
     Ok(())
 }
@@ -63,12 +58,6 @@ async fn check_hashes(context: &Arc<Context>) -> Result<(), LoadError> {
     run_bounded(context.options.workers, checks).await
 }
 
-async fn create_table(client: &impl GenericClient, table: &Table, generation: i32) -> Result<(), LoadError> {
-    client.batch_execute(&format!("drop table if exists catalog_next.{}", table.name)).await?;
-    let ddl = table.ddl.replace("{generation}", &generation.to_string());
-    Ok(database::execute_each(client, &ddl).await?)
-}
-
 /// Loads one file, unless it is loaded.
 async fn load_file(context: Arc<Context>, file: SourceFile) -> Result<(), LoadError> {
     context.check_time()?;
@@ -82,7 +71,7 @@ async fn load_file(context: Arc<Context>, file: SourceFile) -> Result<(), LoadEr
         if ledger::begin_file(&transaction, generation, table.file).await? {
             break;
         }
-        create_table(&transaction, table, generation).await?;
+        create_table(&transaction, table.name, table.ddl, generation).await?;
         let mut read = copy_file(&context, &file, &transaction, null_word, &task).await?;
         if read.has_both_nulls {
             transaction.rollback().await?;
@@ -148,9 +137,9 @@ async fn copy_batches(
         if !batch.rows.is_empty() {
             let mut running = match copy.take() {
                 Some(running) => running,
-                None => Copy::begin(transaction, table).await?,
+                None => Copy::begin(transaction, table.name, &table.copy_columns()).await?,
             };
-            running.sink.send(batch.rows).await?;
+            running.send(batch.rows).await?;
             copy = Some(running);
         }
         if !batch.rejects.is_empty() {
@@ -165,28 +154,6 @@ async fn copy_batches(
         copied += running.finish().await?;
     }
     Ok(copied)
-}
-
-struct Copy {
-    sink: std::pin::Pin<Box<CopyInSink<Bytes>>>,
-}
-
-impl Copy {
-    async fn begin(transaction: &Transaction<'_>, table: &Table) -> Result<Self, LoadError> {
-        let statement = format!(
-            "copy catalog_next.{} ({}) from stdin with (format binary, freeze)",
-            table.name,
-            table.copy_columns()
-        );
-        let mut sink = Box::pin(transaction.copy_in(&statement).await?);
-        sink.send(Bytes::from_static(COPY_HEADER)).await?;
-        Ok(Self { sink })
-    }
-
-    async fn finish(mut self) -> Result<u64, LoadError> {
-        self.sink.send(Bytes::from_static(COPY_TRAILER)).await?;
-        Ok(self.sink.as_mut().finish().await?)
-    }
 }
 
 /// A reader of a file's rows, on its own thread.

@@ -9,6 +9,7 @@
 //! catalog does not change before the swap.
 
 mod assemble;
+mod copy;
 mod copy_in;
 mod disk;
 mod error;

@@ -25,8 +25,15 @@ const OLD_PREFIX: &str = "catalog_old_";
 
 /// The rights of the service's logins. They cannot read the rows of cart.csv.
 const GRANTS: &str = "grant usage on schema catalog_next to atelier_reader, atelier_cart, atelier_cart_add;
-     grant select on catalog_next.documents, catalog_next.products to atelier_reader;
-     grant select on catalog_next.skus to atelier_cart, atelier_cart_add";
+     grant select on catalog_next.documents, catalog_next.products, catalog_next.styles to atelier_reader;
+     grant select on catalog_next.skus to atelier_reader, atelier_cart, atelier_cart_add";
+
+/// The rights on the posting lists, which a catalog lacks if the previous release has built it.
+const GRANT_LISTS: &str = "do $$ begin
+         if to_regclass('catalog_next.words') is not null then
+             grant select on catalog_next.categories, catalog_next.words to atelier_reader;
+         end if;
+     end $$";
 
 /// Adds the number of products to each row. Postgres stores a constant default outside the rows, so it rewrites none. A
 /// repeated step replaces the column.
@@ -56,6 +63,7 @@ async fn swap(generation: i32, progress: &Progress, client: &mut Client) -> Resu
         transaction.batch_execute(statement).await?;
     }
     database::execute_each(&transaction, GRANTS).await?;
+    transaction.batch_execute(GRANT_LISTS).await?;
     if is_in_use {
         let rename = format!("alter schema catalog_prev rename to {OLD_PREFIX}{generation}");
         transaction.batch_execute(&rename).await?;

@@ -229,6 +229,8 @@ pub async fn content(database: &Database) -> String {
         ("related", "id"),
         ("cart", "id"),
         ("documents", "product_id"),
+        ("categories", "category, block"),
+        ("words", "block, word"),
     ] {
         let select = format!(
             "select coalesce(string_agg((to_jsonb(t) - 'generation')::text, e'\\n' order by {order}), '')

@@ -4,14 +4,13 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::super::copy::{CHUNK, put_field};
 use super::super::{LoadError, MAX_RESPONSE};
 use super::gzip::Gzip;
+use super::postings::Names;
 use super::reading::{KeySet, Rows};
-use super::rows::{FEATURES, Groups, InQuotes, PHOTOS, PRODUCTS, RELATED, SKUS, STYLES, write_json};
+use super::rows::{FEATURES, Groups, InQuotes, PHOTOS, Products, RELATED, SKUS, STYLES, write_json};
 use crate::table::Table;
-
-/// The size of a chunk of documents in bytes.
-const CHUNK: usize = 256 << 10;
 
 /// The photos of a style without photos. The original API returns this, and front ends rely on it.
 const NO_PHOTOS: &[u8] = b"{\"thumbnail_url\":null,\"url\":null}";
@@ -20,7 +19,7 @@ const NO_SKUS: &[u8] = b"\"null\":{\"quantity\":null,\"size\":null}";
 
 /// An assembler of the documents of one batch after the other.
 pub(super) struct Assembler {
-    products: Groups,
+    products: Products,
     features: Groups,
     styles: Groups,
     photos: Groups,
@@ -32,7 +31,7 @@ pub(super) struct Assembler {
 impl Assembler {
     pub(super) fn new() -> Self {
         Self {
-            products: Groups::new(&PRODUCTS),
+            products: Products::new(),
             features: Groups::new(&FEATURES),
             styles: Groups::new(&STYLES),
             photos: Groups::new(&PHOTOS),
@@ -44,7 +43,7 @@ impl Assembler {
 
     /// Returns the number of rows of each table that reached a document.
     pub(super) fn merged(&self) -> [(&'static Table, u64); 6] {
-        [&self.products, &self.features, &self.styles, &self.photos, &self.skus, &self.related]
+        [&self.products.json, &self.features, &self.styles, &self.photos, &self.skus, &self.related]
             .map(|groups| (groups.source.table, groups.merged))
     }
 
@@ -61,7 +60,8 @@ impl Assembler {
         let keys = self.styles.keys_of_children();
         (self.photos, self.skus) =
             tokio::try_join!(rows.read(self.photos.take(), &keys), rows.read(self.skus.take(), &keys))?;
-        let all = [&self.products, &self.features, &self.styles, &self.photos, &self.skus, &self.related];
+        let all =
+            [&self.products.json, &self.features, &self.styles, &self.photos, &self.skus, &self.related];
         let fits = !all.iter().any(|groups| groups.is_full());
         if !fits && from == to {
             return Err(too_large(from));
@@ -72,7 +72,7 @@ impl Assembler {
     /// Sends the documents of the products that were read, as rows of `documents` in the binary format of COPY. Stops
     /// early if there is no receiver any more.
     pub(super) async fn send(&mut self, documents: &mpsc::Sender<Bytes>) -> Result<(), LoadError> {
-        let ids: Vec<_> = self.products.parents().collect();
+        let ids: Vec<_> = self.products.json.parents().collect();
         let mut chunk = Vec::with_capacity(CHUNK + (CHUNK >> 3));
         let (mut product, mut styles, mut related) = (Vec::new(), Vec::new(), Vec::new());
         for id in ids {
@@ -90,10 +90,10 @@ impl Assembler {
 
             chunk.extend_from_slice(&7_u16.to_be_bytes());
             for field in [&id.to_be_bytes()[..], &product, compressed, &related] {
-                put(&mut chunk, field)?;
+                put_field(&mut chunk, field)?;
             }
             for plain in [&product, &styles, &related] {
-                put(&mut chunk, &xxh3_64(plain).to_be_bytes())?;
+                put_field(&mut chunk, &xxh3_64(plain).to_be_bytes())?;
             }
             if chunk.len() >= CHUNK {
                 let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK + (CHUNK >> 3)));
@@ -106,9 +106,14 @@ impl Assembler {
         Ok(())
     }
 
+    /// Takes the names and categories of the products that were read.
+    pub(super) fn take_names(&mut self) -> Names {
+        std::mem::take(&mut self.products.names)
+    }
+
     /// Appends the response of `/products/{id}`.
     fn write_product(&mut self, id: i32, out: &mut Vec<u8>) {
-        out.extend_from_slice(elements(&mut self.products, id).unwrap_or_default());
+        out.extend_from_slice(elements(&mut self.products.json, id).unwrap_or_default());
         out.extend_from_slice(elements(&mut self.features, id).unwrap_or_default());
         out.extend_from_slice(b"]}");
     }
@@ -147,13 +152,4 @@ fn elements(groups: &mut Groups, parent: i32) -> Option<&[u8]> {
 
 fn too_large(product: i32) -> LoadError {
     LoadError::TooLarge { table: "styles", parent: format!("product {product}") }
-}
-
-/// Appends a field in the binary format of COPY.
-fn put(out: &mut Vec<u8>, value: &[u8]) -> Result<(), LoadError> {
-    let too_large = |_| LoadError::Bug("a document is larger than Postgres can hold".to_owned());
-    let length = i32::try_from(value.len()).map_err(too_large)?;
-    out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(value);
-    Ok(())
 }

@@ -3,9 +3,12 @@
 //! A worker takes products in batches by rank. It reads their rows from the files if they are sorted, otherwise from the
 //! tables through the (parent, position) indexes. Each worker has one batch in memory. The loader counts every
 //! row that reaches a document, and the counts must match those in the ledger.
+//!
+//! The posting lists of categories and words come from the same rows.
 
 mod documents;
 mod gzip;
+mod postings;
 mod reading;
 mod rows;
 
@@ -13,38 +16,36 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use futures_util::SinkExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Transaction};
 
 use self::documents::Assembler;
+use self::postings::Part;
 use self::reading::Rows;
+use super::copy::{CHUNKS_AHEAD, Copy, create_table};
 use super::{Context, LoadError};
-use crate::database;
 use crate::failpoint;
 use crate::ledger;
 use crate::progress::Task;
-use crate::row::{COPY_HEADER, COPY_TRAILER};
 use crate::table::{DOCUMENTS_DDL, TABLES, Table};
 
 /// The number of products in a batch: about 15 MB of rows.
 const BATCH: i32 = 4096;
 
-/// The max number of chunks of documents that wait for the database.
-const CHUNKS_AHEAD: usize = 4;
-
 /// The number of rows of each table that reached a document.
 type RowCounts = [(&'static Table, u64); 6];
 
-/// Creates and fills `catalog_next.documents`, from scratch.
+/// Creates and fills the tables of the read model, from scratch.
 pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     let mut client = context.connect().await?;
+    let mut second_client = context.connect().await?;
     let batches = Arc::new(batches(&client).await?);
     let sorted = Arc::new(reading::sorted_files(context, &client).await?);
     let task = context.options.progress.steps("assembling", batches.len() as u64);
 
-    let (sender, mut documents) = mpsc::channel(CHUNKS_AHEAD);
+    let (sender, documents) = mpsc::channel(CHUNKS_AHEAD);
+    let (parts_sender, parts) = mpsc::channel(1);
     let next = Arc::new(AtomicUsize::new(0));
     let mut workers = JoinSet::new();
     for _ in 0..context.options.workers {
@@ -54,45 +55,53 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
             next: Arc::clone(&next),
             sorted: Arc::clone(&sorted),
             documents: sender.clone(),
+            parts: parts_sender.clone(),
             task: task.clone(),
         };
         workers.spawn(worker.run());
     }
-    drop(sender);
+    drop((sender, parts_sender));
 
-    let transaction = client.transaction().await?;
-    let ddl = DOCUMENTS_DDL.replace("{generation}", &context.generation.to_string());
-    transaction.batch_execute("drop table if exists catalog_next.documents").await?;
-    database::execute_each(&transaction, &ddl).await?;
-    let mut sink = Box::pin(transaction.copy_in(COPY_DOCUMENTS).await?);
-    sink.send(Bytes::from_static(COPY_HEADER)).await?;
+    let (transaction, second) = (client.transaction().await?, second_client.transaction().await?);
+    let ((merged, written), listed) = tokio::try_join!(
+        fill_documents(&transaction, context.generation, documents, workers),
+        postings::fill(&second, context.generation, parts)
+    )?;
+    failpoint::hit(failpoint::ASSEMBLING);
+    second.commit().await?;
+    // In parallel with the rest of the step, which uses one processor.
+    let rest = tokio::spawn(index_and_analyze(second_client));
+    transaction.commit().await?;
+    failpoint::hit(failpoint::ASSEMBLED);
+    check_counts(context, &client, &merged, written, listed).await?;
+    let add_key = "alter table catalog_next.documents add constraint documents_pkey primary key (product_id)";
+    client.batch_execute(add_key).await?;
+    client.batch_execute("analyze catalog_next.documents").await?;
+    rest.await.map_err(|_| LoadError::Bug("analyze panicked".to_owned()))??;
+    task.finish();
+    Ok(())
+}
+
+/// Creates and fills `catalog_next.documents`. Returns the rows that the workers merged, and the number of documents.
+async fn fill_documents(
+    transaction: &Transaction<'_>,
+    generation: i32,
+    mut documents: mpsc::Receiver<Bytes>,
+    mut workers: JoinSet<Result<RowCounts, LoadError>>,
+) -> Result<(Vec<RowCounts>, u64), LoadError> {
+    create_table(transaction, "documents", DOCUMENTS_DDL, generation).await?;
+    let mut copy = Copy::begin(transaction, "documents", DOCUMENT_COLUMNS).await?;
     while let Some(chunk) = documents.recv().await {
-        sink.send(chunk).await?;
+        copy.send(chunk).await?;
     }
     let mut merged = Vec::new();
     while let Some(result) = workers.join_next().await {
         merged.push(result.map_err(|_| LoadError::Bug("a worker panicked".to_owned()))??);
     }
-    sink.send(Bytes::from_static(COPY_TRAILER)).await?;
-    let written = sink.as_mut().finish().await?;
-    drop(sink);
-    failpoint::hit(failpoint::ASSEMBLING);
-    // In parallel with the rest of the step, which uses one processor.
-    let analysis = tokio::spawn(analyze_tables(Arc::clone(context)));
-    transaction.commit().await?;
-    failpoint::hit(failpoint::ASSEMBLED);
-    check_counts(context, &client, &merged, written).await?;
-    let add_key = "alter table catalog_next.documents add constraint documents_pkey primary key (product_id)";
-    client.batch_execute(add_key).await?;
-    client.batch_execute("analyze catalog_next.documents").await?;
-    analysis.await.map_err(|_| LoadError::Bug("analyze panicked".to_owned()))??;
-    task.finish();
-    Ok(())
+    Ok((merged, copy.finish().await?))
 }
 
-const COPY_DOCUMENTS: &str = "copy catalog_next.documents
-     (product_id, product, styles, related, product_tag, styles_tag, related_tag)
-     from stdin with (format binary, freeze)";
+const DOCUMENT_COLUMNS: &str = "product_id, product, styles, related, product_tag, styles_tag, related_tag";
 
 /// The first and the last product id of each batch. Ranks have no gaps.
 const BATCHES: &str =
@@ -108,12 +117,14 @@ async fn batches(client: &Client) -> Result<Vec<(i32, i32)>, LoadError> {
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// Checks the rows that the workers merged and the documents that Postgres copied against the ledger.
+/// Checks the rows that the workers merged, the documents that Postgres copied and the products in the posting lists against
+/// the ledger.
 async fn check_counts(
     context: &Context,
     client: &Client,
     merged: &[RowCounts],
     copied: u64,
+    listed: u64,
 ) -> Result<(), LoadError> {
     for table in &TABLES {
         let of_table = |(counted, rows): &(&Table, u64)| (*counted == table).then_some(*rows);
@@ -123,19 +134,21 @@ async fn check_counts(
             let what = format!("{loaded} {} were loaded, but {rows} are in documents", table.name);
             return Err(LoadError::Bug(what));
         }
-        if table.is_ranked() && rows != copied {
-            let what = format!("{rows} documents were sent, but Postgres copied {copied}");
+        if table.is_ranked() && (rows, rows) != (copied, listed) {
+            let what = format!(
+                "{rows} documents were sent, but Postgres copied {copied}, and {listed} are in posting lists"
+            );
             return Err(LoadError::Bug(what));
         }
     }
     Ok(())
 }
 
-/// Collects the planner's statistics. Requests read only by key, so a tenth of the default sample is enough and takes a
-/// tenth of the time.
-async fn analyze_tables(context: Arc<Context>) -> Result<(), LoadError> {
-    let client = context.connect().await?;
+/// Adds the indexes of the posting lists, and collects the planner's statistics of all tables but the documents. Requests
+/// read only by key, so a tenth of the default sample is enough and takes a tenth of the time.
+async fn index_and_analyze(client: Client) -> Result<(), LoadError> {
     client.batch_execute("set default_statistics_target = 10").await?;
+    postings::index(&client).await?;
     for table in &TABLES {
         client.batch_execute(&format!("analyze catalog_next.{}", table.name)).await?;
     }
@@ -150,6 +163,7 @@ struct Worker {
     /// The tables whose files are sorted.
     sorted: Arc<Vec<&'static Table>>,
     documents: mpsc::Sender<Bytes>,
+    parts: mpsc::Sender<Part>,
     task: Task,
 }
 
@@ -171,13 +185,17 @@ impl Worker {
             .await?;
         let rows = Rows { context: &self.context, client: &client, sorted: &self.sorted };
         let mut assembler = Assembler::new();
-        while let Some(&batch) = self.batches.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+        loop {
+            let batch = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(&ids) = self.batches.get(batch) else { return Ok(assembler.merged()) };
             // A batch with very long lists is divided until the rows of a part fit into memory.
-            let mut parts = vec![batch];
+            let mut parts = vec![ids];
             while let Some((from, to)) = parts.pop() {
                 self.context.check_time()?;
                 if assembler.read(&rows, from, to).await? {
                     assembler.send(&self.documents).await?;
+                    let part = Part { batch, products: assembler.take_names(), ends_batch: parts.is_empty() };
+                    let _ = self.parts.send(part).await; // the receiver failed and returns its error
                 } else {
                     let middle = from + (to - from) / 2;
                     parts.extend([(middle + 1, to), (from, middle)]);
@@ -185,6 +203,5 @@ impl Worker {
             }
             self.task.advance(1);
         }
-        Ok(assembler.merged())
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde::{Serialize, Serializer};
 
 use super::super::{LoadError, MAX_RESPONSE};
+use super::postings::Names;
 use super::reading::{Fields, KeySet, RowSink};
 use crate::table::{TABLES, Table};
 
@@ -20,7 +21,7 @@ pub(super) struct Source {
 /// The parent and the group of a row.
 type Key = (i32, i32);
 
-pub(super) static PRODUCTS: Source = Source {
+static PRODUCTS: Source = Source {
     table: &TABLES[0],
     parent: "product",
     write: |row, out| {
@@ -261,6 +262,39 @@ impl Groups {
             true => KeySet::Range(lowest, highest),
             false => KeySet::Each(ids().collect()),
         }
+    }
+}
+
+/// A batch's products as JSON, and what the posting lists need of them.
+pub(super) struct Products {
+    pub(super) json: Groups,
+    pub(super) names: Names,
+}
+
+impl Products {
+    pub(super) fn new() -> Self {
+        Self { json: Groups::new(&PRODUCTS), names: Names::default() }
+    }
+
+    /// Moves the rows out.
+    pub(super) fn take(&mut self) -> Self {
+        Self { json: self.json.take(), names: std::mem::take(&mut self.names) }
+    }
+}
+
+impl RowSink for Products {
+    fn table(&self) -> &'static Table {
+        self.json.table()
+    }
+
+    fn clear(&mut self) {
+        self.json.clear();
+        self.names.clear();
+    }
+
+    fn add(&mut self, row: &Fields<'_>) -> Result<bool, LoadError> {
+        self.names.push(row.integer(0)?, row.text(1)?, row.text(4)?);
+        self.json.add(row)
     }
 }
 
