@@ -6,8 +6,10 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use conformance::get;
+use rig::Database;
 use serde_json::Value;
 use support::load;
 use support::serving::{Socket, serve_with};
@@ -21,7 +23,7 @@ const CATEGORIES: [&str; 4] = ["Boots & \"Söcken\"", "a", "Boots", "日本"];
 const NAMES: [&str; 6] = ["Harbour", "harb'or", "HARVEST-Moon", "Ünder", "hood", "Hoodie"];
 
 /// Serves a catalog with these categories and names, without a cache.
-async fn host() -> Socket {
+async fn host() -> (Socket, Database) {
     let dir = tempfile::tempdir().unwrap();
     let mut products = "id,name,slogan,description,category,default_price\n".to_owned();
     for number in 1..=PRODUCTS {
@@ -40,7 +42,8 @@ async fn host() -> Socket {
     ] {
         std::fs::write(dir.path().join(file), text).unwrap();
     }
-    serve_with(&load(dir.path()).await.database, &[("CACHE_BYTES", "0")]).await
+    let database = load(dir.path()).await.database;
+    (serve_with(&database, &[("CACHE_BYTES", "0")]).await, database)
 }
 
 async fn list(host: Socket, query: &str) -> (Vec<Value>, String) {
@@ -65,7 +68,7 @@ fn encoded(text: &str) -> String {
 
 #[tokio::test]
 async fn pages_of_a_category_and_searches_agree_with_the_whole_list() {
-    let host = host().await;
+    let (host, _) = host().await;
     let all = all(host).await;
     let mut categories = BTreeMap::<&str, Vec<&Value>>::new();
     for product in &all {
@@ -123,4 +126,41 @@ async fn pages_of_a_category_and_searches_agree_with_the_whole_list() {
         let found = list(host, &format!("q={}", encoded(q))).await.0;
         assert!(found.iter().eq(expected), "{q}: {found:?}");
     }
+}
+
+/// Blocks of words are 65,536 products each. Here a few products stand for millions.
+#[tokio::test]
+async fn a_search_finds_products_of_all_blocks_by_the_index() {
+    let (host, database) = host().await;
+    let client = database.connect().await.unwrap();
+    let rows = "update catalog.products set total = 5000000;
+        insert into catalog.words (block, word, product_ids) values
+            (0, 'zanzibar', '{3,9}'), (0, 'zanzibars', '{6,9}'), (1, 'zanzibar', '{12}'), (2, 'zanz', '{15}'),
+            (8, 'zanzibar', '{18,21}'), (76, 'zanzibar', '{24}'), (76, 'other', '{24}'), (77, 'zanzibar', '{27}');
+        insert into catalog.words (block, word, product_ids)
+            select number % 77, md5(number::text), '{3}' from generate_series(1, 200000) as number;
+        analyze catalog.words";
+    client.batch_execute(rows).await.unwrap();
+    let scans = async || {
+        let scans = "select seq_scan, idx_scan from pg_stat_user_tables
+                     where schemaname = 'catalog' and relname = 'words'";
+        let row = client.query_one(scans, &[]).await.unwrap();
+        (row.get::<_, i64>(0), row.get::<_, i64>(1))
+    };
+    let (sequential, by_index) = scans().await;
+    let ids = async |q: &str| -> Vec<i64> {
+        let found = list(host, &format!("q={q}")).await.0;
+        found.iter().map(|product| product["id"].as_i64().unwrap()).collect()
+    };
+    assert_eq!(ids("zanzibar").await, [3, 6, 9, 12, 18, 21, 24]);
+    assert_eq!(ids("zanz").await, [3, 6, 9, 12, 15, 18, 21, 24]);
+    assert_eq!(ids("zanz+oth").await, [24]);
+    assert_eq!(ids("zanzibar+missing").await, [0; 0]);
+    let counted = async {
+        while scans().await.1 < by_index + 40 {
+            tokio::time::sleep(Duration::from_millis(50)).await; // Postgres reports its counts once a second
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), counted).await.expect("searches do not use the index");
+    assert_eq!(scans().await.0, sequential, "a search reads the whole table");
 }

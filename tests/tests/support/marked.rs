@@ -19,7 +19,7 @@ const PRODUCTS: u32 = 40;
 
 /// Writes a dataset whose responses all show its mark: in the texts, and in the one product that is related to all.
 pub fn write_marked(dir: &Path, mark: u32) {
-    let ids = || 1..=PRODUCTS;
+    let ids = || (1..=PRODUCTS).chain([PRODUCTS + mark]); // one product that no other dataset has
     let write = |file: &str, header: &str, row: &dyn Fn(u32) -> String| {
         let rows: Vec<String> = std::iter::once(header.to_owned()).chain(ids().map(row)).collect();
         std::fs::write(dir.join(file), rows.join("\n")).unwrap();
@@ -81,9 +81,13 @@ fn combined(mark: u32) -> Vec<(String, String)> {
     vec![
         (format!("/products?category=category+{mark}&count=2"), of_category),
         ("/products?q=nam".to_owned(), found),
-        ("/categories".to_owned(), format!(r#"[{{"category":"category {mark}","products":{PRODUCTS}}}]"#)),
+        (
+            "/categories".to_owned(),
+            format!(r#"[{{"category":"category {mark}","products":{}}}]"#, PRODUCTS + 1),
+        ),
         ("/cards?count=2".to_owned(), format!("[{},{}]", card(1), card(2))),
         ("/cards?ids=9,3,9".to_owned(), format!("[{0},{1},{0}]", card(9), card(3))),
+        ("/cards?ids=41,42,9".to_owned(), format!("[{},{}]", card(PRODUCTS + mark), card(9))),
         ("/cart/lines".to_owned(), format!("[{},{}]", line(7), line(5))),
     ]
 }
