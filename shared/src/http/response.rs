@@ -50,9 +50,8 @@ pub struct Response {
     content: Content,
     /// XXH3-64 of the plain body. Clients and proxies may cache a response with a tag, and none without.
     tag: Option<u64>,
-    cache_control: &'static str,
-    /// Headers that only this response has.
-    headers: &'static [(HeaderName, &'static str)],
+    /// The file that this is, which has further headers.
+    file: Option<&'static StaticFile>,
     /// How long ago its catalog was last confirmed; `None` if it is not stale.
     stale_for: Option<Duration>,
     /// The number of entries of the whole list, and the `Link` to its pages.
@@ -66,7 +65,7 @@ impl Response {
     #[must_use]
     pub fn document(document: Document) -> Self {
         let Document { content, tag, stale_for, .. } = document;
-        Self { tag: Some(tag), cache_control: PUBLIC, stale_for, content, ..Self::private_json(Bytes::new()) }
+        Self { tag: Some(tag), stale_for, content, ..Self::private_json(Bytes::new()) }
     }
 
     /// 200 with a file, which caches revalidate before each use, because the next release may change it.
@@ -76,8 +75,7 @@ impl Response {
             content_type: file.content_type,
             content: Content::Gzipped(Bytes::from_static(file.gzipped)),
             tag: Some(file.tag),
-            cache_control: "no-cache",
-            headers: file.headers,
+            file: Some(file),
             ..Self::private_json(Bytes::new())
         }
     }
@@ -105,8 +103,7 @@ impl Response {
             content_type: "application/json",
             content: Content::Plain(body.into()),
             tag: None,
-            cache_control: "no-store",
-            headers: &[],
+            file: None,
             stale_for: None,
             listed: None,
             cookie: None,
@@ -156,28 +153,33 @@ impl Response {
     pub(crate) fn into_http(self, request: &Request) -> Result<http::Response<Bytes>, Problem> {
         let mut response = empty(self.status);
         let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static(self.cache_control));
-        for (name, value) in self.headers {
-            headers.insert(name, HeaderValue::from_static(value)); // on a 304 too: caches replace the old value
-        }
-        if let Some(tag) = self.tag {
-            let digits = hex(tag);
-            headers.insert(ETAG, etag(&digits)?);
-            if let Some(stale_for) = self.stale_for {
-                let seconds = stale_for.as_secs();
-                headers.insert(AGE, HeaderValue::from(seconds));
-                headers.insert(CACHE_STATUS, cache_status(seconds)?);
-            }
-            if let Some((total, links)) = self.listed {
-                headers.insert(X_TOTAL_COUNT, HeaderValue::from(total));
-                if let Some(links) = links {
-                    headers.insert(LINK, HeaderValue::try_from(links).map_err(Problem::internal)?);
+        match self.tag {
+            Some(tag) => {
+                headers.insert(CACHE_CONTROL, HeaderValue::from_static(PUBLIC));
+                let digits = hex(tag);
+                headers.insert(ETAG, etag(&digits)?);
+                if let Some(file) = self.file {
+                    file.insert_headers(headers);
+                }
+                if let Some(stale_for) = self.stale_for {
+                    let seconds = stale_for.as_secs();
+                    headers.insert(AGE, HeaderValue::from(seconds));
+                    headers.insert(CACHE_STATUS, cache_status(seconds)?);
+                }
+                if let Some((total, links)) = self.listed {
+                    headers.insert(X_TOTAL_COUNT, HeaderValue::from(total));
+                    if let Some(links) = links {
+                        headers.insert(LINK, HeaderValue::try_from(links).map_err(Problem::internal)?);
+                    }
+                }
+                if matches_etag(&request.headers, &digits) {
+                    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+                    *response.status_mut() = StatusCode::NOT_MODIFIED;
+                    return Ok(response);
                 }
             }
-            if matches_etag(&request.headers, &digits) {
-                headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-                *response.status_mut() = StatusCode::NOT_MODIFIED;
-                return Ok(response);
+            None => {
+                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }
         }
         if self.status == StatusCode::NO_CONTENT {
@@ -194,6 +196,17 @@ impl Response {
         }
         *response.body_mut() = body;
         Ok(response)
+    }
+}
+
+impl StaticFile {
+    /// Inserts the headers that responses of the catalog lack or have otherwise. A 304 has them too, because they can
+    /// change without the content.
+    fn insert_headers(&self, headers: &mut HeaderMap) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        for (name, value) in self.headers {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
     }
 }
 
