@@ -81,13 +81,19 @@ impl Endpoint {
 }
 
 impl Method {
-    fn matches(self, method: &http::Method) -> bool {
+    /// Returns its name in HTTP: `GET`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Get => *method == http::Method::GET || *method == http::Method::HEAD,
-            Self::Post => *method == http::Method::POST,
-            Self::Put => *method == http::Method::PUT,
-            Self::Delete => *method == http::Method::DELETE,
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
         }
+    }
+
+    fn matches(self, method: &http::Method) -> bool {
+        method.as_str() == self.name() || (self == Self::Get && method == http::Method::HEAD)
     }
 }
 

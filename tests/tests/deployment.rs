@@ -65,12 +65,7 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 
 /// Returns the method of an endpoint. An endpoint for GET is also for HEAD.
 fn method_of(endpoint: &Endpoint) -> &'static str {
-    match endpoint.method {
-        Method::Get => "GET",
-        Method::Post => "POST",
-        Method::Put => "PUT",
-        Method::Delete => "DELETE",
-    }
+    endpoint.method.name()
 }
 
 /// Returns the routes to each function. An endpoint alone on its path has a route for any method. Where endpoints share
@@ -304,9 +299,7 @@ fn is_in_suite(endpoint: &Endpoint, suite: &str) -> bool {
 fn every_check_is_in_the_suite() {
     let file = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
     let suite = file("tests/src/lib.rs");
-    let all =
-        ["caching", "cards", "cart", "cart_lines", "catalog", "methods", "problems", "reference", "refusals"];
-    for checks in all {
+    for checks in "caching cards cart cart_lines catalog methods problems reference refusals".split(' ') {
         for function in file(&format!("tests/src/{checks}.rs")).split("\npub async fn ").skip(1) {
             let (name, rest) = function.split_once('(').unwrap();
             let is_check = rest.starts_with("service: &impl Transport)");

@@ -1,13 +1,12 @@
 //! Requests as handlers read them. This module parses strictly, and invalid input becomes a [`Problem`].
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
-use super::{Problem, Timing};
+use super::{Page, Problem, Timing};
 
 /// The max size of a body, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024;
@@ -38,15 +37,6 @@ pub struct Request {
     pub timing: Timing,
     /// The range of the endpoint's parameter in the path.
     pub(crate) parameter: std::ops::Range<usize>,
-}
-
-/// A page of the list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Page {
-    /// The number of the page, from 1.
-    pub page: i32,
-    /// Products per page, 1 to [`MAX_COUNT`].
-    pub count: i32,
 }
 
 /// The id of a request in the response and the log: 1 to 64 of `[A-Za-z0-9._-]`.
@@ -144,40 +134,6 @@ const PROXY_HEADERS: [&str; 10] = [
 pub(crate) fn is_proxy_header(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.starts_with("x-forwarded-") || name.starts_with("x-amz") || PROXY_HEADERS.contains(&name)
-}
-
-impl Page {
-    /// Returns the ranks of the first and last product of the page. They may be far past the end of the catalog.
-    #[must_use]
-    pub fn ranks(self) -> (i64, i64) {
-        let (page, count) = (i64::from(self.page), i64::from(self.count));
-        ((page - 1) * count + 1, page * count)
-    }
-
-    /// Returns the `Link` header (RFC 8288) of this page in a list of `total` products, which is that of a category if
-    /// there is one. Each reference consists of a query alone, so it works below any stage or base path.
-    #[must_use]
-    pub fn links(self, category: Option<&str>, total: i32) -> String {
-        let Self { page, count } = self;
-        let last = total.max(1).unsigned_abs().div_ceil(count.unsigned_abs());
-        let page = page.unsigned_abs();
-        let category = category.map_or(String::new(), |category| {
-            form_urlencoded::Serializer::new(String::new()).append_pair("category", category).finish() + "&"
-        });
-        let mut links = String::with_capacity(160 + 4 * category.len());
-        for (relation, page, exists) in [
-            ("first", 1, true),
-            ("prev", page - 1, page > 1),
-            ("next", page + 1, page < last),
-            ("last", last, true),
-        ] {
-            if exists {
-                let comma = if links.is_empty() { "" } else { ", " };
-                let _ = write!(links, "{comma}<?{category}page={page}&count={count}>; rel=\"{relation}\""); // cannot fail
-            }
-        }
-        links
-    }
 }
 
 impl RequestId {
@@ -328,39 +284,6 @@ mod tests {
         ] {
             request(&format!("/products?{query}"), &[]).page(MAX_COUNT).unwrap_err();
         }
-    }
-
-    #[test]
-    fn the_highest_page_number_has_ranks() {
-        let (first, last) = Page { page: i32::MAX, count: 1000 }.ranks();
-        assert_eq!((first, last), (2_147_483_646_001, 2_147_483_647_000));
-        assert_eq!(Page { page: 1, count: 5 }.ranks(), (1, 5));
-    }
-
-    #[test]
-    fn a_page_links_to_the_other_pages_that_exist() {
-        let links = |page, count, total| Page { page, count }.links(None, total);
-        assert_eq!(
-            links(2, 3, 7),
-            "<?page=1&count=3>; rel=\"first\", <?page=1&count=3>; rel=\"prev\", <?page=3&count=3>; rel=\"next\", \
-             <?page=3&count=3>; rel=\"last\""
-        );
-        assert_eq!(
-            links(1, 1000, 7),
-            "<?page=1&count=1000>; rel=\"first\", <?page=1&count=1000>; rel=\"last\""
-        );
-        for (page, count, total, next, previous) in
-            [(1, 3, 6, true, false), (2, 3, 6, false, true), (2, 5, 6, false, true)]
-        {
-            let links = links(page, count, total);
-            assert_eq!((links.contains("next"), links.contains("prev")), (next, previous), "{links}");
-        }
-        assert!(links(1, 1, i32::MAX).contains("<?page=2147483647&count=1>; rel=\"last\""));
-        let links = Page { page: 1, count: 5 }.links(Some("Boots & \"Söcken\""), 5);
-        assert!(
-            links.starts_with("<?category=Boots+%26+%22S%C3%B6cken%22&page=1&count=5>; rel=\"first\", <"),
-            "{links}"
-        );
     }
 
     #[test]

@@ -6,15 +6,18 @@ use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AGE, ALLOW, CACHE_CONTROL, CONTENT_ENCODING,
-    CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, LINK, RETRY_AFTER, SET_COOKIE, VARY,
+    CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LINK, RETRY_AFTER, SET_COOKIE, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::http::document::{Content, Document, GZIP_ABOVE_BYTES};
 use crate::http::encoding;
+use crate::http::etag::{etag, matches_etag};
 use crate::http::memory::{LARGE_ABOVE_BYTES, MemoryBudget};
+use crate::http::page::Page;
 use crate::http::problem::{Problem, RETRY_AFTER_SECONDS};
-use crate::http::request::{Page, Request, X_REQUEST_ID, hex};
+use crate::http::request::{Request, X_REQUEST_ID, hex};
+use crate::http::static_file::StaticFile;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const X_TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
@@ -28,19 +31,6 @@ const PUBLIC: &str = "public, max-age=60, stale-while-revalidate=600, stale-if-e
 
 /// The `Access-Control-Allow-Methods` header of every path: the methods of the whole service.
 pub const CORS_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
-
-/// A file that is part of the program.
-#[derive(Debug)]
-pub struct StaticFile {
-    /// Its `Content-Type`.
-    pub content_type: &'static str,
-    /// Its content, as one gzip member.
-    pub gzipped: &'static [u8],
-    /// XXH3-64 of the plain content.
-    pub tag: u64,
-    /// Headers that only this file has, with valid values.
-    pub headers: &'static [(HeaderName, &'static str)],
-}
 
 /// A successful response of a handler. An error response is a [`Problem`].
 #[derive(Debug)]
@@ -199,17 +189,6 @@ impl Response {
     }
 }
 
-impl StaticFile {
-    /// Inserts the headers that responses of the catalog lack or have otherwise. A 304 has them too, because they can
-    /// change without the content.
-    fn insert_headers(&self, headers: &mut HeaderMap) {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        for (name, value) in self.headers {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-    }
-}
-
 impl Content {
     /// Returns the body in a coding that the client accepts, and whether that is gzip.
     fn encode_for(self, request: &Request) -> Result<(Bytes, bool), Problem> {
@@ -282,25 +261,9 @@ fn empty(status: StatusCode) -> http::Response<Bytes> {
     response
 }
 
-/// Returns `W/"<digits>"`: weak, because one tag stands for every coding of the same content.
-fn etag(digits: &[u8; 16]) -> Result<HeaderValue, Problem> {
-    let mut etag = *b"W/\"................\"";
-    etag[3..19].copy_from_slice(digits);
-    HeaderValue::from_bytes(&etag).map_err(Problem::internal)
-}
-
 /// Returns the `Cache-Status` of a stale response: a hit, stale for this many seconds (RFC 9211).
 fn cache_status(seconds: u64) -> Result<HeaderValue, Problem> {
     HeaderValue::try_from(format!("atelier; hit; ttl=-{seconds}")).map_err(Problem::internal)
-}
-
-/// Returns whether `If-None-Match` is `*` or lists the tag, compared weakly. A tag contains no quote, so each text
-/// between an odd quote and the next is a tag.
-fn matches_etag(headers: &HeaderMap, digits: &[u8; 16]) -> bool {
-    headers.get_all(IF_NONE_MATCH).iter().any(|value| {
-        let value = value.as_bytes().trim_ascii();
-        value == b"*" || value.split(|byte| *byte == b'"').skip(1).step_by(2).any(|tag| tag == digits)
-    })
 }
 
 #[cfg(test)]
