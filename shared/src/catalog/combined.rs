@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -112,8 +113,12 @@ impl Catalog {
     }
 
     /// Returns the lines of a cart with their products, as JSON. A line is a sku and its count.
-    pub async fn cart_lines(&self, lines: &[(i32, i32)], timing: &Timing) -> Result<Vec<u8>, Error> {
-        consistent(|from| self.lines_of(lines, from, timing)).await
+    pub async fn cart_lines(&self, lines: &[(i32, i32)], timing: &Timing) -> Result<Bytes, Error> {
+        let body = Bytes::from(consistent(|from| self.lines_of(lines, from, timing)).await?);
+        if body.len() > LARGE_ABOVE_BYTES {
+            return Ok(self.reader.budget.reserve(body.len())?.attach(body));
+        }
+        Ok(body)
     }
 
     /// Returns the generation, the time of the publication and the number of products.
