@@ -44,9 +44,9 @@ async fn a_batch_of_long_lists_is_divided_and_a_list_over_16_mib_is_refused() {
 async fn words_and_categories_that_exceed_the_memory_are_listed_all_the_same() {
     let (dir, database) = (work_dir(), Database::create().await.unwrap());
     edit(&dir, "product.csv", |lines| {
-        for id in 1..=60 {
+        for (id, line) in lines.iter_mut().enumerate().skip(1).take(60) {
             let words: String = (0..12_000).map(|nth| format!(" {id}word{nth}")).collect();
-            lines[id] = format!("{id},\"Common{words}\",\"\",\"\",\"{}\",1", id.to_string().repeat(450_000));
+            *line = format!("{id},\"Common{words}\",\"\",\"\",\"{}\",1", id.to_string().repeat(450_000));
         }
     });
     let summary = stdout(&run(&dir, &database.url(), &["load", "set"]));

@@ -97,7 +97,7 @@ fn many_products(ids: impl Iterator<Item = i32>) -> String {
     let mut rows = String::new();
     for id in ids.map(|nth| 2 * nth) {
         let category = if id % 3 == 0 { "Boots".to_owned() } else { format!("category {}", id % 41) };
-        let (adjective, thing) = (["Brisk", "Quiet", "Tin"][id as usize % 3], id % 101);
+        let (adjective, thing) = (["Brisk", "Quiet", "Tin"][id.unsigned_abs() as usize % 3], id % 101);
         writeln!(rows, "{id},\"{adjective} Thing{thing}, No. {id}\",\"\",\"\",\"{category}\",1").unwrap();
     }
     rows

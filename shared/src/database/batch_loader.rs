@@ -205,17 +205,17 @@ impl<S: Source> Task<S> {
         let nothing = match values {
             Ok(values) => {
                 for (key, value) in values {
-                    self.reply_to(key, &Ok(Some(value)));
+                    self.reply_to(&key, &Ok(Some(value)));
                 }
                 Ok(None)
             }
             Err(error) => Err(error),
         };
-        keys.into_iter().for_each(|key| self.reply_to(key, &nothing));
+        keys.iter().for_each(|key| self.reply_to(key, &nothing));
     }
 
-    fn reply_to(&mut self, key: S::Key, result: &Result<Option<S::Value>, Error>) {
-        for caller in self.callers.remove(&key).unwrap_or_default() {
+    fn reply_to(&mut self, key: &S::Key, result: &Result<Option<S::Value>, Error>) {
+        for caller in self.callers.remove(key).unwrap_or_default() {
             let _ = caller.reply.send(result.clone()); // fails if the client has gone
         }
     }
