@@ -27,7 +27,7 @@ pub enum Api {
     RestProxy,
     /// An HTTP API with only the route `ANY /{proxy+}`.
     HttpProxy,
-    /// A REST API with the resources of [`PREFIXES`] and below each of them, and `/{proxy+}`.
+    /// A REST API with a resource for the first segment of each path, one below each of them, and `/{proxy+}`.
     RestProxyBelowPrefix,
 }
 
