@@ -20,11 +20,11 @@ use tokio::sync::Semaphore;
 
 use crate::database::{BatchLoader, Database, Error, Limits};
 use crate::http::{Document, MemoryBudget, Timing};
-use cache::{Cache, Cached, Key, Product};
+use cache::{Cache, Cached, Key, ListKey, Product};
 use combined::Combining;
 use consistent::{ReadFrom, consistent};
+use lists::Lists;
 pub use lists::{CATEGORY_BLOCK, MAX_FOUND, WORD_BLOCK};
-use lists::{ListKey, Lists};
 use sources::{Column, Columns, LargeDocuments, Reader, WholeProducts};
 pub use words::{MAX_WORD, MIN_WORD, words};
 

@@ -1,4 +1,4 @@
-//! The cache of whole products and list pages: as many as fit into its memory.
+//! The cache of whole products and lists: as many as fit into its memory.
 //!
 //! The key of a document contains the id of its catalog; a lookup uses the id of the current one. So a response never
 //! comes from a catalog that was replaced, whatever the order of events. After a rollback, cached documents of the
@@ -9,7 +9,6 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as Entries;
 
-use super::lists::ListKey;
 use crate::database::CatalogId;
 use crate::http::Document;
 
@@ -36,6 +35,19 @@ pub(crate) enum Key {
     Product(i32),
     Overview(i32),
     List(ListKey),
+}
+
+/// What a list contains.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum ListKey {
+    /// The products with these ranks by id.
+    Products { first: i64, last: i64 },
+    /// The products with these ranks among those of a category.
+    Category { name: Arc<str>, first: i64, last: i64 },
+    /// The products whose names have words with all these prefixes.
+    Search(Arc<[String]>),
+    /// The categories.
+    Categories,
 }
 
 /// An entry.
@@ -78,6 +90,17 @@ impl Weighter<(CatalogId, Key), Cached> for Weight {
                     .sum(),
                 Cached::Document(document) => bytes(document),
             }
+    }
+}
+
+impl ListKey {
+    /// Returns the size of its texts.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Category { name, .. } => name.len(),
+            Self::Search(prefixes) => prefixes.iter().map(String::len).sum(),
+            Self::Products { .. } | Self::Categories => 0,
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::Catalog;
+use super::cache::ListKey;
 use super::consistent::{ReadFrom, consistent};
-use super::lists::ListKey;
 use super::sources::Column;
 use super::summaries::{self, LineOfStyle};
 use crate::database::{Error, OwnedParameters, Sql};

@@ -1,12 +1,10 @@
 //! The reads of lists of products and of categories, and the documents made of their rows.
 
-use std::sync::Arc;
-
 use futures_util::future::try_join_all;
 use serde::{Serialize, Serializer};
 use tokio_postgres::Row;
 
-use super::cache::{Cached, Key};
+use super::cache::{Cached, Key, ListKey};
 use super::sources::Reader;
 use crate::database::{Error, Parameters, Source, Sql, Values};
 use crate::http::document::GZIP_ABOVE_BYTES;
@@ -74,30 +72,6 @@ const WORDS: Sql = Sql {
 /// Uses the unique index `products_rank`.
 pub(super) const GENERATION: Sql =
     Sql { slot: 22, text: "select generation, total from catalog.products where rank = 1" };
-
-/// What a list contains.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum ListKey {
-    /// The products with these ranks by id.
-    Products { first: i64, last: i64 },
-    /// The products with these ranks among those of a category.
-    Category { name: Arc<str>, first: i64, last: i64 },
-    /// The products whose names have words with all these prefixes.
-    Search(Arc<[String]>),
-    /// The categories.
-    Categories,
-}
-
-impl ListKey {
-    /// Returns the size of its texts.
-    pub(super) fn bytes(&self) -> usize {
-        match self {
-            Self::Category { name, .. } => name.len(),
-            Self::Search(prefixes) => prefixes.iter().map(String::len).sum(),
-            Self::Products { .. } | Self::Categories => 0,
-        }
-    }
-}
 
 /// Reads of lists.
 pub(super) struct Lists(pub(super) Reader);
