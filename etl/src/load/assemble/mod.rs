@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::Client;
 
 use self::documents::Assembler;
 use self::postings::Part;
@@ -62,35 +62,25 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<(), LoadError> {
     }
     drop((sender, parts_sender));
 
-    let (transaction, second) = (client.transaction().await?, second_client.transaction().await?);
-    let ((merged, written), listed) = tokio::try_join!(
-        fill_documents(&transaction, context.generation, documents, workers),
-        postings::fill(&second, context.generation, parts)
+    let ((merged, copied), listed) = tokio::try_join!(
+        write_documents(&mut client, context.generation, documents, workers),
+        write_posting_lists(&mut second_client, context.generation, parts)
     )?;
-    failpoint::hit(failpoint::ASSEMBLING);
-    second.commit().await?;
-    // In parallel with the rest of the step, which uses one processor.
-    let rest = tokio::spawn(index_and_analyze(second_client));
-    transaction.commit().await?;
-    failpoint::hit(failpoint::ASSEMBLED);
-    check_counts(context, &client, &merged, written, listed).await?;
-    let add_key = "alter table catalog_next.documents add constraint documents_pkey primary key (product_id)";
-    client.batch_execute(add_key).await?;
-    client.batch_execute("analyze catalog_next.documents").await?;
-    rest.await.map_err(|_| LoadError::Bug("analyze panicked".to_owned()))??;
+    check_counts(context, &client, &merged, copied, listed).await?;
     task.finish();
     Ok(())
 }
 
 /// Creates and fills `catalog_next.documents`. Returns the rows that the workers merged, and the number of documents.
-async fn fill_documents(
-    transaction: &Transaction<'_>,
+async fn write_documents(
+    client: &mut Client,
     generation: i32,
     mut documents: mpsc::Receiver<Bytes>,
     mut workers: JoinSet<Result<RowCounts, LoadError>>,
 ) -> Result<(Vec<RowCounts>, u64), LoadError> {
-    create_table(transaction, "documents", DOCUMENTS_DDL, generation).await?;
-    let mut copy = Copy::begin(transaction, "documents", DOCUMENT_COLUMNS).await?;
+    let transaction = client.transaction().await?;
+    create_table(&transaction, "documents", DOCUMENTS_DDL, generation).await?;
+    let mut copy = Copy::begin(&transaction, "documents", DOCUMENT_COLUMNS).await?;
     while let Some(chunk) = documents.recv().await {
         copy.send(chunk).await?;
     }
@@ -98,10 +88,36 @@ async fn fill_documents(
     while let Some(result) = workers.join_next().await {
         merged.push(result.map_err(|_| LoadError::Bug("a worker panicked".to_owned()))??);
     }
-    Ok((merged, copy.finish().await?))
+    let copied = copy.finish().await?;
+    failpoint::hit(failpoint::ASSEMBLING);
+    transaction.commit().await?;
+    failpoint::hit(failpoint::ASSEMBLED);
+    let add_key = "alter table catalog_next.documents add constraint documents_pkey primary key (product_id)";
+    client.batch_execute(add_key).await?;
+    client.batch_execute("analyze catalog_next.documents").await?;
+    Ok((merged, copied))
 }
 
 const DOCUMENT_COLUMNS: &str = "product_id, product, styles, related, product_tag, styles_tag, related_tag";
+
+/// Creates and fills the tables of the posting lists, and returns the number of products in them. Then collects the
+/// planner's statistics of all tables but the documents, in parallel with their key. Requests read only by key, so a tenth
+/// of the default sample is enough and takes a tenth of the time.
+async fn write_posting_lists(
+    client: &mut Client,
+    generation: i32,
+    parts: mpsc::Receiver<Part>,
+) -> Result<u64, LoadError> {
+    let transaction = client.transaction().await?;
+    let listed = postings::fill(&transaction, generation, parts).await?;
+    transaction.commit().await?;
+    client.batch_execute("set default_statistics_target = 10").await?;
+    postings::index(client).await?;
+    for table in &TABLES {
+        client.batch_execute(&format!("analyze catalog_next.{}", table.name)).await?;
+    }
+    Ok(listed)
+}
 
 /// The first and the last product id of each batch. Ranks have no gaps.
 const BATCHES: &str =
@@ -140,17 +156,6 @@ async fn check_counts(
             );
             return Err(LoadError::Bug(what));
         }
-    }
-    Ok(())
-}
-
-/// Adds the indexes of the posting lists, and collects the planner's statistics of all tables but the documents. Requests
-/// read only by key, so a tenth of the default sample is enough and takes a tenth of the time.
-async fn index_and_analyze(client: Client) -> Result<(), LoadError> {
-    client.batch_execute("set default_statistics_target = 10").await?;
-    postings::index(&client).await?;
-    for table in &TABLES {
-        client.batch_execute(&format!("analyze catalog_next.{}", table.name)).await?;
     }
     Ok(())
 }
