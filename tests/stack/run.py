@@ -202,6 +202,14 @@ class Stack:
             raise Failure(f"{error}: {'; '.join(reasons)}") from None
 
 
+# A product without styles, and the line of a sku, as in tests/src/cards.rs and cart_lines.rs.
+CARD = ('{"id":12,"name":"Ferry Ticket Pocket","category":"Accessories","default_price":"5","original_price":null,'
+        '"sale_price":null,"thumbnail_url":null,"in_stock":false}')
+LINE = ('{"sku_id":1,"count":3,"product_id":1,"product_name":"Thistle Raincoat","style_id":1,"style_name":"Slate & Moss",'
+        '"size":"XS","original_price":"185","sale_price":null,"thumbnail_url":"https://photos.example/1?w=300&q=80",'
+        '"quantity":8}')
+
+
 def request_every_route(ministack, outputs):
     """Sends requests on every route of the HTTP API, and returns the number of routes. Leaves the cart empty."""
     used = set()
@@ -222,9 +230,14 @@ def request_every_route(ministack, outputs):
             expect(route + slash, "GET", path, 200, file.read_bytes())
         gzipped = expect(route + slash, "GET", path, 200, file.read_bytes(), **{"accept-encoding": "gzip"})
         check(gzipped.get("content-encoding") == "gzip", f"GET {path}: expected a gzipped body")
+        expect(f"ANY /cards{slash}", "GET", f"/cards{slash}?ids=12", 200, f"[{CARD}]".encode())
+        expect(f"ANY /categories{slash}", "GET", f"/categories{slash}", 200)
+        expect(f"ANY /catalog{slash}", "GET", f"/catalog{slash}", 200)
         cart = f"/cart{slash}"
         expect(f"POST {cart}", "POST", cart, 201, b"Created", b'{"sku_id":1,"count":2}')
         expect(f"ANY {cart}", "GET", cart, 200, b'[{"sku_id":1,"count":2}]')
+        expect(f"PUT /cart/{{sku_id}}{slash}", "PUT", f"/cart/1{slash}", 200, b'{"sku_id":1,"count":3}', b'{"count":3}')
+        expect(f"ANY /cart/lines{slash}", "GET", f"/cart/lines{slash}", 200, f"[{LINE}]".encode())
         expect(f"ANY /cart/{{sku_id}}{slash}", "DELETE", f"/cart/1{slash}", 204, b"")
         expect(f"ANY {cart}", "GET", cart, 200, b"[]")
         expect(f"POST {cart}", "POST", cart, 201, b"Created", b'{"sku_id":1}')
