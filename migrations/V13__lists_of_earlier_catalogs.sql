@@ -1,9 +1,13 @@
 -- What a load does since this release, for the catalogs of the release before it: the lists of categories and words. Readers
--- of these catalogs are not held up, because nothing but the new tables is locked. Without ICU, words with letters beyond
--- ASCII are found only after the next load.
+-- of these catalogs are not held up, because nothing but the new tables is locked. A collation says which characters beyond
+-- ASCII are letters. Servers without any of these find words with such letters only after the next load.
 do $$
 declare
-    has_icu constant boolean := exists (select from pg_collation where collname = 'und-x-icu');
+    -- Of ICU, of Postgres 17 and newer, and of the operating system.
+    collations constant name[] := array['und-x-icu', 'pg_c_utf8', 'C.utf8', 'en_US.utf8'];
+    letters constant name := (select collname from pg_collation
+        where collname = any (collations) and collencoding in (-1, pg_char_to_encoding('UTF8'))
+        order by array_position(collations, collname) limit 1);
     catalog text;
     generation integer;
 begin
@@ -37,7 +41,7 @@ begin
              from %1$I.products,
                  regexp_split_to_table(translate(lower(name %2$s), ''ς'', ''σ''), ''[^[:alnum:]]+'') as word
              where char_length(word) >= 3 group by 1, 2',
-            catalog, case when has_icu then 'collate "und-x-icu"' end);
+            catalog, 'collate ' || quote_ident(letters));
         execute format('create index words_key on %I.words (word, block)', catalog);
         execute format('alter table %I.categories owner to atelier_loader', catalog);
         execute format('alter table %I.words owner to atelier_loader', catalog);
