@@ -107,11 +107,16 @@ async fn figures(
 async fn invoke(function: &Function, name: &str, (method, path): (&str, &str), nth: u32) -> Result<()> {
     let owner = format!("bench {}", nth / REQUESTS_PER_CART);
     let request = Request::builder().method(method).uri(path).header("authorization", owner);
-    let request = if method == "POST" {
-        request.header("content-type", "application/json").body(Bytes::from_static(br#"{"sku_id":1}"#))
-    } else {
-        request.header("accept-encoding", "gzip").body(Bytes::new())
+    let body = match method {
+        "POST" => r#"{"sku_id":1}"#,
+        "PUT" => r#"{"count":1}"#,
+        _ => "",
     };
+    let request = match body {
+        "" => request.header("accept-encoding", "gzip"),
+        _ => request.header("content-type", "application/json"),
+    };
+    let request = request.body(Bytes::from_static(body.as_bytes()));
     let outcome = function.invoke(lambda::Source::Url.event(&request?).to_string()).await;
     let status = response(&outcome).status().as_u16();
     let expected = if path == REJECTED || path == "/nothing" { 400..=404 } else { 200..=204 };
