@@ -115,7 +115,10 @@ async fn read(host: Socket, first: u32, stop: Arc<AtomicBool>, rounds: Arc<Atomi
         assert_eq!(response.status, 200, "{}", response.text());
         assert!(lists.contains(&response.text()), "{}", response.text());
         let path = &combined[id as usize % combined.len()].0;
-        let response = get_with(&host, path, &[identity]).await;
+        let mut response = get_with(&host, path, &[identity]).await;
+        if response.text().contains("The catalog has just changed") {
+            response = get_with(&host, path, &[identity]).await; // as `Retry-After` says; publishes follow closely here
+        }
         let is_expected = |body: String| {
             combined.iter().any(|(of, expected)| of == path && *expected == body)
                 || path.contains("category=") && body == "[]"
