@@ -1,0 +1,144 @@
+// The page: its header, its views by address, and what happens between two views.
+
+import { format, parse, wholeNumber, type Route } from './address.js';
+import { Failure } from './api.js';
+import * as cart from './cart.js';
+import { announce } from './dom.js';
+import { pieces } from './money.js';
+import { cartView } from './views/cart.js';
+import { listView, listSkeleton } from './views/list.js';
+import { productView, productSkeleton } from './views/product.js';
+import { cartSkeleton, failed, unknownProduct, type View } from './views/parts.js';
+
+/** What history keeps of a view that the visitor leaves: where it was scrolled to, and which link was followed. */
+interface Left { scroll?: number; link?: string }
+
+/** A skeleton that appears for less than this time would only flicker. */
+const SKELETON_DELAY_MS = 150;
+
+const main = document.getElementById('main')!;
+const badge = document.getElementById('badge')!;
+const toCart = document.querySelector<HTMLAnchorElement>('.to-cart')!;
+const search = document.querySelector<HTMLFormElement>('.search')!;
+const input = search.querySelector('input')!;
+
+let leaving = new AbortController();
+let shown = location.search;
+
+history.scrollRestoration = 'manual';
+
+/** Shows the view of the current address. */
+async function show(cause: 'start' | 'link' | 'back' | 'retry'): Promise<void> {
+  leaving.abort();
+  leaving = new AbortController();
+  const { signal } = leaving;
+  shown = location.search;
+  const route = parse(location.search);
+  const left = (history.state ?? {}) as Left;
+  input.value = route.view === 'list' ? route.q : '';
+  if (route.view === 'cart') toCart.setAttribute('aria-current', 'page');
+  else toCart.removeAttribute('aria-current');
+  main.setAttribute('aria-busy', 'true');
+  const delay = cause === 'start' ? 0 : SKELETON_DELAY_MS;
+  const waiting = setTimeout(() => place(skeleton(route), cause), delay);
+  if (delay === 0) place(skeleton(route), cause);
+
+  let view: View;
+  try {
+    view = await load(route, signal);
+  } catch (error) {
+    if (signal.aborted) return;
+    view = failure(error);
+  } finally {
+    clearTimeout(waiting);
+  }
+  if (signal.aborted) return;
+  place(view.node, cause);
+  main.removeAttribute('aria-busy');
+  document.title = view.title === '' ? 'Atelier' : `${view.title} · Atelier`;
+  view.placed?.();
+  if (cause === 'start') return;
+  announce(view.summary);
+  const link = left.link === undefined ? null : main.querySelector<HTMLElement>(`a[href="${CSS.escape(left.link)}"]`);
+  const target = (cause === 'back' ? link : null) ?? main.querySelector<HTMLElement>('h1') ?? main;
+  if (target.tagName === 'H1') target.tabIndex = -1;
+  target.focus({ preventScroll: true });
+  if (cause === 'back') window.scrollTo(0, left.scroll ?? 0);
+}
+
+function place(node: Node, cause: string): void {
+  main.replaceChildren(node);
+  if (cause === 'link') window.scrollTo(0, 0);
+}
+
+function skeleton(route: Route): Node {
+  if (route.view === 'cart') return cartSkeleton();
+  return route.view === 'product' ? productSkeleton() : listSkeleton(route);
+}
+
+async function load(route: Route, signal: AbortSignal): Promise<View> {
+  if (route.view === 'cart') return cartView(signal);
+  if (route.view === 'list') return listView(route, signal);
+  const id = wholeNumber(route.id);
+  if (id === null) return unknownProduct();
+  try {
+    return await productView(id, route.style, signal, (style) => {
+      history.replaceState(history.state, '', format({ ...route, style }));
+      shown = location.search;
+    });
+  } catch (error) {
+    if (error instanceof Failure && error.status === 404) return unknownProduct();
+    throw error;
+  }
+}
+
+function failure(error: unknown): View {
+  if (!(error instanceof Failure)) console.error(error);
+  return failed(error, () => void show('retry'));
+}
+
+/** Goes to an address of this page. */
+function go(address: string, link?: string): void {
+  const state: Left = { scroll: window.scrollY };
+  if (link !== undefined) state.link = link;
+  history.replaceState(state, '');
+  history.pushState(null, '', address);
+  void show('link');
+}
+
+document.addEventListener('click', (event) => {
+  const link = (event.target as Element).closest('a');
+  if (link === null || event.defaultPrevented || event.button !== 0) return;
+  if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  if (link.classList.contains('skip')) {
+    // Without an entry in the history, so that Back still leaves the view.
+    event.preventDefault();
+    main.focus();
+    return;
+  }
+  const url = new URL(link.href);
+  if (url.origin !== location.origin || url.pathname !== new URL('./', document.baseURI).pathname) return;
+  event.preventDefault();
+  go(link.href, link.getAttribute('href') ?? undefined);
+});
+
+window.addEventListener('popstate', () => {
+  if (location.search !== shown) void show('back');
+});
+
+search.addEventListener('submit', (event) => {
+  event.preventDefault();
+  const q = input.value.trim();
+  go(format({ view: 'list', category: '', q, page: 1 }));
+});
+
+cart.onChange(() => {
+  const n = cart.total();
+  badge.hidden = n === 0;
+  badge.textContent = n > 999 ? '999+' : String(n);
+  toCart.setAttribute('aria-label', n === 0 ? 'Cart, empty' : `Cart, ${pieces(n)}`);
+});
+
+void show('start');
+// The cart view reads the lines itself.
+if (parse(location.search).view !== 'cart') cart.load().catch(() => undefined);

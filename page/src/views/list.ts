@@ -1,0 +1,142 @@
+// The list: all products, a category, or the results of a search.
+
+import * as address from '../address.js';
+import { api, body, cards, whole, type Card, type Schemas } from '../api.js';
+import { h, hidden, icon } from '../dom.js';
+import { count, pieces } from '../money.js';
+import { cardItem, skeletonCards, bar, state, type View } from './parts.js';
+
+type ListRoute = Extract<address.Route, { view: 'list' }>;
+
+/** The load balancer limits requests for more cards than this. It fills rows of two, three and four. */
+const PAGE = 24;
+/** The max number of results of a search. */
+const MAX_FOUND = 20;
+
+let categories: Schemas['CategoryList'] | null = null;
+
+export function listSkeleton(route: ListRoute): HTMLElement {
+  return h('div', { class: 'list', 'aria-hidden': 'true' },
+    heading(h('p', { class: 'headline bone-title bone' }), bar('medium'), isStart(route)),
+    categories === null ? h('div', { class: 'categories' }, h('div', { class: 'category-bones' }, Array.from({ length: 14 }, () => bar('long')))) : nav(route),
+    h('ul', { class: 'grid' }, skeletonCards(PAGE)));
+}
+
+export async function listView(route: ListRoute, signal: AbortSignal): Promise<View> {
+  const known = categories === null
+    ? body(api.GET('/categories', { signal })).then((all) => { categories = all; }, () => undefined)
+    : Promise.resolve();
+  const [result] = await Promise.all([route.q === '' ? page(route, signal) : found(route.q, signal), known]);
+  const { title, total, list, note } = result;
+
+  const last = total === null ? null : Math.max(1, Math.ceil(total / PAGE));
+  const from = (route.page - 1) * PAGE + 1;
+  const range = total === null || list.length === 0 ? '' : `${count(from)}–${count(from + list.length - 1)} of ${pieces(total)}`;
+  const summary = list.length === 0 ? '' : note ?? range;
+  const content = list.length === 0
+    ? nothing(route)
+    : h('div', {},
+      h('ul', { class: 'grid' }, list.map((card, i) => cardItem(card, 'h2', i < 4))),
+      last === null || last === 1 ? null : pager(route, last));
+  const node = h('div', { class: 'list' },
+    heading(list.length === 0 ? null : h('h1', { class: 'headline' }, title), h('p', { class: 'range' }, summary), isStart(route)),
+    nav(route),
+    content);
+  const pageTitle = route.page > 1 ? `page ${count(route.page)}` : '';
+  return {
+    title: isStart(route) ? '' : [route.category === '' && route.q === '' ? 'The collection' : title, pageTitle].filter(Boolean).join(', '),
+    node,
+    summary: list.length === 0 ? 'Nothing found' : [title, pageTitle, summary].filter(Boolean).join(', '),
+    placed: () => {
+      // The row of categories of narrow screens begins with the current one. scrollIntoView would move the page too.
+      const current = node.querySelector<HTMLElement>('.categories [aria-current]');
+      const row = current?.closest('ul');
+      if (current && row) row.scrollLeft = current.offsetLeft - row.offsetLeft - 16;
+    },
+  };
+}
+
+interface Result { title: string; total: number | null; list: Card[]; note?: string }
+
+async function page(route: ListRoute, signal: AbortSignal): Promise<Result> {
+  const query = { page: route.page, count: PAGE };
+  if (route.category === '') {
+    const { data, response } = await whole(api.GET('/cards', { params: { query }, signal }));
+    return { title: 'The collection', total: totalOf(response), list: data };
+  }
+  const products = await whole(api.GET('/products', { params: { query: { ...query, category: route.category } }, signal }));
+  const list = await cards(products.data.map((product) => product.id), signal);
+  return { title: route.category, total: totalOf(products.response), list };
+}
+
+async function found(q: string, signal: AbortSignal): Promise<Result> {
+  const title = `“${q}”`;
+  const { words, isShortened } = address.searchWords(q);
+  if (words.length === 0) return { title, total: 0, list: [] };
+  const products = await body(api.GET('/products', { params: { query: { q: words.join(' ') } }, signal }));
+  const list = await cards(products.map((product) => product.id), signal);
+  const found = list.length === MAX_FOUND ? `The first ${MAX_FOUND} matches; another word narrows them` : `${pieces(list.length)} found`;
+  return { title, total: list.length, list, note: isShortened ? `${found}. Searched for: ${words.join(' ')}` : found };
+}
+
+function totalOf(response: Response): number | null {
+  const text = response.headers.get('x-total-count');
+  return text !== null && /^[0-9]+$/.test(text) ? Number(text) : null;
+}
+
+const isStart = (route: ListRoute): boolean => route.category === '' && route.q === '' && route.page === 1;
+
+function heading(title: Node | null, range: Node, hasIntroduction: boolean): HTMLElement {
+  if (!hasIntroduction) return h('div', { class: 'list-head' }, title, range);
+  return h('div', { class: 'list-head intro' },
+    h('div', { class: 'intro-text' },
+      title,
+      h('p', { class: 'lead' }, 'Clothes, shoes and accessories, made in small runs and kept for years.'),
+      range),
+    h('div', { class: 'swatches', 'aria-hidden': 'true' },
+      ['twill', 'gingham', 'herringbone', 'birdseye', 'pinstripe', 'windowpane'].map((weave) => h('div', { class: `cloth ${weave}` }))));
+}
+
+function nav(route: ListRoute): HTMLElement {
+  const item = (name: string, href: string, isCurrent: boolean, n: number | null) =>
+    h('li', {}, h('a', { href, 'aria-current': isCurrent ? 'page' : null }, h('span', {}, name),
+      n === null ? null : [' ', h('span', { class: 'n' }, count(n), hidden(n === 1 ? ' piece' : ' pieces'))]));
+  const all = categories ?? [];
+  const sum = all.reduce((sum, { products }) => sum + products, 0);
+  return h('nav', { class: 'categories', 'aria-label': 'Categories' },
+    h('p', { class: 'label' }, 'Categories'),
+    h('ul', {},
+      item('Everything', address.list(), route.category === '' && route.q === '', all.length === 0 ? null : sum),
+      all.map(({ category, products }) => item(category, address.list(category), category === route.category, products))));
+}
+
+function nothing(route: ListRoute): HTMLElement {
+  const everything = h('a', { class: 'button', href: address.list() }, 'See the collection');
+  if (route.q !== '') {
+    return address.searchWords(route.q).words.length === 0
+      ? state('abc', 'Three letters, at least', 'The search finds names by the beginnings of their words. Give it three letters or more.', everything)
+      : state('0', `Nothing is called “${route.q}”`, 'The search finds names by the beginnings of their words. Try fewer words, or only their first letters.', everything);
+  }
+  if (route.page > 1) {
+    return state('0', `There is no page ${count(route.page)}`, 'The list is shorter than that.',
+      h('a', { class: 'button', href: address.list(route.category) }, 'Go to the first page'));
+  }
+  return route.category === ''
+    ? state('0', 'The shelves are empty', 'The catalog has no products yet. Come back soon.')
+    : state('0', `Nothing in “${route.category}”`, 'The catalog has no such category.', everything);
+}
+
+function pager(route: ListRoute, last: number): HTMLElement {
+  const step = (page: number, name: string, glyph: 'first' | 'left' | 'right' | 'last', rel: string | null, isOn: boolean) => {
+    const icons = glyph === 'first' || glyph === 'left' ? [icon(glyph), h('span', {}, name)] : [h('span', {}, name), icon(glyph)];
+    return isOn
+      ? h('a', { class: 'step', href: address.list(route.category, page), rel, 'aria-label': `${name} page` }, icons)
+      : h('span', { class: 'step is-off', 'aria-hidden': 'true' }, icons);
+  };
+  return h('nav', { class: 'pager', 'aria-label': 'Pages' },
+    step(1, 'First', 'first', null, route.page > 1),
+    step(route.page - 1, 'Previous', 'left', 'prev', route.page > 1),
+    h('span', { class: 'here' }, `Page ${count(route.page)} of ${count(last)}`),
+    step(route.page + 1, 'Next', 'right', 'next', route.page < last),
+    step(last, 'Last', 'last', null, route.page < last));
+}
