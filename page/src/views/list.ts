@@ -15,19 +15,25 @@ const MAX_FOUND = 20;
 
 let categories: Schemas['CategoryList'] | null = null;
 
+/** What is shown before the responses arrive. The heading is known already, so the largest text does not wait for them. */
 export function listSkeleton(route: ListRoute): HTMLElement {
-  return h('div', { class: 'list', 'aria-hidden': 'true' },
-    heading(h('p', { class: 'headline bone-title bone' }), bar('medium'), isStart(route)),
-    categories === null ? h('div', { class: 'categories' }, h('div', { class: 'category-bones' }, Array.from({ length: 14 }, () => bar('long')))) : nav(route),
-    h('ul', { class: 'grid' }, skeletonCards(PAGE)));
+  return h('div', { class: 'list' },
+    heading(h('h1', { class: 'headline' }, titleOf(route)), h('p', { class: 'range' }, hidden('Loading')), isStart(route)),
+    categories === null
+      ? h('div', { class: 'categories', 'aria-hidden': 'true' }, h('div', { class: 'category-bones' }, Array.from({ length: 14 }, () => bar('long'))))
+      : nav(route),
+    h('ul', { class: 'grid', 'aria-hidden': 'true' }, skeletonCards(PAGE)));
 }
+
+const titleOf = (route: ListRoute): string => route.q !== '' ? `“${route.q}”` : route.category || 'The collection';
 
 export async function listView(route: ListRoute, signal: AbortSignal): Promise<View> {
   const known = categories === null
     ? body(api.GET('/categories', { signal })).then((all) => { categories = all; }, () => undefined)
     : Promise.resolve();
   const [result] = await Promise.all([route.q === '' ? page(route, signal) : found(route.q, signal), known]);
-  const { title, total, list, note } = result;
+  const { total, list, note } = result;
+  const title = titleOf(route);
 
   const last = total === null ? null : Math.max(1, Math.ceil(total / PAGE));
   const from = (route.page - 1) * PAGE + 1;
@@ -44,7 +50,7 @@ export async function listView(route: ListRoute, signal: AbortSignal): Promise<V
     content);
   const pageTitle = route.page > 1 ? `page ${count(route.page)}` : '';
   return {
-    title: isStart(route) ? '' : [route.category === '' && route.q === '' ? 'The collection' : title, pageTitle].filter(Boolean).join(', '),
+    title: isStart(route) ? '' : [title, pageTitle].filter(Boolean).join(', '),
     node,
     summary: list.length === 0 ? 'Nothing found' : [title, pageTitle, summary].filter(Boolean).join(', '),
     placed: () => {
@@ -56,27 +62,26 @@ export async function listView(route: ListRoute, signal: AbortSignal): Promise<V
   };
 }
 
-interface Result { title: string; total: number | null; list: Card[]; note?: string }
+interface Result { total: number | null; list: Card[]; note?: string }
 
 async function page(route: ListRoute, signal: AbortSignal): Promise<Result> {
   const query = { page: route.page, count: PAGE };
   if (route.category === '') {
     const { data, response } = await whole(api.GET('/cards', { params: { query }, signal }));
-    return { title: 'The collection', total: totalOf(response), list: data };
+    return { total: totalOf(response), list: data };
   }
   const products = await whole(api.GET('/products', { params: { query: { ...query, category: route.category } }, signal }));
   const list = await cards(products.data.map((product) => product.id), signal);
-  return { title: route.category, total: totalOf(products.response), list };
+  return { total: totalOf(products.response), list };
 }
 
 async function found(q: string, signal: AbortSignal): Promise<Result> {
-  const title = `“${q}”`;
   const { words, isShortened } = address.searchWords(q);
-  if (words.length === 0) return { title, total: 0, list: [] };
+  if (words.length === 0) return { total: 0, list: [] };
   const products = await body(api.GET('/products', { params: { query: { q: words.join(' ') } }, signal }));
   const list = await cards(products.map((product) => product.id), signal);
   const found = list.length === MAX_FOUND ? `The first ${MAX_FOUND} matches; another word narrows them` : `${pieces(list.length)} found`;
-  return { title, total: list.length, list, note: isShortened ? `${found}. Searched for: ${words.join(' ')}` : found };
+  return { total: list.length, list, note: isShortened ? `${found}. Searched for: ${words.join(' ')}` : found };
 }
 
 function totalOf(response: Response): number | null {
