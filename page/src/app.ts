@@ -4,7 +4,6 @@ import { format, parse, wholeNumber, type Route } from './address.js';
 import { Failure } from './api.js';
 import * as cart from './cart.js';
 import { announce } from './dom.js';
-import { pieces } from './money.js';
 import { cartView } from './views/cart.js';
 import { listView, listSkeleton } from './views/list.js';
 import { productView, productSkeleton } from './views/product.js';
@@ -136,7 +135,7 @@ cart.onChange(() => {
   const n = cart.total();
   badge.hidden = n === 0;
   badge.textContent = n > 999 ? '999+' : String(n);
-  toCart.setAttribute('aria-label', n === 0 ? 'Cart, empty' : `Cart, ${pieces(n)}`);
+  document.getElementById('badge-unit')!.textContent = n === 0 ? 'is empty' : n === 1 ? 'piece' : 'pieces';
 });
 
 void show('start');

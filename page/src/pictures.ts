@@ -24,10 +24,11 @@ const DYES = ['#39507a', '#5f7355', '#b58a45', '#8e4a3a', '#5d6a74', '#6b4660', 
 const WEAVES = ['twill', 'herringbone', 'pinstripe', 'gingham', 'windowpane', 'birdseye'];
 const COLOURS: Record<string, string> = { mintgreen: '#98e4b8', moss: '#6b7a45', slate: '#5d6a74', camel: '#b58a5a' };
 
+/** Returns a number that a text always has (FNV-1a). */
 export function hash(text: string): number {
   let value = 2166136261;
   for (let i = 0; i < text.length; i += 1) value = Math.imul(value ^ text.charCodeAt(i), 16777619);
-  return value >>> 0;
+  return (value ^ (value >>> 13)) >>> 0;
 }
 
 /** Returns the CSS colours that the name of a style mentions, such as two for "Sky Blue & Black". */

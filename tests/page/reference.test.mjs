@@ -14,7 +14,7 @@ let browser, fleet, distribution, below;
 
 before(async () => {
   fleet = await startFleet();
-  distribution = await startDistribution(await policyOfTemplate(), fleet.host);
+  distribution = await startDistribution({ docs: await policyOfTemplate() }, fleet.host);
   below = await startBelow('/shop', fleet.host);
   const isRoot = process.getuid() === 0; // Chromium's sandbox does not work for root
   browser = await chromium.launch({

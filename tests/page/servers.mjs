@@ -3,17 +3,25 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
-import { chmod, mkdtemp, rm, stat } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import http from 'node:http';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { createGzip } from 'node:zlib';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const TARGET = process.env.CARGO_TARGET_DIR ?? path.join(ROOT, 'target');
 
 /** The folder that `make docs-files` writes. */
 export const DOCS_FILES = path.join(TARGET, 'docs');
+
+/** The files of the product page, which have the paths that they are served at. `make page` builds them. */
+export const PAGE_FILES = path.join(ROOT, 'page/dist');
+
+/** The policy of the product page. Pictures are those of the catalog, from any origin. */
+export const PAGE_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; "
+  + "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const TYPES = {
   '.css': 'text/css; charset=utf-8',
@@ -53,7 +61,7 @@ export async function startFleet() {
   return { balancer: `http://127.0.0.1:${port}`, host, stop };
 }
 
-async function freePort() {
+export async function freePort() {
   const server = net.createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address();
@@ -89,22 +97,69 @@ export function startBelow(base, service) {
   });
 }
 
+/** Returns the file of a bucket that a path leads to, or undefined. */
+async function fileOf(folder, key) {
+  const file = path.join(folder, path.normalize(key));
+  return (await stat(file).catch(() => undefined))?.isFile() ? file : undefined;
+}
+
+/** Sends a file, compressed as CloudFront does, with a content security policy. */
+function send(request, response, file, policy) {
+  const headers = {
+    'content-type': TYPES[path.extname(file)], 'content-security-policy': policy, 'cache-control': 'no-cache', vary: 'accept-encoding',
+  };
+  if (/\bgzip\b/.test(request.headers['accept-encoding'] ?? '')) {
+    response.writeHead(200, { ...headers, 'content-encoding': 'gzip' });
+    createReadStream(file).pipe(createGzip()).pipe(response);
+  } else {
+    response.writeHead(200, headers);
+    createReadStream(file).pipe(response);
+  }
+}
+
 /**
- * Starts a server like the CloudFront distribution of template.yaml: the files of the reference from a bucket, with the
- * policy of the distribution, and all other paths from the API.
+ * Starts a server like the CloudFront distribution of template.yaml: the files of the reference and of the product page
+ * from buckets, with their policies, and all other paths from the API. `requests` has what the API received.
  */
-export function startDistribution(policy, service) {
-  return serve(async (request, response) => {
+export async function startDistribution(policies, service) {
+  const requests = [];
+  const server = await serve(async (request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost');
-    if (!pathname.startsWith('/docs') && pathname !== '/openapi.json') {
+    const isReference = pathname.startsWith('/docs') || pathname === '/openapi.json';
+    const isPage = pathname === '/' || pathname.startsWith('/page/');
+    if (!isReference && !isPage) {
+      requests.push({ method: request.method, url: request.url, headers: request.headers });
       return forward(request, response, service, request.url);
     }
-    const keys = { '/docs': '/docs.html', '/docs/': '/docs/index.html' };
-    const file = path.join(DOCS_FILES, path.normalize(keys[pathname] ?? pathname));
-    if (!(await stat(file).catch(() => undefined))?.isFile()) {
+    const key = { '/': '/index.html', '/docs': '/docs.html', '/docs/': '/docs/index.html' }[pathname] ?? pathname;
+    const file = await fileOf(isPage ? PAGE_FILES : DOCS_FILES, key);
+    if (file === undefined) {
       return response.writeHead(403).end(); // as S3 does
     }
-    response.writeHead(200, { 'content-type': TYPES[path.extname(file)], 'content-security-policy': policy });
-    createReadStream(file).pipe(response);
+    send(request, response, file, isPage ? policies.page : policies.docs);
+  });
+  return { ...server, requests };
+}
+
+/**
+ * Starts a server of the product page alone, whose meta element `api` has another value, and which forwards the paths
+ * below `prefix` to the API without it.
+ */
+export function startPage({ api, policy, prefix, service }) {
+  return serve(async (request, response) => {
+    const { pathname } = new URL(request.url, 'http://localhost');
+    if (prefix !== undefined && pathname.startsWith(prefix)) {
+      return forward(request, response, service, request.url.slice(prefix.length - 1));
+    }
+    if (pathname === '/') {
+      const html = await readFile(path.join(PAGE_FILES, 'index.html'), 'utf8');
+      response.writeHead(200, { 'content-type': TYPES['.html'], 'content-security-policy': policy });
+      return response.end(html.replace('<meta name="api" content="./">', `<meta name="api" content="${api}">`));
+    }
+    const file = await fileOf(PAGE_FILES, pathname);
+    if (file === undefined) {
+      return response.writeHead(404).end();
+    }
+    send(request, response, file, policy);
   });
 }

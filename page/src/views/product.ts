@@ -75,7 +75,7 @@ function buyBox(overview: Overview, chosen: Style | null, signal: AbortSignal, s
           outcome.replaceChildren();
           drawStock();
         } }),
-        h('span', {}, of.size, isOff ? hidden(', sold out') : null));
+        h('span', {}, of.size, isOff ? hidden(' sold out') : null));
     });
     sizeSlot.replaceChildren(...(radios.length === 0 ? [] : [
       h('fieldset', { 'aria-describedby': 'size-problem' }, h('legend', {}, 'Size'), h('div', { class: 'pills' }, radios)),
