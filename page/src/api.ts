@@ -66,10 +66,11 @@ async function attempt(request: Request): Promise<Response> {
   try {
     return await fetch(request);
   } catch (error) {
-    if (request.signal.aborted) throw error;
-    throw new Failure(0, 'The shop cannot be reached. Check the connection, then try again.');
+    throw request.signal.aborted ? error : unreachable();
   }
 }
+
+const unreachable = () => new Failure(0, 'The shop cannot be reached. Check the connection, then try again.');
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -89,7 +90,10 @@ export async function body<T>(request: Promise<{ data?: T; error?: unknown; resp
 /** The same, with the response for its headers. */
 export async function whole<T>(request: Promise<{ data?: T; error?: unknown; response: Response }>):
   Promise<{ data: T; response: Response }> {
-  const { data, error, response } = await request;
+  const { data, error, response } = await request.catch((error: unknown) => {
+    // The connection ended within the body.
+    throw error instanceof TypeError ? unreachable() : error;
+  });
   if (response.ok) return { data: data as T, response };
   const problem = (typeof error === 'object' && error !== null ? error : {}) as Partial<Schemas['Problem']>;
   throw new Failure(

@@ -22,12 +22,14 @@ const search = document.querySelector<HTMLFormElement>('.search')!;
 const input = search.querySelector('input')!;
 
 let leaving = new AbortController();
+let remembering: ReturnType<typeof setTimeout> | undefined;
 let shown = location.search;
 
 history.scrollRestoration = 'manual';
 
 /** Shows the view of the current address. */
 async function show(cause: 'start' | 'link' | 'back' | 'retry'): Promise<void> {
+  clearTimeout(remembering);
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
@@ -56,7 +58,11 @@ async function show(cause: 'start' | 'link' | 'back' | 'retry'): Promise<void> {
   main.removeAttribute('aria-busy');
   document.title = view.title === '' ? 'Atelier' : `${view.title} · Atelier`;
   view.placed?.();
-  if (cause === 'start') return;
+  if (cause === 'start') {
+    // A reload, or a return from another site.
+    if (left.scroll !== undefined) window.scrollTo(0, left.scroll);
+    return;
+  }
   announce(view.summary);
   const link = left.link === undefined ? null : main.querySelector<HTMLElement>(`a[href="${CSS.escape(left.link)}"]`);
   const target = (cause === 'back' ? link : null) ?? main.querySelector<HTMLElement>('h1') ?? main;
@@ -96,14 +102,34 @@ function failure(error: unknown): View {
   return failed(error, () => void show('retry'));
 }
 
-/** Goes to an address of this page. */
-function go(address: string, link?: string): void {
-  const state: Left = { scroll: window.scrollY };
+/** Keeps in history where the current view is scrolled to. */
+function remember(link?: string): void {
+  const state: Left = { ...history.state, scroll: window.scrollY };
   if (link !== undefined) state.link = link;
   history.replaceState(state, '');
-  history.pushState(null, '', address);
+}
+
+/** Goes to an address of this page. The current address is no step of Back. */
+function go(address: string, link?: string): void {
+  if (new URL(address, document.baseURI).search !== location.search) {
+    remember(link);
+    history.pushState(null, '', address);
+  }
   void show('link');
 }
+
+// Back and forward change the entry of the history before an event says so, so the place is kept as it changes.
+window.addEventListener('scroll', () => {
+  clearTimeout(remembering);
+  remembering = setTimeout(() => remember(), 100);
+}, { passive: true });
+
+// The page was kept by the browser while another one was open, so the cart may have changed.
+window.addEventListener('pageshow', (event) => {
+  if (!event.persisted) return;
+  if (parse(location.search).view === 'cart') void show('retry');
+  else cart.load().catch(() => undefined);
+});
 
 document.addEventListener('click', (event) => {
   const link = (event.target as Element).closest('a');

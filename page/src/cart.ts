@@ -3,6 +3,10 @@
 import { api, body, Failure, type LineDetails } from './api.js';
 
 const counts = new Map<number, number>();
+/** Whether the counts are those of the API. */
+let isLoaded = false;
+/** The number of changes by this page: a response from before a change is out of date. */
+let changes = 0;
 const listeners = new Set<() => void>();
 
 /** Calls a function whenever the counts change, until the signal aborts. */
@@ -19,6 +23,7 @@ export const total = (): number => [...counts.values()].reduce((sum, count) => s
 
 /** Replaces the counts by those of the lines. */
 export function replace(lines: { sku_id: number; count: number }[]): void {
+  isLoaded = true;
   counts.clear();
   for (const { sku_id, count } of lines) counts.set(sku_id, count);
   for (const listener of listeners) listener();
@@ -26,6 +31,7 @@ export function replace(lines: { sku_id: number; count: number }[]): void {
 
 /** Sets the count of a line; 0 removes it. */
 export function note(sku: number, count: number): void {
+  changes += 1;
   if (count > 0) counts.set(sku, count);
   else counts.delete(sku);
   for (const listener of listeners) listener();
@@ -33,19 +39,23 @@ export function note(sku: number, count: number): void {
 
 /** Reads the counts. */
 export async function load(): Promise<void> {
-  replace(await body(api.GET('/cart')));
+  const before = changes;
+  const lines = await body(api.GET('/cart'));
+  if (changes === before) replace(lines);
 }
 
 /**
  * Adds to the cart. A POST that failed on its way may still have succeeded, so the cart is read before it counts as
- * failed.
+ * failed. That needs the count from before.
  */
 export async function add(sku: number, count: number): Promise<void> {
+  if (!isLoaded) await load().catch(() => undefined);
+  const isKnown = isLoaded;
   const before = inCart(sku);
   try {
     await body(api.POST('/cart', { body: { sku_id: sku, count }, parseAs: 'text' }));
   } catch (failure) {
-    if (!(failure instanceof Failure) || ![0, 502, 503, 504].includes(failure.status)) throw failure;
+    if (!isKnown || !(failure instanceof Failure) || ![0, 502, 503, 504].includes(failure.status)) throw failure;
     await load().catch(() => { throw failure; });
     if (inCart(sku) < before + count) throw failure;
     return;

@@ -58,9 +58,9 @@ export function skeletonCards(n: number): HTMLElement[] {
 }
 
 export function cartSkeleton(): HTMLElement {
-  return h('div', { class: 'cart', 'aria-hidden': 'true' },
-    h('div', { class: 'cart-head' }, bar('title')),
-    h('div', { class: 'lines' }, Array.from({ length: 2 }, () =>
+  return h('div', { class: 'cart' },
+    h('div', { class: 'cart-head' }, h('h1', { class: 'headline' }, 'Your cart'), h('span', { class: 'link' }, '\u00a0')),
+    h('div', { class: 'lines', 'aria-hidden': 'true' }, Array.from({ length: 2 }, () =>
       h('div', { class: 'line' }, h('div', { class: 'line-picture bone' }), h('div', { class: 'line-text' }, bar('long'), bar('short'))))));
 }
 

@@ -16,7 +16,9 @@ const MAX_RELATED = 12;
 export function productSkeleton(): HTMLElement {
   return h('div', { class: 'product', 'aria-hidden': 'true' },
     h('p', { class: 'trail' }, bar('short')),
-    h('div', { class: 'gallery is-single' }, h('div', { class: 'frame' }, h('div', { class: 'stage bone' }))),
+    h('div', { class: 'gallery' },
+      h('ul', { class: 'thumbnails' }, Array.from({ length: 4 }, () => h('li', { class: 'thumbnail bone' }))),
+      h('div', { class: 'frame' }, h('div', { class: 'stage bone' }))),
     h('div', { class: 'buy' }, bar('short'), bar('title'), bar('long'), bar('medium'), h('div', { class: 'bone bone-block' })));
 }
 
@@ -147,6 +149,8 @@ function buyBox(overview: Overview, chosen: Style | null, signal: AbortSignal, s
     } finally {
       isAdding = false;
       drawStock();
+      // The focus was on the button, which is disabled after the last piece.
+      if (button.disabled) outcome.querySelector('a')?.focus();
     }
   };
 
