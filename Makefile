@@ -1,7 +1,7 @@
 # `make` alone lists the verbs. The help line of a verb shows its settings with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build test test-stack test-postgres test-faults test-fleet test-fuzz test-page test-reproducible lint deny advisories sbom configuration openapi docs-files lock base bench bench-fleet bench-flood bench-regions k6 generate load \
+.PHONY: help run fleet build page test test-stack test-postgres test-faults test-fleet test-fuzz test-page test-reproducible lint deny advisories sbom configuration openapi docs-files lock base bench bench-fleet bench-flood bench-regions k6 generate load \
 	tools template balancer s3 watch invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
@@ -45,6 +45,8 @@ POSTGRES_TOOLS := $(POSTGRES_VENV)/.installed
 PAGE_VENV := $(VENV)/page
 PAGE_TOOLS := $(PAGE_VENV)/.installed
 PAGE_MODULES := tests/page/node_modules
+# The tools that build the product page, 60 MB.
+SOURCE_MODULES := page/node_modules
 # The last one is where cargo installs programs.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 export SAM_CLI_TELEMETRY := 0
@@ -90,10 +92,13 @@ test-fuzz: $(TOOLS) ## fuzz the parsers of CSV files and events: FUZZ_SECONDS=60
 	@scripts/install.sh c++
 	scripts/fuzz $(FUZZ_SECONDS)
 
-# Node.js is used by no other verb. redocly sends and fetches nothing with these variables.
+page: $(SOURCE_MODULES)/.package-lock.json ## build the files of the product page, page/dist, from its sources (Node.js 20.19 or newer)
+	cd page && npm run --silent build && npm test --silent
+
+# Node.js is used by `page` and this verb. redocly sends and fetches nothing with these variables.
 test-page: export REDOCLY_TELEMETRY := off
 test-page: export REDOCLY_SUPPRESS_UPDATE_NOTICE := true
-test-page: docs-files $(PAGE_TOOLS) $(PAGE_MODULES)/.package-lock.json ## check openapi.json with validators, schemathesis and a typed client, and the reference in Chromium (Node.js 20.19 or newer)
+test-page: docs-files $(PAGE_TOOLS) $(PAGE_MODULES)/.package-lock.json ## check openapi.json with validators, schemathesis and a typed client, the reference and the product page in Chromium (Node.js 20.19 or newer)
 	@scripts/install.sh postgres nginx chromium
 	$(PAGE_MODULES)/.bin/redocly lint --config tests/page/redocly.yaml openapi.json
 	$(PAGE_MODULES)/.bin/spectral lint --fail-severity warn --ruleset tests/page/spectral.yaml openapi.json
@@ -103,7 +108,7 @@ test-page: docs-files $(PAGE_TOOLS) $(PAGE_MODULES)/.package-lock.json ## check 
 	cargo build --workspace
 	PATH=$(CURDIR)/$(PAGE_VENV)/bin:$$PATH $(WITH_POSTGRES) \
 		cargo test --workspace --features conformance/page --test page_api
-	node --test tests/page/*.test.mjs
+	node --test --test-concurrency=1 tests/page/*.test.mjs
 
 release-%:
 	$(RELEASE) --package $*
@@ -214,9 +219,9 @@ $(STACK_TOOLS) $(POSTGRES_TOOLS) $(PAGE_TOOLS):
 	@touch $@
 
 # package-lock.json has all dependencies with their hashes. No package may run a script when it is installed.
-$(PAGE_MODULES)/.package-lock.json: tests/page/package-lock.json tests/page/package.json
+$(PAGE_MODULES)/.package-lock.json $(SOURCE_MODULES)/.package-lock.json: %/node_modules/.package-lock.json: %/package-lock.json %/package.json
 	@scripts/install.sh npm
-	cd tests/page && npm ci --ignore-scripts --no-audit --no-fund
+	cd $* && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 # Versions stay as they are, unless requirements.in requires another. --universal covers each platform and each Python.

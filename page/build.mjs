@@ -8,7 +8,10 @@ import { build } from 'esbuild';
 
 const HERE = import.meta.dirname;
 const bin = (name, ...options) => {
-  execFileSync(path.join(HERE, 'node_modules/.bin', name), options, { cwd: HERE, stdio: ['ignore', 'ignore', 'inherit'] });
+  execFileSync(path.join(HERE, 'node_modules/.bin', name), options, {
+    cwd: HERE,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
 };
 
 if (process.argv.includes('--test')) {

@@ -21,8 +21,8 @@ export function parse(query: string): Route {
   const id = values.get('product');
   if (id !== null) return { view: 'product', id, style: wholeNumber(values.get('style')) };
   const q = (values.get('q') ?? '').trim();
-  const category = q === '' ? values.get('category') ?? '' : '';
-  const page = q === '' ? wholeNumber(values.get('page')) ?? 1 : 1;
+  const category = q === '' ? (values.get('category') ?? '') : '';
+  const page = q === '' ? (wholeNumber(values.get('page')) ?? 1) : 1;
   return { view: 'list', category, q, page };
 }
 

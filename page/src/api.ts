@@ -11,7 +11,11 @@ export type LineDetails = Schemas['CartLineDetails'];
 
 /** A response that is not a success; `status` is 0 if there was none. */
 export class Failure extends Error {
-  constructor(readonly status: number, detail: string, readonly requestId: string | null = null) {
+  constructor(
+    readonly status: number,
+    detail: string,
+    readonly requestId: string | null = null,
+  ) {
     super(detail);
   }
 }
@@ -56,7 +60,8 @@ async function send(request: Request): Promise<Response> {
   const response = await attempt(request);
   const seconds = Number(response.headers.get('retry-after') ?? NaN);
   // A 429 means that the request did not run. After the others, a POST may have run.
-  const isRepeatable = response.status === 429 || ([502, 503, 504].includes(response.status) && request.method !== 'POST');
+  const isRepeatable =
+    response.status === 429 || ([502, 503, 504].includes(response.status) && request.method !== 'POST');
   if (!isRepeatable || !(seconds >= 0 && seconds <= MAX_WAIT_SECONDS)) return response;
   await pause(seconds * 1000 * (1 + Math.random() / 4), request.signal);
   return attempt(again);
@@ -88,8 +93,9 @@ export async function body<T>(request: Promise<{ data?: T; error?: unknown; resp
 }
 
 /** The same, with the response for its headers. */
-export async function whole<T>(request: Promise<{ data?: T; error?: unknown; response: Response }>):
-  Promise<{ data: T; response: Response }> {
+export async function whole<T>(
+  request: Promise<{ data?: T; error?: unknown; response: Response }>,
+): Promise<{ data: T; response: Response }> {
   const { data, error, response } = await request.catch((error: unknown) => {
     // The connection ended within the body.
     throw error instanceof TypeError ? unreachable() : error;

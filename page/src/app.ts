@@ -1,4 +1,4 @@
-// The page: its header, its views by address, and what happens between two views.
+// The page: its header, the view of each address, and the way from one view to another.
 
 import { format, parse, wholeNumber, type Route } from './address.js';
 import { Failure } from './api.js';
@@ -9,8 +9,11 @@ import { listView, listSkeleton } from './views/list.js';
 import { productView, productSkeleton } from './views/product.js';
 import { cartSkeleton, failed, unknownProduct, type View } from './views/parts.js';
 
-/** What history keeps of a view that the visitor leaves: where it was scrolled to, and which link was followed. */
-interface Left { scroll?: number; link?: string }
+/** The part of a view that history keeps: its scroll position, and the link that the visitor followed. */
+interface Left {
+  scroll?: number;
+  link?: string;
+}
 
 /** A skeleton that appears for less than this time would only flicker. */
 const SKELETON_DELAY_MS = 150;
@@ -119,10 +122,14 @@ function go(address: string, link?: string): void {
 }
 
 // Back and forward change the entry of the history before an event says so, so the place is kept as it changes.
-window.addEventListener('scroll', () => {
-  clearTimeout(remembering);
-  remembering = setTimeout(() => remember(), 100);
-}, { passive: true });
+window.addEventListener(
+  'scroll',
+  () => {
+    clearTimeout(remembering);
+    remembering = setTimeout(() => remember(), 100);
+  },
+  { passive: true },
+);
 
 // The page was kept by the browser while another one was open, so the cart may have changed.
 window.addEventListener('pageshow', (event) => {

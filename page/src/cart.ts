@@ -56,7 +56,9 @@ export async function add(sku: number, count: number): Promise<void> {
     await body(api.POST('/cart', { body: { sku_id: sku, count }, parseAs: 'text' }));
   } catch (failure) {
     if (!isKnown || !(failure instanceof Failure) || ![0, 502, 503, 504].includes(failure.status)) throw failure;
-    await load().catch(() => { throw failure; });
+    await load().catch(() => {
+      throw failure;
+    });
     if (inCart(sku) < before + count) throw failure;
     return;
   }

@@ -6,7 +6,9 @@ type Attributes = Record<string, string | number | boolean | null | undefined | 
 
 /** Creates an element. An attribute that is a function is a listener; true has no value, and false or null is absent. */
 export function h<K extends keyof HTMLElementTagNameMap>(
-  tag: K, attributes: Attributes = {}, ...children: Child[]
+  tag: K,
+  attributes: Attributes = {},
+  ...children: Child[]
 ): HTMLElementTagNameMap[K] {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {

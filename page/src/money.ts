@@ -30,7 +30,8 @@ export function discount(now: number, before: number): number {
 export function formatter(currency: string): (amount: number) => string {
   const options: Intl.NumberFormatOptions = { maximumFractionDigits: 0 };
   try {
-    return new Intl.NumberFormat('en', { ...options, style: 'currency', currency, currencyDisplay: 'narrowSymbol' }).format;
+    return new Intl.NumberFormat('en', { ...options, style: 'currency', currency, currencyDisplay: 'narrowSymbol' })
+      .format;
   } catch {
     return new Intl.NumberFormat('en', options).format;
   }

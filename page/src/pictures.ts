@@ -1,4 +1,4 @@
-// Pictures, and what is shown while they load and if they fail: cloth in the colours of the style, with a sewn-in label.
+// Pictures. Until one has loaded, and if it fails, its place shows cloth in the colours of the style, with a sewn-in label.
 
 import { h } from './dom.js';
 
@@ -20,7 +20,18 @@ export interface Picture {
 }
 
 // Muted colours of cloth for products whose style is unknown: lists do not have it.
-const DYES = ['#39507a', '#5f7355', '#b58a45', '#8e4a3a', '#5d6a74', '#6b4660', '#b9a888', '#3d7172', '#45434a', '#a9747b'];
+const DYES = [
+  '#39507a',
+  '#5f7355',
+  '#b58a45',
+  '#8e4a3a',
+  '#5d6a74',
+  '#6b4660',
+  '#b9a888',
+  '#3d7172',
+  '#45434a',
+  '#a9747b',
+];
 const WEAVES = ['twill', 'herringbone', 'pinstripe', 'gingham', 'windowpane', 'birdseye'];
 const COLOURS: Record<string, string> = { mintgreen: '#98e4b8', moss: '#6b7a45', slate: '#5d6a74', camel: '#b58a5a' };
 
@@ -45,7 +56,9 @@ export function colours(style: string | null, isColour: (name: string) => boolea
 export function initials(name: string): string {
   const words = name.match(/[\p{L}\p{N}]+/gu) ?? [];
   return [words[0], words.length > 1 ? words[1] : undefined]
-    .map((word) => [...(word ?? '')][0] ?? '').join('').toUpperCase();
+    .map((word) => [...(word ?? '')][0] ?? '')
+    .join('')
+    .toUpperCase();
 }
 
 /**
@@ -60,7 +73,10 @@ export function sourceSet(url: string, widths: number[]): string {
 /** Creates a picture. It takes the size of its place, so that nothing moves when it loads or fails. */
 export function picture(of: Picture): HTMLElement {
   const seed = hash(of.name);
-  const [base, thread] = colours(of.style, (name) => CSS.supports('color', name) && !/^(inherit|initial|unset|revert)$/.test(name));
+  const [base, thread] = colours(
+    of.style,
+    (name) => CSS.supports('color', name) && !/^(inherit|initial|unset|revert)$/.test(name),
+  );
   const cloth = h('div', { class: `cloth ${WEAVES[seed % WEAVES.length]}`, 'data-initials': initials(of.name) });
   cloth.style.setProperty('--dye', base ?? DYES[(seed >>> 8) % DYES.length]!);
   if (thread !== undefined) cloth.style.setProperty('--thread', thread);

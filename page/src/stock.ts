@@ -20,7 +20,8 @@ export interface Size {
 /** Returns the sizes of a style. The placeholder of a style without skus is not a size. */
 export function sizes(style: Pick<Style, 'skus'> | null): Size[] {
   return Object.entries(style?.skus ?? {}).flatMap(([key, { size, quantity }]) =>
-    /^[1-9][0-9]*$/.test(key) ? [{ sku: Number(key), size: sizeName(size), quantity: quantity ?? 0 }] : []);
+    /^[1-9][0-9]*$/.test(key) ? [{ sku: Number(key), size: sizeName(size), quantity: quantity ?? 0 }] : [],
+  );
 }
 
 /** Returns the name of a size. Files write a missing one as the text "null" too. */
@@ -36,7 +37,9 @@ export function available(quantity: number, inCart: number): number {
 
 /** Returns the style that an address names, or else the default, or else the first. */
 export function chooseStyle<S extends Pick<Style, 'style_id' | 'default?'>>(styles: S[], id: number | null): S | null {
-  return styles.find((style) => style.style_id === id) ?? styles.find((style) => style['default?']) ?? styles[0] ?? null;
+  return (
+    styles.find((style) => style.style_id === id) ?? styles.find((style) => style['default?']) ?? styles[0] ?? null
+  );
 }
 
 /** Returns the related ids to show: each once, without the product itself. */

@@ -46,7 +46,10 @@ test('ids are those of the API', () => {
 test('a search has the words that the API accepts', () => {
   assert.deepEqual(searchWords("O'Hara's  plain cap"), { words: ['Hara', 'plain', 'cap'], isShortened: true });
   assert.deepEqual(searchWords('Café naïve'), { words: ['Café', 'naïve'], isShortened: false });
-  assert.deepEqual(searchWords('one two three four five'), { words: ['one', 'two', 'three', 'four'], isShortened: true });
+  assert.deepEqual(searchWords('one two three four five'), {
+    words: ['one', 'two', 'three', 'four'],
+    isShortened: true,
+  });
   assert.deepEqual(searchWords('a b'), { words: [], isShortened: true });
   assert.deepEqual(searchWords('x'.repeat(65)), { words: [], isShortened: true });
 });

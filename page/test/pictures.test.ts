@@ -19,8 +19,10 @@ test('initials are those of two words', () => {
 });
 
 test('a picture has several widths if its address has one and no signature', () => {
-  assert.equal(sourceSet('https://a.example/p?fit=crop&w=300&q=80', [300, 600]),
-    'https://a.example/p?fit=crop&w=300&q=80 300w, https://a.example/p?fit=crop&w=600&q=80 600w');
+  assert.equal(
+    sourceSet('https://a.example/p?fit=crop&w=300&q=80', [300, 600]),
+    'https://a.example/p?fit=crop&w=300&q=80 300w, https://a.example/p?fit=crop&w=600&q=80 600w',
+  );
   assert.equal(sourceSet('https://a.example/p.jpg', [300]), '');
   assert.equal(sourceSet('https://a.example/p?w=300&s=abc', [300]), '');
 });

@@ -8,8 +8,10 @@ test('the placeholder of a style without skus is not a size', () => {
 });
 
 test('sizes that repeat are told apart by their skus', () => {
-  assert.deepEqual(sizes({ skus: { 5: { quantity: 51, size: 'XL' }, 6: { quantity: 0, size: 'XL' } } }),
-    [{ sku: 5, size: 'XL', quantity: 51 }, { sku: 6, size: 'XL', quantity: 0 }]);
+  assert.deepEqual(sizes({ skus: { 5: { quantity: 51, size: 'XL' }, 6: { quantity: 0, size: 'XL' } } }), [
+    { sku: 5, size: 'XL', quantity: 51 },
+    { sku: 6, size: 'XL', quantity: 0 },
+  ]);
 });
 
 test('a missing size has a name', () => {
@@ -29,7 +31,13 @@ test('the style of the address wins over the default, and the default over the f
   const styles = [1, 2, 3].map((style_id) => ({ style_id, 'default?': style_id === 2 }));
   assert.equal(chooseStyle(styles, 3)?.style_id, 3);
   assert.equal(chooseStyle(styles, 99)?.style_id, 2);
-  assert.equal(chooseStyle(styles.map((style) => ({ ...style, 'default?': false })), null)?.style_id, 1);
+  assert.equal(
+    chooseStyle(
+      styles.map((style) => ({ ...style, 'default?': false })),
+      null,
+    )?.style_id,
+    1,
+  );
   assert.equal(chooseStyle([], 1), null);
 });
 

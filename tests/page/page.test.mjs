@@ -1,4 +1,4 @@
-// Tests the product page in Chromium: what a visitor sees and can do, on each way to serve it. `make test-page` runs them.
+// Tests the product page in Chromium, on each way to serve it. `make test-page` runs them.
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
@@ -16,7 +16,9 @@ before(async () => {
   browser = await launch();
   axe = await readFile(path.resolve(import.meta.dirname, 'node_modules/axe-core/axe.min.js'), 'utf8');
   const cards = await (await fetch(`${fleet.host}/cards?count=100`)).json();
-  overviews = await Promise.all(cards.map(async ({ id }) => (await fetch(`${fleet.host}/products/${id}/overview`)).json()));
+  overviews = await Promise.all(
+    cards.map(async ({ id }) => (await fetch(`${fleet.host}/products/${id}/overview`)).json()),
+  );
 });
 
 after(async () => {
@@ -35,9 +37,13 @@ function find(isFit) {
   return found;
 }
 
-const skus = (style) => Object.entries(style.skus).filter(([id]) => id !== 'null').map(([id, sku]) => ({ id: Number(id), ...sku }));
+const skus = (style) =>
+  Object.entries(style.skus)
+    .filter(([id]) => id !== 'null')
+    .map(([id, sku]) => ({ id: Number(id), ...sku }));
 const shownStyle = ({ styles }) => styles.results.find((style) => style['default?']) ?? styles.results[0];
-const hasStock = (overview, min = 1) => skus(shownStyle(overview) ?? { skus: {} }).some(({ quantity }) => quantity >= min);
+const hasStock = (overview, min = 1) =>
+  skus(shownStyle(overview) ?? { skus: {} }).some(({ quantity }) => quantity >= min);
 
 /** Chooses a size with at least some pieces, and returns its sku. */
 async function chooseSize(page, overview, min = 1) {
@@ -58,12 +64,15 @@ async function add(page, overview, min = 1) {
 
 /** Changes the response of a path. */
 async function change(page, pathname, edit) {
-  await page.route((url) => url.pathname === pathname, async (route) => {
-    const response = await route.fetch();
-    const body = await response.json();
-    edit(body);
-    await route.fulfill({ response, json: body });
-  });
+  await page.route(
+    (url) => url.pathname === pathname,
+    async (route) => {
+      const response = await route.fetch();
+      const body = await response.json();
+      edit(body);
+      await route.fulfill({ response, json: body });
+    },
+  );
 }
 
 const text = (page, selector) => page.locator(selector).first().innerText();
@@ -107,10 +116,16 @@ for (const [name, address] of [
   });
 }
 
-for (const [name, prefix] of [['a folder of its own', '/v1/'], ['another origin', undefined]]) {
+for (const [name, prefix] of [
+  ['a folder of its own', '/v1/'],
+  ['another origin', undefined],
+]) {
   test(`the API can have ${name} as its base address`, async () => {
     const api = prefix === undefined ? fleet.host : prefix.slice(1);
-    const policy = PAGE_POLICY.replace("connect-src 'self'", prefix === undefined ? `connect-src ${fleet.host}` : "connect-src 'self'");
+    const policy = PAGE_POLICY.replace(
+      "connect-src 'self'",
+      prefix === undefined ? `connect-src ${fleet.host}` : "connect-src 'self'",
+    );
     const server = await startPage({ api, policy, prefix, service: fleet.host });
     const tab = await open(browser, `${server.address}/`, { origins: [fleet.host] });
     const overview = find((overview) => hasStock(overview));
@@ -137,9 +152,10 @@ test('the list shows products by page, with the total and links to the first and
   assert.equal(await page.getByRole('link', { name: 'First page' }).count(), 0);
   assert.equal(await text(page, '.card h2'), overviews[0].product.name);
   // Cards, categories and the cart: three requests for the list, and none for each product.
-  assert.deepEqual(tab.requests.filter((request) => !request.includes('/page/')).sort(), [
-    `GET ${at()}`, `GET ${at('cards?page=1&count=24')}`, `GET ${at('cart')}`, `GET ${at('categories')}`,
-  ].sort());
+  assert.deepEqual(
+    tab.requests.filter((request) => !request.includes('/page/')).sort(),
+    [`GET ${at()}`, `GET ${at('cards?page=1&count=24')}`, `GET ${at('cart')}`, `GET ${at('categories')}`].sort(),
+  );
 
   await page.getByRole('link', { name: 'Next page' }).click();
   await page.getByText('25–48 of 100 pieces').first().waitFor();
@@ -191,7 +207,10 @@ test('a search finds names, and says what to do when it finds none', async () =>
   const tab = await open(browser, at());
   const { page } = tab;
   const { name } = overviews[4].product;
-  const words = name.match(/[\p{L}\p{N}]{3,}/gu).slice(0, 2).map((word) => word.slice(0, 4));
+  const words = name
+    .match(/[\p{L}\p{N}]{3,}/gu)
+    .slice(0, 2)
+    .map((word) => word.slice(0, 4));
   const field = page.getByRole('searchbox');
   await field.fill(words.join(' '));
   await page.getByRole('button', { name: 'Search' }).click();
@@ -265,10 +284,14 @@ test('a product has its photos, which arrows turn and a dialog enlarges', async 
 
 test('a swipe turns the photos', async () => {
   const overview = find((overview) => (shownStyle(overview)?.photos.length ?? 0) >= 2);
-  const tab = await open(browser, at(`?product=${overview.product.id}`), { hasTouch: true, viewport: { width: 360, height: 740 } });
+  const tab = await open(browser, at(`?product=${overview.product.id}`), {
+    hasTouch: true,
+    viewport: { width: 360, height: 740 },
+  });
   const session = await tab.page.context().newCDPSession(tab.page);
   const { x, y, width } = await tab.page.locator('.stage').boundingBox();
-  const touch = (type, at) => session.send('Input.dispatchTouchEvent', { type, touchPoints: at === undefined ? [] : [{ x: at, y: y + 100 }] });
+  const touch = (type, at) =>
+    session.send('Input.dispatchTouchEvent', { type, touchPoints: at === undefined ? [] : [{ x: at, y: y + 100 }] });
   await touch('touchStart', x + width - 20);
   await touch('touchMove', x + 40);
   await touch('touchEnd');
@@ -278,17 +301,23 @@ test('a swipe turns the photos', async () => {
 });
 
 test('pictures that fail, or that are no HTTPS address, leave cloth in the colours of the style', async () => {
-  const overview = find((overview) => shownStyle(overview)?.photos[0].url !== null && overview.styles.results.length > 0);
+  const overview = find(
+    (overview) => shownStyle(overview)?.photos[0].url !== null && overview.styles.results.length > 0,
+  );
   const tab = await open(browser, at(`?product=${overview.product.id}`));
   const { page } = tab;
   const cloth = page.locator('.stage .cloth');
   await page.locator('.stage [role="img"]').waitFor();
   assert.equal(await page.locator('.stage img').count(), 0);
-  assert.match(await cloth.getAttribute('aria-label'), new RegExp(`^${RegExp.escape?.(overview.product.name) ?? overview.product.name.slice(0, 3)}`));
+  assert.match(
+    await cloth.getAttribute('aria-label'),
+    new RegExp(`^${RegExp.escape?.(overview.product.name) ?? overview.product.name.slice(0, 3)}`),
+  );
   assert.equal(await cloth.isVisible(), true);
 
   await change(page, `/products/${overview.product.id}/overview`, ({ styles }) => {
-    for (const style of styles.results) style.photos = [{ thumbnail_url: 'uhttps://a.example/1', url: 'http://a.example/1' }];
+    for (const style of styles.results)
+      style.photos = [{ thumbnail_url: 'uhttps://a.example/1', url: 'http://a.example/1' }];
   });
   await page.reload();
   await settled(page);
@@ -313,8 +342,10 @@ test('a style changes photos, price and sizes, and its address opens it again', 
   await page.locator('.swatch', { hasText: style.name }).first().click();
   assert.equal(await text(page, '.chosen'), style.name);
   assert.equal(page.url(), at(`?product=${overview.product.id}&style=${style.style_id}`));
-  assert.deepEqual(await page.locator('input[name="size"]').evaluateAll((inputs) => inputs.map(({ value }) => Number(value))),
-    skus(style).map(({ id }) => id));
+  assert.deepEqual(
+    await page.locator('input[name="size"]').evaluateAll((inputs) => inputs.map(({ value }) => Number(value))),
+    skus(style).map(({ id }) => id),
+  );
   assert.match(await text(page, '#live'), new RegExp(`^${style.name}, .*\\$`));
 
   await page.reload();
@@ -335,9 +366,16 @@ test('a price is struck through for a sale above 0 only', async () => {
   const tab = await open(browser, at(`?product=${reduced.product.id}`));
   const { page } = tab;
   const style = shownStyle(reduced);
-  assert.match(await line(page, '.price-slot'),
-    new RegExp(`^Sale price \\$${amount(style, 'sale_price')} Regular price \\$${amount(style, 'original_price')} −\\d+%$`));
-  assert.equal(await page.locator('.price-slot s').evaluate((s) => getComputedStyle(s).textDecorationLine), 'line-through');
+  assert.match(
+    await line(page, '.price-slot'),
+    new RegExp(
+      `^Sale price \\$${amount(style, 'sale_price')} Regular price \\$${amount(style, 'original_price')} −\\d+%$`,
+    ),
+  );
+  assert.equal(
+    await page.locator('.price-slot s').evaluate((s) => getComputedStyle(s).textDecorationLine),
+    'line-through',
+  );
   await page.goto(at(`?product=${zero.product.id}`));
   await settled(page);
   assert.equal(await line(page, '.price-slot'), `$${amount(shownStyle(zero), 'original_price')}`);
@@ -426,21 +464,36 @@ test('what is sold out cannot be added', async () => {
 });
 
 test('a product has its features and, in one request, its related products', async () => {
-  const overview = find(({ product, related }) => new Set(related).size >= 3 && related.includes(product.id) && product.features.length > 0);
+  const overview = find(
+    ({ product, related }) => new Set(related).size >= 3 && related.includes(product.id) && product.features.length > 0,
+  );
   const { product, related } = overview;
   const tab = await open(browser, at(`?product=${product.id}`));
   const { page } = tab;
   const expected = [...new Set(related)].filter((id) => id !== product.id);
   await page.locator('.related:not(:has([aria-busy]))').waitFor();
   const links = await page.locator('.related a').evaluateAll((links) => links.map((link) => link.getAttribute('href')));
-  assert.deepEqual(links, expected.map((id) => `?product=${id}`));
-  assert.deepEqual(tab.requests.filter((request) => !request.includes('/page/')).sort(), [
-    `GET ${at(`?product=${product.id}`)}`, `GET ${at('cart')}`, `GET ${at(`products/${product.id}/overview`)}`,
-    `GET ${at(`cards?ids=${encodeURIComponent(expected.join())}`)}`,
-  ].sort());
-  assert.deepEqual(await page.locator('.features dt').allTextContents(), product.features.map(({ feature }) => feature));
-  assert.equal(await text(page, '.features dd'),
-    [null, '', 'null'].includes(product.features[0].value) ? 'Included' : product.features[0].value);
+  assert.deepEqual(
+    links,
+    expected.map((id) => `?product=${id}`),
+  );
+  assert.deepEqual(
+    tab.requests.filter((request) => !request.includes('/page/')).sort(),
+    [
+      `GET ${at(`?product=${product.id}`)}`,
+      `GET ${at('cart')}`,
+      `GET ${at(`products/${product.id}/overview`)}`,
+      `GET ${at(`cards?ids=${encodeURIComponent(expected.join())}`)}`,
+    ].sort(),
+  );
+  assert.deepEqual(
+    await page.locator('.features dt').allTextContents(),
+    product.features.map(({ feature }) => feature),
+  );
+  assert.equal(
+    await text(page, '.features dd'),
+    [null, '', 'null'].includes(product.features[0].value) ? 'Included' : product.features[0].value,
+  );
 
   await page.locator('.related a').first().click();
   await page.waitForURL(at(`?product=${expected[0]}`));
@@ -452,7 +505,9 @@ test('a product has its features and, in one request, its related products', asy
 test('the open product is revalidated on each visit, and a list is not', async () => {
   const tab = await open(browser, at());
   const { page } = tab;
-  const { product: { id } } = overviews[1];
+  const {
+    product: { id },
+  } = overviews[1];
   const received = (pathname) => distribution.requests.filter(({ url }) => url === pathname);
   const visit = async () => {
     await page.goto(at(`?product=${id}`));
@@ -489,21 +544,33 @@ test('a cart is shown with its products, changed, and kept', async () => {
   assert.equal(await page.locator('.line').count(), 2);
   assert.equal(await first.locator('h2').innerText(), name);
   assert.equal(await first.locator('.small').innerText(), `${style.name}, ${sku.size}`);
-  assert.equal(await first.locator('a').getAttribute('href'), `?product=${overview.product.id}&style=${style.style_id}`);
+  assert.equal(
+    await first.locator('a').getAttribute('href'),
+    `?product=${overview.product.id}&style=${style.style_id}`,
+  );
 
   await first.getByRole('button', { name: `Quantity of ${name}: one more` }).click();
-  await page.waitForFunction((price) => document.querySelector('.line-total').textContent === price, `$${(2 * price).toLocaleString('en')}`);
+  await page.waitForFunction(
+    (price) => document.querySelector('.line-total').textContent === price,
+    `$${(2 * price).toLocaleString('en')}`,
+  );
   const field = first.getByRole('spinbutton');
   await field.fill('9999');
   await field.press('Tab');
-  await page.waitForFunction((start) => document.getElementById('live').textContent.startsWith(start), `${name}: ${sku.quantity} pieces, `);
+  await page.waitForFunction(
+    (start) => document.getElementById('live').textContent.startsWith(start),
+    `${name}: ${sku.quantity} pieces, `,
+  );
   assert.equal(await field.inputValue(), String(sku.quantity));
   await page.reload();
   await settled(page);
   assert.equal(await field.inputValue(), String(sku.quantity));
   assert.equal(await text(page, '#badge'), String(sku.quantity + 1));
 
-  await page.getByRole('button', { name: `Remove ${name}` }).first().click();
+  await page
+    .getByRole('button', { name: `Remove ${name}` })
+    .first()
+    .click();
   await page.locator('.line').nth(1).waitFor({ state: 'detached' });
   assert.equal(await text(page, '#badge'), '1');
   await page.getByRole('button', { name: 'Undo' }).click();
@@ -554,12 +621,15 @@ test('a POST whose response is lost adds once, and is not sent again', async () 
   const { page } = tab;
   await add(page, overview, 3); // so that the visitor has a session
   let posts = 0;
-  await page.route((url) => url.pathname === '/cart', async (route) => {
-    if (route.request().method() !== 'POST') return route.continue();
-    posts += 1;
-    await route.fetch();
-    await route.abort();
-  });
+  await page.route(
+    (url) => url.pathname === '/cart',
+    async (route) => {
+      if (route.request().method() !== 'POST') return route.continue();
+      posts += 1;
+      await route.fetch();
+      await route.abort();
+    },
+  );
   await page.getByRole('button', { name: 'Add to cart' }).click();
   await page.getByText('2 in your cart.').waitFor();
   await page.locator('.added').waitFor();
@@ -567,12 +637,25 @@ test('a POST whose response is lost adds once, and is not sent again', async () 
 
   await page.unrouteAll();
   let isDown = true;
-  await page.route((url) => url.pathname === '/cart', (route) => {
-    if (route.request().method() !== 'POST' || !isDown) return route.continue();
-    posts += 1;
-    return route.fulfill({ status: 503, headers: { 'retry-after': '0' }, contentType: 'application/problem+json',
-      body: JSON.stringify({ type: 'about:blank', title: 'Service Unavailable', status: 503, detail: 'The database is unavailable.', request_id: 'x' }) });
-  });
+  await page.route(
+    (url) => url.pathname === '/cart',
+    (route) => {
+      if (route.request().method() !== 'POST' || !isDown) return route.continue();
+      posts += 1;
+      return route.fulfill({
+        status: 503,
+        headers: { 'retry-after': '0' },
+        contentType: 'application/problem+json',
+        body: JSON.stringify({
+          type: 'about:blank',
+          title: 'Service Unavailable',
+          status: 503,
+          detail: 'The database is unavailable.',
+          request_id: 'x',
+        }),
+      });
+    },
+  );
   await page.getByRole('button', { name: 'Add to cart' }).click();
   await page.getByText('Not added: The database is unavailable. Try again.').waitFor();
   assert.equal(posts, 2);
@@ -590,7 +673,10 @@ test('a count that could not be saved is shown as it was', async () => {
   await add(page, overview, 3);
   await page.goto(at('?cart'));
   await settled(page);
-  await page.route((url) => url.pathname.startsWith('/cart/'), (route) => route.abort());
+  await page.route(
+    (url) => url.pathname.startsWith('/cart/'),
+    (route) => route.abort(),
+  );
   await page.locator('.line').getByRole('button', { name: 'one more' }).click();
   await page.getByText('The quantity was not changed: The shop cannot be reached.').waitFor();
   assert.equal(await page.locator('.line input').inputValue(), '1');
@@ -606,14 +692,28 @@ test('a count that could not be saved is shown as it was', async () => {
 test('a response with Retry-After is repeated once, and an error can be retried', async () => {
   const tab = await open(browser, at());
   const { page } = tab;
-  const problem = JSON.stringify({ type: 'about:blank', title: 'x', status: 503, detail: 'The database is unavailable.', request_id: 'abc123' });
+  const problem = JSON.stringify({
+    type: 'about:blank',
+    title: 'x',
+    status: 503,
+    detail: 'The database is unavailable.',
+    request_id: 'abc123',
+  });
   let requests = 0;
   let failures = 1;
-  await page.route((url) => url.pathname === '/cards', (route) => {
-    requests += 1;
-    if (requests > failures) return route.continue();
-    return route.fulfill({ status: 503, headers: { 'retry-after': '0' }, contentType: 'application/problem+json', body: problem });
-  });
+  await page.route(
+    (url) => url.pathname === '/cards',
+    (route) => {
+      requests += 1;
+      if (requests > failures) return route.continue();
+      return route.fulfill({
+        status: 503,
+        headers: { 'retry-after': '0' },
+        contentType: 'application/problem+json',
+        body: problem,
+      });
+    },
+  );
   await page.goto(at('?page=2'));
   await page.locator('.card a').first().waitFor();
   assert.equal(requests, 2);
@@ -630,7 +730,10 @@ test('a response with Retry-After is repeated once, and an error can be retried'
   assert.equal(await text(page, '.here'), 'Page 3 of 5');
 
   await page.unrouteAll();
-  await page.route((url) => url.pathname === '/cards', (route) => route.abort());
+  await page.route(
+    (url) => url.pathname === '/cards',
+    (route) => route.abort(),
+  );
   await page.goto(at('?page=4'));
   await page.getByRole('heading', { level: 1, name: 'No connection' }).waitFor();
   // Related products that fail do not take the product with them.
@@ -709,10 +812,16 @@ test('the keyboard skips to the content, and a modified click opens another tab'
   await page.keyboard.press('Enter');
   assert.equal(await page.evaluate(() => document.activeElement.id), 'main');
   await page.keyboard.press('Tab');
-  assert.equal(await page.evaluate(() => document.activeElement.closest('nav').getAttribute('aria-label')), 'Categories');
+  assert.equal(
+    await page.evaluate(() => document.activeElement.closest('nav').getAttribute('aria-label')),
+    'Categories',
+  );
   const [other] = await Promise.all([
     page.context().waitForEvent('page'),
-    page.locator('.card a').first().click({ modifiers: ['Control'] }),
+    page
+      .locator('.card a')
+      .first()
+      .click({ modifiers: ['Control'] }),
   ]);
   await other.locator('.buy h1').waitFor();
   assert.equal(page.url(), at());
@@ -721,33 +830,54 @@ test('the keyboard skips to the content, and a modified click opens another tab'
 });
 
 test('nothing moves when late responses arrive', async () => {
-  const { product: { id } } = find((overview) => hasStock(overview) && shownStyle(overview).photos.length > 1);
-  for (const viewport of [{ width: 1280, height: 800 }, { width: 360, height: 740 }]) {
-    for (const [query, picture] of [['', '.card-picture'], ['?category=Boots', '.card-picture'], [`?product=${id}`, '.stage'], ['?cart', '.line-picture']]) {
+  const {
+    product: { id },
+  } = find((overview) => hasStock(overview) && shownStyle(overview).photos.length > 1);
+  for (const viewport of [
+    { width: 1280, height: 800 },
+    { width: 360, height: 740 },
+  ]) {
+    for (const [query, picture] of [
+      ['', '.card-picture'],
+      ['?category=Boots', '.card-picture'],
+      [`?product=${id}`, '.stage'],
+      ['?cart', '.line-picture'],
+    ]) {
       const tab = await open(browser, at(), { viewport });
       const { page } = tab;
-      await add(page, find((overview) => hasStock(overview)));
+      await add(
+        page,
+        find((overview) => hasStock(overview) && overview.product.id !== id),
+      ); // for the view of the cart
       await page.addInitScript(() => {
         window.shift = 0;
         new PerformanceObserver((list) => {
           for (const entry of list.getEntries()) window.shift += entry.value;
         }).observe({ type: 'layout-shift', buffered: true });
       });
-      const place = () => page.evaluate((picture) => {
-        const { x, y, width, height } = document.querySelector(picture).getBoundingClientRect();
-        return [x, y + window.scrollY, width, height].map(Math.round);
-      }, picture);
-      const painted = () => page.evaluate(() => new Promise((resolve) => {
-        requestAnimationFrame(() => requestAnimationFrame(resolve));
-      }));
+      const place = () =>
+        page.evaluate((picture) => {
+          const { x, y, width, height } = document.querySelector(picture).getBoundingClientRect();
+          return [x, y, width, height].map(Math.round);
+        }, picture);
+      const painted = () =>
+        page.evaluate(
+          () =>
+            new Promise((resolve) => {
+              requestAnimationFrame(() => requestAnimationFrame(resolve));
+            }),
+        );
       // Each response waits until the skeleton has been painted.
       let skeleton;
-      await page.route((url) => /^\/(cards|categories|products|cart)/.test(url.pathname), async (route) => {
-        await page.locator('.bone').first().waitFor({ state: 'attached' });
-        await painted();
-        skeleton ??= await place();
-        await route.continue();
-      });
+      await page.route(
+        (url) => /^\/(cards|categories|products|cart)/.test(url.pathname),
+        async (route) => {
+          await page.locator('.bone').first().waitFor({ state: 'attached' });
+          await painted();
+          skeleton ??= await place();
+          await route.continue();
+        },
+      );
       await page.goto(at(query));
       await settled(page);
       await painted();
@@ -770,7 +900,10 @@ test('without JavaScript, the page says that it needs it', async () => {
 test('reduced motion stops animations and transitions', async () => {
   const moves = async (reducedMotion) => {
     const tab = await open(browser, at(), { reducedMotion });
-    const duration = await tab.page.locator('.card .picture').first().evaluate((picture) => getComputedStyle(picture).transitionDuration);
+    const duration = await tab.page
+      .locator('.card .picture')
+      .first()
+      .evaluate((picture) => getComputedStyle(picture).transitionDuration);
     await tab.close();
     return duration !== '0s';
   };
@@ -778,14 +911,25 @@ test('reduced motion stops animations and transitions', async () => {
   assert.equal(await moves('reduce'), false);
 });
 
-for (const [colorScheme, width] of [['light', 1280], ['light', 360], ['dark', 1280], ['dark', 360]]) {
+for (const [colorScheme, width] of [
+  ['light', 1280],
+  ['light', 360],
+  ['dark', 1280],
+  ['dark', 360],
+]) {
   test(`axe finds no violation and nothing is too wide, ${colorScheme}, at ${width} pixels`, async () => {
     const tab = await open(browser, at(), { colorScheme, viewport: { width, height: 740 } });
     const { page } = tab;
     const check = async (view) => {
       const { violations } = await page.evaluate(`${axe}; axe.run(document, { resultTypes: ['violations'] })`);
-      assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`), [], view);
-      const tooWide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      assert.deepEqual(
+        violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`),
+        [],
+        view,
+      );
+      const tooWide = await page.evaluate(
+        () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+      );
       assert.equal(tooWide, 0, `${view} is ${tooWide} pixels too wide`);
     };
     const visit = async (query) => {
@@ -793,8 +937,13 @@ for (const [colorScheme, width] of [['light', 1280], ['light', 360], ['dark', 12
       await settled(page);
       await check(query);
     };
-    const overview = find((overview) => hasStock(overview, 3) && overview.styles.results.length > 1 && overview.related.length > 3
-      && overview.product.features.length > 0);
+    const overview = find(
+      (overview) =>
+        hasStock(overview, 3) &&
+        overview.styles.results.length > 1 &&
+        overview.related.length > 3 &&
+        overview.product.features.length > 0,
+    );
     await visit('');
     await visit('?page=3');
     await visit('?category=Boots');
@@ -809,7 +958,10 @@ for (const [colorScheme, width] of [['light', 1280], ['light', 360], ['dark', 12
     await page.keyboard.press('Escape');
     await add(page, overview, 3);
     await check('an addition');
-    await add(page, find((of) => of !== overview && hasStock(of)));
+    await add(
+      page,
+      find((of) => of !== overview && hasStock(of)),
+    );
     await visit('?cart');
     await page.getByRole('button', { name: 'Remove' }).first().click();
     await page.getByRole('button', { name: 'Undo' }).waitFor();
@@ -822,7 +974,10 @@ for (const [colorScheme, width] of [['light', 1280], ['light', 360], ['dark', 12
     });
     await visit(`?product=${overview.product.id}`);
     await visit('?product=2147483647');
-    await page.route((url) => url.pathname === '/cards', (route) => route.abort());
+    await page.route(
+      (url) => url.pathname === '/cards',
+      (route) => route.abort(),
+    );
     await visit('');
     assert.deepEqual(tab.problems, ['404 of GET /products/2147483647/overview']);
     await tab.close();
@@ -837,7 +992,9 @@ test('a view transfers at most 60 KB without pictures', async (t) => {
     const session = await page.context().newCDPSession(page);
     await session.send('Network.enable');
     const sizes = new Map();
-    session.on('Network.responseReceived', ({ requestId, response }) => sizes.set(requestId, { url: response.url, bytes: 0 }));
+    session.on('Network.responseReceived', ({ requestId, response }) =>
+      sizes.set(requestId, { url: response.url, bytes: 0 }),
+    );
     session.on('Network.loadingFinished', ({ requestId, encodedDataLength }) => {
       if (sizes.has(requestId)) sizes.get(requestId).bytes = encodedDataLength;
     });

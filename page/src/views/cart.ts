@@ -14,7 +14,11 @@ export async function cartView(signal: AbortSignal): Promise<View> {
   const root = h('div', { class: 'cart' });
   const notice = h('div', { class: 'notice', role: 'status' });
   draw(root, notice, lines);
-  return { title: 'Cart', node: root, summary: lines.length === 0 ? 'Your cart is empty' : `Cart, ${pieces(cart.total())}` };
+  return {
+    title: 'Cart',
+    node: root,
+    summary: lines.length === 0 ? 'Your cart is empty' : `Cart, ${pieces(cart.total())}`,
+  };
 }
 
 function draw(root: HTMLElement, notice: HTMLElement, lines: LineDetails[]): void {
@@ -29,17 +33,29 @@ function draw(root: HTMLElement, notice: HTMLElement, lines: LineDetails[]): voi
     const rest = lines.filter((line) => !gone.includes(line));
     // A sku that the catalog no longer has cannot be added again.
     const back = gone.filter((line) => line.product_id !== null);
-    const undo = h('button', { class: 'link', type: 'button', click: async () => {
-      undo.disabled = true;
-      try {
-        for (const { sku_id, count } of back) await cart.set(sku_id, count);
-        say('Put back.');
-        draw(root, notice, lines.filter((line) => rest.includes(line) || back.includes(line)));
-        root.querySelector<HTMLElement>('h1')?.focus();
-      } catch (error) {
-        fail('Not put back', error);
-      }
-    } }, 'Undo');
+    const undo = h(
+      'button',
+      {
+        class: 'link',
+        type: 'button',
+        click: async () => {
+          undo.disabled = true;
+          try {
+            for (const { sku_id, count } of back) await cart.set(sku_id, count);
+            say('Put back.');
+            draw(
+              root,
+              notice,
+              lines.filter((line) => rest.includes(line) || back.includes(line)),
+            );
+            root.querySelector<HTMLElement>('h1')?.focus();
+          } catch (error) {
+            fail('Not put back', error);
+          }
+        },
+      },
+      'Undo',
+    );
     say(text, ' ', ...(back.length > 0 ? [undo] : []));
     draw(root, notice, rest);
     if (back.length > 0) undo.focus();
@@ -47,8 +63,15 @@ function draw(root: HTMLElement, notice: HTMLElement, lines: LineDetails[]): voi
   };
 
   if (lines.length === 0) {
-    root.replaceChildren(notice, state('0', 'Your cart is empty', 'Add a piece that you like, and it waits here for you.',
-      h('a', { class: 'button', href: address.list() }, 'See the collection')));
+    root.replaceChildren(
+      notice,
+      state(
+        '0',
+        'Your cart is empty',
+        'Add a piece that you like, and it waits here for you.',
+        h('a', { class: 'button', href: address.list() }, 'See the collection'),
+      ),
+    );
     root.querySelector('h1')!.tabIndex = -1;
     return;
   }
@@ -60,12 +83,22 @@ function draw(root: HTMLElement, notice: HTMLElement, lines: LineDetails[]): voi
     const short = lines.filter((line) => line.count > (line.quantity ?? 0)).length;
     summary.replaceChildren(
       h('h2', {}, 'Summary'),
-      h('dl', {},
+      h(
+        'dl',
+        {},
         h('div', {}, h('dt', {}, 'Pieces'), h('dd', {}, count(cart.total()))),
-        h('div', { class: 'sum' }, h('dt', {}, 'Subtotal'), h('dd', {}, money(sum)))),
-      short === 0 ? '' : h('p', { class: 'stock is-few' }, `${short === 1 ? 'One line has' : `${count(short)} lines have`} more pieces than there are in stock.`),
+        h('div', { class: 'sum' }, h('dt', {}, 'Subtotal'), h('dd', {}, money(sum))),
+      ),
+      short === 0
+        ? ''
+        : h(
+            'p',
+            { class: 'stock is-few' },
+            `${short === 1 ? 'One line has' : `${count(short)} lines have`} more pieces than there are in stock.`,
+          ),
       h('p', { class: 'small' }, 'The cart is kept for your next visit. This shop takes no orders.'),
-      h('a', { class: 'button is-quiet is-wide', href: address.list() }, 'Continue shopping'));
+      h('a', { class: 'button is-quiet is-wide', href: address.list() }, 'Continue shopping'),
+    );
   };
 
   const item = (line: LineDetails) => {
@@ -81,7 +114,12 @@ function draw(root: HTMLElement, notice: HTMLElement, lines: LineDetails[]): voi
       const isShort = line.count > max();
       stock.hidden = !isShort;
       stock.classList.toggle('is-few', isShort);
-      stock.textContent = line.product_id === null ? 'No longer in the catalog.' : max() === 0 ? 'Sold out.' : `Only ${pieces(max())} left.`;
+      stock.textContent =
+        line.product_id === null
+          ? 'No longer in the catalog.'
+          : max() === 0
+            ? 'Sold out.'
+            : `Only ${pieces(max())} left.`;
     };
     // Only one request of a line is in flight; the latest count follows it.
     let saved = line.count;
@@ -123,18 +161,42 @@ function draw(root: HTMLElement, notice: HTMLElement, lines: LineDetails[]): voi
     };
     drawLine();
     const href = line.product_id === null ? null : address.product(line.product_id, line.style_id);
-    return h('li', { class: 'line' },
-      h('div', { class: 'line-picture' },
-        picture({ url: line.thumbnail_url, label: '', style: line.style_name, name, widths: [150, 300], sizes: '7rem' })),
-      h('div', { class: 'line-text' },
+    return h(
+      'li',
+      { class: 'line' },
+      h(
+        'div',
+        { class: 'line-picture' },
+        picture({
+          url: line.thumbnail_url,
+          label: '',
+          style: line.style_name,
+          name,
+          widths: [150, 300],
+          sizes: '7rem',
+        }),
+      ),
+      h(
+        'div',
+        { class: 'line-text' },
         h('h2', { class: 'card-name' }, href === null ? name : h('a', { href }, name)),
         line.style_name === null ? null : h('p', { class: 'small' }, `${line.style_name}, ${sizeName(line.size)}`),
         line.product_id === null ? null : priceTag(line),
-        stock),
-      h('div', { class: 'line-count' },
+        stock,
+      ),
+      h(
+        'div',
+        { class: 'line-count' },
         line.product_id === null ? null : field.node,
-        h('button', { class: 'link', type: 'button', 'aria-label': `Remove ${name}`, click: remove }, icon('close'), 'Remove')),
-      total);
+        h(
+          'button',
+          { class: 'link', type: 'button', 'aria-label': `Remove ${name}`, click: remove },
+          icon('close'),
+          'Remove',
+        ),
+      ),
+      total,
+    );
   };
 
   const empty = async (event: Event) => {
@@ -152,8 +214,14 @@ function draw(root: HTMLElement, notice: HTMLElement, lines: LineDetails[]): voi
   const heading = h('h1', { class: 'headline', tabindex: -1 }, 'Your cart');
   drawSummary();
   root.replaceChildren(
-    h('div', { class: 'cart-head' }, heading, h('button', { class: 'link', type: 'button', click: empty }, 'Empty the cart')),
+    h(
+      'div',
+      { class: 'cart-head' },
+      heading,
+      h('button', { class: 'link', type: 'button', click: empty }, 'Empty the cart'),
+    ),
     notice,
     h('ul', { class: 'lines' }, lines.map(item)),
-    summary);
+    summary,
+  );
 }

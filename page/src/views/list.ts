@@ -15,39 +15,76 @@ const MAX_FOUND = 20;
 
 let categories: Schemas['CategoryList'] | null = null;
 
-/** What is shown before the responses arrive. The heading is known already, so the largest text does not wait for them. */
+/** Creates the view before the responses arrive. Its heading is known already, so the largest text does not wait for them. */
 export function listSkeleton(route: ListRoute): HTMLElement {
-  return h('div', { class: 'list' },
-    heading(h('h1', { class: 'headline' }, titleOf(route)), h('p', { class: 'range' }, hidden('Loading')), isStart(route)),
+  return h(
+    'div',
+    { class: 'list' },
+    heading(
+      h('h1', { class: 'headline' }, titleOf(route)),
+      h('p', { class: 'range' }, hidden('Loading')),
+      isStart(route),
+    ),
     categories === null
-      ? h('div', { class: 'categories', 'aria-hidden': 'true' }, h('div', { class: 'category-bones' }, Array.from({ length: 14 }, () => bar('long'))))
+      ? h(
+          'div',
+          { class: 'categories', 'aria-hidden': 'true' },
+          h(
+            'div',
+            { class: 'category-bones' },
+            Array.from({ length: 14 }, () => bar('long')),
+          ),
+        )
       : nav(route),
-    h('ul', { class: 'grid', 'aria-hidden': 'true' }, skeletonCards(PAGE)));
+    h('ul', { class: 'grid', 'aria-hidden': 'true' }, skeletonCards(PAGE)),
+  );
 }
 
-const titleOf = (route: ListRoute): string => route.q !== '' ? `“${route.q}”` : route.category || 'The collection';
+const titleOf = (route: ListRoute): string => (route.q !== '' ? `“${route.q}”` : route.category || 'The collection');
 
 export async function listView(route: ListRoute, signal: AbortSignal): Promise<View> {
-  const known = categories === null
-    ? body(api.GET('/categories', { signal })).then((all) => { categories = all; }, () => undefined)
-    : Promise.resolve();
+  const known =
+    categories === null
+      ? body(api.GET('/categories', { signal })).then(
+          (all) => {
+            categories = all;
+          },
+          () => undefined,
+        )
+      : Promise.resolve();
   const [result] = await Promise.all([route.q === '' ? page(route, signal) : found(route.q, signal), known]);
   const { total, list, note } = result;
   const title = titleOf(route);
 
   const last = total === null ? null : Math.max(1, Math.ceil(total / PAGE));
   const from = (route.page - 1) * PAGE + 1;
-  const range = total === null || list.length === 0 ? '' : `${count(from)}–${count(from + list.length - 1)} of ${pieces(total)}`;
-  const summary = list.length === 0 ? '' : note ?? range;
-  const content = list.length === 0
-    ? nothing(route)
-    : h('div', {},
-      h('ul', { class: 'grid' }, list.map((card, i) => cardItem(card, 'h2', i < 4))),
-      last === null || last === 1 ? null : pager(route, last));
-  const node = h('div', { class: 'list' },
-    heading(list.length === 0 ? null : h('h1', { class: 'headline' }, title), h('p', { class: 'range' }, summary), isStart(route)),
+  const range =
+    total === null || list.length === 0 ? '' : `${count(from)}–${count(from + list.length - 1)} of ${pieces(total)}`;
+  const summary = list.length === 0 ? '' : (note ?? range);
+  const content =
+    list.length === 0
+      ? nothing(route)
+      : h(
+          'div',
+          {},
+          h(
+            'ul',
+            { class: 'grid' },
+            list.map((card, i) => cardItem(card, 'h2', i < 4)),
+          ),
+          last === null || last === 1 ? null : pager(route, last),
+        );
+  const node = h(
+    'div',
+    { class: 'list' },
+    heading(
+      list.length === 0 ? null : h('h1', { class: 'headline' }, title),
+      h('p', { class: 'range' }, summary),
+      isStart(route),
+    ),
     nav(route),
-    content);
+    content,
+  );
   const pageTitle = route.page > 1 ? `page ${count(route.page)}` : '';
   return {
     title: isStart(route) ? '' : [title, pageTitle].filter(Boolean).join(', '),
@@ -62,7 +99,11 @@ export async function listView(route: ListRoute, signal: AbortSignal): Promise<V
   };
 }
 
-interface Result { total: number | null; list: Card[]; note?: string }
+interface Result {
+  total: number | null;
+  list: Card[];
+  note?: string;
+}
 
 async function page(route: ListRoute, signal: AbortSignal): Promise<Result> {
   const query = { page: route.page, count: PAGE };
@@ -70,8 +111,13 @@ async function page(route: ListRoute, signal: AbortSignal): Promise<Result> {
     const { data, response } = await whole(api.GET('/cards', { params: { query }, signal }));
     return { total: totalOf(response), list: data };
   }
-  const products = await whole(api.GET('/products', { params: { query: { ...query, category: route.category } }, signal }));
-  const list = await cards(products.data.map((product) => product.id), signal);
+  const products = await whole(
+    api.GET('/products', { params: { query: { ...query, category: route.category } }, signal }),
+  );
+  const list = await cards(
+    products.data.map((product) => product.id),
+    signal,
+  );
   return { total: totalOf(products.response), list };
 }
 
@@ -79,8 +125,14 @@ async function found(q: string, signal: AbortSignal): Promise<Result> {
   const { words, isShortened } = address.searchWords(q);
   if (words.length === 0) return { total: 0, list: [] };
   const products = await body(api.GET('/products', { params: { query: { q: words.join(' ') } }, signal }));
-  const list = await cards(products.map((product) => product.id), signal);
-  const found = list.length === MAX_FOUND ? `The first ${MAX_FOUND} matches; another word narrows them` : `${pieces(list.length)} found`;
+  const list = await cards(
+    products.map((product) => product.id),
+    signal,
+  );
+  const found =
+    list.length === MAX_FOUND
+      ? `The first ${MAX_FOUND} matches; another word narrows them`
+      : `${pieces(list.length)} found`;
   return { total: list.length, list, note: isShortened ? `${found}. Searched for: ${words.join(' ')}` : found };
 }
 
@@ -93,38 +145,79 @@ const isStart = (route: ListRoute): boolean => route.category === '' && route.q 
 
 function heading(title: Node | null, range: Node, hasIntroduction: boolean): HTMLElement {
   if (!hasIntroduction) return h('div', { class: 'list-head' }, title, range);
-  return h('div', { class: 'list-head intro' },
-    h('div', { class: 'intro-text' },
+  return h(
+    'div',
+    { class: 'list-head intro' },
+    h(
+      'div',
+      { class: 'intro-text' },
       title,
       h('p', { class: 'lead' }, 'Clothes, shoes and accessories, made in small runs and kept for years.'),
-      range),
-    h('div', { class: 'swatches', 'aria-hidden': 'true' },
-      ['twill', 'gingham', 'herringbone', 'birdseye', 'pinstripe', 'windowpane'].map((weave) => h('div', { class: `cloth ${weave}` }))));
+      range,
+    ),
+    h(
+      'div',
+      { class: 'swatches', 'aria-hidden': 'true' },
+      ['twill', 'gingham', 'herringbone', 'birdseye', 'pinstripe', 'windowpane'].map((weave) =>
+        h('div', { class: `cloth ${weave}` }),
+      ),
+    ),
+  );
 }
 
 function nav(route: ListRoute): HTMLElement {
   const item = (name: string, href: string, isCurrent: boolean, n: number | null) =>
-    h('li', {}, h('a', { href, 'aria-current': isCurrent ? 'page' : null }, h('span', {}, name),
-      n === null ? null : [' ', h('span', { class: 'n' }, count(n), hidden(n === 1 ? ' piece' : ' pieces'))]));
+    h(
+      'li',
+      {},
+      h(
+        'a',
+        { href, 'aria-current': isCurrent ? 'page' : null },
+        h('span', {}, name),
+        n === null ? null : [' ', h('span', { class: 'n' }, count(n), hidden(n === 1 ? ' piece' : ' pieces'))],
+      ),
+    );
   const all = categories ?? [];
   const sum = all.reduce((sum, { products }) => sum + products, 0);
-  return h('nav', { class: 'categories', 'aria-label': 'Categories' },
+  return h(
+    'nav',
+    { class: 'categories', 'aria-label': 'Categories' },
     h('p', { class: 'label' }, 'Categories'),
-    h('ul', {},
+    h(
+      'ul',
+      {},
       item('Everything', address.list(), route.category === '' && route.q === '', all.length === 0 ? null : sum),
-      all.map(({ category, products }) => item(category, address.list(category), category === route.category, products))));
+      all.map(({ category, products }) =>
+        item(category, address.list(category), category === route.category, products),
+      ),
+    ),
+  );
 }
 
 function nothing(route: ListRoute): HTMLElement {
   const everything = h('a', { class: 'button', href: address.list() }, 'See the collection');
   if (route.q !== '') {
     return address.searchWords(route.q).words.length === 0
-      ? state('abc', 'Three letters, at least', 'The search finds names by the beginnings of their words. Give it three letters or more.', everything)
-      : state('0', `Nothing is called “${route.q}”`, 'The search finds names by the beginnings of their words. Try fewer words, or only their first letters.', everything);
+      ? state(
+          'abc',
+          'Three letters, at least',
+          'The search finds names by the beginnings of their words. Give it three letters or more.',
+          everything,
+        )
+      : state(
+          '0',
+          `Nothing is called “${route.q}”`,
+          'The search finds names by the beginnings of their words. Try fewer words, or only their first letters.',
+          everything,
+        );
   }
   if (route.page > 1) {
-    return state('0', `There is no page ${count(route.page)}`, 'The list is shorter than that.',
-      h('a', { class: 'button', href: address.list(route.category) }, 'Go to the first page'));
+    return state(
+      '0',
+      `There is no page ${count(route.page)}`,
+      'The list is shorter than that.',
+      h('a', { class: 'button', href: address.list(route.category) }, 'Go to the first page'),
+    );
   }
   return route.category === ''
     ? state('0', 'The shelves are empty', 'The catalog has no products yet. Come back soon.')
@@ -132,16 +225,26 @@ function nothing(route: ListRoute): HTMLElement {
 }
 
 function pager(route: ListRoute, last: number): HTMLElement {
-  const step = (page: number, name: string, glyph: 'first' | 'left' | 'right' | 'last', rel: string | null, isOn: boolean) => {
-    const icons = glyph === 'first' || glyph === 'left' ? [icon(glyph), h('span', {}, name)] : [h('span', {}, name), icon(glyph)];
+  const step = (
+    page: number,
+    name: string,
+    glyph: 'first' | 'left' | 'right' | 'last',
+    rel: string | null,
+    isOn: boolean,
+  ) => {
+    const icons =
+      glyph === 'first' || glyph === 'left' ? [icon(glyph), h('span', {}, name)] : [h('span', {}, name), icon(glyph)];
     return isOn
       ? h('a', { class: 'step', href: address.list(route.category, page), rel, 'aria-label': `${name} page` }, icons)
       : h('span', { class: 'step is-off', 'aria-hidden': 'true' }, icons);
   };
-  return h('nav', { class: 'pager', 'aria-label': 'Pages' },
+  return h(
+    'nav',
+    { class: 'pager', 'aria-label': 'Pages' },
     step(1, 'First', 'first', null, route.page > 1),
     step(route.page - 1, 'Previous', 'left', 'prev', route.page > 1),
     h('span', { class: 'here' }, `Page ${count(route.page)} of ${count(last)}`),
     step(route.page + 1, 'Next', 'right', 'next', route.page < last),
-    step(last, 'Last', 'last', null, route.page < last));
+    step(last, 'Last', 'last', null, route.page < last),
+  );
 }

@@ -10,7 +10,7 @@ export interface View {
   /** The title of the document, before the name of the shop; empty for the start page. */
   title: string;
   node: Node;
-  /** What is announced when the view replaces another one. */
+  /** The announcement when the view replaces another one. */
   summary: string;
   /** Runs once the node is in the document. */
   placed?: () => void;
@@ -23,16 +23,25 @@ export function priceTag(prices: Prices): HTMLElement {
   const { now, before } = price(prices);
   if (now === null) return h('p', { class: 'price' }, 'Price on request');
   if (before === null) return h('p', { class: 'price' }, money(now));
-  return h('p', { class: 'price is-sale' },
-    h('span', {}, hidden('Sale price '), money(now)), ' ',
-    h('s', {}, hidden('Regular price '), money(before)), ' ',
-    h('span', { class: 'discount' }, `−${discount(now, before)}%`));
+  return h(
+    'p',
+    { class: 'price is-sale' },
+    h('span', {}, hidden('Sale price '), money(now)),
+    ' ',
+    h('s', {}, hidden('Regular price '), money(before)),
+    ' ',
+    h('span', { class: 'discount' }, `−${discount(now, before)}%`),
+  );
 }
 
 /** Creates the card of a product for lists and rows. */
 export function cardItem(card: Card, level: 'h2' | 'h3', isEager = false): HTMLElement {
-  return h('li', { class: card.in_stock ? 'card' : 'card is-sold-out' },
-    h('div', { class: 'card-picture' },
+  return h(
+    'li',
+    { class: card.in_stock ? 'card' : 'card is-sold-out' },
+    h(
+      'div',
+      { class: 'card-picture' },
       picture({
         url: card.thumbnail_url,
         label: '',
@@ -42,10 +51,12 @@ export function cardItem(card: Card, level: 'h2' | 'h3', isEager = false): HTMLE
         sizes: '(min-width: 60rem) 15rem, 45vw',
         isEager,
       }),
-      card.in_stock ? null : h('span', { class: 'flag' }, 'Sold out')),
+      card.in_stock ? null : h('span', { class: 'flag' }, 'Sold out'),
+    ),
     h('p', { class: 'label' }, card.category),
     h(level, { class: 'card-name' }, h('a', { href: address.product(card.id) }, card.name)),
-    priceTag(card));
+    priceTag(card),
+  );
 }
 
 export function bar(width: 'short' | 'medium' | 'long' | 'title'): HTMLElement {
@@ -54,39 +65,74 @@ export function bar(width: 'short' | 'medium' | 'long' | 'title'): HTMLElement {
 
 export function skeletonCards(n: number): HTMLElement[] {
   return Array.from({ length: n }, () =>
-    h('li', { class: 'card' }, h('div', { class: 'card-picture bone' }), bar('short'), bar('long'), bar('medium')));
+    h('li', { class: 'card' }, h('div', { class: 'card-picture bone' }), bar('short'), bar('long'), bar('medium')),
+  );
 }
 
 export function cartSkeleton(): HTMLElement {
-  return h('div', { class: 'cart' },
-    h('div', { class: 'cart-head' }, h('h1', { class: 'headline' }, 'Your cart'), h('span', { class: 'link' }, '\u00a0')),
-    h('div', { class: 'lines', 'aria-hidden': 'true' }, Array.from({ length: 2 }, () =>
-      h('div', { class: 'line' }, h('div', { class: 'line-picture bone' }), h('div', { class: 'line-text' }, bar('long'), bar('short'))))));
+  return h(
+    'div',
+    { class: 'cart' },
+    h(
+      'div',
+      { class: 'cart-head' },
+      h('h1', { class: 'headline' }, 'Your cart'),
+      h('span', { class: 'link' }, '\u00a0'),
+    ),
+    h(
+      'div',
+      { class: 'lines', 'aria-hidden': 'true' },
+      Array.from({ length: 2 }, () =>
+        h(
+          'div',
+          { class: 'line' },
+          h('div', { class: 'line-picture bone' }),
+          h('div', { class: 'line-text' }, bar('long'), bar('short')),
+        ),
+      ),
+    ),
+  );
 }
 
 /** Creates a full-page state: nothing found, an empty cart, a failure. */
 export function state(mark: string, title: string, text: string, ...actions: (Node | null)[]): HTMLElement {
-  return h('div', { class: 'state' },
+  return h(
+    'div',
+    { class: 'state' },
     h('p', { class: 'state-mark', 'aria-hidden': 'true' }, mark),
     h('h1', {}, title),
     h('p', { class: 'state-text' }, text),
-    h('div', { class: 'actions' }, actions));
+    h('div', { class: 'actions' }, actions),
+  );
 }
 
 export function unknownProduct(): View {
   const title = 'We do not have this piece';
-  const node = state('404', title, 'It may have been sold for good, or the address may be mistyped.',
-    h('a', { class: 'button', href: address.list() }, 'See the collection'));
+  const node = state(
+    '404',
+    title,
+    'It may have been sold for good, or the address may be mistyped.',
+    h('a', { class: 'button', href: address.list() }, 'See the collection'),
+  );
   return { title, node, summary: title };
 }
 
 /** Creates the view of a failed request. */
 export function failed(error: unknown, retry: () => void): View {
   const { status, message, requestId } = error instanceof Failure ? error : new Failure(-1, 'The page has an error.');
-  const title = status === 0 ? 'No connection' : [429, 502, 503, 504].includes(status) ? 'One moment, please' : 'Something went wrong';
-  const node = state(status > 0 ? String(status) : '!', title, message,
+  const title =
+    status === 0
+      ? 'No connection'
+      : [429, 502, 503, 504].includes(status)
+        ? 'One moment, please'
+        : 'Something went wrong';
+  const node = state(
+    status > 0 ? String(status) : '!',
+    title,
+    message,
     h('button', { class: 'button', type: 'button', click: retry }, 'Try again'),
-    h('a', { class: 'button is-quiet', href: address.list() }, 'See the collection'));
+    h('a', { class: 'button is-quiet', href: address.list() }, 'See the collection'),
+  );
   if (requestId !== null) node.append(h('p', { class: 'small' }, `Request ${requestId}`));
   return { title, node, summary: `${title}. ${message}` };
 }
@@ -102,9 +148,23 @@ export interface Stepper {
 export function stepper(label: string, min: number, changed: (value: number) => void = () => undefined): Stepper {
   let value = min;
   let max = min;
-  const field = h('input', { type: 'number', inputmode: 'numeric', min, 'aria-label': label, change: () => choose(Number(field.value)) });
-  const less = h('button', { type: 'button', 'aria-label': `${label}: one less`, click: () => choose(value - 1) }, icon('minus'));
-  const more = h('button', { type: 'button', 'aria-label': `${label}: one more`, click: () => choose(value + 1) }, icon('plus'));
+  const field = h('input', {
+    type: 'number',
+    inputmode: 'numeric',
+    min,
+    'aria-label': label,
+    change: () => choose(Number(field.value)),
+  });
+  const less = h(
+    'button',
+    { type: 'button', 'aria-label': `${label}: one less`, click: () => choose(value - 1) },
+    icon('minus'),
+  );
+  const more = h(
+    'button',
+    { type: 'button', 'aria-label': `${label}: one more`, click: () => choose(value + 1) },
+    icon('plus'),
+  );
   const draw = () => {
     const isOff = max < min;
     field.value = String(value);
