@@ -1,0 +1,167 @@
+// Tests the cart of the product page, in Chromium. `make test-page` runs them.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { add, at, change, find, hasStock, open, settled, shop, shownStyle, text } from './shop.mjs';
+
+test('a cart is shown with its products, changed, and kept', async () => {
+  const overview = find((overview) => hasStock(overview, 8));
+  const other = find((of) => of !== overview && hasStock(of, 2));
+  const tab = await open(at());
+  const { page } = tab;
+  const sku = await add(page, overview, 8);
+  await add(page, other, 2);
+  await page.goto(at('?cart'));
+  await settled(page);
+  assert.equal(await page.title(), 'Cart · Atelier');
+  const style = shownStyle(overview);
+  const price = Number(style.sale_price) > 0 ? Number(style.sale_price) : Number(style.original_price);
+  const first = page.locator('.line').first();
+  const name = overview.product.name;
+  assert.equal(await page.locator('.line').count(), 2);
+  assert.equal(await first.locator('h2').innerText(), name);
+  assert.equal(await first.locator('.small').innerText(), `${style.name}, ${sku.size}`);
+  assert.equal(
+    await first.locator('a').getAttribute('href'),
+    `?product=${overview.product.id}&style=${style.style_id}`,
+  );
+
+  await first.getByRole('button', { name: `Quantity of ${name}: one more` }).click();
+  await page.waitForFunction(
+    (price) => document.querySelector('.line-total').textContent === price,
+    `$${(2 * price).toLocaleString('en')}`,
+  );
+  const field = first.getByRole('spinbutton');
+  await field.fill('9999');
+  await field.press('Tab');
+  await page.waitForFunction(
+    (start) => document.getElementById('live').textContent.startsWith(start),
+    `${name}: ${sku.quantity} pieces, `,
+  );
+  assert.equal(await field.inputValue(), String(sku.quantity));
+  await page.reload();
+  await settled(page);
+  assert.equal(await field.inputValue(), String(sku.quantity));
+  assert.equal(await text(page, '#badge'), String(sku.quantity + 1));
+
+  await page
+    .getByRole('button', { name: `Remove ${name}` })
+    .first()
+    .click();
+  await page.locator('.line').nth(1).waitFor({ state: 'detached' });
+  assert.equal(await text(page, '#badge'), '1');
+  await page.getByRole('button', { name: 'Undo' }).click();
+  await page.locator('.line').nth(1).waitFor();
+  assert.equal(await text(page, '#badge'), String(sku.quantity + 1));
+
+  await page.getByRole('button', { name: 'Empty the cart' }).click();
+  await page.getByRole('heading', { level: 1, name: 'Your cart is empty' }).waitFor();
+  assert.equal(await page.locator('#badge').isVisible(), false);
+  await page.getByRole('button', { name: 'Undo' }).click();
+  await page.locator('.line').nth(1).waitFor();
+  await page.getByRole('button', { name: 'Empty the cart' }).click();
+  await page.getByRole('heading', { level: 1, name: 'Your cart is empty' }).waitFor();
+  await page.reload();
+  await settled(page);
+  assert.equal(await text(page, 'h1'), 'Your cart is empty');
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
+test('a line whose sku the catalog lost, or has too few of, says so', async () => {
+  const tab = await open(at());
+  const { page } = tab;
+  const [overview, other] = shop.overviews.filter((overview) => hasStock(overview, 2));
+  await add(page, overview, 2);
+  await add(page, other, 2);
+  await change(page, '/cart/lines', (lines) => {
+    for (const name of Object.keys(lines[0])) if (name !== 'sku_id' && name !== 'count') lines[0][name] = null;
+    lines[1].quantity = 0;
+  });
+  await page.goto(at('?cart'));
+  await settled(page);
+  assert.deepEqual(await page.locator('.line .stock').allInnerTexts(), ['No longer in the catalog.', 'Sold out.']);
+  assert.equal(await text(page, '.summary .is-few'), '2 lines have more pieces than there are in stock.');
+  const style = shownStyle(other);
+  const price = Number(style.sale_price) > 0 ? style.sale_price : style.original_price;
+  assert.equal(await text(page, '.sum dd'), `$${Number(price).toLocaleString('en')}`);
+  await page.getByRole('button', { name: 'Remove This piece' }).click();
+  await page.locator('.line').nth(1).waitFor({ state: 'detached' });
+  assert.equal(await page.getByRole('button', { name: 'Undo' }).count(), 0);
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
+test('a POST whose response is lost adds once, and is not sent again', async () => {
+  const overview = find((overview) => hasStock(overview, 3));
+  const tab = await open(at(`?product=${overview.product.id}`));
+  const { page } = tab;
+  await add(page, overview, 3); // so that the visitor has a session
+  let posts = 0;
+  await page.route(
+    (url) => url.pathname === '/cart',
+    async (route) => {
+      if (route.request().method() !== 'POST') return route.continue();
+      posts += 1;
+      await route.fetch();
+      await route.abort();
+    },
+  );
+  await page.getByRole('button', { name: 'Add to cart' }).click();
+  await page.getByText('2 in your cart.').waitFor();
+  await page.locator('.added').waitFor();
+  assert.equal(posts, 1);
+
+  await page.unrouteAll();
+  let isDown = true;
+  await page.route(
+    (url) => url.pathname === '/cart',
+    (route) => {
+      if (route.request().method() !== 'POST' || !isDown) return route.continue();
+      posts += 1;
+      return route.fulfill({
+        status: 503,
+        headers: { 'retry-after': '0' },
+        contentType: 'application/problem+json',
+        body: JSON.stringify({
+          type: 'about:blank',
+          title: 'Service Unavailable',
+          status: 503,
+          detail: 'The database is unavailable.',
+          request_id: 'x',
+        }),
+      });
+    },
+  );
+  await page.getByRole('button', { name: 'Add to cart' }).click();
+  await page.getByText('Not added: The database is unavailable. Try again.').waitFor();
+  assert.equal(posts, 2);
+  isDown = false;
+  await page.getByRole('button', { name: 'Add to cart' }).click();
+  await page.getByText('3 in your cart.').waitFor();
+  assert.deepEqual(tab.problems, ['503 of POST /cart']);
+  await tab.close();
+});
+
+test('a count that could not be saved is shown as it was', async () => {
+  const overview = find((overview) => hasStock(overview, 3));
+  const tab = await open(at());
+  const { page } = tab;
+  await add(page, overview, 3);
+  await page.goto(at('?cart'));
+  await settled(page);
+  await page.route(
+    (url) => url.pathname.startsWith('/cart/'),
+    (route) => route.abort(),
+  );
+  await page.locator('.line').getByRole('button', { name: 'one more' }).click();
+  await page.getByText('The quantity was not changed: The shop cannot be reached.').waitFor();
+  assert.equal(await page.locator('.line input').inputValue(), '1');
+  assert.equal(await text(page, '#badge'), '1');
+  await page.unrouteAll();
+  await page.locator('.line').getByRole('button', { name: 'one more' }).click();
+  await page.waitForResponse((response) => response.request().method() === 'PUT' && response.ok());
+  assert.equal(await page.locator('.line input').inputValue(), '2');
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});

@@ -1,0 +1,99 @@
+// Tests the lists of the product page, in Chromium. `make test-page` runs them.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { at, open, settled, shop, text } from './shop.mjs';
+
+test('the list shows products by page, with the total and links to the first and last page', async () => {
+  const tab = await open(at());
+  const { page } = tab;
+  assert.equal(await page.title(), 'Atelier');
+  assert.equal(await page.locator('.card').count(), 24);
+  assert.equal(await text(page, '.range'), '1–24 of 100 pieces');
+  assert.equal(await text(page, '.here'), 'Page 1 of 5');
+  assert.equal(await page.getByRole('link', { name: 'First page' }).count(), 0);
+  assert.equal(await text(page, '.card h2'), shop.overviews[0].product.name);
+  // Cards, categories and the cart: three requests for the list, and none for each product.
+  assert.deepEqual(
+    tab.requests.filter((request) => !request.includes('/page/')).sort(),
+    [`GET ${at()}`, `GET ${at('cards?page=1&count=24')}`, `GET ${at('cart')}`, `GET ${at('categories')}`].sort(),
+  );
+
+  await page.getByRole('link', { name: 'Next page' }).click();
+  await page.getByText('25–48 of 100 pieces').first().waitFor();
+  assert.equal(page.url(), at('?page=2'));
+  assert.equal(await page.title(), 'The collection, page 2 · Atelier');
+  assert.equal(await page.evaluate(() => window.scrollY), 0);
+
+  await page.getByRole('link', { name: 'Last page' }).click();
+  await page.getByText('97–100 of 100 pieces').first().waitFor();
+  assert.equal(await page.locator('.card').count(), 4);
+  assert.equal(await page.getByRole('link', { name: 'Next page' }).count(), 0);
+  await page.getByRole('link', { name: 'First page' }).click();
+  await page.getByText('1–24 of 100 pieces').first().waitFor();
+  assert.equal(page.url(), at());
+
+  await page.goto(at('?page=9'));
+  await page.getByRole('heading', { level: 1, name: 'There is no page 9' }).waitFor();
+  await page.getByRole('link', { name: 'Go to the first page' }).click();
+  await page.getByText('1–24 of 100 pieces').first().waitFor();
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
+test('a category filters the list, by page, at an address that can be shared', async () => {
+  const categories = await (await fetch(`${shop.fleet.host}/categories`)).json();
+  const { category, products } = categories[0];
+  const tab = await open(at('?q=zzzz'));
+  const { page } = tab;
+  const nav = page.getByRole('navigation', { name: 'Categories' });
+  assert.equal(await nav.getByRole('link').count(), categories.length + 1);
+  await nav.getByRole('link', { name: `${category} ${products}` }).click();
+  await page.getByRole('heading', { level: 1, name: category }).waitFor();
+  await page.locator('.card').first().waitFor();
+  assert.equal(page.url(), at(`?category=${category}`));
+  assert.equal(await page.title(), `${category} · Atelier`);
+  assert.equal(await page.locator('.card').count(), Math.min(products, 24));
+  assert.deepEqual([...new Set(await page.locator('.card .label').allTextContents())], [category]);
+  assert.equal((await nav.locator('[aria-current="page"]').innerText()).split('\n')[0], category);
+
+  await page.goto(at(`?category=${category}&page=2`));
+  await page.getByRole('heading', { level: 1, name: 'There is no page 2' }).waitFor();
+  await page.goto(at('?category=Nothing+%26+%3Cb%3E'));
+  await page.getByRole('heading', { level: 1, name: 'Nothing in “Nothing & <b>”' }).waitFor();
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
+test('a search finds names, and says what to do when it finds none', async () => {
+  const tab = await open(at());
+  const { page } = tab;
+  const { name } = shop.overviews[4].product;
+  const words = name
+    .match(/[\p{L}\p{N}]{3,}/gu)
+    .slice(0, 2)
+    .map((word) => word.slice(0, 4));
+  const field = page.getByRole('searchbox');
+  await field.fill(words.join(' '));
+  await page.getByRole('button', { name: 'Search' }).click();
+  await page.getByRole('heading', { level: 1, name: `“${words.join(' ')}”` }).waitFor();
+  await settled(page);
+  assert.ok((await page.locator('.card h2').allTextContents()).includes(name));
+  assert.equal(page.url(), at(`?q=${words.map(encodeURIComponent).join('+')}`));
+
+  await field.fill('qqqq');
+  await field.press('Enter');
+  await page.getByRole('heading', { level: 1, name: 'Nothing is called “qqqq”' }).waitFor();
+  // Fewer letters than the API accepts are not sent.
+  tab.requests.length = 0;
+  await field.fill('a b');
+  await field.press('Enter');
+  await page.getByRole('heading', { level: 1, name: 'Three letters, at least' }).waitFor();
+  assert.deepEqual(tab.requests, []);
+
+  await page.goBack();
+  await page.getByRole('heading', { level: 1, name: 'Nothing is called “qqqq”' }).waitFor();
+  assert.equal(await field.inputValue(), 'qqqq');
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});

@@ -1,0 +1,219 @@
+// Tests the way from view to view, and errors, in Chromium. `make test-page` runs them.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { add, at, find, hasStock, open, settled, shop, shownStyle, text } from './shop.mjs';
+
+test('a response with Retry-After is repeated once, and an error can be retried', async () => {
+  const tab = await open(at());
+  const { page } = tab;
+  const problem = JSON.stringify({
+    type: 'about:blank',
+    title: 'x',
+    status: 503,
+    detail: 'The database is unavailable.',
+    request_id: 'abc123',
+  });
+  let requests = 0;
+  let failures = 1;
+  await page.route(
+    (url) => url.pathname === '/cards',
+    (route) => {
+      requests += 1;
+      if (requests > failures) return route.continue();
+      return route.fulfill({
+        status: 503,
+        headers: { 'retry-after': '0' },
+        contentType: 'application/problem+json',
+        body: problem,
+      });
+    },
+  );
+  await page.goto(at('?page=2'));
+  await page.locator('.card a').first().waitFor();
+  assert.equal(requests, 2);
+
+  requests = 0;
+  failures = 2;
+  await page.goto(at('?page=3'));
+  await page.getByRole('heading', { level: 1, name: 'One moment, please' }).waitFor();
+  assert.equal(await text(page, '.state-text'), 'The database is unavailable.');
+  assert.equal(await text(page, '.state .small'), 'Request abc123');
+  assert.equal(requests, 2);
+  await page.getByRole('button', { name: 'Try again' }).click();
+  await page.locator('.card a').first().waitFor();
+  assert.equal(await text(page, '.here'), 'Page 3 of 5');
+
+  await page.unrouteAll();
+  await page.route(
+    (url) => url.pathname === '/cards',
+    (route) => route.abort(),
+  );
+  await page.goto(at('?page=4'));
+  await page.getByRole('heading', { level: 1, name: 'No connection' }).waitFor();
+  // Related products that fail do not take the product with them.
+  const overview = find(({ related, product }) => related.some((id) => id !== product.id));
+  await page.goto(at(`?product=${overview.product.id}`));
+  await page.getByText('These pieces could not be loaded.').waitFor();
+  assert.equal(await text(page, 'h1'), overview.product.name);
+  await page.unrouteAll();
+  await page.getByRole('button', { name: 'Try again' }).click();
+  await page.locator('.related a').first().waitFor();
+  assert.deepEqual(tab.problems, Array(3).fill('503 of GET /cards'));
+  await tab.close();
+});
+
+test('an unknown product, or an id that is none, leads back to the collection', async () => {
+  const tab = await open(at('?product=2147483647'));
+  const { page } = tab;
+  assert.equal(await text(page, 'h1'), 'We do not have this piece');
+  assert.equal(await page.title(), 'We do not have this piece · Atelier');
+  await page.goto(at('?product=<b>'));
+  await settled(page);
+  assert.equal(await text(page, 'h1'), 'We do not have this piece');
+  await page.locator('main').getByRole('link', { name: 'See the collection' }).click();
+  await page.locator('.grid .card a').first().waitFor();
+  assert.deepEqual(tab.problems, ['404 of GET /products/2147483647/overview']);
+  await tab.close();
+});
+
+test('Back returns to the place in the list, with its focus, and forward to the product', async () => {
+  const tab = await open(at());
+  const { page } = tab;
+  const card = page.locator('.card a').nth(13);
+  const href = await card.getAttribute('href');
+  await card.focus();
+  const scrolled = await page.evaluate(() => window.scrollY);
+  assert.ok(scrolled > 0);
+  await page.keyboard.press('Enter');
+  const name = shop.overviews.find(({ product }) => href === `?product=${product.id}`).product.name;
+  await page.getByRole('heading', { level: 1, name }).waitFor();
+  assert.equal(await page.title(), `${name} · Atelier`);
+  assert.equal(await page.evaluate(() => window.scrollY), 0);
+  assert.equal(await page.evaluate(() => document.activeElement.tagName), 'H1');
+  assert.equal(await text(page, '#live'), name);
+
+  await page.goBack();
+  await page.locator('.grid .card a').first().waitFor();
+  await page.waitForFunction((href) => document.activeElement.getAttribute('href') === href, href);
+  assert.equal(await page.evaluate(() => window.scrollY), scrolled);
+  assert.equal(await page.title(), 'Atelier');
+  await page.goForward();
+  await page.getByRole('heading', { level: 1, name }).waitFor();
+  assert.equal(page.url(), at(href));
+  // A reload keeps the place too, and the wordmark leads to the top of the start page.
+  await page.evaluate(() => window.scrollTo(0, 200));
+  await page.waitForFunction(() => history.state?.scroll === 200);
+  await page.reload();
+  await settled(page);
+  assert.equal(await page.evaluate(() => window.scrollY), 200);
+  await page.getByRole('banner').getByRole('link', { name: 'Atelier' }).click();
+  await page.locator('.grid .card a').first().waitFor();
+  assert.equal(page.url(), at());
+  assert.equal(await page.evaluate(() => window.scrollY), 0);
+  const entries = await page.evaluate(() => history.length);
+  await page.getByRole('banner').getByRole('link', { name: 'Atelier' }).click();
+  await settled(page);
+  assert.equal(await page.evaluate(() => history.length), entries);
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
+test('the keyboard skips to the content, and a modified click opens another tab', async () => {
+  const tab = await open(at());
+  const { page } = tab;
+  await page.keyboard.press('Tab');
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Skip to content');
+  await page.keyboard.press('Enter');
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'main');
+  await page.keyboard.press('Tab');
+  assert.equal(
+    await page.evaluate(() => document.activeElement.closest('nav').getAttribute('aria-label')),
+    'Categories',
+  );
+  const [other] = await Promise.all([
+    page.context().waitForEvent('page'),
+    page
+      .locator('.card a')
+      .first()
+      .click({ modifiers: ['Control'] }),
+  ]);
+  await other.locator('.buy h1').waitFor();
+  assert.equal(page.url(), at());
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
+test('nothing moves when late responses arrive', async () => {
+  const {
+    product: { id },
+  } = find((overview) => hasStock(overview) && shownStyle(overview).photos.length > 1);
+  for (const viewport of [
+    { width: 1280, height: 800 },
+    { width: 360, height: 740 },
+  ]) {
+    for (const [query, picture] of [
+      ['', '.card-picture'],
+      ['?category=Boots', '.card-picture'],
+      [`?product=${id}`, '.stage'],
+      ['?cart', '.line-picture'],
+    ]) {
+      const tab = await open(at(), { viewport });
+      const { page } = tab;
+      await add(
+        page,
+        find((overview) => hasStock(overview) && overview.product.id !== id),
+      ); // for the view of the cart
+      await page.addInitScript(() => {
+        window.shift = 0;
+        new PerformanceObserver((list) => {
+          for (const entry of list.getEntries()) window.shift += entry.value;
+        }).observe({ type: 'layout-shift', buffered: true });
+      });
+      const place = () =>
+        page.evaluate((picture) => {
+          const { x, y, width, height } = document.querySelector(picture).getBoundingClientRect();
+          return [x, y, width, height].map(Math.round);
+        }, picture);
+      const painted = () =>
+        page.evaluate(
+          () =>
+            new Promise((resolve) => {
+              requestAnimationFrame(() => requestAnimationFrame(resolve));
+            }),
+        );
+      // Each response waits until the skeleton has been painted.
+      let skeleton;
+      await page.route(
+        (url) => /^\/(cards|categories|products|cart)/.test(url.pathname),
+        async (route) => {
+          await page.locator('.bone').first().waitFor({ state: 'attached' });
+          await painted();
+          skeleton ??= await place();
+          await route.continue();
+        },
+      );
+      await page.goto(at(query));
+      await settled(page);
+      await painted();
+      assert.deepEqual(await place(), skeleton, `${query} at ${viewport.width}`);
+      const shift = await page.evaluate(() => window.shift);
+      assert.ok(shift < 0.05, `${query} at ${viewport.width}: ${shift}`);
+      await tab.close();
+    }
+  }
+});
+
+test('reduced motion stops animations and transitions', async () => {
+  const moves = async (reducedMotion) => {
+    const tab = await open(at(), { reducedMotion });
+    const duration = await tab.page
+      .locator('.card .picture')
+      .first()
+      .evaluate((picture) => getComputedStyle(picture).transitionDuration);
+    await tab.close();
+    return duration !== '0s';
+  };
+  assert.equal(await moves('no-preference'), true);
+  assert.equal(await moves('reduce'), false);
+});
