@@ -50,7 +50,7 @@ test('a category filters the list, by page, at an address that can be shared', a
   assert.equal(await nav.getByRole('link').count(), categories.length + 1);
   await nav.getByRole('link', { name: `${category} ${products}` }).click();
   await page.getByRole('heading', { level: 1, name: category }).waitFor();
-  await page.locator('.card').first().waitFor();
+  await settled(page);
   assert.equal(page.url(), at(`?category=${category}`));
   assert.equal(await page.title(), `${category} · Atelier`);
   assert.equal(await page.locator('.card').count(), Math.min(products, 24));

@@ -122,7 +122,7 @@ test('a style changes photos, price and sizes, and its address opens it again', 
   assert.equal(await page.locator('input[name="style"]:checked').inputValue(), String(style.style_id));
   // The styles that the visitor looked at are no steps of Back.
   await page.goBack();
-  await page.locator('.grid .card').first().waitFor();
+  await page.locator('.grid .card a').first().waitFor();
   assert.deepEqual(tab.problems, []);
   await tab.close();
 });

@@ -27,6 +27,7 @@ for (const [name, address] of [
     await page.getByRole('button', { name: 'Add to cart' }).click();
     await page.getByRole('link', { name: 'View cart' }).click();
     await page.getByRole('heading', { level: 1, name: 'Your cart' }).waitFor();
+    await settled(page);
     assert.equal(page.url(), `${address()}?cart`);
     assert.equal(await page.locator('.line').count(), 1);
     assert.equal(await page.locator('.line input').inputValue(), '2');
@@ -45,25 +46,25 @@ for (const [name, prefix] of [
   ['a folder of its own', '/v1/'],
   ['another origin', undefined],
 ]) {
-  test(`the API can have ${name} as its base address`, async () => {
+  test(`the API can have ${name} as its base address`, async (t) => {
     const api = prefix === undefined ? shop.fleet.host : prefix.slice(1);
     const policy = PAGE_POLICY.replace(
       "connect-src 'self'",
       prefix === undefined ? `connect-src ${shop.fleet.host}` : "connect-src 'self'",
     );
     const server = await startPage({ api, policy, prefix, service: shop.fleet.host });
+    t.after(server.stop);
     const tab = await open(`${server.address}/`, { origins: [shop.fleet.host] });
     const overview = find((overview) => hasStock(overview));
     await add(tab.page, overview);
     // Another origin cannot use the cookie of the API, so the page identifies the cart itself.
     await tab.page.goto(`${server.address}/?cart`);
-    await tab.page.locator('.line').waitFor();
+    await settled(tab.page);
     assert.equal(await text(tab.page, '.line h2'), overview.product.name);
     assert.deepEqual(tab.problems, []);
     const base = prefix === undefined ? shop.fleet.host : `${server.address}/v1`;
     assert.ok(tab.requests.includes(`GET ${base}/cart/lines`), tab.requests.join('\n'));
     await tab.close();
-    server.stop();
   });
 }
 
