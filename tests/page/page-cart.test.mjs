@@ -159,8 +159,10 @@ test('a count that could not be saved is shown as it was', async () => {
   assert.equal(await page.locator('.line input').inputValue(), '1');
   assert.equal(await text(page, '#badge'), '1');
   await page.unrouteAll();
-  await page.locator('.line').getByRole('button', { name: 'one more' }).click();
-  await page.waitForResponse((response) => response.request().method() === 'PUT' && response.ok());
+  await Promise.all([
+    page.waitForResponse((response) => response.request().method() === 'PUT' && response.ok()),
+    page.locator('.line').getByRole('button', { name: 'one more' }).click(),
+  ]);
   assert.equal(await page.locator('.line input').inputValue(), '2');
   assert.deepEqual(tab.problems, []);
   await tab.close();

@@ -61,7 +61,7 @@ export async function add(page, overview, min = 1) {
   await settled(page);
   const sku = await chooseSize(page, overview, min);
   await page.getByRole('button', { name: 'Add to cart' }).click();
-  await page.locator('.added').waitFor();
+  assert.match(await text(page, '.outcome p'), / added\./);
   return sku;
 }
 
