@@ -3,9 +3,11 @@
 //! `shared` decides what a response contains. This crate accepts connections, limits slow and oversized requests,
 //! drains connections on shutdown, and writes the access log.
 
+mod admin;
 mod connections;
 mod health;
 pub mod log;
+mod metrics;
 pub mod reference;
 mod refusal;
 
@@ -30,8 +32,10 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
+pub use admin::serve_admin;
 use connections::Connections;
 use log::AccessLog;
+pub use metrics::Metrics;
 use refusal::{Exchange, Observed, Reparse};
 
 /// The endpoints of the host: those of the service, the most frequent first, and the two health checks. Unless
@@ -72,9 +76,24 @@ const MAX_LINGER_BYTES: u64 = 1024 * 1024;
 struct Host {
     app: Arc<App>,
     endpoints: Vec<&'static Endpoint>,
-    access: Option<AccessLog>,
+    observers: Observers,
     request_timeout: Duration,
 }
+
+/// The records that the host keeps of requests.
+#[derive(Debug, Clone, Default)]
+pub struct Observers {
+    /// The access log.
+    pub access: Option<AccessLog>,
+    /// The metrics.
+    pub metrics: Option<Arc<Metrics>>,
+}
+
+/// The commit of this build.
+pub const REVISION: &str = match option_env!("ATELIER_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
 
 /// Serves all endpoints on `listener` until `shutdown` is ready, then shuts down gracefully. Returns the number of
 /// aborted connections.
@@ -86,14 +105,14 @@ pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,
     config: &HostConfig,
-    access: Option<AccessLog>,
+    observers: Observers,
     shutdown: impl Future<Output = ()>,
 ) -> usize {
     if let Err(error) = connections::set_options(&listener) {
         tracing::warn!(%error, cause = %error, "cannot set the options of connections");
     }
     let endpoints = [ENDPOINTS, if config.http.docs { reference::ENDPOINTS } else { &[] }].concat();
-    let host = Arc::new(Host { app, endpoints, access, request_timeout: config.requests.timeout });
+    let host = Arc::new(Host { app, endpoints, observers, request_timeout: config.requests.timeout });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(config.http.header_read_timeout)
@@ -181,7 +200,10 @@ impl Host {
         rejection: Option<Problem>,
         exchange: &Exchange,
     ) -> Response<Full<Bytes>> {
-        let logged = self.access.as_ref().map(|access| (access, parts.method.clone(), Instant::now()));
+        let Observers { access, metrics } = &self.observers;
+        let observed =
+            (access.is_some() || metrics.is_some()).then(|| (parts.method.clone(), Instant::now()));
+        let active = metrics.as_ref().map(|metrics| metrics.begin());
         let has_known_length = body.size_hint().exact().is_some();
         let body = match rejection {
             Some(problem) => Err(problem),
@@ -196,9 +218,16 @@ impl Host {
             }
             Err(problem) => shared::reject(&self.endpoints, parts, problem),
         };
-        if let Some((access, method, started)) = logged {
-            access.write(&method, &outcome, started.elapsed());
+        if let Some((method, started)) = observed {
+            let elapsed = started.elapsed();
+            if let Some(metrics) = metrics {
+                metrics.record(&method, &outcome, elapsed);
+            }
+            if let Some(access) = access {
+                access.write(&method, &outcome, elapsed);
+            }
         }
+        drop(active);
         let mut response = outcome.response.map(Full::new);
         if closes || self.app.is_draining() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

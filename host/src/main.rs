@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use atelier_host::log::Log;
+use atelier_host::{Metrics, Observers, serve_admin};
 use clap::Command;
 use notify::ServiceManager;
 use shared::App;
 use shared::config::{HostConfig, host_variables, warn_of_former_names};
 use shared::variables;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Max connections that the system holds until the host accepts them.
@@ -58,6 +59,12 @@ fn bind(listen: SocketAddr) -> std::io::Result<TcpSocket> {
     Ok(socket)
 }
 
+/// Listens on `ADMIN_LISTEN`.
+fn bind_admin(listen: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = bind(listen).and_then(|socket| socket.listen(BACKLOG));
+    listener.with_context(|| format!("cannot listen on ADMIN_LISTEN={listen}"))
+}
+
 async fn run(config: &HostConfig, log: &Log) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
@@ -65,7 +72,19 @@ async fn run(config: &HostConfig, log: &Log) -> anyhow::Result<()> {
     let cannot_listen = || format!("cannot listen on LISTEN={listen}");
     // Until the host listens, the system refuses connections. Clients then try another host at once and do not wait.
     let socket = bind(listen).with_context(cannot_listen)?;
+    let admin = config.http.admin_listen.map(bind_admin).transpose()?;
     let app = Arc::new(App::start(&config.database, &config.requests));
+    let observers = Observers {
+        access: config.log.access.then(|| log.access()),
+        metrics: admin
+            .is_some()
+            .then(|| Arc::new(Metrics::new(&app, config.http.max_connections, log.dropped()))),
+    };
+    if let (Some(listener), Some(metrics)) = (admin, &observers.metrics) {
+        let address = listener.local_addr().context("cannot read the address of the metrics")?;
+        tracing::info!(%address, "serving metrics");
+        tokio::spawn(serve_admin(listener, Arc::clone(&app), Arc::clone(metrics), config.requests.timeout));
+    }
     if !app.wait_until_connected(config.database.connect_timeout).await {
         tracing::warn!(
             "starting without a database connection, or without a primary: affected requests will return 503"
@@ -84,8 +103,7 @@ async fn run(config: &HostConfig, log: &Log) -> anyhow::Result<()> {
         }
         service_manager.stopping();
     };
-    let access = config.log.access.then(|| log.access());
-    let aborted = atelier_host::serve(listener, app, config, access, stop).await;
+    let aborted = atelier_host::serve(listener, app, config, observers, stop).await;
     if aborted > 0 {
         tracing::warn!(connections = aborted, "shutdown grace period exceeded, aborted connections");
     }
