@@ -69,6 +69,7 @@ test: template balancer $(TOOLS) ## run the tests on a private Postgres
 	@scripts/install.sh postgres nginx logrotate ip
 	cargo build --workspace
 	$(WITH_POSTGRES) cargo test --workspace
+	cargo test --workspace --features atelier-host/otlp --test traces
 
 test-stack: $(STACK_TOOLS) ## test the stack of template.yaml without AWS: deploy, load, all routes, update, delete
 	@scripts/install.sh postgres

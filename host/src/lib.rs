@@ -10,6 +10,8 @@ pub mod log;
 mod metrics;
 pub mod reference;
 mod refusal;
+#[cfg(feature = "otlp")]
+mod traces;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -19,7 +21,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -27,7 +29,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use shared::config::HostConfig;
 use shared::http::request::MAX_BODY_BYTES;
-use shared::{App, Endpoint, Problem};
+use shared::{App, Endpoint, Outcome, Problem};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -37,6 +39,8 @@ use connections::Connections;
 use log::AccessLog;
 pub use metrics::Metrics;
 use refusal::{Exchange, Observed, Reparse};
+#[cfg(feature = "otlp")]
+pub use traces::Traces;
 
 /// The endpoints of the host: those of the service, the most frequent first, and the two health checks. Unless
 /// `DOCS=off`, those of the [`mod@reference`] follow: requests that match one of these are not compared with them.
@@ -87,6 +91,34 @@ pub struct Observers {
     pub access: Option<AccessLog>,
     /// The metrics.
     pub metrics: Option<Arc<Metrics>>,
+    /// The spans.
+    #[cfg(feature = "otlp")]
+    pub traces: Option<Arc<Traces>>,
+}
+
+impl Observers {
+    /// Returns whether there is one.
+    fn exist(&self) -> bool {
+        #[cfg(feature = "otlp")]
+        if self.traces.is_some() {
+            return true;
+        }
+        self.access.is_some() || self.metrics.is_some()
+    }
+
+    /// Records a response that took this long.
+    fn record(&self, method: &Method, outcome: &Outcome, elapsed: Duration) {
+        if let Some(metrics) = &self.metrics {
+            metrics.record(method, outcome, elapsed);
+        }
+        if let Some(access) = &self.access {
+            access.write(method, outcome, elapsed);
+        }
+        #[cfg(feature = "otlp")]
+        if let Some(traces) = &self.traces {
+            traces.record(method, outcome, elapsed);
+        }
+    }
 }
 
 /// The commit of this build.
@@ -200,10 +232,8 @@ impl Host {
         rejection: Option<Problem>,
         exchange: &Exchange,
     ) -> Response<Full<Bytes>> {
-        let Observers { access, metrics } = &self.observers;
-        let observed =
-            (access.is_some() || metrics.is_some()).then(|| (parts.method.clone(), Instant::now()));
-        let active = metrics.as_ref().map(|metrics| metrics.begin());
+        let observed = self.observers.exist().then(|| (parts.method.clone(), Instant::now()));
+        let active = self.observers.metrics.as_ref().map(|metrics| metrics.begin());
         let has_known_length = body.size_hint().exact().is_some();
         let body = match rejection {
             Some(problem) => Err(problem),
@@ -219,13 +249,7 @@ impl Host {
             Err(problem) => shared::reject(&self.endpoints, parts, problem),
         };
         if let Some((method, started)) = observed {
-            let elapsed = started.elapsed();
-            if let Some(metrics) = metrics {
-                metrics.record(&method, &outcome, elapsed);
-            }
-            if let Some(access) = access {
-                access.write(&method, &outcome, elapsed);
-            }
+            self.observers.record(&method, &outcome, started.elapsed());
         }
         drop(active);
         let mut response = outcome.response.map(Full::new);

@@ -73,8 +73,12 @@ async fn run(config: &HostConfig, log: &Log) -> anyhow::Result<()> {
     // Until the host listens, the system refuses connections. Clients then try another host at once and do not wait.
     let socket = bind(listen).with_context(cannot_listen)?;
     let admin = config.http.admin_listen.map(bind_admin).transpose()?;
+    #[cfg(feature = "otlp")]
+    let traces = atelier_host::Traces::start()?.map(Arc::new);
     let app = Arc::new(App::start(&config.database, &config.requests));
     let observers = Observers {
+        #[cfg(feature = "otlp")]
+        traces: traces.clone(),
         access: config.log.access.then(|| log.access()),
         metrics: admin
             .is_some()
@@ -106,6 +110,10 @@ async fn run(config: &HostConfig, log: &Log) -> anyhow::Result<()> {
     let aborted = atelier_host::serve(listener, app, config, observers, stop).await;
     if aborted > 0 {
         tracing::warn!(connections = aborted, "shutdown grace period exceeded, aborted connections");
+    }
+    #[cfg(feature = "otlp")]
+    if let Some(traces) = traces {
+        tokio::task::spawn_blocking(move || traces.stop()).await?;
     }
     tracing::info!("stopped");
     Ok(())

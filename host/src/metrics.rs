@@ -25,11 +25,11 @@ use tracing_appender::non_blocking::ErrorCounter;
 use process::ProcessCollector;
 
 /// The methods that have a label of their own.
-const METHODS: [Method; 6] =
+pub(crate) const METHODS: [Method; 6] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS];
 
 /// The label of all other methods.
-const OTHER_METHOD: &str = "_OTHER";
+pub(crate) const OTHER_METHOD: &str = "_OTHER";
 
 /// The status codes of the service, the most frequent first.
 const STATUSES: [u16; 17] =

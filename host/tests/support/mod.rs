@@ -54,7 +54,7 @@ impl TestHost {
         let app = Arc::new(App::start(&config.database, &config.requests));
         let dropped = Log::start(std::io::sink()).dropped();
         let metrics = Arc::new(Metrics::new(&app, config.http.max_connections, dropped));
-        let observers = Observers { access: None, metrics: Some(Arc::clone(&metrics)) };
+        let observers = Observers { metrics: Some(Arc::clone(&metrics)), ..Observers::default() };
         let (stop, stop_requested) = oneshot::channel();
         let serve = {
             let app = Arc::clone(&app);
