@@ -30,6 +30,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
+pub use cli::{REVISION, VERSION};
 use connections::Connections;
 use log::AccessLog;
 use refusal::{Exchange, Observed, Reparse};
