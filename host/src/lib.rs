@@ -121,12 +121,6 @@ impl Observers {
     }
 }
 
-/// The commit of this build.
-pub const REVISION: &str = match option_env!("ATELIER_REVISION") {
-    Some(revision) => revision,
-    None => "unknown",
-};
-
 /// Serves all endpoints on `listener` until `shutdown` is ready, then shuts down gracefully. Returns the number of
 /// aborted connections.
 ///

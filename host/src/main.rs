@@ -1,5 +1,6 @@
 //! `atelier-host`: serves the catalog and the carts over HTTP.
 
+mod command_line;
 mod notify;
 
 use std::net::SocketAddr;
@@ -9,7 +10,6 @@ use std::sync::Arc;
 use anyhow::Context;
 use atelier_host::log::Log;
 use atelier_host::{Metrics, Observers, serve_admin};
-use clap::Command;
 use notify::ServiceManager;
 use shared::App;
 use shared::config::{HostConfig, host_variables, warn_of_former_names};
@@ -21,21 +21,13 @@ use tokio::signal::unix::{SignalKind, signal};
 const BACKLOG: u32 = 1024;
 
 fn main() -> ExitCode {
-    match serve() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}"); // one line, without a backtrace even if RUST_BACKTRACE is set
-            ExitCode::FAILURE
-        }
-    }
+    command_line::run(serve).unwrap_or_else(|error| {
+        cli::report(format!("{error:#}")); // one line, without a backtrace even if RUST_BACKTRACE is set
+        command_line::exit_code(&error)
+    })
 }
 
 fn serve() -> anyhow::Result<()> {
-    Command::new("atelier-host")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about("Serves the catalog and the carts over HTTP, until SIGTERM or SIGINT.")
-        .after_help(variables::help(&host_variables()))
-        .get_matches();
     let config = HostConfig::from_lookup(&variables::environment)?;
     let log = Log::start(std::io::stdout());
     log.init(config.log.level);

@@ -189,7 +189,7 @@ impl Collector for HostCollector {
         let help = "Log lines dropped because the log was slower than the requests.";
         let dropped = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         ConstCounter::new(self.dropped.dropped_lines() as u64).encode(dropped)?;
-        let labels = [("version", env!("CARGO_PKG_VERSION")), ("revision", crate::REVISION)];
+        let labels = [("version", cli::VERSION), ("revision", cli::REVISION)];
         let help = "The release of the host.";
         let mut info = encoder.encode_descriptor("atelier_build_info", help, None, MetricType::Gauge)?;
         ConstGauge::new(1_u64).encode(info.encode_family(&labels)?)

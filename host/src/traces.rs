@@ -57,8 +57,7 @@ impl Traces {
         if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
             resource = resource.with_service_name("atelier-host");
         }
-        let resource =
-            resource.with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))).build();
+        let resource = resource.with_attribute(KeyValue::new("service.version", cli::VERSION)).build();
         let provider =
             SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
         Ok(Some(Self { tracer: provider.tracer("atelier-host"), provider }))
