@@ -199,8 +199,9 @@ fn functions_contain_no_commit_and_no_library_of_command_lines() {
     let (_, commit) = version.split_once('(').unwrap();
     let commit = &commit[..12];
     assert!(contains("atelier-etl", commit) && contains("atelier-etl", "clap_complete"), "{version}");
+    assert!(contains("atelier-host", "atelier_cache_hits"), "the metrics of a host");
     for function in ["etl", "get-product", "add-to-cart", "not-found"] {
-        for text in [commit, "prometheus_client", "clap_complete"] {
+        for text in [commit, "atelier_cache_hits", "clap_complete"] {
             assert!(!contains(function, text), "{function}: {text}");
         }
     }
