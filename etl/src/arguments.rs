@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::metrics_file::MetricsFile;
 use clap::{Parser, Subcommand};
 use etl::load::{DATABASE_DISK_BYTES, DEFAULT_WORKERS, RejectLimit};
 use etl::prune;
@@ -77,33 +78,7 @@ pub(crate) enum Command {
     ///
     /// A load of the same files resumes an interrupted load. An optional manifest.json beside the files lists their
     /// sizes and hashes: {"files":[{"name":"product.csv","size":123,"sha256":"…"},…]}
-    Load {
-        #[command(flatten)]
-        database: DatabaseArguments,
-        /// The name of the dataset [default: the name of the folder]
-        #[arg(long, value_name = "NAME")]
-        dataset: Option<String>,
-        /// The max number of rejected rows per file: a number, or a percentage, which always allows 10
-        #[arg(long, value_name = "N|P%", default_value = "0.1%")]
-        max_rejects: RejectLimit,
-        /// The CSV file for the rejected rows, with a JSON summary beside it; in S3 a prefix for NAME/GENERATION.csv
-        /// [default: ./rejects/NAME.csv]
-        #[arg(long, value_name = "FILE|s3://…")]
-        rejects: Option<PathOrUrl>,
-        /// Build the catalog without publishing it; `atelier-etl publish` publishes it later
-        #[arg(long)]
-        no_publish: bool,
-        /// Parallel tasks: the number of processors that the database can spare
-        #[arg(long, value_name = "N", default_value_t = DEFAULT_WORKERS, value_parser = clap::value_parser!(u8).range(1..=64))]
-        workers: u8,
-        #[arg(long, hide = true)]
-        commit_bytes: Option<String>,
-        #[arg(long, hide = true)]
-        range_bytes: Option<String>,
-        /// The folder with the files, or s3://bucket/prefix/
-        #[arg(value_name = "DIR|s3://…")]
-        source: PathOrUrl,
-    },
+    Load(Box<LoadArguments>),
     /// Bring the schema and the roles of the database up to date
     Migrate {
         #[command(flatten)]
@@ -113,6 +88,9 @@ pub(crate) enum Command {
     Status {
         #[command(flatten)]
         database: DatabaseArguments,
+        /// Print JSON: docs/load-data.md describes the fields
+        #[arg(long)]
+        json: bool,
     },
     /// Publish the catalog of a --no-publish load
     Publish {
@@ -162,6 +140,40 @@ pub(crate) enum Command {
     },
 }
 
+/// The arguments of a load.
+#[derive(clap::Args)]
+pub(crate) struct LoadArguments {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArguments,
+    /// The name of the dataset [default: the name of the folder]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) dataset: Option<String>,
+    /// The max number of rejected rows per file: a number, or a percentage, which always allows 10
+    #[arg(long, value_name = "N|P%", default_value = "0.1%")]
+    pub(crate) max_rejects: RejectLimit,
+    /// The CSV file for the rejected rows, with a JSON summary beside it; in S3 a prefix for NAME/GENERATION.csv
+    /// [default: ./rejects/NAME.csv]
+    #[arg(long, value_name = "FILE|s3://…")]
+    pub(crate) rejects: Option<PathOrUrl>,
+    /// Write metrics of the load to a file, for node_exporter's textfile collector, also if the load fails; the name ends
+    /// in .prom
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics: Option<MetricsFile>,
+    /// Build the catalog without publishing it; `atelier-etl publish` publishes it later
+    #[arg(long)]
+    pub(crate) no_publish: bool,
+    /// Parallel tasks: the number of processors that the database can spare
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_WORKERS, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) workers: u8,
+    #[arg(long, hide = true)]
+    pub(crate) commit_bytes: Option<String>,
+    #[arg(long, hide = true)]
+    pub(crate) range_bytes: Option<String>,
+    /// The folder with the files, or s3://bucket/prefix/
+    #[arg(value_name = "DIR|s3://…")]
+    pub(crate) source: PathOrUrl,
+}
+
 /// A path or an S3 URL.
 #[derive(Clone, Debug)]
 pub(crate) enum PathOrUrl {
@@ -174,6 +186,14 @@ impl FromStr for PathOrUrl {
 
     fn from_str(text: &str) -> Result<Self, S3UrlError> {
         if text.starts_with("s3:") { text.parse().map(Self::S3) } else { Ok(Self::Disk(text.into())) }
+    }
+}
+
+impl LoadArguments {
+    /// Returns the options of an earlier release that are set and have no effect.
+    pub(crate) fn former_options(&self) -> impl Iterator<Item = &'static str> {
+        let former = [("--commit-bytes", &self.commit_bytes), ("--range-bytes", &self.range_bytes)];
+        former.into_iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name)
     }
 }
 

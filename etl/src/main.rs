@@ -1,23 +1,22 @@
 //! `atelier-etl`: the loader's command line.
 
 mod arguments;
+mod load_command;
+mod metrics_file;
 
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use arguments::{Arguments, Command, EXIT_CODES, PathOrUrl, TOO_MANY_REJECTS};
+use arguments::{Arguments, Command, EXIT_CODES, TOO_MANY_REJECTS};
 use clap::{CommandFactory, Parser};
-use etl::ledger::{FileNote, RejectCount};
-use etl::load::{self, LoadError, LoadOptions, OutputTarget, Summary};
+use etl::load::{self, LoadError};
 use etl::progress::Progress;
 use etl::prune::{self, PruneOptions};
-use etl::s3::S3;
 use etl::shown::{shown, shown_in_line};
-use etl::source::{Dataset, DatasetLocation};
 use etl::{abandon, database, migrate, status};
-use shared::variables::{self, environment};
+use shared::variables;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -42,42 +41,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Generate { scale, seed, legacy_format, dir } => {
             generate_dataset(sample_data::Options { scale, seed, legacy_format }, &dir)
         }
-        Command::Load {
-            database,
-            dataset,
-            max_rejects,
-            rejects,
-            no_publish,
-            workers,
-            commit_bytes,
-            range_bytes,
-            source,
-        } => {
-            let former = [("--commit-bytes", commit_bytes), ("--range-bytes", range_bytes)];
-            for (name, _) in former.iter().filter(|(_, value)| value.is_some()) {
-                eprintln!("warning: {name} has no effect and will be removed: a load resumes by file");
-            }
-            // Wrong settings end the command before anything is read.
-            let (database, disk_bytes) = (database.connect_options()?, load::disk_bytes(&environment)?);
-            let location = match source {
-                PathOrUrl::Disk(dir) => DatasetLocation::Folder(dir),
-                PathOrUrl::S3(url) => DatasetLocation::S3(S3::from_environment().await, url),
-            };
-            let dataset = Dataset::open(&location, dataset.as_deref()).await?;
-            let rejects = match rejects {
-                Some(PathOrUrl::S3(url)) => OutputTarget::S3(S3::from_environment().await, url),
-                Some(PathOrUrl::Disk(path)) => OutputTarget::File(path),
-                None => OutputTarget::File(format!("rejects/{}.csv", dataset.name).into()),
-            };
-            let options = LoadOptions {
-                limit: max_rejects,
-                workers: workers.into(),
-                disk_bytes,
-                publish: !no_publish,
-                ..LoadOptions::new(rejects, Progress::for_stderr())
-            };
-            print_summary(&load::load(&database, dataset, options).await?)
-        }
+        Command::Load(arguments) => load_command::run(*arguments).await,
         Command::Migrate { database } => {
             let applied = migrate::migrate(&database.connect_options()?).await?;
             match applied.as_slice() {
@@ -85,11 +49,15 @@ async fn run(command: Command) -> anyhow::Result<()> {
                 applied => print(&format!("applied {}\n", applied.join(", "))),
             }
         }
-        Command::Status { database } => {
+        Command::Status { database, json } => {
             let status = status::status(&database.connect_options()?).await;
             let status =
                 status.map_err(|error| anyhow!("the database failed: {}", database::describe(&error)))?;
-            print(&status.to_string())
+            match json {
+                // The strings are escaped: a JSON string has no control characters.
+                true => print(&format!("{}\n", serde_json::to_string_pretty(&status)?)),
+                false => print(&status.to_string()),
+            }
         }
         Command::Publish { database } => {
             let generation = load::publish(&database.connect_options()?, &Progress::for_stderr()).await?;
@@ -147,63 +115,6 @@ fn generate_dataset(options: sample_data::Options, dir: &Path) -> anyhow::Result
         dir.display()
     );
     print(&text)
-}
-
-fn print_summary(summary: &Summary) -> anyhow::Result<()> {
-    let mut text = format!(
-        "\n{:<13}{:>12}{:>10}{:>11}{:>12}{:>9}{:>9}\n",
-        "file", "rows read", "repaired", "rejected", "loaded", "seconds", "MB/s"
-    );
-    for file in &summary.files {
-        let counts = &file.counts;
-        text += &format!(
-            "{:<13}{:>12}{:>10}{:>11}{:>12}{:>9.1}{:>9.1}\n",
-            file.file,
-            counts.read,
-            counts.repaired,
-            counts.rejected,
-            counts.loaded,
-            counts.seconds,
-            megabytes(file.size) / counts.seconds.max(0.001)
-        );
-    }
-    text.push('\n');
-    for (step, seconds) in &summary.steps {
-        text += &format!("{:<13}{seconds:>8.1} s\n", step.name());
-    }
-    if !summary.reasons.is_empty() {
-        text += &format!("\nrejected rows, in {}:\n", summary.rejects);
-        for RejectCount { file, reason, rows } in &summary.reasons {
-            text += &format!("{rows:>10}  {file}: {reason}\n");
-        }
-    }
-    for (title, is_repair) in [("repaired rows", true), ("accepted spellings", false)] {
-        let notes: Vec<_> = summary.notes.iter().filter(|note| note.is_repair == is_repair).collect();
-        if !notes.is_empty() {
-            text += &format!("\n{title}:\n");
-        }
-        for FileNote { file, note, rows, lines, .. } in notes {
-            let first = lines.first().map(|line| format!(", first in line {line}")).unwrap_or_default();
-            text += &format!("{rows:>10}  {file}: {note}{first}\n");
-        }
-    }
-    text += &match summary.published {
-        true => format!("\nserving generation {}\n", summary.generation),
-        false => {
-            format!("\ngeneration {} is built: run atelier-etl publish to serve it\n", summary.generation)
-        }
-    };
-    if let Some(peak) = peak_memory() {
-        text += &format!("peak memory of the loader: {:.0} MB\n", megabytes(peak));
-    }
-    print(&text)
-}
-
-/// Returns the peak memory of this process in bytes; none where the system does not report it (only Linux does).
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 /// Converts bytes for people. The precision is enough up to 9 PB.
