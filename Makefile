@@ -1,7 +1,7 @@
 # `make` alone lists the verbs. The help line of a verb shows its settings with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build test test-stack test-postgres test-faults test-fleet test-fuzz test-page test-reproducible lint deny advisories sbom configuration openapi docs-files lock base bench bench-fleet bench-flood bench-regions k6 generate load \
+.PHONY: help run fleet build test test-stack test-postgres test-faults test-fleet test-fuzz test-page test-reproducible lint deny advisories sbom configuration openapi docs-files man lock base bench bench-fleet bench-flood bench-regions k6 generate load \
 	tools template balancer monitoring s3 watch invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
@@ -69,6 +69,7 @@ test: template balancer monitoring $(TOOLS) ## run the tests on a private Postgr
 	@scripts/install.sh postgres nginx logrotate ip
 	cargo build --workspace
 	$(WITH_POSTGRES) cargo test --workspace
+	cargo test --workspace --features atelier-host/otlp --test traces
 
 test-stack: $(STACK_TOOLS) ## test the stack of template.yaml without AWS: deploy, load, all routes, update, delete
 	@scripts/install.sh postgres
@@ -150,6 +151,11 @@ openapi: ## write openapi.json from the code
 docs-files: ## write the files of the reference, /docs and /openapi.json, into target/docs/: docs/deploy-lambda.md
 	cargo build --workspace --example docs_files
 	$(or $(CARGO_TARGET_DIR),target)/debug/examples/docs_files $(or $(CARGO_TARGET_DIR),target)/docs
+
+man: ## write the man pages of atelier-host and atelier-etl into target/man/man1/
+	cargo build --workspace
+	for program in atelier-host atelier-etl; do \
+		$(or $(CARGO_TARGET_DIR),target)/debug/$$program man-pages $(or $(CARGO_TARGET_DIR),target)/man/man1 || exit; done
 
 # Where `make base` puts the programs of the commit in bench/base.
 BASE ?=

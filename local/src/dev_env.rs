@@ -119,8 +119,10 @@ pub(crate) fn loopback_for(listen: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Prints example requests and the URL of the database.
-pub(crate) fn print_instructions(origin: SocketAddr, cluster: &Cluster) {
+/// Prints example requests, the address of the metrics of a single host, and the URL of the database.
+pub(crate) fn print_instructions(origin: SocketAddr, metrics: Option<SocketAddr>, cluster: &Cluster) {
+    let metrics = metrics.map(|metrics| format!("    curl http://{}/metrics\n", loopback_for(metrics)));
+    let metrics = metrics.unwrap_or_default();
     let url = cluster.address().url(SUPERUSER, DATABASE);
     eprintln!(
         "
@@ -129,7 +131,7 @@ Atelier is serving on http://{origin}. Try:
     curl http://{origin}/products/1/styles
     curl 'http://{origin}/products?page=2&count=3'
     curl -i --compressed http://{origin}/products/2/overview
-
+{metrics}
 Database URL for psql and atelier-etl:
 
     export DATABASE_URL='{url}'

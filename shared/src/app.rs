@@ -24,6 +24,15 @@ pub struct App {
     draining: AtomicBool,
 }
 
+/// The catalog that a host serves, for metrics.
+#[derive(Debug, Default)]
+pub(crate) struct CatalogStatistics {
+    /// Its generation, and when it was published, in seconds since 1970. `None` before the first publish.
+    pub(crate) published: Option<(i32, i64)>,
+    /// The time since a server last confirmed it, if that is longer than usual.
+    pub(crate) staleness: Option<Duration>,
+}
+
 /// Whether a load balancer should send requests to this process, and why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
@@ -87,6 +96,14 @@ impl App {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn catalog_statistics(&self) -> CatalogStatistics {
+        let published = self.database.publication();
+        CatalogStatistics {
+            published: published.map(|published| (published.generation, published.published_at)),
+            staleness: self.database.staleness(),
+        }
     }
 
     /// Returns whether a load balancer should send requests to this process. A host knows it from

@@ -55,6 +55,8 @@ pub struct RequestConfig {
 pub struct HttpConfig {
     /// `LISTEN`.
     pub listen: SocketAddr,
+    /// `ADMIN_LISTEN`; `None` serves no metrics.
+    pub admin_listen: Option<SocketAddr>,
     /// `MAX_CONNECTIONS`.
     pub max_connections: usize,
     /// `HEADER_READ_TIMEOUT`.
@@ -101,6 +103,18 @@ static LISTEN: Variable = Variable::new(
     Host,
 )
 .summary("the address and port that the host serves; port 0 takes a free one");
+
+static ADMIN_LISTEN: Variable = Variable::new(
+    "ADMIN_LISTEN",
+    Text("an address and a port such as 127.0.0.1:9464"),
+    Described("no metrics"),
+    Host,
+)
+.summary("the address and port of `/metrics`, and of `/healthz` and `/readyz` too")
+.details(
+    "For monitoring only: choose a loopback or private address that clients cannot reach. Needs another port than \
+     `LISTEN`; port 0 takes a free one.",
+);
 
 static MAX_CONNECTIONS: Variable =
     Variable::new("MAX_CONNECTIONS", Number(1, 1_000_000), Value("4096"), Host)
@@ -156,8 +170,9 @@ static LOG_ACCESS: Variable = Variable::new("LOG_ACCESS", Choice(&["on", "off"])
 pub static REQUEST_VARIABLES: [&Variable; 2] = [&REQUEST_TIMEOUT, &CACHE_BYTES];
 
 /// The variables of the HTTP server.
-pub static HTTP_VARIABLES: [&Variable; 7] = [
+pub static HTTP_VARIABLES: [&Variable; 8] = [
     &LISTEN,
+    &ADMIN_LISTEN,
     &MAX_CONNECTIONS,
     &HEADER_READ_TIMEOUT,
     &SHUTDOWN_DELAY,
@@ -194,6 +209,7 @@ impl HostConfig {
             },
             http: HttpConfig {
                 listen: LISTEN.parsed(lookup, |value| value.parse().ok())?,
+                admin_listen: ADMIN_LISTEN.optional(lookup, |value| value.parse().ok())?,
                 max_connections: MAX_CONNECTIONS.number(lookup)?,
                 header_read_timeout: HEADER_READ_TIMEOUT.duration(lookup)?,
                 shutdown_delay: SHUTDOWN_DELAY.duration(lookup)?,

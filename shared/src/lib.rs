@@ -5,7 +5,7 @@
 //! byte for byte, on every transport. This crate accepts no connections and knows no Lambda.
 //!
 //! A module imports only modules to its left: variables and log, database, http, catalog and cart, config, app,
-//! endpoint, respond.
+//! metrics, endpoint, respond.
 
 mod app;
 pub mod cart;
@@ -15,6 +15,7 @@ pub mod database;
 pub mod endpoint;
 pub mod http;
 pub mod log;
+pub mod metrics;
 mod respond;
 pub mod variables;
 

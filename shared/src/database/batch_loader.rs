@@ -89,6 +89,11 @@ impl<S: Source> BatchLoader<S> {
         Self { requests, queue: Arc::clone(queue) }
     }
 
+    /// Returns the number of free places in the queue.
+    pub(crate) fn free_places(&self) -> usize {
+        self.queue.available_permits()
+    }
+
     /// Returns the value of a key; `None` if it has none.
     ///
     /// # Errors
