@@ -23,13 +23,17 @@ const MARK: &str = "mark7f3a";
 type Series<'a> = (&'a str, Vec<(&'a str, &'a str)>);
 
 /// Returns the series of a scrape. No value of a label contains a quote.
-fn series(scrape: &str) -> Vec<Series<'_>> {
+fn series<'a>(scrape: &'a str) -> Vec<Series<'a>> {
     let samples = scrape.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let parse = |line| match str::split_once(line, '{') {
+    let parse = |line: &'a str| match line.split_once('{') {
         None => (line.split(' ').next().unwrap(), Vec::new()),
         Some((name, rest)) => {
             let labels = rest.rsplit_once('}').unwrap().0.split("\",").filter(|label| !label.is_empty());
-            (name, labels.map(|label| label.trim_end_matches('"').split_once("=\"").unwrap()).collect())
+            let parse = |label: &'a str| {
+                let (label, value) = label.split_once("=\"").unwrap();
+                (label, value.trim_end_matches('"'))
+            };
+            (name, labels.map(parse).collect())
         }
     };
     samples.map(parse).collect()
