@@ -92,7 +92,7 @@ impl Metrics {
         let help = "Idle client connections closed to make room for new ones";
         registry.register("atelier_connections_evicted", help, Counter::clone(&evicted));
         registry.register_collector(Box::new(HostCollector { max_connections, dropped }));
-        registry.register_collector(Box::new(ProcessCollector));
+        registry.register_collector(Box::new(ProcessCollector::new()));
         shared::metrics::register(app, &mut registry);
 
         let mut routes: Vec<&'static str> = Vec::new();

@@ -6,6 +6,7 @@
 mod failures;
 mod files;
 mod prometheus;
+mod sandbox;
 mod scrape;
 #[path = "../support/mod.rs"]
 mod support;
