@@ -11,7 +11,7 @@ use crate::support::root;
 const PAGE: &str = "docs/operations.md";
 const SECTION: &str = "\n## Alarms of Prometheus\n";
 
-pub fn file(path: &str) -> String {
+pub(crate) fn file(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap()
 }
 
@@ -20,7 +20,7 @@ fn yaml(path: &str) -> Yaml {
 }
 
 /// Returns the alert rules by their names.
-pub fn alarms() -> BTreeMap<String, Yaml> {
+pub(crate) fn alarms() -> BTreeMap<String, Yaml> {
     let rules = yaml("deploy/monitoring/alerts.yml");
     let groups = rules["groups"].as_vec().unwrap().iter();
     let rules = groups.flat_map(|group| group["rules"].as_vec().unwrap().clone());
@@ -28,18 +28,18 @@ pub fn alarms() -> BTreeMap<String, Yaml> {
 }
 
 /// Returns the panels of the dashboard, without its rows.
-pub fn panels() -> Vec<Value> {
+pub(crate) fn panels() -> Vec<Value> {
     let dashboard: Value = serde_json::from_str(&file("deploy/monitoring/dashboard.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap().iter();
     panels.filter(|panel| panel["type"] != "row").cloned().collect()
 }
 
-pub fn title(panel: &Value) -> &str {
+pub(crate) fn title(panel: &Value) -> &str {
     panel["title"].as_str().unwrap()
 }
 
 /// Returns the queries of a panel as in the dashboard.
-pub fn queries(panel: &Value) -> Vec<&str> {
+pub(crate) fn queries(panel: &Value) -> Vec<&str> {
     panel["targets"].as_array().unwrap().iter().map(|target| target["expr"].as_str().unwrap()).collect()
 }
 
@@ -64,7 +64,7 @@ fn graphs(runbook: &str) -> BTreeSet<String> {
 }
 
 /// Asserts that an annotation `runbook` leads to a section of the page that names graphs of the dashboard.
-pub fn assert_runbook(alarm: &str, runbook: &str, severity: &str) {
+pub(crate) fn assert_runbook(alarm: &str, runbook: &str, severity: &str) {
     let page = file(PAGE);
     let (path, anchor) = runbook.split_once('#').unwrap_or_else(|| panic!("{alarm}: no anchor in {runbook}"));
     assert_eq!(path, PAGE, "{alarm}");

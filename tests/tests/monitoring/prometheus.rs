@@ -22,16 +22,16 @@ use crate::support::serving::Socket;
 const INTERVAL: &str = "1s";
 
 /// Three hosts behind NGINX, with Prometheus, and the file of a load as node_exporter serves it.
-pub struct Monitored {
-    pub fleet: Fleet,
-    pub prometheus: Prometheus,
+pub(crate) struct Monitored {
+    pub(crate) fleet: Fleet,
+    pub(crate) prometheus: Prometheus,
     folder: TempDir,
     _loads: HttpProxy,
 }
 
 impl Monitored {
     /// Starts hosts on this database, and Prometheus.
-    pub async fn start(database: &Database) -> Self {
+    pub(crate) async fn start(database: &Database) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut server = Command::new(program("atelier-host").unwrap());
         server.env("DATABASE_URL", database.host_url());
@@ -44,11 +44,11 @@ impl Monitored {
     }
 
     /// Returns the path for `atelier-etl load --metrics`.
-    pub fn load_file(&self) -> PathBuf {
+    pub(crate) fn load_file(&self) -> PathBuf {
         load_file(self.folder.path())
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.prometheus.server.stop().await.unwrap();
         self.fleet.stop().await.unwrap();
     }
@@ -68,7 +68,7 @@ fn serve_file(path: PathBuf) -> HttpProxy {
 }
 
 /// A running Prometheus. It stops when this value is dropped.
-pub struct Prometheus {
+pub(crate) struct Prometheus {
     address: SocketAddr,
     server: SupervisedChild,
 }
@@ -106,14 +106,14 @@ impl Prometheus {
     }
 
     /// Returns the series that a query gives.
-    pub async fn query(&self, query: &str) -> Vec<Value> {
+    pub(crate) async fn query(&self, query: &str) -> Vec<Value> {
         let path = format!("/api/v1/query?query={}", utf8_percent_encode(query, NON_ALPHANUMERIC));
         let response = self.get(&path).await;
         response["data"]["result"].as_array().unwrap_or_else(|| panic!("{query}: {response}")).clone()
     }
 
     /// Returns the alarms that fire: their labels and annotations.
-    pub async fn firing(&self) -> Vec<Value> {
+    pub(crate) async fn firing(&self) -> Vec<Value> {
         let response = self.get("/api/v1/alerts").await;
         let alarms = response["data"]["alerts"].as_array().unwrap().iter();
         alarms.filter(|alarm| alarm["state"] == "firing").cloned().collect()
@@ -136,7 +136,7 @@ fn without_durations(rules: &str) -> String {
 }
 
 /// Returns the status and the body of a response.
-pub async fn get(server: SocketAddr, path: &str) -> (StatusCode, String) {
+pub(crate) async fn get(server: SocketAddr, path: &str) -> (StatusCode, String) {
     let request = Request::get(path).body(Bytes::new()).unwrap();
     let response = Socket(server).call(request).await;
     (response.status(), String::from_utf8(response.body().to_vec()).unwrap())

@@ -24,12 +24,16 @@ type Series<'a> = (&'a str, Vec<(&'a str, &'a str)>);
 
 /// Returns the series of a scrape. No value of a label contains a quote.
 fn series(scrape: &str) -> Vec<Series<'_>> {
+    let label = |text| {
+        let (name, value) = str::split_once(text, "=\"").unwrap();
+        (name, value.trim_end_matches('"'))
+    };
     let samples = scrape.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let parse = |line| match str::split_once(line, '{') {
         None => (line.split(' ').next().unwrap(), Vec::new()),
         Some((name, rest)) => {
             let labels = rest.rsplit_once('}').unwrap().0.split("\",").filter(|label| !label.is_empty());
-            (name, labels.map(|label| label.trim_end_matches('"').split_once("=\"").unwrap()).collect())
+            (name, labels.map(label).collect())
         }
     };
     samples.map(parse).collect()
