@@ -166,6 +166,7 @@ fn assert_labels_are_bounded(scrape: &str) {
     let methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "_OTHER"];
     let mut routes: BTreeSet<&str> = atelier_host::ENDPOINTS.iter().map(|endpoint| endpoint.path).collect();
     routes.insert("");
+    assert!(routes.remove("/healthz") && routes.remove("/readyz"), "health checks are not recorded");
     let (mut methods_seen, mut routes_seen) = (BTreeSet::new(), BTreeSet::new());
     for (name, labels) in series(scrape) {
         for (label, value) in labels {
