@@ -230,10 +230,9 @@ impl Catalog {
     }
 }
 
-#[cfg(test)]
 pub(crate) use combined::PUBLICATION;
 
-#[cfg(test)]
+/// Returns all statements.
 pub(crate) fn statements() -> Vec<&'static crate::database::Sql> {
     [&sources::STATEMENTS[..], &lists::STATEMENTS, &combined::STATEMENTS].concat()
 }
