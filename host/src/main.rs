@@ -1,5 +1,6 @@
 //! `atelier-host`: serves the catalog and the carts over HTTP.
 
+mod check;
 mod command_line;
 mod notify;
 

@@ -92,6 +92,10 @@ async fn an_invalid_variable_stops_the_host_with_a_one_line_error() {
             "error: ADMIN_LISTEN=9464: expected an address and a port such as 127.0.0.1:9464",
         ),
         (
+            &[url, ("LISTEN", "127.0.0.1:3000"), ("ADMIN_LISTEN", "127.0.0.1:3000")],
+            "error: ADMIN_LISTEN=127.0.0.1:3000: expected another address or port than LISTEN",
+        ),
+        (
             &[url, ("DATABASE_CONNECTIONS", "0")],
             "error: DATABASE_CONNECTIONS=0: expected a whole number from 1 to 64",
         ),

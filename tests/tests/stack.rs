@@ -313,11 +313,8 @@ fn the_dashboard_has_each_function_and_each_metric_of_their_log_lines() {
                 columns.extend(&given[1..]);
             } else {
                 let former = columns.clone();
-                let resolve = |(at, text): (usize, &&str)| match *text {
-                    "." => former[at],
-                    other => other,
-                };
-                columns = given.iter().enumerate().map(resolve).collect();
+                let resolve = |(at, text)| if text == "." { former[at] } else { text };
+                columns = given.into_iter().enumerate().map(resolve).collect();
             }
             metrics.insert(columns.clone());
         }
