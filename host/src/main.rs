@@ -55,16 +55,16 @@ async fn run(config: &HostConfig, log: &Log) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let listen = config.http.listen;
-    let cannot_listen = || format!("cannot listen on LISTEN={listen}");
+    let cannot_listen = |error| check::cannot_listen("LISTEN", listen, &error);
     // Until the host listens, the system refuses connections. Clients then try another host at once and do not wait.
-    let socket = bind(listen).with_context(cannot_listen)?;
+    let socket = bind(listen).map_err(cannot_listen)?;
     let app = Arc::new(App::start(&config.database, &config.requests));
     if !app.wait_until_connected(config.database.connect_timeout).await {
         tracing::warn!(
             "starting without a database connection, or without a primary: affected requests will return 503"
         );
     }
-    let listener = socket.listen(BACKLOG).with_context(cannot_listen)?;
+    let listener = socket.listen(BACKLOG).map_err(cannot_listen)?;
     let address = listener.local_addr().context("cannot read the address that the host listens on")?;
     tracing::info!(%address, "serving");
     let service_manager = ServiceManager::ready();
