@@ -108,25 +108,31 @@ fn remedy(variable: &str) -> String {
 /// Checks whether the host could listen on an address.
 fn listen(variable: &str, address: SocketAddr) -> Finding {
     let check = format!("{variable}={address}");
-    let failed = |remedy: &str, error: &std::io::Error| Finding::failed(&check, error.to_string(), remedy);
     match TcpListener::bind(address) {
         Ok(_) => Finding::ok(check, "is free"),
-        Err(error) if error.kind() == ErrorKind::AddrInUse => match is_host(address) {
-            true => Finding::ok(check, "a host serves there now; stop it before you start another one"),
-            false => failed(
-                &format!("stop the other program (`ss -ltnp`), or set {variable} to another port"),
-                &error,
-            ),
-        },
-        Err(error) if error.kind() == ErrorKind::AddrNotAvailable => {
-            let remedy =
-                format!("set {variable} to an address of this machine (`ip address`), or to 0.0.0.0 for all");
-            failed(&remedy, &error)
+        Err(error) if error.kind() == ErrorKind::AddrInUse && is_host(address) => {
+            Finding::ok(check, "a host serves there now; stop it before you start another one")
         }
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            failed(&format!("set {variable} to a port above 1023, which needs no right"), &error)
+        Err(error) => Finding::failed(check, error.to_string(), listen_remedy(variable, error.kind())),
+    }
+}
+
+/// Returns the error of a host that cannot listen on the address of a variable.
+pub(crate) fn cannot_listen(variable: &str, address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    let remedy = listen_remedy(variable, error.kind());
+    anyhow::anyhow!("cannot listen on {variable}={address}: {error}; {remedy}")
+}
+
+fn listen_remedy(variable: &str, kind: ErrorKind) -> String {
+    match kind {
+        ErrorKind::AddrInUse => {
+            format!("stop the other program (`ss -ltnp`), or set {variable} to another port")
         }
-        Err(error) => failed(&format!("set {variable} to another address"), &error),
+        ErrorKind::AddrNotAvailable => {
+            format!("set {variable} to an address of this machine (`ip address`), or to 0.0.0.0 for all")
+        }
+        ErrorKind::PermissionDenied => format!("set {variable} to a port above 1023, which needs no right"),
+        _ => format!("set {variable} to another address"),
     }
 }
 
