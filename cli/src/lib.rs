@@ -50,6 +50,16 @@ pub fn completions(mut command: Command, shell: Shell) -> String {
     String::from_utf8_lossy(&script).replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__"))
 }
 
+/// Writes the line of a check to standard output, in colour as [`report`] does.
+///
+/// # Errors
+/// Standard output is closed.
+pub fn print_check(is_ok: bool, text: impl Display) -> std::io::Result<()> {
+    let (word, color) = if is_ok { ("ok", AnsiColor::Green) } else { ("failed", AnsiColor::Red) };
+    let style = Style::new().fg_color(Some(color.into())).bold();
+    writeln!(anstream::stdout(), "{style}{word:<6}{style:#}  {text}")
+}
+
 /// Writes an error to standard error, in colour if that is a terminal and `NO_COLOR` is not set. Ignores a failed write.
 pub fn report(error: impl Display) {
     let style = Style::new().fg_color(Some(AnsiColor::Red.into())).bold();

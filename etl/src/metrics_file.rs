@@ -27,7 +27,7 @@ pub(crate) struct MetricsFile(PathBuf);
 /// Why a file cannot hold metrics.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MetricsFileError {
-    #[error("the textfile collector reads names that end in .prom only")]
+    #[error("expected a name that ends in .prom, as the textfile collector does")]
     Name,
     #[error("the folder {} does not exist: create it, and start node_exporter with --collector.textfile.directory", .0.display())]
     NoFolder(PathBuf),
@@ -63,7 +63,7 @@ impl MetricsFile {
     }
 
     fn failure(&self) -> String {
-        format!("cannot write the metrics to {}", self.0.display())
+        format!("cannot write the metrics to {} (--metrics)", self.0.display())
     }
 
     /// Creates a file beside this one, which the collector does not read.

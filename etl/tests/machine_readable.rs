@@ -110,7 +110,7 @@ async fn a_file_that_cannot_hold_metrics_is_an_error_before_the_load_begins() {
     for (file, expected) in [
         (
             "load.txt",
-            "invalid value 'load.txt' for '--metrics <FILE>': the textfile collector reads names that end in .prom",
+            "invalid value 'load.txt' for '--metrics <FILE>': expected a name that ends in .prom, as the textfile",
         ),
         (
             "nowhere/load.prom",
@@ -124,7 +124,7 @@ async fn a_file_that_cannot_hold_metrics_is_an_error_before_the_load_begins() {
     }
     // Not even root can create a file there.
     let line = error(&load("/proc/load.prom"));
-    assert!(line.starts_with("cannot write the metrics to /proc/load.prom: "), "{line}");
+    assert!(line.starts_with("cannot write the metrics to /proc/load.prom (--metrics): "), "{line}");
     let status: Value =
         serde_json::from_str(&stdout(&run(&dir, &database.url(), &["status", "--json"]))).unwrap();
     assert_eq!(status["loads"], json!([]));

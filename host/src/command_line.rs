@@ -9,6 +9,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use shared::config::host_variables;
 use shared::variables;
 
+use crate::check;
+
 /// Serves the catalog and the carts over HTTP, until SIGTERM or SIGINT.
 #[derive(Parser)]
 #[command(name = "atelier-host", version = cli::LONG_VERSION, after_help = help())]
@@ -19,6 +21,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Check the configuration and the database, and say what is wrong
+    ///
+    /// Reads the same variables as a host that serves, and changes nothing. Exits with 1 if a check failed.
+    Check {
+        /// Print JSON: {"ok":…,"checks":[{"check":…,"ok":…,"detail":…,"remedy":…},…]}
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the completion script of a shell
     ///
     /// For example: atelier-host completions bash >/etc/bash_completion.d/atelier-host
@@ -37,8 +47,8 @@ enum Command {
 
 /// The exit codes of the host.
 const EXIT_CODES: &cli::ExitCodes = &[
-    (0, "stopped by SIGTERM or SIGINT"),
-    (1, "failure, such as a port in use; the error says what to do"),
+    (0, "stopped by SIGTERM or SIGINT; of `check`: nothing is wrong"),
+    (1, "failure, such as a port in use; the error says what to do; of `check`: something is wrong"),
     (cli::WRONG_ARGUMENTS, "wrong arguments, or an invalid variable"),
 ];
 
@@ -50,6 +60,7 @@ fn help() -> String {
 pub(crate) fn run(serve: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
         None => serve()?,
+        Some(Command::Check { json }) => return check::check(json),
         Some(Command::Completions { shell }) => {
             let script = cli::completions(Arguments::command(), shell);
             std::io::stdout().write_all(script.as_bytes()).context("cannot write to standard output")?;

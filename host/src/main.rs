@@ -1,5 +1,6 @@
 //! `atelier-host`: serves the catalog and the carts over HTTP.
 
+mod check;
 mod command_line;
 mod notify;
 
@@ -54,16 +55,16 @@ fn bind(listen: SocketAddr) -> std::io::Result<TcpSocket> {
 /// Listens on `ADMIN_LISTEN`.
 fn bind_admin(listen: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = bind(listen).and_then(|socket| socket.listen(BACKLOG));
-    listener.with_context(|| format!("cannot listen on ADMIN_LISTEN={listen}"))
+    listener.map_err(|error| check::cannot_listen("ADMIN_LISTEN", listen, &error))
 }
 
 async fn run(config: &HostConfig, log: &Log) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let listen = config.http.listen;
-    let cannot_listen = || format!("cannot listen on LISTEN={listen}");
+    let cannot_listen = |error| check::cannot_listen("LISTEN", listen, &error);
     // Until the host listens, the system refuses connections. Clients then try another host at once and do not wait.
-    let socket = bind(listen).with_context(cannot_listen)?;
+    let socket = bind(listen).map_err(cannot_listen)?;
     let admin = config.http.admin_listen.map(bind_admin).transpose()?;
     #[cfg(feature = "otlp")]
     let traces = atelier_host::Traces::start()?.map(Arc::new);
@@ -86,7 +87,7 @@ async fn run(config: &HostConfig, log: &Log) -> anyhow::Result<()> {
             "starting without a database connection, or without a primary: affected requests will return 503"
         );
     }
-    let listener = socket.listen(BACKLOG).with_context(cannot_listen)?;
+    let listener = socket.listen(BACKLOG).map_err(cannot_listen)?;
     let address = listener.local_addr().context("cannot read the address that the host listens on")?;
     tracing::info!(%address, "serving");
     let service_manager = ServiceManager::ready();

@@ -22,6 +22,7 @@ use shared::metrics::duration_histogram;
 use shared::{App, Outcome};
 use tracing_appender::non_blocking::ErrorCounter;
 
+use crate::health::{HEALTHZ, READYZ};
 use process::ProcessCollector;
 
 /// The methods that have a label of their own.
@@ -35,11 +36,14 @@ pub(crate) const OTHER_METHOD: &str = "_OTHER";
 const STATUSES: [u16; 17] =
     [200, 304, 404, 201, 204, 400, 405, 408, 413, 414, 415, 422, 431, 500, 501, 503, 505];
 
+/// The paths whose requests are not recorded: they come from load balancers, and their 503 is no failed request.
+const HEALTH_CHECKS: [&str; 2] = [HEALTHZ.path, READYZ.path];
+
 /// The metrics of a host.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// The path template of each endpoint, and last the empty text for requests without one.
+    /// The path template of each endpoint but the health checks, and last the empty text for requests without one.
     routes: Vec<&'static str>,
     durations: Family<Labels, Histogram, fn() -> Histogram>,
     /// The histograms of `durations` that exist, by route, method and status. One is created with its first request.
@@ -98,7 +102,7 @@ impl Metrics {
         let mut routes: Vec<&'static str> = Vec::new();
         let endpoints = crate::ENDPOINTS.iter().chain(crate::reference::ENDPOINTS);
         for route in endpoints.map(|endpoint| endpoint.path).chain([""]) {
-            if !routes.contains(&route) {
+            if !routes.contains(&route) && !HEALTH_CHECKS.contains(&route) {
                 routes.push(route);
             }
         }

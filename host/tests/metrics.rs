@@ -41,6 +41,7 @@ async fn requests_are_counted_by_route_method_and_status_and_no_label_comes_from
     ] {
         request(host.address, &format!("{head}\r\n{secret}")).await;
     }
+    request(host.address, "GET /readyz HTTP/1.1").await;
     read_all(send(host.address, "GET /hostile path HTTP/1.1\r\n\r\n").await).await;
     assert_eq!(requests(&host, "/products/{product_id}/styles", "GET", 404), Some(2.0));
     assert_eq!(requests(&host, "", "GET", 404), Some(1.0));
@@ -48,6 +49,7 @@ async fn requests_are_counted_by_route_method_and_status_and_no_label_comes_from
     assert_eq!(requests(&host, "/cart", "_OTHER", 405), Some(1.0));
     assert_eq!(requests(&host, "/products/{product_id}", "GET", 400), Some(1.0));
     let text = host.scrape();
+    assert!(!text.contains("readyz"), "{text}");
     for hostile in ["hostile", "HOSTILE", "7101"] {
         assert!(!text.contains(hostile), "{hostile}: {text}");
     }

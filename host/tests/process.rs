@@ -92,6 +92,10 @@ async fn an_invalid_variable_stops_the_host_with_a_one_line_error() {
             "error: ADMIN_LISTEN=9464: expected an address and a port such as 127.0.0.1:9464",
         ),
         (
+            &[url, ("LISTEN", "127.0.0.1:3000"), ("ADMIN_LISTEN", "127.0.0.1:3000")],
+            "error: ADMIN_LISTEN=127.0.0.1:3000: expected another address or port than LISTEN",
+        ),
+        (
             &[url, ("DATABASE_CONNECTIONS", "0")],
             "error: DATABASE_CONNECTIONS=0: expected a whole number from 1 to 64",
         ),
@@ -106,7 +110,7 @@ async fn an_invalid_variable_stops_the_host_with_a_one_line_error() {
     ] {
         let output = output(variables, &[]).await;
         let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success());
+        assert_eq!(output.status.code(), Some(2));
         assert!(stderr.starts_with(expected) && stderr.lines().count() == 1, "{stderr}");
         assert!(!stderr.contains("s3cret"), "{stderr}");
         assert!(output.stdout.is_empty());
@@ -120,11 +124,15 @@ async fn a_port_in_use_stops_the_host_with_a_clear_error() {
     let output = output(&[("DATABASE_URL", "host=/nowhere user=nobody"), ("LISTEN", &listen)], &[]).await;
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
-    assert!(stderr.starts_with(&format!("error: cannot listen on LISTEN={listen}")), "{stderr}");
+    assert!(stderr.starts_with(&format!("error: cannot listen on LISTEN={listen}: ")), "{stderr}");
+    assert!(
+        stderr.ends_with("; stop the other program (`ss -ltnp`), or set LISTEN to another port\n"),
+        "{stderr}"
+    );
     let variables =
         [("DATABASE_URL", "host=/nowhere user=nobody"), ("LISTEN", "127.0.0.1:0"), ("ADMIN_LISTEN", &listen)];
     let stderr = String::from_utf8(self::output(&variables, &[]).await.stderr).unwrap();
-    assert!(stderr.starts_with(&format!("error: cannot listen on ADMIN_LISTEN={listen}")), "{stderr}");
+    assert!(stderr.starts_with(&format!("error: cannot listen on ADMIN_LISTEN={listen}: ")), "{stderr}");
 }
 
 #[tokio::test]

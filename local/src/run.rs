@@ -60,7 +60,7 @@ async fn serve(
 fn ensure_all_run(cluster: &mut Cluster, host: &mut SupervisedChild) -> Result<()> {
     dev_env::ensure_postgres_runs(cluster)?;
     if let Some(status) = host.ended()? {
-        bail!("atelier-host ended unexpectedly ({status})");
+        bail!("atelier-host ended unexpectedly ({status}): its error is above");
     }
     Ok(())
 }

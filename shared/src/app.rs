@@ -10,7 +10,7 @@ use crate::cart::Carts;
 use crate::catalog::Catalog;
 use crate::config::RequestConfig;
 use crate::database::{
-    Connections, Database, Error, Kind, Publication, Routing, SERVER_STATUS, ServerStatus, Settings,
+    Connections, Database, Error, Kind, Publication, Routing, SERVER_STATUS, ServerStatus, Settings, Sql,
 };
 
 /// The state that all requests share.
@@ -130,22 +130,24 @@ impl App {
     }
 }
 
+fn all_statements() -> impl Iterator<Item = &'static Sql> {
+    let others = crate::cart::STATEMENTS.into_iter().chain([&SERVER_STATUS, &crate::catalog::PUBLICATION]);
+    crate::catalog::statements().into_iter().chain(others)
+}
+
+/// Returns the text of each statement that a host sends, so that a check can try them on a database.
+pub fn statements() -> impl Iterator<Item = &'static str> {
+    all_statements().map(|sql| sql.text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::database::{SLOTS, Sql};
-
-    fn statements() -> Vec<&'static Sql> {
-        crate::catalog::statements()
-            .into_iter()
-            .chain(crate::cart::STATEMENTS)
-            .chain([&SERVER_STATUS, &crate::catalog::PUBLICATION])
-            .collect()
-    }
+    use crate::database::SLOTS;
 
     #[test]
     fn a_statement_names_at_most_one_table_of_the_catalog() {
-        for sql in statements() {
+        for sql in all_statements() {
             assert!(sql.text.matches("catalog.").count() <= 1, "{}", sql.text);
             assert!(!sql.text.contains(';'), "{}", sql.text);
         }
@@ -161,7 +163,7 @@ mod tests {
 
     #[test]
     fn each_statement_has_its_own_slot() {
-        let mut slots: Vec<usize> = statements().iter().map(|sql| sql.slot).collect();
+        let mut slots: Vec<usize> = all_statements().map(|sql| sql.slot).collect();
         slots.sort_unstable();
         assert_eq!(slots, (0..SLOTS).collect::<Vec<_>>());
     }

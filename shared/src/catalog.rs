@@ -259,10 +259,9 @@ fn share_of(limit: usize) -> usize {
     (limit / SHARE).max(1)
 }
 
-#[cfg(test)]
 pub(crate) use combined::PUBLICATION;
 
-#[cfg(test)]
+/// Returns all statements.
 pub(crate) fn statements() -> Vec<&'static crate::database::Sql> {
     [&sources::STATEMENTS[..], &lists::STATEMENTS, &combined::STATEMENTS].concat()
 }

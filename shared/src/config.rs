@@ -200,6 +200,11 @@ impl HostConfig {
     /// # Errors
     /// The first variable that is invalid or missing.
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Error> {
+        let listen: SocketAddr = LISTEN.parsed(lookup, |value| value.parse().ok())?;
+        let admin_listen = ADMIN_LISTEN.optional(lookup, |value| value.parse().ok())?;
+        if listen.port() != 0 && admin_listen == Some(listen) {
+            return Err(ADMIN_LISTEN.invalid(listen.to_string(), "another address or port than LISTEN"));
+        }
         Ok(Self {
             database: database::Settings::for_host(lookup)?,
             requests: RequestConfig {
@@ -208,8 +213,8 @@ impl HostConfig {
                 carts: cart::Settings::from_lookup(lookup)?,
             },
             http: HttpConfig {
-                listen: LISTEN.parsed(lookup, |value| value.parse().ok())?,
-                admin_listen: ADMIN_LISTEN.optional(lookup, |value| value.parse().ok())?,
+                listen,
+                admin_listen,
                 max_connections: MAX_CONNECTIONS.number(lookup)?,
                 header_read_timeout: HEADER_READ_TIMEOUT.duration(lookup)?,
                 shutdown_delay: SHUTDOWN_DELAY.duration(lookup)?,

@@ -20,6 +20,6 @@ mod respond;
 pub mod variables;
 
 pub use self::http::{Problem, Request, Response, StaticFile};
-pub use app::{App, Readiness};
+pub use app::{App, Readiness, statements};
 pub use endpoint::Endpoint;
 pub use respond::{Outcome, reject, respond, respond_not_found};

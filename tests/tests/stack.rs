@@ -312,12 +312,9 @@ fn the_dashboard_has_each_function_and_each_metric_of_their_log_lines() {
                 columns.truncate(4 - given[1..].len());
                 columns.extend(&given[1..]);
             } else {
-                let former = columns;
-                columns = given
-                    .into_iter()
-                    .enumerate()
-                    .map(|(at, text)| if text == "." { former[at] } else { text })
-                    .collect();
+                let former = columns.clone();
+                let resolve = |(at, text)| if text == "." { former[at] } else { text };
+                columns = given.into_iter().enumerate().map(resolve).collect();
             }
             metrics.insert(columns.clone());
         }

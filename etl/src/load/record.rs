@@ -1,4 +1,4 @@
-//! What is known of a load while it runs, so that a load that fails can be described too.
+//! The progress of a load that outlives its failure, so that a load that fails can be described too.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use crate::ledger::Step;
 #[derive(Clone, Debug, Default)]
 pub struct Record(Arc<Mutex<Known>>);
 
-/// What is known of a load.
+/// The known facts of a load.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     /// Its number; none before it begins.
@@ -21,7 +21,7 @@ pub struct Known {
 }
 
 impl Record {
-    /// Returns what is known now.
+    /// Returns the present content.
     pub fn known(&self) -> Known {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -107,10 +107,10 @@ pub enum ManifestError {
     #[error("lists {0:?}: expected only files of a dataset, such as product.csv")]
     UnknownFile(String),
     /// It does not list a required file.
-    #[error("does not list {0}")]
+    #[error("does not list {0}: expected the six required files")]
     Missing(&'static str),
     /// It lists a file twice.
-    #[error("lists {0} more than once")]
+    #[error("lists {0} more than once: expected each file once")]
     Duplicate(&'static str),
     /// It has an invalid hash.
     #[error("has {found:?} for the sha256 of {file}: expected 64 hexadecimal digits")]

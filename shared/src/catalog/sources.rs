@@ -244,5 +244,5 @@ fn overview<B: AsRef<[u8]>>(
     Ok(Some(Document::from_plain(&plain, Some(generation), 0)))
 }
 
-#[cfg(test)]
+/// All statements of this module.
 pub(super) const STATEMENTS: [&Sql; 4] = [&PRODUCT, &STYLES, &RELATED, &WHOLE];
