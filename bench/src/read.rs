@@ -57,11 +57,9 @@ async fn throughput(env: &Env, options: &Options, highest: i32, coding: &str) ->
     for build in &env.builds {
         let uncached = Server::start(build.host(env, 0)?).await?;
         let cached = Server::start(build.host(env, 1 << 30)?).await?;
-        let metered = Server::start(with_metrics(build.host(env, 1 << 30)?)?).await?;
         for (what, compared_with, server, paths) in [
             ("host", "bare server", &uncached, all),
             ("host, cached", "bare server", &cached, few),
-            ("host, cached, with metrics", &build.label("host, cached"), &metered, few),
             ("first pages of the list", &build.label("host"), &uncached, start),
             ("last pages of the list", &build.label("first pages of the list"), &uncached, end),
         ] {
@@ -70,8 +68,11 @@ async fn throughput(env: &Env, options: &Options, highest: i32, coding: &str) ->
         if bytes == 0 {
             bytes = average_bytes(uncached.listen, highest, coding).await?;
         }
-        servers.extend([uncached, cached, metered]);
+        servers.extend([uncached, cached]);
     }
+    let metered = Server::start(with_metrics(env.builds[0].host(env, 1 << 30)?)?).await?;
+    subjects.push(Subject::new("host, cached, with metrics", Some("host, cached"), (metered.listen, few)));
+    servers.push(metered);
     let bare = Server::start(baseline(bytes)?).await?;
     subjects.insert(0, Subject::new("bare server", None, (bare.listen, all)));
     servers.push(bare);
@@ -114,10 +115,9 @@ async fn instructions(env: &Env) -> Result<()> {
             let host = build.host(env, cache_bytes)?;
             subjects.push(build.subject(what, Some("bare server"), host));
         }
-        let host = with_metrics(build.host(env, CACHE_BYTES)?)?;
-        let cached = build.label("host, cached");
-        subjects.push(build.subject("host, cached, with metrics", Some(&cached), host));
     }
+    let metered = with_metrics(env.builds[0].host(env, CACHE_BYTES)?)?;
+    subjects.push(Subject::new("host, cached, with metrics", Some("host, cached"), metered));
     let count = async |server: &Command| {
         let fewer = counted(env, server, COUNTED[0]).await?;
         let more = counted(env, server, COUNTED[1]).await?;

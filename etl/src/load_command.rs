@@ -8,7 +8,6 @@ use etl::progress::Progress;
 use etl::s3::S3;
 use etl::shown::shown_in_line;
 use etl::source::{Dataset, DatasetLocation};
-use shared::database::ConnectOptions;
 use shared::variables::environment;
 
 use crate::arguments::{LoadArguments, PathOrUrl};
@@ -19,8 +18,6 @@ pub(crate) async fn run(arguments: LoadArguments) -> anyhow::Result<()> {
     for name in arguments.former_options() {
         eprintln!("warning: {name} has no effect and will be removed: a load resumes by file");
     }
-    // Wrong settings end the command before anything is read.
-    let (database, disk_bytes) = (arguments.database.connect_options()?, load::disk_bytes(&environment)?);
     let location = match &arguments.source {
         PathOrUrl::Disk(dir) => DatasetLocation::Folder(dir.clone()),
         PathOrUrl::S3(url) => DatasetLocation::S3(S3::from_environment().await, url.clone()),
@@ -29,7 +26,7 @@ pub(crate) async fn run(arguments: LoadArguments) -> anyhow::Result<()> {
     let metrics = arguments.metrics.clone();
     metrics.as_ref().map_or(Ok(()), MetricsFile::check)?;
     let (started, record) = (Instant::now(), Record::default());
-    let done = load(arguments, &location, &database, disk_bytes, record.clone()).await;
+    let done = load(arguments, &location, record.clone()).await;
     let write = |file: &MetricsFile| file.write(&name, started.elapsed(), &record.known(), done.is_ok());
     if let Some(Err(error)) = metrics.as_ref().map(write) {
         eprintln!("warning: {}", shown_in_line(&format!("{error:#}"))); // the exit code is that of the load
@@ -40,10 +37,10 @@ pub(crate) async fn run(arguments: LoadArguments) -> anyhow::Result<()> {
 async fn load(
     arguments: LoadArguments,
     location: &DatasetLocation,
-    database: &ConnectOptions,
-    disk_bytes: Option<u64>,
     record: Record,
 ) -> anyhow::Result<Summary> {
+    // Wrong settings end the command before anything is read.
+    let (database, disk_bytes) = (arguments.database.connect_options()?, load::disk_bytes(&environment)?);
     let dataset = Dataset::open(location, arguments.dataset.as_deref()).await?;
     let rejects = match arguments.rejects {
         Some(PathOrUrl::S3(url)) => OutputTarget::S3(S3::from_environment().await, url),
@@ -58,7 +55,7 @@ async fn load(
         record,
         ..LoadOptions::new(rejects, Progress::for_stderr())
     };
-    Ok(load::load(database, dataset, options).await?)
+    Ok(load::load(&database, dataset, options).await?)
 }
 
 fn print_summary(summary: &Summary) -> anyhow::Result<()> {

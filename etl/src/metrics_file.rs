@@ -68,12 +68,9 @@ impl MetricsFile {
 
     /// Creates a file beside this one, which the collector does not read.
     fn temporary(&self) -> io::Result<NamedTempFile> {
-        let readable = Permissions::from_mode(0o644); // less the umask; node_exporter runs as another user
-        tempfile::Builder::new()
-            .prefix(".atelier-")
-            .suffix(".tmp")
-            .permissions(readable)
-            .tempfile_in(self.folder())
+        let file = tempfile::Builder::new().prefix(".atelier-").suffix(".tmp").tempfile_in(self.folder())?;
+        file.as_file().set_permissions(Permissions::from_mode(0o644))?; // node_exporter runs as another user
+        Ok(file)
     }
 
     /// Replaces the file by the metrics of a load of the dataset that has just ended.

@@ -92,6 +92,10 @@ async fn a_load_writes_its_metrics_whether_it_succeeds_or_fails() {
     let failed = metrics(&dir, "load.prom");
     assert_eq!(names(&failed), few);
     assert_eq!(failed[last_success], first[last_success], "a second failure keeps it too");
+    std::fs::remove_file(dir.path().join("load.prom")).unwrap();
+    let invalid = run(&dir, "postgresql://x@127.0.0.1/atelier?sslmode=disabled", &arguments);
+    assert_eq!(invalid.status.code(), Some(2), "a wrong setting");
+    assert_eq!(metrics(&dir, "load.prom")["atelier_load_success{}"], 0.0);
     std::fs::remove_file(dir.path().join("set/skus.csv")).unwrap();
     error(&load(&[]));
     assert_eq!(names(&metrics(&dir, "load.prom")), few);

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use shared::endpoint::ALLOW_GET;
-use shared::{App, Endpoint};
+use shared::{App, Endpoint, Problem};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -22,13 +22,14 @@ use tokio::time::sleep;
 use crate::health::{HEALTHZ, READYZ};
 use crate::metrics::Metrics;
 
-/// Max connections: a few monitoring servers, and a person.
-const MAX_CONNECTIONS: usize = 32;
+/// Max connections: far more than monitoring servers and people need.
+const MAX_CONNECTIONS: usize = 256;
 
-/// How long a connection may be idle, above the usual scrape interval of a minute.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(90);
+/// The timeout of a connection without a complete request header. It is short, so that a client that leaks connections does
+/// not lock out the others for long; monitoring servers connect again for each scrape.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-const ENDPOINTS: [&Endpoint; 2] = [&HEALTHZ, &READYZ];
+const ENDPOINTS: [&Endpoint; 3] = [&HEALTHZ, &READYZ, &METRICS];
 
 /// The media type of Prometheus's text format.
 const TEXT_FORMAT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -37,7 +38,7 @@ const TEXT_FORMAT: HeaderValue = HeaderValue::from_static("text/plain; version=0
 pub async fn serve_admin(listener: TcpListener, app: Arc<App>, metrics: Arc<Metrics>, timeout: Duration) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
+    http.timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT);
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         let stream = match listener.accept().await {
@@ -70,26 +71,24 @@ async fn respond(
     request: Request<Incoming>,
     timeout: Duration,
 ) -> Response<Full<Bytes>> {
-    if request.uri().path() == "/metrics" {
-        return scrape(metrics, request.method());
+    let is_scrape =
+        request.uri().path() == "/metrics" && matches!(*request.method(), Method::GET | Method::HEAD);
+    let mut text = String::new();
+    if is_scrape && metrics.write(&mut text).is_ok() {
+        let mut response = Response::new(Full::new(text.into()));
+        response.headers_mut().insert(CONTENT_TYPE, TEXT_FORMAT);
+        return response;
     }
     let request = request.map(|_| Bytes::new());
     shared::respond(app, &ENDPOINTS, request, timeout).await.response.map(Full::new)
 }
 
-fn scrape(metrics: &Metrics, method: &Method) -> Response<Full<Bytes>> {
-    let mut response = Response::default();
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static(ALLOW_GET));
-        return response;
-    }
-    let mut text = String::new();
-    if metrics.write(&mut text).is_err() {
-        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR; // writing to a String cannot fail
-        return response;
-    }
-    response.headers_mut().insert(CONTENT_TYPE, TEXT_FORMAT);
-    *response.body_mut() = Full::new(text.into());
-    response
-}
+/// Takes all other requests for `/metrics`: those with other methods, which get 405 or the response to `OPTIONS`.
+const METRICS: Endpoint = Endpoint {
+    name: "metrics",
+    method: shared::endpoint::Method::Get,
+    path: "/metrics",
+    query: &[],
+    allow: ALLOW_GET,
+    handler: |_, _| Box::pin(std::future::ready(Err(Problem::internal("the metrics cannot be written")))),
+};

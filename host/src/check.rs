@@ -109,6 +109,11 @@ fn remedy(variable: &str) -> String {
 fn listen(variable: &str, address: SocketAddr) -> Finding {
     let check = format!("{variable}={address}");
     match TcpListener::bind(address) {
+        Ok(_) if variable == "ADMIN_LISTEN" && address.ip().is_unspecified() => Finding::failed(
+            check,
+            "is for all addresses of this machine, also those that clients can reach",
+            "set ADMIN_LISTEN to a loopback or private address",
+        ),
         Ok(_) => Finding::ok(check, "is free"),
         Err(error) if error.kind() == ErrorKind::AddrInUse && is_host(address) => {
             Finding::ok(check, "a host serves there now; stop it before you start another one")
@@ -128,9 +133,7 @@ fn listen_remedy(variable: &str, kind: ErrorKind) -> String {
         ErrorKind::AddrInUse => {
             format!("stop the other program (`ss -ltnp`), or set {variable} to another port")
         }
-        ErrorKind::AddrNotAvailable => {
-            format!("set {variable} to an address of this machine (`ip address`), or to 0.0.0.0 for all")
-        }
+        ErrorKind::AddrNotAvailable => format!("set {variable} to an address of this machine (`ip address`)"),
         ErrorKind::PermissionDenied => format!("set {variable} to a port above 1023, which needs no right"),
         _ => format!("set {variable} to another address"),
     }
@@ -146,5 +149,8 @@ fn is_host(address: SocketAddr) -> bool {
         stream.take(4096).read_to_end(&mut response)?;
         Ok::<_, std::io::Error>(response)
     };
-    response().is_ok_and(|response| response.ends_with(br#"{"status":"alive"}"#))
+    let response = response().unwrap_or_default();
+    let response = String::from_utf8_lossy(&response);
+    // The health check of NGINX has the same body, without an id.
+    response.contains("\r\nx-request-id: ") && response.ends_with(r#"{"status":"alive"}"#)
 }

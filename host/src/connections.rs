@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 
-use crate::metrics::Counted;
+use crate::metrics::GaugeGuard;
 use crate::refusal::{Exchange, Observed};
 use crate::{Host, serve_connection};
 
@@ -65,7 +65,7 @@ impl Connections {
             self.all.retain(|connection| connection.strong_count() > 0);
         }
         self.all.push(Arc::downgrade(&connection));
-        let counted = host.observers.metrics.as_ref().map(|metrics| Counted::new(&metrics.connections));
+        let counted = host.observers.metrics.as_ref().map(|metrics| GaugeGuard::new(&metrics.connections));
         self.tasks.spawn(async move {
             let _counted = counted;
             tokio::select! {

@@ -1,7 +1,8 @@
 //! The metrics of a host, for Prometheus. docs/operations.md explains each one.
 //!
 //! A request finds its histogram in a table and changes a few numbers; it looks up no label and allocates nothing.
-//! Labels have path templates, known methods and status codes only, so clients cannot create series.
+//! Labels have path templates, known methods and status codes only, and rejected requests have no route. So the number of
+//! series is bounded, whatever clients send.
 
 mod process;
 
@@ -39,6 +40,10 @@ const STATUSES: [u16; 17] =
 /// The paths whose requests are not recorded: they come from load balancers, and their 503 is no failed request.
 const HEALTH_CHECKS: [&str; 2] = [HEALTHZ.path, READYZ.path];
 
+/// The status codes of requests that the host rejects before a handler sees them. They have no route, because a client can
+/// cause them at each one with each method.
+const REJECTED: [u16; 7] = [405, 408, 413, 414, 431, 501, 505];
+
 /// The metrics of a host.
 #[derive(Debug)]
 pub struct Metrics {
@@ -71,7 +76,7 @@ struct RouteLabel {
 
 /// Increments a gauge until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Counted(Gauge);
+pub(crate) struct GaugeGuard(Gauge);
 
 impl Metrics {
     /// Creates the metrics of a host with this max number of connections, whose log counts dropped lines here.
@@ -114,13 +119,14 @@ impl Metrics {
     }
 
     /// Returns a guard of an active request.
-    pub(crate) fn begin(&self) -> Counted {
-        Counted::new(&self.active)
+    pub(crate) fn begin(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.active)
     }
 
     /// Records a response.
     pub(crate) fn record(&self, method: &Method, outcome: &Outcome, elapsed: Duration) {
-        let route = outcome.route.unwrap_or_default();
+        let status = outcome.response.status().as_u16();
+        let route = outcome.route.filter(|_| !REJECTED.contains(&status)).unwrap_or_default();
         let Some(route) = self.routes.iter().position(|known| *known == route) else { return };
         let length = u64::try_from(outcome.response.body().len()).unwrap_or(u64::MAX);
         if let Some(bytes) = self.body_bytes.get(route) {
@@ -129,28 +135,24 @@ impl Metrics {
         if outcome.is_shed {
             self.shed.inc();
         }
-        self.duration(route, method, outcome.response.status().as_u16(), |duration| {
-            duration.observe(elapsed.as_secs_f64());
-        });
+        self.observe(route, method, status, elapsed);
     }
 
-    /// Finds the histogram of a request.
-    fn duration(&self, route: usize, method: &Method, status: u16, observe: impl FnOnce(&Histogram)) {
-        let known = METHODS.iter().position(|known| known == method);
+    /// Adds a request to its histogram.
+    fn observe(&self, route: usize, method: &Method, status: u16, elapsed: Duration) {
+        let method = METHODS.iter().position(|known| known == method);
         let create = || {
             self.durations.get_or_create_owned(&Labels {
                 http_route: self.routes.get(route).copied().unwrap_or_default(),
-                http_request_method: known.map_or(OTHER_METHOD, |known| METHODS[known].as_str()),
+                http_request_method: method.map_or(OTHER_METHOD, |known| METHODS[known].as_str()),
                 http_response_status_code: status,
             })
         };
-        let column = known.unwrap_or(METHODS.len());
-        let row = STATUSES.iter().position(|known| *known == status);
-        let kept =
-            row.and_then(|row| self.kept.get((route * (METHODS.len() + 1) + column) * STATUSES.len() + row));
-        match kept {
-            Some(kept) => observe(kept.get_or_init(create)),
-            None => observe(&create()),
+        let row = route * (METHODS.len() + 1) + method.unwrap_or(METHODS.len());
+        let column = STATUSES.iter().position(|known| *known == status);
+        match column.and_then(|column| self.kept.get(row * STATUSES.len() + column)) {
+            Some(kept) => kept.get_or_init(create).observe(elapsed.as_secs_f64()),
+            None => create().observe(elapsed.as_secs_f64()),
         }
     }
 
@@ -163,14 +165,14 @@ impl Metrics {
     }
 }
 
-impl Counted {
+impl GaugeGuard {
     pub(crate) fn new(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -6,7 +6,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -25,6 +24,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use shared::Outcome;
 use shared::http::TraceParent;
+use shared::variables::{Error, environment};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
@@ -47,12 +47,18 @@ impl Traces {
     ///
     /// # Errors
     /// A variable is invalid.
-    pub fn start() -> anyhow::Result<Option<Self>> {
-        let mut set = ENDPOINTS.into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?)));
+    pub fn start() -> Result<Option<Self>, Error> {
+        let mut set = ENDPOINTS.into_iter().filter_map(|name| {
+            let set = environment(name).filter(|value| !value.is_empty());
+            Some((name, set?))
+        });
         let Some((name, endpoint)) = set.next() else { return Ok(None) };
-        ensure!(endpoint.starts_with("http://"), "{name}={endpoint}: expected {EXPECTED}");
+        let invalid = |why: &str| Error::Invalid(name, endpoint.clone(), format!("{EXPECTED}{why}"));
+        if !endpoint.starts_with("http://") {
+            return Err(invalid(""));
+        }
         let exporter = SpanExporter::builder().with_http().with_http_client(Collector::new()).build();
-        let exporter = exporter.with_context(|| format!("{name}={endpoint}: expected {EXPECTED}"))?;
+        let exporter = exporter.map_err(|error| invalid(&format!(": {error}")))?;
         let mut resource = Resource::builder();
         if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
             resource = resource.with_service_name("atelier-host");

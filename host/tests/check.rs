@@ -129,9 +129,16 @@ async fn a_port_in_use_is_a_failure_unless_a_host_serves_there() {
         let expected = (format!("{variable}={listen}: "), remedy.as_str());
         assert_failures(&database.host_url(), &[(variable, &listen)], &[(&expected.0, expected.1)]).await;
     }
+    let exposed = [("ADMIN_LISTEN", "0.0.0.0:0")];
+    let remedy = "set ADMIN_LISTEN to a loopback or private address";
+    assert_failures(&database.host_url(), &exposed, &[("ADMIN_LISTEN=0.0.0.0:0: ", remedy)]).await;
     let elsewhere = [("LISTEN", "192.0.2.1:3000")]; // an address for documentation, which no machine has
-    assert_failures(&database.host_url(), &elsewhere, &[("LISTEN=192.0.2.1:3000: ", "to 0.0.0.0 for all")])
-        .await;
+    assert_failures(
+        &database.host_url(),
+        &elsewhere,
+        &[("LISTEN=192.0.2.1:3000: ", "set LISTEN to an address of this machine (`ip address`)")],
+    )
+    .await;
 
     let host = TestHost::start(&database, &[]).await;
     let listen = host.address.to_string();

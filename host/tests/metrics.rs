@@ -58,6 +58,31 @@ async fn requests_are_counted_by_route_method_and_status_and_no_label_comes_from
 }
 
 #[tokio::test]
+async fn the_number_of_series_is_bounded_whatever_a_client_sends() {
+    let (_database, host) = served().await;
+    let paths =
+        atelier_host::ENDPOINTS.iter().map(|endpoint| endpoint.path_with("7101")).chain(["/x".to_owned()]);
+    let long = "x".repeat(9_000);
+    for path in paths {
+        for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "HOSTILE"] {
+            request(host.address, &format!("{method} {path} HTTP/1.1\r\nexpect: nothing")).await;
+            request(host.address, &format!("{method} {path} HTTP/1.1\r\ncontent-length: 5000")).await;
+        }
+        request(host.address, &format!("GET {path}?{long} HTTP/1.1")).await;
+        request(host.address, &format!("GET {path} HTTP/1.1\r\nx: {}", long.repeat(4))).await;
+    }
+    let text = host.scrape();
+    for status in [405, 413, 414, 431] {
+        let with_status = format!("http_response_status_code=\"{status}\"");
+        let mut lines = text.lines().filter(|line| line.contains(&with_status));
+        let first = lines.next().unwrap_or_else(|| panic!("no response was {status}"));
+        assert!(lines.chain([first]).all(|line| line.contains("http_route=\"\"")), "{status}: {text}");
+    }
+    let series = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert!(series < 4_000, "{series}");
+}
+
+#[tokio::test]
 async fn the_bytes_of_bodies_are_counted_by_route() {
     let (_database, host) = served().await;
     let series = "http_server_response_body_bytes_total{http_route=\"/products/{product_id}\"}";

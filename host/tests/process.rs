@@ -85,15 +85,19 @@ async fn an_invalid_variable_stops_the_host_with_a_one_line_error() {
         (&[][..], "error: DATABASE_URL is not set: expected an address such as "),
         (
             &[url, ("LISTEN", "3000")],
-            "error: LISTEN=3000: expected an address and a port such as 127.0.0.1:3000",
+            "error: LISTEN=3000: expected an IP address and a port such as 127.0.0.1:3000",
         ),
         (
             &[url, ("ADMIN_LISTEN", "9464")],
-            "error: ADMIN_LISTEN=9464: expected an address and a port such as 127.0.0.1:9464",
+            "error: ADMIN_LISTEN=9464: expected an IP address and a port such as 127.0.0.1:9464",
         ),
         (
             &[url, ("LISTEN", "127.0.0.1:3000"), ("ADMIN_LISTEN", "127.0.0.1:3000")],
-            "error: ADMIN_LISTEN=127.0.0.1:3000: expected another address or port than LISTEN",
+            "error: ADMIN_LISTEN=127.0.0.1:3000: expected another port than LISTEN, ",
+        ),
+        (
+            &[url, ("LISTEN", "127.0.0.1:3000"), ("ADMIN_LISTEN", "0.0.0.0:3000")],
+            "error: ADMIN_LISTEN=0.0.0.0:3000: expected another port than LISTEN, ",
         ),
         (
             &[url, ("DATABASE_CONNECTIONS", "0")],
@@ -272,6 +276,7 @@ async fn metrics_and_health_checks_have_an_address_of_their_own_until_the_proces
     for (head, status) in [
         ("HEAD /metrics", "200"),
         ("POST /metrics", "405"),
+        ("OPTIONS /metrics", "204"),
         ("GET /healthz", "200"),
         ("GET /readyz", "503"), // nothing is published
         ("GET /products/1", "404"),

@@ -100,7 +100,8 @@ async fn load_sample(scale: &str, directory: &Path, url: &str) -> Result<()> {
         .to_str()
         .with_context(|| format!("{} is not UTF-8; choose another folder with --dir", directory.display()))?;
     etl(&["generate", "--scale", scale, "--seed", "1", path], url).await?;
-    etl(&["load", path, "--dataset", "sample"], url).await?;
+    let rejects = format!("{path}-rejects.csv");
+    etl(&["load", path, "--dataset", "sample", "--rejects", &rejects], url).await?;
     std::fs::remove_dir_all(directory).with_context(|| format!("cannot remove {path}"))
 }
 

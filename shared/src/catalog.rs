@@ -86,7 +86,7 @@ impl Catalog {
             large: BatchLoader::start(LargeDocuments(reader.clone()), &share(), LARGE_LIMITS),
             lists: BatchLoader::start(Lists(reader.clone()), &share(), LIST_LIMITS),
             filtered: BatchLoader::start(Lists(reader.clone()), &share(), LIST_LIMITS),
-            combining: Combining::within(limit / SHARE),
+            combining: Combining::within(share_of(limit)),
             reader,
         }
     }
@@ -153,7 +153,11 @@ impl Catalog {
     /// Returns the state of the pool, if there is one. Requests for lists and large documents have a queue each.
     pub(crate) fn pool_statistics(&self) -> Option<PoolStatistics> {
         let mut pool = self.reader.database.statistics()?;
-        let free = [self.large.free_places(), self.lists.free_places(), self.filtered.free_places()];
+        let free = [
+            self.large.available_permits(),
+            self.lists.available_permits(),
+            self.filtered.available_permits(),
+        ];
         let share = share_of(pool.queue_limit);
         pool.queued += free.iter().map(|free| share.saturating_sub(*free)).sum::<usize>();
         Some(pool)

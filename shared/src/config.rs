@@ -98,7 +98,7 @@ static CACHE_BYTES: Variable = Variable::new("CACHE_BYTES", Bytes(1024), Value("
 
 static LISTEN: Variable = Variable::new(
     "LISTEN",
-    Text("an address and a port such as 127.0.0.1:3000"),
+    Text("an IP address and a port such as 127.0.0.1:3000"),
     Value("127.0.0.1:3000"),
     Host,
 )
@@ -106,7 +106,7 @@ static LISTEN: Variable = Variable::new(
 
 static ADMIN_LISTEN: Variable = Variable::new(
     "ADMIN_LISTEN",
-    Text("an address and a port such as 127.0.0.1:9464"),
+    Text("an IP address and a port such as 127.0.0.1:9464"),
     Described("no metrics"),
     Host,
 )
@@ -202,8 +202,9 @@ impl HostConfig {
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Error> {
         let listen: SocketAddr = LISTEN.parsed(lookup, |value| value.parse().ok())?;
         let admin_listen = ADMIN_LISTEN.optional(lookup, |value| value.parse().ok())?;
-        if listen.port() != 0 && admin_listen == Some(listen) {
-            return Err(ADMIN_LISTEN.invalid(listen.to_string(), "another address or port than LISTEN"));
+        if let Some(admin) = admin_listen.filter(|admin| conflict(listen, *admin)) {
+            let expected = "another port than LISTEN, or another address that LISTEN does not include";
+            return Err(ADMIN_LISTEN.invalid(admin.to_string(), expected));
         }
         Ok(Self {
             database: database::Settings::for_host(lookup)?,
@@ -260,6 +261,12 @@ impl LogConfig {
 pub fn log_level(lookup: Lookup<'_>) -> Result<LogLevel, Error> {
     let word = LOG.word(lookup)?;
     word.parse().map_err(|_| LOG.invalid(word, LOG.kind.to_string()))
+}
+
+/// Returns whether two sockets cannot listen at the same time.
+fn conflict(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_for_all = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && (is_for_all || one.ip() == other.ip())
 }
 
 /// Logs which of these variables are set under their former names.

@@ -26,14 +26,16 @@ pub(super) async fn check(config: &HostConfig) -> Vec<Finding> {
 
 /// Returns the servers without the latest publication.
 fn lagging(servers: &[Server]) -> impl Iterator<Item = Finding> {
-    let latest = servers.iter().map(|server| server.publication).max().unwrap_or_default();
-    servers.iter().filter(move |server| server.publication < latest).map(|server| {
-        Finding::failed(
-            format!("{} replication", server.name),
-            "it lacks the latest catalog, so the host does not read from it",
-            "wait until it has caught up; if it does not, look at pg_stat_replication on the primary",
-        )
-    })
+    let latest = servers.iter().filter_map(|server| server.publication).max();
+    servers.iter().filter(move |server| server.publication.is_some() && server.publication < latest).map(
+        |server| {
+            Finding::failed(
+                format!("{} replication", server.name),
+                "it lacks the latest catalog, so the host does not read from it",
+                "wait until it has caught up; if it does not, look at pg_stat_replication on the primary",
+            )
+        },
+    )
 }
 
 /// Carts need exactly one primary.

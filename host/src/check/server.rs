@@ -18,8 +18,8 @@ pub(super) struct Server {
     pub(super) name: String,
     /// Whether it accepts no writes.
     pub(super) is_replica: bool,
-    /// The id of its latest publication; 0 if there is none.
-    pub(super) publication: i64,
+    /// The id of its latest publication; 0 if there is none, `None` if the login cannot read it.
+    pub(super) publication: Option<i64>,
 }
 
 const SERVER: &str = "select current_user::text, current_setting('server_version'), current_setting('server_encoding'), \
@@ -125,11 +125,12 @@ async fn check_connected(
         findings.push(rights(name, &login, &failures, &client.query(EXCESS, &[]).await?));
         findings.push(catalog(name, &failures, publication.as_ref()));
     }
-    if let Some(error) = failures.other {
+    if let Some(error) = &failures.other {
         let remedy = "see the log of Postgres; docs/engines.md says which servers the host supports";
-        findings.push(Finding::failed(format!("{name} statements"), error, remedy));
+        findings.push(Finding::failed(format!("{name} statements"), error.as_str(), remedy));
     }
-    let publication = publication.map_or(0, |row| row.get(0));
+    let is_known = failures.rights.is_none() && failures.schema.is_none();
+    let publication = is_known.then(|| publication.map_or(0, |row| row.get(0)));
     Ok(Server { name: name.to_owned(), is_replica, publication })
 }
 
@@ -167,6 +168,9 @@ async fn try_statement(client: &Client, statement: &str, failures: &mut Failures
 fn schema(name: &str, failures: &Failures) -> (Finding, bool) {
     let check = format!("{name} schema");
     match &failures.schema {
+        None if failures.rights.is_some() => {
+            (Finding::failed(check, "cannot be checked", "correct the rights of the login first"), true)
+        }
         None => (Finding::ok(check, "has all that this release needs"), true),
         Some(error) => {
             let detail = format!("is not migrated to this release: {error}");
@@ -178,26 +182,24 @@ fn schema(name: &str, failures: &Failures) -> (Finding, bool) {
 
 fn rights(name: &str, login: &str, failures: &Failures, excess: &[Row]) -> Finding {
     let check = format!("{name} rights");
-    if let Some(error) = &failures.rights {
-        let detail = format!("the login {login} lacks a right: {error}");
-        return Finding::failed(
-            check,
-            detail,
-            format!("run `grant atelier_reader, atelier_cart to {login}` as its owner"),
-        );
+    if !excess.is_empty() {
+        let reasons: Vec<String> = excess.iter().map(|row| row.get(0)).collect();
+        let detail = format!("the login {login} has more rights than a host needs: {}", reasons.join(", "));
+        let remedy =
+            "use another one: `create role web login password '…' in role atelier_reader, atelier_cart`";
+        return Finding::failed(check, detail, remedy);
     }
-    if excess.is_empty() {
-        return Finding::ok(
-            check,
-            format!("{login} can read the catalog and change carts, and nothing else"),
-        );
+    match &failures.rights {
+        Some(error) => {
+            let detail = format!("the login {login} lacks a right: {error}");
+            let grant =
+                format!("run `grant atelier_reader, atelier_cart to {login}` as the owner of the database");
+            Finding::failed(check, detail, grant)
+        }
+        None => {
+            Finding::ok(check, format!("{login} can read the catalog and change carts, and nothing else"))
+        }
     }
-    let reasons: Vec<String> = excess.iter().map(|row| row.get(0)).collect();
-    Finding::failed(
-        check,
-        format!("the login {login} has more rights than a host needs: {}", reasons.join(", ")),
-        "use another one: `create role web login password '…' in role atelier_reader, atelier_cart`",
-    )
 }
 
 fn catalog(name: &str, failures: &Failures, publication: Option<&Row>) -> Finding {

@@ -36,7 +36,7 @@ impl Collector for ProcessCollector {
         use prometheus_client::metrics::counter::ConstCounter;
         use prometheus_client::metrics::gauge::ConstGauge;
 
-        let Ok(found) = Found::read() else { return Ok(()) }; // without /proc
+        let Ok(found) = ProcessStats::read() else { return Ok(()) }; // without /proc
         let cpu = encoder.encode_descriptor(
             "process_cpu_seconds",
             "Processor time of the process, in user and system mode.",
@@ -67,7 +67,7 @@ impl Collector for ProcessCollector {
 }
 
 #[cfg(target_os = "linux")]
-struct Found {
+struct ProcessStats {
     cpu_seconds: f64,
     resident_bytes: f64,
     virtual_bytes: f64,
@@ -78,7 +78,7 @@ struct Found {
 
 #[cfg(target_os = "linux")]
 #[allow(clippy::cast_precision_loss)] // below 2^53
-impl Found {
+impl ProcessStats {
     fn read() -> procfs::ProcResult<Self> {
         use procfs::WithCurrentSystemInfo;
         use procfs::process::{LimitValue, Process};

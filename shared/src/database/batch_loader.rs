@@ -89,8 +89,8 @@ impl<S: Source> BatchLoader<S> {
         Self { requests, queue: Arc::clone(queue) }
     }
 
-    /// Returns the number of free places in the queue.
-    pub(crate) fn free_places(&self) -> usize {
+    /// Returns the number of requests that the queue can still take.
+    pub(crate) fn available_permits(&self) -> usize {
         self.queue.available_permits()
     }
 

@@ -11,7 +11,7 @@ use super::clock::FreezeAwareInstant;
 use super::closing::Closing;
 use super::connect_options::Driver;
 use super::health_check::Health;
-use super::statistics::Measured;
+use super::statistics::ServerMetrics;
 use super::{
     ConnectOptions, Error, Kind, Parameters, SERVER_STATUS, SLOTS, ServerStatus, Settings, Sql, error_chain,
 };
@@ -33,7 +33,7 @@ pub(super) struct Connection {
     prepared: [OnceCell<Statement>; SLOTS],
     connected_at: FreezeAwareInstant,
     health: Health,
-    measured: Measured,
+    metrics: ServerMetrics,
 }
 
 /// Why a connection was lost.
@@ -48,7 +48,7 @@ impl Connection {
         options: &ConnectOptions,
         server: usize,
         settings: &Settings,
-        measured: Measured,
+        metrics: ServerMetrics,
     ) -> Result<(Arc<Self>, Driver), String> {
         let limit = settings.connect_timeout;
         let (client, driver) = match timeout(limit, options.connect()).await {
@@ -58,7 +58,7 @@ impl Connection {
         tracing::debug!(host = options.host(), "connected to the database");
         let (prepared, connected_at) = (Default::default(), FreezeAwareInstant::now());
         let health = Health::new(settings);
-        let connection = Self { client, server, prepared, connected_at, health, measured };
+        let connection = Self { client, server, prepared, connected_at, health, metrics };
         Ok((Arc::new(connection), driver))
     }
 
@@ -124,7 +124,7 @@ impl Connection {
     pub(super) async fn query(&self, sql: &Sql, parameters: Parameters<'_>) -> Result<Vec<Row>, Error> {
         let sent = Instant::now();
         let rows = self.send(sql, parameters).await;
-        self.measured.statements.observe(sent.elapsed().as_secs_f64());
+        self.metrics.statements.observe(sent.elapsed().as_secs_f64());
         rows
     }
 

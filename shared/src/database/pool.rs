@@ -13,7 +13,7 @@ use super::closing::Closer;
 use super::connection::{Connection, startup_options};
 use super::reconnect::{Reconnector, Slot};
 use super::replicas::Replicas;
-use super::statistics::{ConnectionState, Measured, ServerStatistics};
+use super::statistics::{ConnectionState, ServerMetrics, ServerStatistics};
 use super::{ConnectOptions, Error, Routing, Settings};
 
 /// A connection pool.
@@ -22,7 +22,7 @@ pub(super) struct Pool {
     /// The first connection to each server, then the second to each, and so on.
     slots: Vec<Arc<Slot>>,
     /// The host and port of each server, and what is measured of it.
-    servers: Vec<(String, Measured)>,
+    servers: Vec<(String, ServerMetrics)>,
     pub(super) replicas: Arc<Replicas>,
     /// Counts statements, to spread them over the servers.
     next: AtomicUsize,
@@ -38,8 +38,8 @@ impl Pool {
         let (connected, closer) = (Arc::new(watch::Sender::default()), Closer::new());
         let name = if routing == Routing::Primary { "atelier-cart" } else { "atelier" };
         let servers = startup_options(settings, name).servers();
-        let measured: Vec<(String, Measured)> =
-            servers.iter().map(|server| (server.host_and_port(), Measured::default())).collect();
+        let metrics: Vec<(String, ServerMetrics)> =
+            servers.iter().map(|server| (server.host_and_port(), ServerMetrics::default())).collect();
         // Servers alternate, so that consecutive slots belong to different servers.
         let targets: Vec<(usize, ConnectOptions)> =
             std::iter::repeat_n(servers.into_iter().enumerate(), connections).flatten().collect();
@@ -52,7 +52,7 @@ impl Pool {
                 slot: Arc::clone(&slot),
                 number,
                 server,
-                measured: measured.get(server).map(|(_, measured)| measured.clone()).unwrap_or_default(),
+                metrics: metrics.get(server).map(|(_, metrics)| metrics.clone()).unwrap_or_default(),
                 replicas: Arc::clone(&replicas),
                 connected: Arc::clone(&connected),
             };
@@ -60,7 +60,7 @@ impl Pool {
             slot
         };
         let slots = targets.into_iter().enumerate().map(start).collect();
-        Self { slots, servers: measured, replicas, next: AtomicUsize::new(0), connected, closer }
+        Self { slots, servers: metrics, replicas, next: AtomicUsize::new(0), connected, closer }
     }
 
     /// Waits up to `limit` until a connection is up, and returns whether one is.
@@ -104,11 +104,11 @@ impl Pool {
             }
         };
         let slots = || self.slots.iter().enumerate();
-        let servers = self.servers.iter().enumerate().map(|(server, (name, measured))| ServerStatistics {
+        let servers = self.servers.iter().enumerate().map(|(server, (name, metrics))| ServerStatistics {
             server: name.clone(),
             connections: slots().skip(server).step_by(self.servers.len()).map(&mut state).collect(),
-            reconnects: measured.reconnects.get(),
-            statements: measured.statements.clone(),
+            reconnects: metrics.reconnects.get(),
+            statements: metrics.statements.clone(),
         });
         (servers.collect(), in_flight)
     }

@@ -12,14 +12,14 @@ const BATCH_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
 /// The measurements of one server. Clones share them.
 #[derive(Debug, Clone)]
-pub(super) struct Measured {
+pub(super) struct ServerMetrics {
     /// Attempts to connect after the first of each connection.
     pub(super) reconnects: Counter,
     /// The durations of statements other than status queries, in seconds.
     pub(super) statements: Histogram,
 }
 
-impl Default for Measured {
+impl Default for ServerMetrics {
     fn default() -> Self {
         Self { reconnects: Counter::default(), statements: duration_histogram() }
     }

@@ -9,7 +9,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub struct TraceParent(HeaderValue);
 
 impl TraceParent {
-    /// Returns the header if it occurs once and is valid. Others are ignored, as the standard requires.
+    /// Returns the header if it occurs once and is valid. Other headers are ignored, also those of later versions.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
         let value = values.next()?;
