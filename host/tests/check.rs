@@ -224,6 +224,7 @@ async fn a_login_with_too_few_or_too_many_rights_is_reported() {
     let many =
         format!("{rights}{} has more rights than a host needs: it may change cart.lines", local::HOST_LOGIN);
     assert_failures(&database.host_url(), &[], &[(&many, "role web login")]).await;
+    client.batch_execute(&format!("revoke insert on cart.lines from {}", local::HOST_LOGIN)).await.unwrap();
     for (revoked, missing) in [
         (
             "revoke execute on function cart.clear(bytea) from atelier_cart",
