@@ -1,8 +1,8 @@
 # `make` alone lists the verbs. The help line of a verb shows its settings with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build page test test-stack test-postgres test-faults test-fleet test-fuzz test-page test-reproducible lint deny advisories sbom configuration openapi docs-files lock base bench bench-fleet bench-flood bench-regions k6 generate load \
-	tools template balancer s3 watch invoke environment package ready-to-deploy deploy
+.PHONY: help run fleet build page test test-stack test-postgres test-faults test-fleet test-fuzz test-page test-reproducible lint deny advisories sbom configuration openapi docs-files man lock base bench bench-fleet bench-flood bench-regions k6 generate load \
+	tools template balancer monitoring s3 watch invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
 SEED ?= 1
@@ -67,10 +67,11 @@ fleet: ## serve the same database from three hosts behind NGINX on 127.0.0.1:808
 build: ## build everything as debug builds
 	cargo build --workspace
 
-test: template balancer $(TOOLS) ## run the tests on a private Postgres
+test: template balancer monitoring $(TOOLS) ## run the tests on a private Postgres
 	@scripts/install.sh postgres nginx logrotate ip
 	cargo build --workspace
 	$(WITH_POSTGRES) cargo test --workspace
+	cargo test --workspace --features atelier-host/otlp --test traces
 
 test-stack: $(STACK_TOOLS) ## test the stack of template.yaml without AWS: deploy, load, all routes, update, delete
 	@scripts/install.sh postgres
@@ -155,6 +156,11 @@ openapi: ## write openapi.json from the code
 docs-files: ## write the files of the reference, /docs and /openapi.json, into target/docs/: docs/deploy-lambda.md
 	cargo build --workspace --example docs_files
 	$(or $(CARGO_TARGET_DIR),target)/debug/examples/docs_files $(or $(CARGO_TARGET_DIR),target)/docs
+
+man: ## write the man pages of atelier-host and atelier-etl into target/man/man1/
+	cargo build --workspace
+	for program in atelier-host atelier-etl; do \
+		$(or $(CARGO_TARGET_DIR),target)/debug/$$program man-pages $(or $(CARGO_TARGET_DIR),target)/man/man1 || exit; done
 
 # Where `make base` puts the programs of the commit in bench/base.
 BASE ?=
@@ -244,6 +250,12 @@ balancer: $(TOOLS) ## check the load balancer's configuration
 	HOSTS=10.0.1.10:3000 TLS_CERTIFICATE=/etc/atelier/certificate.pem TLS_KEY=/etc/atelier/key.pem \
 		RUN_AS=www-data TEMPORARY=/var/lib/nginx deploy/nginx/render >$(BALANCER)/most.conf
 	gixy $(BALANCER)/least.conf $(BALANCER)/most.conf
+
+# `check config` checks the rules too.
+monitoring: ## check deploy/monitoring: Prometheus' configuration, the alerts and their unit tests
+	@scripts/install.sh prometheus
+	promtool check config deploy/monitoring/prometheus.yml
+	promtool test rules deploy/monitoring/alerts.test.yml
 
 s3: $(TOOLS) ## serve a local S3 with a dataset for the function etl on 127.0.0.1:9001 (S3_PORT=…): DIR=data; Ctrl-C stops it
 	@[ -r $(DIR)/product.csv ] || $(MAKE) --no-print-directory generate

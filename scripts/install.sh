@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs the programs named as arguments if they are missing: postgres, nginx, logrotate, ip, wrk, oha, valgrind,
-# systemd-analyze, c++, python (3.11 or newer, with venv), npm (with Node.js 20.19 or newer), chromium.
+# Installs the programs named as arguments if they are missing: postgres, nginx, prometheus (with promtool), logrotate,
+# ip, wrk, oha, valgrind, systemd-analyze, c++, python (3.11 or newer, with venv), npm (with Node.js 20.19 or newer),
+# chromium.
 # Uses apt-get (Debian, Ubuntu) or brew (macOS), without prompts.
 set -eu
 
@@ -17,6 +18,7 @@ present() {
             [ -x "$server" ] && return
         done
         return 1 ;;
+    prometheus) command -v prometheus >/dev/null && command -v promtool >/dev/null ;;
     nginx | logrotate) # Debian's path too, which is not in every user's PATH: see local/src/load_balancer.rs
         command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
     python) python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ;;
@@ -43,11 +45,27 @@ apt_install() {
 }
 
 policy=/usr/sbin/policy-rc.d
-policy_mark='# By scripts/install.sh, which takes it away when NGINX is installed.'
+policy_mark='# By scripts/install.sh, which removes it after the installation.'
 
 # Removes the policy file, but only if this script wrote it.
 allow_services() {
     ! grep -qsxF -e "$policy_mark" $policy || as_root rm -f $policy
+}
+
+# Installs a package whose server starts now and at each boot, which the project does not use. policy-rc.d prevents the
+# start during the installation. An existing policy-rc.d stays as it is.
+apt_install_stopped() {
+    if [ ! -e $policy ]; then
+        trap allow_services EXIT
+        trap 'exit 129' HUP
+        trap 'exit 130' INT
+        trap 'exit 143' TERM
+        as_root sh -c "printf '%s\n' '#!/bin/sh' '$policy_mark' 'exit 101' >$policy && chmod 755 $policy"
+    fi
+    apt_install "$1" && installed=0 || installed=$?
+    allow_services
+    [ $installed != 0 ] || as_root update-rc.d "$1" disable
+    return $installed
 }
 
 with_apt() {
@@ -61,20 +79,7 @@ with_apt() {
         apt_install postgresql && installed=0 || installed=$?
         as_root rm -f $overrides/atelier.conf
         return $installed ;;
-    nginx)
-        # The package starts a server on port 80, now and at each boot, which the project does not use. policy-rc.d
-        # prevents the start during the installation. An existing policy-rc.d stays as it is.
-        if [ ! -e $policy ]; then
-            trap allow_services EXIT
-            trap 'exit 129' HUP
-            trap 'exit 130' INT
-            trap 'exit 143' TERM
-            as_root sh -c "printf '%s\n' '#!/bin/sh' '$policy_mark' 'exit 101' >$policy && chmod 755 $policy"
-        fi
-        apt_install nginx && installed=0 || installed=$?
-        allow_services
-        [ $installed != 0 ] || as_root update-rc.d nginx disable
-        return $installed ;;
+    nginx | prometheus) apt_install_stopped "$1" ;;
     python) apt_install python3 python3-venv ;;
     npm) apt_install nodejs npm ;;
     ip) apt_install iproute2 ;;

@@ -24,9 +24,13 @@ use clap::{Parser, ValueEnum};
 
 use crate::env::Env;
 
+/// The exit codes.
+const EXIT_CODES: &cli::ExitCodes =
+    &[(0, "success"), (1, "failure; the error says what to do"), (cli::WRONG_ARGUMENTS, "wrong arguments")];
+
 /// Benchmark the loader, hosts and functions on a generated dataset.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "atelier-bench", version = cli::LONG_VERSION, after_help = cli::exit_codes_help(EXIT_CODES))]
 struct Options {
     /// The benchmarks to run, in this order
     #[arg(required = true, value_enum)]
@@ -75,7 +79,7 @@ async fn main() -> ExitCode {
     match Env::with(&options, async |env: &Env| run(env, &options).await).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("atelier-bench: {error:#}");
+            cli::report(format!("{error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -70,6 +70,9 @@ async fn throughput(env: &Env, options: &Options, highest: i32, coding: &str) ->
         }
         servers.extend([uncached, cached]);
     }
+    let metered = Server::start(with_metrics(env.builds[0].host(env, 1 << 30)?)?).await?;
+    subjects.push(Subject::new("host, cached, with metrics", Some("host, cached"), (metered.listen, few)));
+    servers.push(metered);
     let bare = Server::start(baseline(bytes)?).await?;
     subjects.insert(0, Subject::new("bare server", None, (bare.listen, all)));
     servers.push(bare);
@@ -85,6 +88,12 @@ async fn throughput(env: &Env, options: &Options, highest: i32, coding: &str) ->
         server.stop().await?;
     }
     Ok(())
+}
+
+/// Returns the command of a host that also serves metrics.
+fn with_metrics(mut host: Command) -> Result<Command> {
+    host.env("ADMIN_LISTEN", free_address()?.to_string());
+    Ok(host)
 }
 
 /// Returns the average size of a body of styles in this encoding.
@@ -107,6 +116,8 @@ async fn instructions(env: &Env) -> Result<()> {
             subjects.push(build.subject(what, Some("bare server"), host));
         }
     }
+    let metered = with_metrics(env.builds[0].host(env, CACHE_BYTES)?)?;
+    subjects.push(Subject::new("host, cached, with metrics", Some("host, cached"), metered));
     let count = async |server: &Command| {
         let fewer = counted(env, server, COUNTED[0]).await?;
         let more = counted(env, server, COUNTED[1]).await?;

@@ -28,6 +28,13 @@ install_packages() {
     apt-get install --yes --no-install-recommends --no-upgrade "$@"
 }
 
+# Installs the man pages and the completions of a program, for `man atelier-host` on the instance.
+install_help() {
+    local from=${release:?expected the folder of the release}/share
+    install -D -m 0644 -t /usr/local/share/man/man1 "$from"/man/man1/"$1"*
+    install -D -m 0644 -t /usr/local/share/bash-completion/completions "$from/bash-completion/completions/$1"
+}
+
 # Signals SUCCESS or FAILURE to CloudFormation, which accepts a signal only while it creates or replaces the instance.
 # At other times, such as when an Auto Scaling group replaces a host, the call fails; that error is ignored.
 signal() {

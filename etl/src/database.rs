@@ -93,15 +93,27 @@ pub(crate) fn is_missing_right(error: &(dyn std::error::Error + 'static)) -> boo
     code == Some(&SqlState::INSUFFICIENT_PRIVILEGE) || error.source().is_some_and(is_missing_right)
 }
 
-/// Returns one line for people: the server's message and its SQLSTATE, or the chain of causes.
+/// Returns one line for people: the server's message and its SQLSTATE, or the chain of causes, and what to do.
 pub fn describe(error: &tokio_postgres::Error) -> String {
-    let Some(refusal) = error.as_db_error() else { return error_chain(error) };
+    let Some(refusal) = error.as_db_error() else {
+        let remedy = match error.is_closed() {
+            true => "run the command again",
+            false => "check DATABASE_URL, and that Postgres runs and is reachable",
+        };
+        return format!("{}; {remedy}", error_chain(error));
+    };
     let code = refusal.code().code();
-    // No such schema, table or role: a migration creates them.
-    let hint = match code {
+    let remedy = match code {
+        // No such schema, table or role: a migration creates them.
         "3F000" | "42P01" | "22023" => ": has this database been migrated? (atelier-etl migrate)",
-        _ => "",
+        "28000" | "28P01" => "; check user and password in DATABASE_URL, and pg_hba.conf",
+        "3D000" => "; create the database, or correct its name in DATABASE_URL",
+        "42501" => "; use a login with this right: a member of atelier_loader, or the owner to migrate",
+        "53100" => "; enlarge the disk or free space, then run the command again",
+        "53300" => "; close other connections, or raise max_connections",
+        code if code.starts_with("57P") => "; run the command again when Postgres has started",
+        _ => "; see the log of Postgres",
     };
     let detail = refusal.detail().map(|d| format!(" ({d})")).unwrap_or_default();
-    format!("{}{detail} [{code}]{hint}", refusal.message())
+    format!("{}{detail} [{code}]{remedy}", refusal.message())
 }

@@ -44,7 +44,9 @@ pub enum MigrateError {
         open: String,
     },
     /// The login cannot give new objects to their owner.
-    #[error("cannot migrate the database: the login {login} is not a member of atelier_owner")]
+    #[error(
+        "cannot migrate the database: the login {login} is not a member of atelier_owner; run `grant atelier_owner to {login}` as a superuser"
+    )]
     NoMember {
         /// The login.
         login: String,
@@ -60,7 +62,7 @@ pub enum MigrateError {
         program: String,
     },
     /// A migration failed; the earlier ones are applied.
-    #[error("a migration failed: {}", shared::database::error_chain(.0))]
+    #[error("a migration failed: {}; the earlier ones are applied: correct the cause and migrate again", shared::database::error_chain(.0))]
     Migration(refinery::Error),
 }
 

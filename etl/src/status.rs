@@ -1,9 +1,11 @@
-//! The report of `atelier-etl status`: the served catalog, the latest loads, deliveries that are not loaded.
+//! The report of `atelier-etl status`: the served catalog, the latest loads, deliveries that are not loaded. It has a form for
+//! people and one in JSON, whose fields docs/load-data.md describes and later releases keep.
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
 use shared::database::ConnectOptions;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 use crate::database;
 use crate::ledger::{self, RejectCount, unsigned};
@@ -13,7 +15,7 @@ use crate::shown::shown_in_line;
 const MAX_LOADS: i64 = 10;
 
 /// The state of the catalog and the loads.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Status {
     /// The served catalog; none before the first publish.
     pub served: Option<Served>,
@@ -24,29 +26,29 @@ pub struct Status {
 }
 
 /// A delivery in S3 that is not loaded.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct DeliveryStatus {
     /// Its prefix.
     pub source: String,
     /// The reason.
     pub note: String,
-    /// The time of the reason, in the database's time zone.
-    pub since: String,
+    /// The time of the reason.
+    pub since: Time,
 }
 
 /// The served catalog.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Served {
     /// Its generation.
     pub generation: i32,
     /// `publish` or `rollback`.
     pub action: String,
-    /// The time of the publish or rollback, in the database's time zone.
-    pub since: String,
+    /// The time of the publish or rollback.
+    pub since: Time,
 }
 
 /// A load.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct LoadStatus {
     /// Its number, which is also the generation of its catalog.
     pub generation: i32,
@@ -57,30 +59,54 @@ pub struct LoadStatus {
     /// The reason why it failed, was abandoned or was interrupted.
     pub reason: Option<String>,
     /// Its start time.
-    pub started: String,
+    pub started: Time,
     /// Its end time.
-    pub ended: Option<String>,
-    /// Its loaded and its rejected rows.
-    pub rows: (u64, u64),
+    pub ended: Option<Time>,
+    /// Its rows.
+    #[serde(flatten)]
+    pub rows: Rows,
     /// Its files, by name.
     pub files: Vec<FileStatus>,
     /// Its rejected rows by file and reason. Only of a load that has not ended, and of the latest.
+    #[serde(rename = "rejected")]
     pub reasons: Vec<RejectCount>,
 }
 
 /// The state of one file of a load.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct FileStatus {
     /// Its name.
     pub file: String,
     /// Its size, in bytes.
+    #[serde(rename = "bytes")]
     pub size: u64,
     /// Whether it is loaded.
     pub complete: bool,
-    /// Its loaded and its rejected rows.
-    pub rows: (u64, u64),
+    /// Its rows.
+    #[serde(flatten)]
+    pub rows: Rows,
     /// The load time in seconds.
     pub seconds: f64,
+}
+
+/// Numbers of rows.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Rows {
+    /// The loaded rows.
+    #[serde(rename = "rows_loaded")]
+    pub loaded: u64,
+    /// The rejected rows.
+    #[serde(rename = "rows_rejected")]
+    pub rejected: u64,
+}
+
+/// A time. In JSON it is in UTC, as RFC 3339 has it.
+#[derive(Clone, Debug, Default)]
+pub struct Time {
+    /// The time in the database's time zone.
+    shown: String,
+    /// The time in UTC.
+    utc: String,
 }
 
 /// Reads the status. Fails before the first `migrate`; the error says so.
@@ -88,7 +114,8 @@ pub async fn status(database: &ConnectOptions) -> Result<Status, tokio_postgres:
     let client = database::connect(database).await?;
     let served = client
         .query_opt(
-            "select generation, action, to_char(at, 'YYYY-MM-DD HH24:MI:SS TZ')
+            "select generation, action, to_char(at, 'YYYY-MM-DD HH24:MI:SS TZ'),
+                    to_char(at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')
              from etl.publication order by id desc limit 1",
             &[],
         )
@@ -96,7 +123,9 @@ pub async fn status(database: &ConnectOptions) -> Result<Status, tokio_postgres:
     let loads = client
         .query(
             "select generation, dataset, step, reason, to_char(started_at, 'YYYY-MM-DD HH24:MI:SS TZ'),
+                    to_char(started_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),
                     to_char(ended_at, 'YYYY-MM-DD HH24:MI:SS TZ'),
+                    to_char(ended_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),
                     coalesce(sum(rows_loaded), 0)::bigint, coalesce(sum(rows_rejected), 0)::bigint
              from etl.load left join etl.load_file using (generation)
              group by generation order by generation desc limit $1",
@@ -119,14 +148,14 @@ pub async fn status(database: &ConnectOptions) -> Result<Status, tokio_postgres:
             file: row.get(1),
             size: unsigned(row.get(2)),
             complete: row.get(3),
-            rows: (unsigned(row.get(4)), unsigned(row.get(5))),
+            rows: Rows { loaded: unsigned(row.get(4)), rejected: unsigned(row.get(5)) },
             seconds: row.get(6),
         })
         .collect()
     };
     let mut statuses = Vec::new();
     for (nth, row) in loads.iter().enumerate() {
-        let (generation, ended): (i32, Option<String>) = (row.get(0), row.get(5));
+        let (generation, ended) = (row.get(0), Time::of(row, 6));
         let reasons = match nth == 0 || ended.is_none() {
             true => ledger::reject_counts(&client, generation).await?,
             false => Vec::new(),
@@ -136,15 +165,19 @@ pub async fn status(database: &ConnectOptions) -> Result<Status, tokio_postgres:
             dataset: row.get(1),
             step: row.get(2),
             reason: row.get(3),
-            started: row.get(4),
+            started: Time::of(row, 4).unwrap_or_default(),
             ended,
-            rows: (unsigned(row.get(6)), unsigned(row.get(7))),
+            rows: Rows { loaded: unsigned(row.get(8)), rejected: unsigned(row.get(9)) },
             files: files_of(generation),
             reasons,
         });
     }
     Ok(Status {
-        served: served.map(|row| Served { generation: row.get(0), action: row.get(1), since: row.get(2) }),
+        served: served.map(|row| Served {
+            generation: row.get(0),
+            action: row.get(1),
+            since: Time::of(&row, 2).unwrap_or_default(),
+        }),
         loads: statuses,
         deliveries,
     })
@@ -154,17 +187,37 @@ pub async fn status(database: &ConnectOptions) -> Result<Status, tokio_postgres:
 async fn deliveries(client: &Client) -> Result<Vec<DeliveryStatus>, tokio_postgres::Error> {
     let rows = client
         .query(
-            "select source, note, to_char(noted_at, 'YYYY-MM-DD HH24:MI:SS TZ')
+            "select source, note, to_char(noted_at, 'YYYY-MM-DD HH24:MI:SS TZ'),
+                    to_char(noted_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')
              from etl.delivery order by noted_at desc, source",
             &[],
         )
         .await?;
-    let delivery = |row: &tokio_postgres::Row| DeliveryStatus {
+    let delivery = |row: &Row| DeliveryStatus {
         source: row.get(0),
         note: row.get(1),
-        since: row.get(2),
+        since: Time::of(row, 2).unwrap_or_default(),
     };
     Ok(rows.iter().map(delivery).collect())
+}
+
+impl Time {
+    /// Returns the time in two columns of a row; none for null.
+    fn of(row: &Row, column: usize) -> Option<Self> {
+        Some(Self { shown: row.get::<_, Option<_>>(column)?, utc: row.get::<_, Option<_>>(column + 1)? })
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.shown)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.utc)
+    }
 }
 
 impl fmt::Display for Status {
@@ -202,10 +255,10 @@ impl Status {
                 load.generation,
                 load.dataset,
                 load.step,
-                load.rows.0,
-                load.rows.1,
+                load.rows.loaded,
+                load.rows.rejected,
                 load.started,
-                load.ended.as_deref().unwrap_or("-")
+                load.ended.as_ref().map_or("-", |ended| &ended.shown)
             )?;
             if let Some(reason) = &load.reason {
                 writeln!(f, "            {}", shown_in_line(reason))?;
@@ -225,7 +278,7 @@ impl Status {
 impl fmt::Display for FileStatus {
     #[allow(clippy::cast_precision_loss)] // for people
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, size, complete, rows: (loaded, rejected), seconds } = self;
+        let Self { file, size, complete, rows: Rows { loaded, rejected }, seconds } = self;
         let megabytes = *size as f64 / 1e6;
         if !complete {
             return write!(f, "{file:<13}{megabytes:>9.1} MB not loaded");

@@ -73,7 +73,10 @@ async fn a_load_that_cannot_begin_prints_one_line_and_changes_nothing() {
 
     let dir = work_dir();
     edit(&dir, "product.csv", |lines| lines.truncate(1));
-    assert_eq!(error(&run(&dir, &url, &["load", "set"])), "set/product.csv has no rows");
+    assert_eq!(
+        error(&run(&dir, &url, &["load", "set"])),
+        "set/product.csv has no rows: expected at least one below the header"
+    );
 
     let dir = work_dir();
     assert!(error(&run(&dir, &url, &["load", "nowhere"])).starts_with("cannot read nowhere: "));

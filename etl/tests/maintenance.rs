@@ -11,17 +11,20 @@ use std::process::Stdio;
 use rig::Database;
 use support::{atelier_etl, edit, error, number, run, stdout, work_dir};
 
+const NOTHING_TO_PUBLISH: &str =
+    "nothing to publish: there is no unpublished catalog; `atelier-etl load --no-publish` builds one";
+
 #[tokio::test]
 async fn a_rollback_serves_the_previous_catalog_and_a_second_one_undoes_it() {
     let (dir, database) = (work_dir(), Database::create().await.unwrap());
     assert_eq!(
         error(&run(&dir, &database.url(), &["rollback"])),
-        "cannot roll back: there is no previous catalog"
+        "cannot roll back: there is no previous catalog; load the former dataset again"
     );
     stdout(&run(&dir, &database.url(), &["load", "set"]));
     assert_eq!(
         error(&run(&dir, &database.url(), &["rollback"])),
-        "cannot roll back: there is no previous catalog"
+        "cannot roll back: there is no previous catalog; load the former dataset again"
     );
     stdout(&run(&dir, &database.url(), &["load", "set"]));
 
@@ -46,7 +49,7 @@ async fn a_catalog_can_be_built_now_and_published_later() {
     let (dir, database) = (work_dir(), Database::create().await.unwrap());
     let generation = "select generation::bigint from catalog.documents limit 1";
     let etl = |arguments: &[&str]| run(&dir, &database.url(), arguments);
-    assert_eq!(error(&etl(&["publish"])), "nothing to publish: there is no unpublished catalog");
+    assert_eq!(error(&etl(&["publish"])), NOTHING_TO_PUBLISH);
     stdout(&etl(&["load", "set"]));
     let output = stdout(&etl(&["load", "set", "--no-publish"]));
     assert!(output.contains("\ngeneration 2 is built: run atelier-etl publish to serve it\n"), "{output}");
@@ -54,7 +57,7 @@ async fn a_catalog_can_be_built_now_and_published_later() {
     assert!(stdout(&etl(&["status"])).contains("publish"));
     assert_eq!(stdout(&etl(&["publish"])), "serving generation 2\n");
     assert_eq!(number(&database, generation).await, 2);
-    assert_eq!(error(&etl(&["publish"])), "nothing to publish: there is no unpublished catalog");
+    assert_eq!(error(&etl(&["publish"])), NOTHING_TO_PUBLISH);
 
     // A load of the same files resumes it and publishes it.
     stdout(&etl(&["load", "set", "--no-publish"]));
@@ -108,7 +111,7 @@ async fn abandon_drops_an_unfinished_load_and_frees_its_space() {
         number(&database, "select count(*) from pg_namespace where nspname = 'catalog_next'").await,
         0
     );
-    assert_eq!(error(&etl(&["publish"])), "nothing to publish: there is no unpublished catalog");
+    assert_eq!(error(&etl(&["publish"])), NOTHING_TO_PUBLISH);
     edit(&dir, "related.csv", |lines| lines.push("1000000,1,0".to_owned()));
     assert_eq!(run(&dir, &database.url(), &["load", "set", "--max-rejects", "0"]).status.code(), Some(3));
     assert!(stdout(&etl(&["abandon"])).starts_with("dropped the tables of a failed load: "));
@@ -163,7 +166,7 @@ async fn prune_deletes_old_data_and_leftovers_of_failed_loads_and_keeps_the_rest
     stdout(&run(&dir, &database.url(), &["rollback"]));
     assert!(prune(&["--previous"]).contains("previous catalog       removed\n"));
     let gone = error(&run(&dir, &database.url(), &["rollback"]));
-    assert_eq!(gone, "cannot roll back: there is no previous catalog");
+    assert_eq!(gone, "cannot roll back: there is no previous catalog; load the former dataset again");
     assert_eq!(number(&database, "select generation::bigint from catalog.documents limit 1").await, 1);
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 
+use crate::metrics::GaugeGuard;
 use crate::refusal::{Exchange, Observed};
 use crate::{Host, serve_connection};
 
@@ -51,7 +52,11 @@ impl Connections {
     /// Serves a connection in a task. At the limit, it first waits until an idle connection is evicted.
     pub(crate) async fn serve(&mut self, stream: TcpStream) {
         while self.count() >= self.max {
-            self.evict();
+            if self.evict()
+                && let Some(metrics) = &self.host.observers.metrics
+            {
+                metrics.evicted.inc();
+            }
             let _ = timeout(RETRY, self.tasks.join_next()).await;
         }
         let (host, http, stream) = (Arc::clone(&self.host), self.http.clone(), Observed::new(stream));
@@ -60,7 +65,9 @@ impl Connections {
             self.all.retain(|connection| connection.strong_count() > 0);
         }
         self.all.push(Arc::downgrade(&connection));
+        let counted = host.observers.metrics.as_ref().map(|metrics| GaugeGuard::new(&metrics.connections));
         self.tasks.spawn(async move {
+            let _counted = counted;
             tokio::select! {
                 biased; // a request that has arrived comes first
                 () = serve_connection(&host, http, stream) => {}
@@ -69,8 +76,8 @@ impl Connections {
         });
     }
 
-    /// Closes the connection that has been without a request for the longest, unless all have one in flight.
-    pub(crate) fn evict(&mut self) {
+    /// Closes the connection that has been without a request for the longest. Returns false if all have one in flight.
+    pub(crate) fn evict(&mut self) -> bool {
         if self.idle.is_empty() {
             let open = self.all.iter().filter_map(Weak::upgrade);
             let idle = open.filter_map(|open| Some((open.exchange.idle_since()?, Arc::downgrade(&open))));
@@ -80,9 +87,11 @@ impl Connections {
         while let Some((since, connection)) = self.idle.pop() {
             if let Some(open) = connection.upgrade().filter(|open| open.exchange.idle_since() == Some(since))
             {
-                return open.eviction.notify_one();
+                open.eviction.notify_one();
+                return true;
             }
         }
+        false
     }
 
     /// Closes each connection as soon as it is idle, until none is left.

@@ -3,11 +3,15 @@
 //! `shared` decides what a response contains. This crate accepts connections, limits slow and oversized requests,
 //! drains connections on shutdown, and writes the access log.
 
+mod admin;
 mod connections;
 mod health;
 pub mod log;
+mod metrics;
 pub mod reference;
 mod refusal;
+#[cfg(feature = "otlp")]
+mod traces;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,7 +21,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -25,14 +29,18 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use shared::config::HostConfig;
 use shared::http::request::MAX_BODY_BYTES;
-use shared::{App, Endpoint, Problem};
+use shared::{App, Endpoint, Outcome, Problem};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
+pub use admin::serve_admin;
 use connections::Connections;
 use log::AccessLog;
+pub use metrics::Metrics;
 use refusal::{Exchange, Observed, Reparse};
+#[cfg(feature = "otlp")]
+pub use traces::Traces;
 
 /// The endpoints of the host: those of the service, the most frequent first, and the two health checks. Unless
 /// `DOCS=off`, those of the [`mod@reference`] follow: requests that match one of these are not compared with them.
@@ -72,8 +80,45 @@ const MAX_LINGER_BYTES: u64 = 1024 * 1024;
 struct Host {
     app: Arc<App>,
     endpoints: Vec<&'static Endpoint>,
-    access: Option<AccessLog>,
+    observers: Observers,
     request_timeout: Duration,
+}
+
+/// The records that the host keeps of requests.
+#[derive(Debug, Clone, Default)]
+pub struct Observers {
+    /// The access log.
+    pub access: Option<AccessLog>,
+    /// The metrics.
+    pub metrics: Option<Arc<Metrics>>,
+    /// The spans.
+    #[cfg(feature = "otlp")]
+    pub traces: Option<Arc<Traces>>,
+}
+
+impl Observers {
+    /// Returns whether there is one.
+    fn exist(&self) -> bool {
+        #[cfg(feature = "otlp")]
+        if self.traces.is_some() {
+            return true;
+        }
+        self.access.is_some() || self.metrics.is_some()
+    }
+
+    /// Records a response that took this long.
+    fn record(&self, method: &Method, outcome: &Outcome, elapsed: Duration) {
+        if let Some(metrics) = &self.metrics {
+            metrics.record(method, outcome, elapsed);
+        }
+        if let Some(access) = &self.access {
+            access.write(method, outcome, elapsed);
+        }
+        #[cfg(feature = "otlp")]
+        if let Some(traces) = &self.traces {
+            traces.record(method, outcome, elapsed);
+        }
+    }
 }
 
 /// Serves all endpoints on `listener` until `shutdown` is ready, then shuts down gracefully. Returns the number of
@@ -86,14 +131,14 @@ pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,
     config: &HostConfig,
-    access: Option<AccessLog>,
+    observers: Observers,
     shutdown: impl Future<Output = ()>,
 ) -> usize {
     if let Err(error) = connections::set_options(&listener) {
         tracing::warn!(%error, cause = %error, "cannot set the options of connections");
     }
     let endpoints = [ENDPOINTS, if config.http.docs { reference::ENDPOINTS } else { &[] }].concat();
-    let host = Arc::new(Host { app, endpoints, access, request_timeout: config.requests.timeout });
+    let host = Arc::new(Host { app, endpoints, observers, request_timeout: config.requests.timeout });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(config.http.header_read_timeout)
@@ -181,7 +226,8 @@ impl Host {
         rejection: Option<Problem>,
         exchange: &Exchange,
     ) -> Response<Full<Bytes>> {
-        let logged = self.access.as_ref().map(|access| (access, parts.method.clone(), Instant::now()));
+        let observed = self.observers.exist().then(|| (parts.method.clone(), Instant::now()));
+        let active = self.observers.metrics.as_ref().map(|metrics| metrics.begin());
         let has_known_length = body.size_hint().exact().is_some();
         let body = match rejection {
             Some(problem) => Err(problem),
@@ -196,9 +242,10 @@ impl Host {
             }
             Err(problem) => shared::reject(&self.endpoints, parts, problem),
         };
-        if let Some((access, method, started)) = logged {
-            access.write(&method, &outcome, started.elapsed());
+        if let Some((method, started)) = observed {
+            self.observers.record(&method, &outcome, started.elapsed());
         }
+        drop(active);
         let mut response = outcome.response.map(Full::new);
         if closes || self.app.is_draining() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

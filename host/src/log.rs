@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::Method;
 use serde::Serialize;
 use shared::Outcome;
+use shared::http::TraceParent;
 use shared::log::{LogLevel, milliseconds, timestamp};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
@@ -39,6 +40,10 @@ struct Line<'a> {
     route: Option<&'a str>,
     status: u16,
     ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    span_id: Option<&'a str>,
 }
 
 impl Log {
@@ -58,6 +63,12 @@ impl Log {
     #[must_use]
     pub fn access(&self) -> AccessLog {
         AccessLog { lines: self.lines.clone() }
+    }
+
+    /// Returns the counter of dropped lines.
+    #[must_use]
+    pub fn dropped(&self) -> ErrorCounter {
+        self.dropped.clone()
     }
 
     /// Logs the number of dropped lines regularly, if it has grown. Never returns.
@@ -90,6 +101,8 @@ impl AccessLog {
             route: outcome.route,
             status: outcome.response.status().as_u16(),
             ms: milliseconds(elapsed),
+            trace_id: outcome.trace_parent.as_ref().map(TraceParent::trace_id),
+            span_id: outcome.trace_parent.as_ref().map(TraceParent::span_id),
         };
         let mut text = Vec::with_capacity(192);
         // The queue accepts the line or counts it as dropped: neither is an error.

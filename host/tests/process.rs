@@ -44,6 +44,14 @@ impl Host {
         }
     }
 
+    /// Starts a host with metrics, and returns their address too.
+    async fn with_metrics(database: &Database, variables: &[(&str, &str)]) -> (Self, SocketAddr) {
+        let admin = local::free_address().unwrap();
+        let address = admin.to_string();
+        let variables = [variables, &[("ADMIN_LISTEN", address.as_str())]].concat();
+        (Self::start(database, &variables).await, admin)
+    }
+
     fn signal(&self, name: &str) {
         local::signal(self.process.id().unwrap(), name).unwrap();
     }
@@ -77,7 +85,19 @@ async fn an_invalid_variable_stops_the_host_with_a_one_line_error() {
         (&[][..], "error: DATABASE_URL is not set: expected an address such as "),
         (
             &[url, ("LISTEN", "3000")],
-            "error: LISTEN=3000: expected an address and a port such as 127.0.0.1:3000",
+            "error: LISTEN=3000: expected an IP address and a port such as 127.0.0.1:3000",
+        ),
+        (
+            &[url, ("ADMIN_LISTEN", "9464")],
+            "error: ADMIN_LISTEN=9464: expected an IP address and a port such as 127.0.0.1:9464",
+        ),
+        (
+            &[url, ("LISTEN", "127.0.0.1:3000"), ("ADMIN_LISTEN", "127.0.0.1:3000")],
+            "error: ADMIN_LISTEN=127.0.0.1:3000: expected another port than LISTEN, ",
+        ),
+        (
+            &[url, ("LISTEN", "127.0.0.1:3000"), ("ADMIN_LISTEN", "0.0.0.0:3000")],
+            "error: ADMIN_LISTEN=0.0.0.0:3000: expected another port than LISTEN, ",
         ),
         (
             &[url, ("DATABASE_CONNECTIONS", "0")],
@@ -94,7 +114,7 @@ async fn an_invalid_variable_stops_the_host_with_a_one_line_error() {
     ] {
         let output = output(variables, &[]).await;
         let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success());
+        assert_eq!(output.status.code(), Some(2));
         assert!(stderr.starts_with(expected) && stderr.lines().count() == 1, "{stderr}");
         assert!(!stderr.contains("s3cret"), "{stderr}");
         assert!(output.stdout.is_empty());
@@ -108,7 +128,15 @@ async fn a_port_in_use_stops_the_host_with_a_clear_error() {
     let output = output(&[("DATABASE_URL", "host=/nowhere user=nobody"), ("LISTEN", &listen)], &[]).await;
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
-    assert!(stderr.starts_with(&format!("error: cannot listen on LISTEN={listen}")), "{stderr}");
+    assert!(stderr.starts_with(&format!("error: cannot listen on LISTEN={listen}: ")), "{stderr}");
+    assert!(
+        stderr.ends_with("; stop the other program (`ss -ltnp`), or set LISTEN to another port\n"),
+        "{stderr}"
+    );
+    let variables =
+        [("DATABASE_URL", "host=/nowhere user=nobody"), ("LISTEN", "127.0.0.1:0"), ("ADMIN_LISTEN", &listen)];
+    let stderr = String::from_utf8(self::output(&variables, &[]).await.stderr).unwrap();
+    assert!(stderr.starts_with(&format!("error: cannot listen on ADMIN_LISTEN={listen}: ")), "{stderr}");
 }
 
 #[tokio::test]
@@ -216,6 +244,59 @@ async fn each_request_logs_one_json_line_without_secrets() {
     assert_eq!(two["method"], "DELETE");
     assert_eq!(two["route"], serde_json::Value::Null);
     assert_eq!(two["status"], 404);
+}
+
+#[tokio::test]
+async fn the_line_of_a_request_names_its_trace_if_the_header_is_valid() {
+    let database = Database::create().await.unwrap();
+    let host = Host::start(&database, &[]).await;
+    let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    for parent in [format!("00-{trace}-{span}-01"), format!("00-{trace}-{span}")] {
+        request(host.address, &format!("GET /healthz HTTP/1.1\r\ntraceparent: {parent}")).await;
+    }
+    host.signal("TERM");
+    let log = host.log().await;
+    let lines: Vec<_> = log.iter().filter(|line| line.contains_key("request_id")).collect();
+    let [traced, untraced] = lines[..] else { panic!("{log:?}") };
+    assert_eq!((&traced["trace_id"], &traced["span_id"]), (&trace.into(), &span.into()));
+    assert!(!untraced.contains_key("trace_id") && !untraced.contains_key("span_id"));
+}
+
+#[tokio::test]
+async fn metrics_and_health_checks_have_an_address_of_their_own_until_the_process_ends() {
+    let database = Database::create().await.unwrap();
+    let (host, admin) = Host::with_metrics(&database, &[("SHUTDOWN_GRACE", "60s")]).await;
+    assert!(request(host.address, "GET /metrics HTTP/1.1").await.starts_with("HTTP/1.1 404 "));
+    let scrape = request(admin, "GET /metrics HTTP/1.1\r\nuser-agent: Prometheus").await;
+    assert!(
+        scrape.starts_with("HTTP/1.1 200 ") && scrape.contains("\nhttp_server_active_requests 0\n"),
+        "{scrape}"
+    );
+    assert!(scrape.contains("\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{scrape}");
+    for (head, status) in [
+        ("HEAD /metrics", "200"),
+        ("POST /metrics", "405"),
+        ("OPTIONS /metrics", "204"),
+        ("GET /healthz", "200"),
+        ("GET /readyz", "503"), // nothing is published
+        ("GET /products/1", "404"),
+    ] {
+        let response = request(admin, &format!("{head} HTTP/1.1")).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{head}: {response}");
+    }
+    // A request in flight keeps the process alive, and monitoring sees it.
+    let head = "POST /cart HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+    let mut stream = send(host.address, head).await;
+    stream.read_exact(&mut [0; 25]).await.unwrap();
+    host.signal("TERM");
+    while TcpStream::connect(host.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let scrape = request(admin, "GET /metrics HTTP/1.1").await;
+    assert!(scrape.contains("\nhttp_server_active_requests 1\n"), "{scrape}");
+    stream.write_all(b"{}").await.unwrap();
+    read_all(stream).await;
+    host.log().await;
 }
 
 #[tokio::test]

@@ -89,16 +89,19 @@ async fn prepare(cluster: &Cluster, scale: &str) -> Result<String> {
 
 pub(crate) fn ensure_postgres_runs(cluster: &mut Cluster) -> Result<()> {
     if let Some(status) = cluster.ended()? {
-        bail!("PostgreSQL ended unexpectedly ({status})");
+        bail!("PostgreSQL ended unexpectedly ({status}): see `server.log` in the data directory");
     }
     Ok(())
 }
 
 async fn load_sample(scale: &str, directory: &Path, url: &str) -> Result<()> {
     eprintln!("No catalog is published yet: generating and loading one (scale {scale})");
-    let path = directory.to_str().with_context(|| format!("{} is not UTF-8", directory.display()))?;
+    let path = directory
+        .to_str()
+        .with_context(|| format!("{} is not UTF-8; choose another folder with --dir", directory.display()))?;
     etl(&["generate", "--scale", scale, "--seed", "1", path], url).await?;
-    etl(&["load", path, "--dataset", "sample"], url).await?;
+    let rejects = format!("{path}-rejects.csv");
+    etl(&["load", path, "--dataset", "sample", "--rejects", &rejects], url).await?;
     std::fs::remove_dir_all(directory).with_context(|| format!("cannot remove {path}"))
 }
 
@@ -106,7 +109,7 @@ async fn etl(arguments: &[&str], url: &str) -> Result<()> {
     let mut command = tokio::process::Command::new(program("atelier-etl")?);
     command.args(arguments).env("DATABASE_URL", url).kill_on_drop(true);
     let status = command.status().await.context("cannot run atelier-etl")?;
-    ensure!(status.success(), "atelier-etl {} failed ({status})", arguments.join(" "));
+    ensure!(status.success(), "atelier-etl {} failed ({status}): its error is above", arguments.join(" "));
     Ok(())
 }
 
@@ -119,8 +122,10 @@ pub(crate) fn loopback_for(listen: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Prints example requests and the URL of the database.
-pub(crate) fn print_instructions(origin: SocketAddr, cluster: &Cluster) {
+/// Prints example requests, the address of the metrics of a single host, and the URL of the database.
+pub(crate) fn print_instructions(origin: SocketAddr, metrics: Option<SocketAddr>, cluster: &Cluster) {
+    let metrics = metrics.map(|metrics| format!("    curl http://{}/metrics\n", loopback_for(metrics)));
+    let metrics = metrics.unwrap_or_default();
     let url = cluster.address().url(SUPERUSER, DATABASE);
     eprintln!(
         "
@@ -129,7 +134,7 @@ Atelier is serving on http://{origin}. Try:
     curl http://{origin}/products/1/styles
     curl 'http://{origin}/products?page=2&count=3'
     curl -i --compressed http://{origin}/products/2/overview
-
+{metrics}
 Database URL for psql and atelier-etl:
 
     export DATABASE_URL='{url}'

@@ -34,16 +34,16 @@ pub enum Error {
     #[error("{name} did not start: {why}; its log ends with:\n{log}")]
     Start { name: String, why: String, log: String },
     /// A process does not exist.
-    #[error("cannot send SIG{name} to process {pid}: no such process")]
+    #[error("cannot send SIG{name} to process {pid}: no such process; it has ended")]
     Signal { pid: u32, name: String },
     /// Another program of this workspace is not in the folder of this one.
     #[error("{} is missing; build it with `make build`, or `make bench` for an optimised build", .0.display())]
     NotBuilt(PathBuf),
     /// A process did not stop in time.
-    #[error("{name} (process {pid}) did not stop in time")]
+    #[error("{name} (process {pid}) did not stop in time; end it with `kill -KILL {pid}`")]
     Stop { name: String, pid: u32 },
     /// Postgres returned an error.
-    #[error("private PostgreSQL: {}", shared::database::error_chain(.0))]
+    #[error("private PostgreSQL: {}; see `server.log` in the data directory", shared::database::error_chain(.0))]
     Database(tokio_postgres::Error),
 }
 

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use crate::supervisor::inherit;
 use crate::{
-    Error, LoadBalancer, LoadBalancerSettings, SupervisedChild, Supervision, free_address, responds, signal,
+    Error, LoadBalancer, LoadBalancerSettings, SupervisedChild, Supervision, free_address,
+    free_admin_address, responds, signal,
 };
 
 /// The timeout until a host is ready, long enough for a busy machine.
@@ -27,6 +28,8 @@ pub struct FleetSettings {
     pub hosts: usize,
     /// Whether hosts log each request.
     pub log_access: bool,
+    /// Whether metrics are at the usual ports, 9464 and up, if those are free; otherwise at any.
+    pub usual_admin_ports: bool,
     /// Settings of the load balancer.
     pub load_balancer: LoadBalancerSettings,
 }
@@ -34,7 +37,8 @@ pub struct FleetSettings {
 impl Default for FleetSettings {
     /// Returns settings for three hosts, as in a deployment, without logs of requests.
     fn default() -> Self {
-        Self { hosts: 3, log_access: false, load_balancer: LoadBalancerSettings::default() }
+        let load_balancer = LoadBalancerSettings::default();
+        Self { hosts: 3, log_access: false, usual_admin_ports: false, load_balancer }
     }
 }
 
@@ -50,13 +54,14 @@ pub struct Fleet {
 #[derive(Debug)]
 pub struct Host {
     address: SocketAddr,
+    admin: SocketAddr,
     command: Command,
     log: PathBuf,
     running: Option<SupervisedChild>,
 }
 
 impl Fleet {
-    /// Starts the hosts with the command `server` and different `LISTEN` addresses, and waits until all are ready.
+    /// Starts the hosts with the command `server` and different `LISTEN` and `ADMIN_LISTEN` addresses, and waits until all are ready.
     /// Then it starts the load balancer on `listen`. It creates `directory` if necessary.
     ///
     /// # Errors
@@ -126,19 +131,28 @@ impl Host {
         let log = directory.join(format!("host-{number}.log"));
         fs::write(&log, "").map_err(Error::io("write", &log))?;
         let address = free_address()?;
+        let admin = match settings.usual_admin_ports {
+            true => free_admin_address(u16::try_from(number - 1).unwrap_or_default())?,
+            false => free_address()?,
+        };
         let mut command = Command::new(server.get_program());
         // Hosts, load balancer and Postgres share the processors, so more threads would not run in parallel.
         let threads = available_parallelism().map_or(1, |all| (all.get() / settings.hosts).max(1));
         command.env("WORKER_THREADS", threads.to_string());
         command.env("LOG_ACCESS", if settings.log_access { "on" } else { "off" });
         inherit(command.args(server.get_args()), server);
-        command.env("LISTEN", address.to_string());
-        Ok(Self { address, command, log, running: None })
+        command.env("LISTEN", address.to_string()).env("ADMIN_LISTEN", admin.to_string());
+        Ok(Self { address, admin, command, log, running: None })
     }
 
     /// Returns the address that the host listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the address of its metrics.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     /// Returns the process id while the host runs.

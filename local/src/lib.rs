@@ -22,6 +22,6 @@ pub use cluster::Cluster;
 pub use error::Error;
 pub use fleet::{Fleet, FleetSettings, Host};
 pub use load_balancer::{LoadBalancer, LoadBalancerSettings, RENDER, nginx};
-pub use network::{free_address, responds};
+pub use network::{free_address, free_admin_address, responds};
 pub use settings::Settings;
 pub use supervisor::{SupervisedChild, Supervision, append, signal};

@@ -11,12 +11,19 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use local::{Account, Address, SUPERUSER, project_directory};
 
+/// The exit codes of all commands.
+const EXIT_CODES: &cli::ExitCodes = &[
+    (0, "success, also after Ctrl-C"),
+    (1, "failure; the error says what to do"),
+    (cli::WRONG_ARGUMENTS, "wrong arguments"),
+];
+
 /// Run Atelier on one machine: a private Postgres, a sample catalog, and one host, or several behind NGINX.
 ///
 /// It uses the installed Postgres (PATH, the folders of Debian and Homebrew, or PG_BIN) with a separate data directory
 /// and a unix socket. Postgres stops with the command that started it.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "atelier-local", version = cli::LONG_VERSION, after_help = cli::exit_codes_help(EXIT_CODES))]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -75,7 +82,7 @@ async fn main() -> ExitCode {
         }),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        cli::report(format!("{error:#}"));
         ExitCode::FAILURE
     })
 }

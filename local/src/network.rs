@@ -9,6 +9,9 @@ use tokio::net::TcpStream;
 
 use crate::Error;
 
+/// The port of the first host's metrics.
+const FIRST_ADMIN_PORT: u16 = 9464;
+
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Returns a loopback address that nothing listens on.
@@ -28,6 +31,16 @@ pub fn free_address() -> Result<SocketAddr, Error> {
         }
     }
     Err(Error::io("find a free port on", Path::new("127.0.0.1"))(last_error))
+}
+
+/// Returns the address for the metrics of the host with this number, counted from 0: a usual port if that is free, so that
+/// monitoring finds it again, or else any.
+///
+/// # Errors
+/// As [`free_address`].
+pub fn free_admin_address(number: u16) -> Result<SocketAddr, Error> {
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_ADMIN_PORT.saturating_add(number)));
+    if TcpListener::bind(usual).is_ok() { Ok(usual) } else { free_address() }
 }
 
 /// Returns whether the server responds to `path` with 200 within two seconds. The request is written by hand: one

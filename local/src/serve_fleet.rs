@@ -45,10 +45,11 @@ async fn serve(options: &Options, cluster: &mut Cluster, url: &str, slot: &mut O
     server.env("DATABASE_URL", url);
     let log_access = options.log_access == "on";
     let load_balancer = LoadBalancerSettings { access_log: log_access, ..LoadBalancerSettings::default() };
-    let settings = FleetSettings { hosts: options.hosts.into(), log_access, load_balancer };
+    let settings =
+        FleetSettings { hosts: options.hosts.into(), log_access, load_balancer, usual_admin_ports: true };
     let directory = cluster.directory("fleet")?;
     let fleet = slot.insert(Fleet::start(&directory, options.listen, &server, &settings).await?);
-    dev_env::print_instructions(dev_env::loopback_for(options.listen), cluster);
+    dev_env::print_instructions(dev_env::loopback_for(options.listen), None, cluster);
     print_processes(fleet, &directory);
     let mut down_since: Vec<Option<Instant>> = vec![None; fleet.hosts().len()];
     loop {
@@ -84,7 +85,12 @@ fn restart_if_ended(number: usize, host: &mut Host, down_since: &mut Option<Inst
 fn print_processes(fleet: &mut Fleet, directory: &Path) {
     eprintln!("NGINX (pid {}) is load-balancing across:\n", fleet.load_balancer().pid());
     for (number, host) in (1..).zip(fleet.hosts()) {
-        eprintln!("    host {number}: http://{}, pid {}", host.address(), host.pid().unwrap_or_default());
+        let pid = host.pid().unwrap_or_default();
+        eprintln!(
+            "    host {number}: http://{}, metrics http://{}/metrics, pid {pid}",
+            host.address(),
+            host.admin()
+        );
     }
     eprintln!(
         "

@@ -112,7 +112,7 @@ pub enum GenerateError {
         scale: f64,
     },
     /// The folder cannot be created.
-    #[error("cannot create the folder {}: {source}", path.display())]
+    #[error("cannot create the folder {}: {source}; choose another one", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -120,7 +120,7 @@ pub enum GenerateError {
         source: io::Error,
     },
     /// A file cannot be written, for example because the disk is full.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {source}; free space, or choose another folder", path.display())]
     File {
         /// The file.
         path: PathBuf,

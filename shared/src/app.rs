@@ -10,7 +10,7 @@ use crate::cart::Carts;
 use crate::catalog::Catalog;
 use crate::config::RequestConfig;
 use crate::database::{
-    Connections, Database, Error, Kind, Publication, Routing, SERVER_STATUS, ServerStatus, Settings,
+    Connections, Database, Error, Kind, Publication, Routing, SERVER_STATUS, ServerStatus, Settings, Sql,
 };
 
 /// The state that all requests share.
@@ -22,6 +22,15 @@ pub struct App {
     pub carts: Carts,
     database: Arc<Database>,
     draining: AtomicBool,
+}
+
+/// The catalog that a host serves, for metrics.
+#[derive(Debug, Default)]
+pub(crate) struct CatalogStatistics {
+    /// Its generation, and when it was published, in seconds since 1970. `None` before the first publish.
+    pub(crate) published: Option<(i32, i64)>,
+    /// The time since a server last confirmed it, if that is longer than usual.
+    pub(crate) staleness: Option<Duration>,
 }
 
 /// Whether a load balancer should send requests to this process, and why not.
@@ -89,6 +98,14 @@ impl App {
         self.draining.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn catalog_statistics(&self) -> CatalogStatistics {
+        let published = self.database.publication();
+        CatalogStatistics {
+            published: published.map(|published| (published.generation, published.published_at)),
+            staleness: self.database.staleness(),
+        }
+    }
+
     /// Returns whether a load balancer should send requests to this process. A host knows it from
     /// the status of its servers, so that frequent calls burden no database. Without a recent one, it queries the database.
     ///
@@ -113,22 +130,24 @@ impl App {
     }
 }
 
+fn all_statements() -> impl Iterator<Item = &'static Sql> {
+    let others = crate::cart::STATEMENTS.into_iter().chain([&SERVER_STATUS, &crate::catalog::PUBLICATION]);
+    crate::catalog::statements().into_iter().chain(others)
+}
+
+/// Returns the text of each statement that a host sends, so that a check can try them on a database.
+pub fn statements() -> impl Iterator<Item = &'static str> {
+    all_statements().map(|sql| sql.text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::database::{SLOTS, Sql};
-
-    fn statements() -> Vec<&'static Sql> {
-        crate::catalog::statements()
-            .into_iter()
-            .chain(crate::cart::STATEMENTS)
-            .chain([&SERVER_STATUS, &crate::catalog::PUBLICATION])
-            .collect()
-    }
+    use crate::database::SLOTS;
 
     #[test]
     fn a_statement_names_at_most_one_table_of_the_catalog() {
-        for sql in statements() {
+        for sql in all_statements() {
             assert!(sql.text.matches("catalog.").count() <= 1, "{}", sql.text);
             assert!(!sql.text.contains(';'), "{}", sql.text);
         }
@@ -144,7 +163,7 @@ mod tests {
 
     #[test]
     fn each_statement_has_its_own_slot() {
-        let mut slots: Vec<usize> = statements().iter().map(|sql| sql.slot).collect();
+        let mut slots: Vec<usize> = all_statements().map(|sql| sql.slot).collect();
         slots.sort_unstable();
         assert_eq!(slots, (0..SLOTS).collect::<Vec<_>>());
     }

@@ -215,6 +215,6 @@ fn all_hashes(owner: &Owner) -> Box<dyn ToSql + Sync + Send> {
     Box::new(owner.former.iter().chain([&owner.hash]).map(|hash| hash.to_vec()).collect::<Vec<_>>())
 }
 
-#[cfg(test)]
+/// All statements of this module.
 pub(crate) const STATEMENTS: [&Sql; 8] =
     [&LINES, &ADD, &MOVE_AND_ADD, &SET, &MOVE_AND_SET, &REMOVE, &CLEAR, &IS_OWNER];

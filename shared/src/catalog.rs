@@ -16,11 +16,12 @@ mod words;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Semaphore;
 
-use crate::database::{BatchLoader, Database, Error, Limits};
+use crate::database::{BatchLoader, Database, Error, Limits, PoolStatistics, batch_histogram};
 use crate::http::{Document, MemoryBudget, Timing};
-use cache::{Cache, Cached, Key, ListKey, Product};
+use cache::{Cache, CacheStatistics, Cached, Key, ListKey, Product};
 use combined::Combining;
 use consistent::{ReadFrom, consistent};
 use lists::Lists;
@@ -67,8 +68,9 @@ impl Catalog {
     /// Creates a catalog whose cache holds `cache_bytes`, and whose reads have this timeout.
     pub(crate) fn new(database: &Arc<Database>, cache_bytes: u64, timeout: Duration) -> Self {
         let cache = Cache::with_capacity(cache_bytes).map(Arc::new);
-        let reader =
-            Reader { database: Arc::clone(database), cache, budget: MemoryBudget::default(), timeout };
+        let (database, budget) = (Arc::clone(database), MemoryBudget::default());
+        let reader = Reader { database, cache, budget, timeout, batch_sizes: batch_histogram() };
+        let database = &reader.database;
         let products = if reader.cache.is_some() {
             let source = WholeProducts(reader.clone());
             Products::Whole(BatchLoader::start(source, database.queue(), PRODUCT_LIMITS))
@@ -77,13 +79,14 @@ impl Catalog {
             let start = |column| BatchLoader::start(columns(column), database.queue(), PRODUCT_LIMITS);
             Products::Columns(Column::ALL.map(start))
         };
-        let share = || Arc::new(Semaphore::new((database.queue().available_permits() / SHARE).max(1)));
+        let limit = database.queue().available_permits();
+        let share = || Arc::new(Semaphore::new(share_of(limit)));
         Self {
             products,
             large: BatchLoader::start(LargeDocuments(reader.clone()), &share(), LARGE_LIMITS),
             lists: BatchLoader::start(Lists(reader.clone()), &share(), LIST_LIMITS),
             filtered: BatchLoader::start(Lists(reader.clone()), &share(), LIST_LIMITS),
-            combining: Combining::within(database.queue().available_permits() / SHARE),
+            combining: Combining::within(share_of(limit)),
             reader,
         }
     }
@@ -142,6 +145,29 @@ impl Catalog {
         self.filtered(ListKey::Categories, timing).await
     }
 
+    /// Returns the state of the cache, if there is one.
+    pub(crate) fn cache_statistics(&self) -> Option<CacheStatistics> {
+        Some(self.reader.cache.as_ref()?.statistics())
+    }
+
+    /// Returns the state of the pool, if there is one. Requests for lists and large documents have a queue each.
+    pub(crate) fn pool_statistics(&self) -> Option<PoolStatistics> {
+        let mut pool = self.reader.database.statistics()?;
+        let free = [
+            self.large.available_permits(),
+            self.lists.available_permits(),
+            self.filtered.available_permits(),
+        ];
+        let share = share_of(pool.queue_limit);
+        pool.queued += free.iter().map(|free| share.saturating_sub(*free)).sum::<usize>();
+        Some(pool)
+    }
+
+    /// Returns the sizes of the batches of products.
+    pub(crate) fn batch_sizes(&self) -> &Histogram {
+        &self.reader.batch_sizes
+    }
+
     /// Returns the budget for large responses.
     pub(crate) fn memory_budget(&self) -> &MemoryBudget {
         &self.reader.budget
@@ -194,10 +220,12 @@ impl Catalog {
         from: ReadFrom,
         timing: &Timing,
     ) -> Result<Option<Arc<Product>>, Error> {
-        match self.cached(Key::Product(product_id)) {
-            Some(Cached::Product(whole)) if from == ReadFrom::Cache => Ok(Some(whole)),
-            _ => timing.database(loader.load(product_id)).await,
+        if from == ReadFrom::Cache
+            && let Some(Cached::Product(whole)) = self.cached(Key::Product(product_id))
+        {
+            return Ok(Some(whole));
         }
+        timing.database(loader.load(product_id)).await
     }
 
     /// Returns a document of a product that was just read or is cached; `None` if it is large.
@@ -221,7 +249,7 @@ impl Catalog {
 
     /// Looks up the current catalog.
     fn cached(&self, key: Key) -> Option<Cached> {
-        self.reader.cache.as_ref()?.get(self.reader.database.catalog_id()?, key)
+        self.reader.cache.as_ref()?.get(self.reader.database.catalog_id(), key)
     }
 
     /// Returns a document with its staleness.
@@ -230,10 +258,14 @@ impl Catalog {
     }
 }
 
-#[cfg(test)]
+/// Returns a share of the queue limit.
+fn share_of(limit: usize) -> usize {
+    (limit / SHARE).max(1)
+}
+
 pub(crate) use combined::PUBLICATION;
 
-#[cfg(test)]
+/// Returns all statements.
 pub(crate) fn statements() -> Vec<&'static crate::database::Sql> {
     [&sources::STATEMENTS[..], &lists::STATEMENTS, &combined::STATEMENTS].concat()
 }

@@ -55,6 +55,8 @@ pub struct RequestConfig {
 pub struct HttpConfig {
     /// `LISTEN`.
     pub listen: SocketAddr,
+    /// `ADMIN_LISTEN`; `None` serves no metrics.
+    pub admin_listen: Option<SocketAddr>,
     /// `MAX_CONNECTIONS`.
     pub max_connections: usize,
     /// `HEADER_READ_TIMEOUT`.
@@ -96,11 +98,23 @@ static CACHE_BYTES: Variable = Variable::new("CACHE_BYTES", Bytes(1024), Value("
 
 static LISTEN: Variable = Variable::new(
     "LISTEN",
-    Text("an address and a port such as 127.0.0.1:3000"),
+    Text("an IP address and a port such as 127.0.0.1:3000"),
     Value("127.0.0.1:3000"),
     Host,
 )
 .summary("the address and port that the host serves; port 0 takes a free one");
+
+static ADMIN_LISTEN: Variable = Variable::new(
+    "ADMIN_LISTEN",
+    Text("an IP address and a port such as 127.0.0.1:9464"),
+    Described("no metrics"),
+    Host,
+)
+.summary("the address and port of `/metrics`, and of `/healthz` and `/readyz` too")
+.details(
+    "For monitoring only: choose a loopback or private address that clients cannot reach. Needs another port than \
+     `LISTEN`; port 0 takes a free one.",
+);
 
 static MAX_CONNECTIONS: Variable =
     Variable::new("MAX_CONNECTIONS", Number(1, 1_000_000), Value("4096"), Host)
@@ -156,8 +170,9 @@ static LOG_ACCESS: Variable = Variable::new("LOG_ACCESS", Choice(&["on", "off"])
 pub static REQUEST_VARIABLES: [&Variable; 2] = [&REQUEST_TIMEOUT, &CACHE_BYTES];
 
 /// The variables of the HTTP server.
-pub static HTTP_VARIABLES: [&Variable; 7] = [
+pub static HTTP_VARIABLES: [&Variable; 8] = [
     &LISTEN,
+    &ADMIN_LISTEN,
     &MAX_CONNECTIONS,
     &HEADER_READ_TIMEOUT,
     &SHUTDOWN_DELAY,
@@ -185,6 +200,12 @@ impl HostConfig {
     /// # Errors
     /// The first variable that is invalid or missing.
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Error> {
+        let listen: SocketAddr = LISTEN.parsed(lookup, |value| value.parse().ok())?;
+        let admin_listen = ADMIN_LISTEN.optional(lookup, |value| value.parse().ok())?;
+        if let Some(admin) = admin_listen.filter(|admin| conflict(listen, *admin)) {
+            let expected = "another port than LISTEN, or another address that LISTEN does not include";
+            return Err(ADMIN_LISTEN.invalid(admin.to_string(), expected));
+        }
         Ok(Self {
             database: database::Settings::for_host(lookup)?,
             requests: RequestConfig {
@@ -193,7 +214,8 @@ impl HostConfig {
                 carts: cart::Settings::from_lookup(lookup)?,
             },
             http: HttpConfig {
-                listen: LISTEN.parsed(lookup, |value| value.parse().ok())?,
+                listen,
+                admin_listen,
                 max_connections: MAX_CONNECTIONS.number(lookup)?,
                 header_read_timeout: HEADER_READ_TIMEOUT.duration(lookup)?,
                 shutdown_delay: SHUTDOWN_DELAY.duration(lookup)?,
@@ -239,6 +261,12 @@ impl LogConfig {
 pub fn log_level(lookup: Lookup<'_>) -> Result<LogLevel, Error> {
     let word = LOG.word(lookup)?;
     word.parse().map_err(|_| LOG.invalid(word, LOG.kind.to_string()))
+}
+
+/// Returns whether two sockets cannot listen at the same time.
+fn conflict(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_for_all = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && (is_for_all || one.ip() == other.ip())
 }
 
 /// Logs which of these variables are set under their former names.

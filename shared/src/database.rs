@@ -24,6 +24,7 @@ mod reconnect;
 mod replicas;
 mod settings;
 mod single;
+mod statistics;
 mod tls;
 mod url;
 
@@ -43,6 +44,8 @@ use replicas::Replicas;
 pub(crate) use replicas::{CatalogId, Publication, Routing, SERVER_STATUS, ServerStatus};
 pub use settings::{Connections, DATABASE_AUTH, Settings, VARIABLES};
 use single::SingleConnection;
+pub use statistics::duration_histogram;
+pub(crate) use statistics::{ConnectionState, PoolStatistics, batch_histogram};
 pub use url::{DATABASE_CA_FILE, DATABASE_URL};
 
 /// One SQL statement. Each connection prepares it on first use and keeps it at the index `slot`.
@@ -68,6 +71,7 @@ pub(crate) struct Database {
     kind: DatabaseKind,
     /// The queue limit: a permit for each request that may wait for the database.
     queue: Arc<Semaphore>,
+    queue_limit: usize,
 }
 
 #[derive(Debug)]
@@ -90,7 +94,8 @@ impl Database {
     }
 
     fn new(kind: DatabaseKind, settings: &Settings) -> Arc<Self> {
-        Arc::new(Self { kind, queue: Arc::new(Semaphore::new(settings.max_waiting)) })
+        let queue_limit = settings.max_waiting;
+        Arc::new(Self { kind, queue: Arc::new(Semaphore::new(queue_limit)), queue_limit })
     }
 
     /// Returns the latest known publication. A function knows none.
@@ -122,6 +127,14 @@ impl Database {
     /// Returns how long ago a server last confirmed the current catalog, if that is longer than usual.
     pub(crate) fn staleness(&self) -> Option<Duration> {
         self.replicas()?.staleness()
+    }
+
+    /// Returns the state of the pool. A function has none.
+    pub(crate) fn statistics(&self) -> Option<PoolStatistics> {
+        let DatabaseKind::Pool(pool) = &self.kind else { return None };
+        let queued = self.queue_limit.saturating_sub(self.queue.available_permits());
+        let (servers, in_flight) = pool.statistics();
+        Some(PoolStatistics { servers, in_flight, queued, queue_limit: self.queue_limit })
     }
 
     fn replicas(&self) -> Option<&Replicas> {

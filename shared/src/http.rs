@@ -11,6 +11,7 @@ pub mod request;
 pub mod response;
 mod static_file;
 pub mod timing;
+mod trace;
 
 pub use document::{Content, Document};
 pub(crate) use memory::{LARGE_ABOVE_BYTES, MemoryBudget, Reservation};
@@ -20,3 +21,4 @@ pub use request::Request;
 pub use response::Response;
 pub use static_file::StaticFile;
 pub use timing::Timing;
+pub use trace::TraceParent;

@@ -5,7 +5,7 @@
 //! byte for byte, on every transport. This crate accepts no connections and knows no Lambda.
 //!
 //! A module imports only modules to its left: variables and log, database, http, catalog and cart, config, app,
-//! endpoint, respond.
+//! metrics, endpoint, respond.
 
 mod app;
 pub mod cart;
@@ -15,10 +15,11 @@ pub mod database;
 pub mod endpoint;
 pub mod http;
 pub mod log;
+pub mod metrics;
 mod respond;
 pub mod variables;
 
 pub use self::http::{Problem, Request, Response, StaticFile};
-pub use app::{App, Readiness};
+pub use app::{App, Readiness, statements};
 pub use endpoint::Endpoint;
 pub use respond::{Outcome, reject, respond, respond_not_found};

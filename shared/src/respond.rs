@@ -13,6 +13,7 @@ use http::{HeaderMap, Method};
 use crate::app::App;
 use crate::database::error_chain;
 use crate::endpoint::{Endpoint, Route, route};
+use crate::http::TraceParent;
 use crate::http::problem::Problem;
 use crate::http::request::{MAX_BODY_BYTES, MAX_HEADERS, Request, RequestId, is_malformed, is_proxy_header};
 use crate::http::response::{self, Response};
@@ -26,8 +27,12 @@ pub struct Outcome {
     pub route: Option<&'static str>,
     /// The id of the request.
     pub request_id: RequestId,
+    /// The trace that the request belongs to.
+    pub trace_parent: Option<TraceParent>,
     /// How long the request waited for the database.
     pub database: Duration,
+    /// Whether the service shed load: the response is the 503 of a full queue or an exhausted memory budget.
+    pub is_shed: bool,
 }
 
 /// Responds to a request with one of `endpoints`, whose handler has this timeout. Every failure becomes a problem, even
@@ -135,11 +140,13 @@ fn finish(
     request: Request,
     route: Option<&'static str>,
 ) -> Outcome {
+    let is_shed = response.as_ref().is_err_and(|problem| problem.is_shed);
     let response = response.unwrap_or_else(|problem| {
         if let Some(cause) = &problem.cause {
             let cause = error_chain(&**cause);
             tracing::error!(
                 request_id = request.id.as_str(),
+                trace_id = request.trace_parent.as_ref().map(TraceParent::trace_id),
                 route,
                 error = cause,
                 cause, // the field's name in the previous release
@@ -149,7 +156,9 @@ fn finish(
         problem.to_http(&request)
     });
     let database = request.timing.database_time();
-    Outcome { response: response::complete(response, &request), route, request_id: request.id, database }
+    let response = response::complete(response, &request);
+    let Request { id: request_id, trace_parent, .. } = request;
+    Outcome { response, route, request_id, trace_parent, database, is_shed }
 }
 
 #[cfg(test)]

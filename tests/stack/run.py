@@ -276,6 +276,11 @@ def test(ministack, sockets):
     stack = Stack(ministack, sockets)
     report("creating the stack")
     outputs = stack.deploy(stack.cloudformation.create_stack, "stack_create_complete")
+    body = json.loads(ministack.client("cloudwatch").get_dashboard(DashboardName=STACK)["DashboardBody"])
+    searches = [metric[0]["expression"] for widget in body["widgets"] for metric in widget["properties"]["metrics"]
+                if isinstance(metric[0], dict)]
+    check(any(f' function="{STACK}-get-product"' in search for search in searches),
+          f"the dashboard: expected a search of {STACK}-get-product in {searches}")
     report("stack created; loading a dataset")
     load(ministack, outputs)
     report("etl published the dataset, with the expected rejects; sending requests")

@@ -15,8 +15,9 @@ const INTRODUCTION: &str = "\
 <!-- Written by `make configuration` from the code. Do not edit this page. -->
 
 Every program reads its environment once, at start. An invalid value stops it; the message names the variable, the value
-and what was expected. A duration is a whole number with its unit, such as `1500ms` or `2s`. `atelier-host --help` lists
-its variables too. `atelier-etl` takes the first three variables as options too.
+and what was expected. `atelier-host` and `atelier-etl` then exit with code 2, and `atelier-host check` names all invalid
+variables at once. A duration is a whole number with its unit, such as `1500ms` or `2s`. `atelier-host --help` lists
+its variables too, as `man atelier-host` does. `atelier-etl` takes the first three variables as options too.
 
 The loader accesses S3 as configured for the AWS SDK: `AWS_PROFILE`, `AWS_REGION`, `AWS_ENDPOINT_URL` and so on.
 systemd sets `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` for the host, which reports its state through them.

@@ -82,7 +82,16 @@ fn each_tier_connects_only_to_the_next_one() {
     let into = |name: &str| rules(groups[name], "SecurityGroupIngress");
     assert_eq!(into("ProxyGroup"), BTreeSet::from([world, ("0.0.0.0/0", 80)]));
     assert!(into("HostGroup").is_empty() && into("DatabaseGroup").is_empty());
-    let of_their_own = of_type(&template, "AWS::EC2::SecurityGroupIngress");
+    let mut of_their_own = of_type(&template, "AWS::EC2::SecurityGroupIngress");
+    let monitoring = of_their_own.remove("MonitoringIntoHosts").unwrap();
+    assert_eq!(monitoring["Condition"].as_str(), Some("HasMonitoring"));
+    assert_eq!(template["Parameters"]["MonitoringSecurityGroupId"]["Default"].as_str(), Some(""));
+    let monitoring = &monitoring["Properties"];
+    assert_eq!(monitoring["SourceSecurityGroupId"].as_str(), Some("MonitoringSecurityGroupId"));
+    assert_eq!(monitoring["GroupId"].as_str(), Some("HostGroup"));
+    let port = monitoring["ToPort"].as_i64().unwrap();
+    assert_eq!(monitoring["FromPort"].as_i64(), Some(port));
+    assert!(script("setup-host").contains(&format!("\nADMIN_LISTEN=$address:{port}\n")), "{port}");
     let of_their_own: BTreeSet<_> = of_their_own
         .values()
         .map(|rule| {

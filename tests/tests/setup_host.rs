@@ -86,6 +86,10 @@ fn a_host_is_set_up_for_rds_with_its_certificates_and_a_key_for_carts() {
     let url = "DATABASE_URL=postgresql://atelier_host:secret1@shop.rds.amazonaws.com/atelier\n";
     let environment = machine.read("etc/atelier/host.env");
     assert!(environment.starts_with(url) && environment.ends_with("CART_KEY=\n"), "{environment}");
+    assert!(
+        environment.contains("\nADMIN_LISTEN=10.0.1.10:9464\n"),
+        "only the private address: {environment}"
+    );
     assert_eq!(machine.read("etc/atelier/database-ca.pem"), "certificates\n");
     assert!(
         machine.read("stack/calls").contains("--lifecycle-action-result CONTINUE"),

@@ -178,7 +178,10 @@ async fn a_file_that_cannot_be_loaded_is_refused_with_the_reason() {
         (&utf16[..], "is UTF-16; convert it to UTF-8".to_owned()),
         (&gzip(&utf16), "is UTF-16; convert it to UTF-8".to_owned()),
         (&twice, "is compressed with gzip twice; decompress it once".to_owned()),
-        (&twice[..20], "ends in the middle of its gzip data: it looks truncated".to_owned()),
+        (
+            &twice[..20],
+            "ends in the middle of its gzip data: it looks truncated; copy the whole file again".to_owned(),
+        ),
         (b"PK\x03\x04", "is a ZIP archive; expected CSV in UTF-8, plain or compressed with gzip".to_owned()),
         (b"", format!("is empty: {expected}")),
         (&gzip(b""), format!("is empty: {expected}")),
@@ -193,10 +196,16 @@ async fn a_file_that_cannot_be_loaded_is_refused_with_the_reason() {
     }
     let header = SHOP[0].1.lines().next().unwrap();
     let folder = shop_with("product.csv", Some(("product.csv", header.as_bytes())));
-    assert_eq!(refusal(folder.path()).await, "product.csv has no rows");
+    assert_eq!(
+        refusal(folder.path()).await,
+        "product.csv has no rows: expected at least one below the header"
+    );
     let folder = shop_with("product.csv", None);
     std::fs::create_dir(folder.path().join("product.csv")).unwrap();
-    assert_eq!(refusal(folder.path()).await, "cannot read product.csv: not a regular file");
+    assert_eq!(
+        refusal(folder.path()).await,
+        "cannot read product.csv: not a regular file; check the path and the rights of this user"
+    );
     let folder = shop_with("", Some(("cart.csv", b"")));
     assert_eq!(
         refusal(folder.path()).await,

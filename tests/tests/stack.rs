@@ -281,3 +281,75 @@ fn the_api_logs_addresses_only_on_request() {
         assert_eq!(has_address, !client.is_empty(), "{line}");
     }
 }
+
+/// Returns the texts between `start` and the next quote in a source file.
+fn quoted(path: &str, start: &str) -> BTreeSet<String> {
+    let source = std::fs::read_to_string(root().join(path)).unwrap();
+    let code = source.split("#[cfg(test)]").next().unwrap();
+    let found = code.split(start).skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+    found.collect()
+}
+
+#[test]
+fn the_dashboard_has_each_function_and_each_metric_of_their_log_lines() {
+    let template = template();
+    let dashboard = &template["Resources"]["Dashboard"]["Properties"];
+    assert_eq!(dashboard["DashboardName"].as_str(), Some("AWS::StackName"));
+    let widgets = dashboard["DashboardBody"]["widgets"].as_vec().unwrap();
+    let (mut areas, mut metrics, mut searches) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for widget in widgets {
+        assert!(areas.insert((widget["x"].as_i64(), widget["y"].as_i64())), "two widgets at the same place");
+        let properties = &widget["properties"];
+        let mut columns: Vec<&str> = Vec::new();
+        for metric in properties["metrics"].as_vec().unwrap() {
+            if let Some(search) = metric[0]["expression"].as_str() {
+                searches.insert(search);
+                continue;
+            }
+            // Dots repeat columns of the line before: one `.` a single column, `...` all that are not given.
+            let given: Vec<&str> = metric.as_vec().unwrap().iter().filter_map(Yaml::as_str).collect();
+            if given[0] == "..." {
+                columns.truncate(4 - given[1..].len());
+                columns.extend(&given[1..]);
+            } else {
+                let former = columns.clone();
+                let resolve = |(at, text)| if text == "." { former[at] } else { text };
+                columns = given.into_iter().enumerate().map(resolve).collect();
+            }
+            metrics.insert(columns.clone());
+        }
+    }
+    for (function, _) in of_type(&template, "AWS::Serverless::Function") {
+        for metric in ["Duration", "Errors", "Throttles", "ConcurrentExecutions"] {
+            let is_there = metrics.contains(&vec!["AWS/Lambda", metric, "FunctionName", function]);
+            assert!(is_there || function == "Etl", "{function}: {metric}");
+        }
+        let of_function = format!("function=\"${{{function}}}\"");
+        for metric in quoted("functions/lambda-adapter/src/log.rs", "Metric { name: \"") {
+            let named = format!("\"{metric}\"");
+            let is_there =
+                searches.iter().any(|search| search.contains(&of_function) && search.contains(&named));
+            assert!(is_there || function == "Etl", "{function}: {metric}");
+        }
+    }
+    let of_loads = quoted("etl/src/metrics.rs", " => \"");
+    assert_eq!(of_loads.len(), 3, "{of_loads:?}");
+    for metric in &of_loads {
+        assert!(metrics.contains(&vec!["Atelier", metric.as_str(), "function", "Etl"]), "{metric}");
+    }
+}
+
+#[test]
+fn tracing_is_a_parameter_of_each_function_and_off_by_default() {
+    let template = template();
+    let parameter = &template["Parameters"]["Tracing"];
+    assert_eq!(parameter["Default"].as_str(), Some("PassThrough"));
+    assert_eq!(texts(&parameter["AllowedValues"]), BTreeSet::from(["PassThrough", "Active"]));
+    for (name, function) in of_type(&template, "AWS::Serverless::Function") {
+        assert_eq!(function["Properties"]["Tracing"].as_str(), Some("Tracing"), "{name}");
+        let role = function["Properties"]["Role"].as_str().or(function["Properties"]["Role"][0].as_str());
+        let role = role.unwrap().trim_end_matches(".Arn");
+        let policies = texts(&template["Resources"][role]["Properties"]["ManagedPolicyArns"]);
+        assert!(policies.contains("TracePolicy"), "{name}: {policies:?}");
+    }
+}

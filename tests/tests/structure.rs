@@ -5,13 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 10] = [
     "shared",
     "functions/lambda-adapter",
     "host",
     "etl",
     "sample-data",
     "local",
+    "cli",
     "tests/rig",
     "bench",
     "openapi",

@@ -32,7 +32,7 @@ impl Reject {
 }
 
 /// The number of rejected rows of a file with one reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct RejectCount {
     /// The file's name.
     pub file: String,

@@ -81,13 +81,13 @@ pub enum LoadError {
     #[error("deadline reached: run again to resume")]
     DeadlineReached,
     /// Another loader does the work of this one.
-    #[error("another loader took over {0}")]
+    #[error("another loader took over {0}; `atelier-etl status` shows it")]
     TakenOver(&'static str),
     /// All rows of product.csv were rejected.
-    #[error("product.csv has no valid row: an empty catalog is not published")]
+    #[error("product.csv has no valid row: an empty catalog is not published; correct the rejected rows")]
     NoProducts,
     /// A response would be too large.
-    #[error("{parent}: {table} exceed the limit of {} MiB of JSON", MAX_RESPONSE >> 20)]
+    #[error("{parent}: {table} exceed the limit of {} MiB of JSON; remove some of these rows", MAX_RESPONSE >> 20)]
     TooLarge {
         /// The table with too many rows.
         table: &'static str,
@@ -95,10 +95,12 @@ pub enum LoadError {
         parent: String,
     },
     /// There is no unpublished catalog, or it was published or abandoned since.
-    #[error("nothing to publish: there is no unpublished catalog")]
+    #[error(
+        "nothing to publish: there is no unpublished catalog; `atelier-etl load --no-publish` builds one"
+    )]
     NothingToPublish,
     /// The rejected rows cannot be written.
-    #[error("cannot write the rejected rows to {target}: {cause}")]
+    #[error("cannot write the rejected rows to {target}: {cause}; choose another target with --rejects")]
     Rejects {
         /// The target.
         target: String,
@@ -109,7 +111,9 @@ pub enum LoadError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// An internal check failed.
-    #[error("{0}: this is a bug in the loader or the database; nothing was published")]
+    #[error(
+        "{0}: this is a bug in the loader or the database; nothing was published; report it with the log"
+    )]
     Bug(String),
 }
 

@@ -16,6 +16,7 @@ mod error;
 mod index;
 mod limit;
 mod publish;
+mod record;
 mod rejects;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +41,7 @@ pub use error::{DiskError, LoadError, Space};
 pub use limit::{RejectLimit, RejectLimitError, TooManyRejects};
 pub use publish::{RollbackError, publish, rollback};
 pub(crate) use publish::{drop_old, drop_previous, drop_within, schema_exists, unpublished_bytes};
+pub use record::{Known, Record};
 pub use rejects::OutputTarget;
 
 /// The default number of parallel tasks in every step: the number of processors that the database can spare.
@@ -65,6 +67,8 @@ pub struct LoadOptions {
     pub publish: bool,
     /// The progress output.
     pub progress: Progress,
+    /// The record of the load, which its clones share.
+    pub record: Record,
 }
 
 impl LoadOptions {
@@ -78,6 +82,7 @@ impl LoadOptions {
             stop_at: None,
             publish: true,
             progress,
+            record: Record::default(),
         }
     }
 
@@ -139,6 +144,17 @@ impl Context {
             true => Ok(client),
             false => Err(LoadError::TakenOver("the load")),
         }
+    }
+
+    /// Records the rows of each file.
+    async fn count_rows(&self, client: &Client) -> Result<(), LoadError> {
+        let mut files = Vec::new();
+        for file in &self.files {
+            let counts = ledger::file_record(client, self.generation, file.table.file).await?.counts;
+            files.push(FileSummary { file: file.table.file, size: file.size, counts });
+        }
+        self.options.record.update(|known| known.files = files);
+        Ok(())
     }
 
     /// Closes all connections, so that the server cancels their statements. A connection whose client was dropped would
@@ -221,8 +237,10 @@ pub(crate) async fn load_locked(
         source: dataset.source,
         files: dataset.files,
     });
+    options.record.update(|known| *known = Known { generation: Some(handle.generation), ..Known::default() });
     let done = run_steps(&context, client, handle.step).await;
     if let Err(error) = &done {
+        let _ = context.count_rows(client).await; // best effort: the database itself may have failed
         record_failure(&context, client, error).await?;
     }
     done
@@ -240,8 +258,8 @@ async fn run_steps(context: &Arc<Context>, client: &mut Client, from: Step) -> R
     failpoint::hit(failpoint::BEFORE_REJECTS);
     let written = rejects::write(context, client, built.as_ref().err()).await;
     let progress = &context.options.progress;
-    let ((mut steps, files), (reasons, notes)) = match (built, written) {
-        (Ok(built), written) => (built, written?),
+    let (reasons, notes) = match (built, written) {
+        (Ok(()), written) => written?,
         (Err(error), Ok(_)) => return Err(error),
         (Err(error), Err(unwritten)) => {
             let (shown, error) = if error.is_permanent() { (error, unwritten) } else { (unwritten, error) };
@@ -253,8 +271,9 @@ async fn run_steps(context: &Arc<Context>, client: &mut Client, from: Step) -> R
     if context.options.publish {
         let publishing = Instant::now();
         publish::run(context.generation, progress, client).await?;
-        steps.push((Step::Publish, publishing.elapsed().as_secs_f64()));
+        context.options.record.finish_step(Step::Publish, publishing.elapsed().as_secs_f64());
     }
+    let Known { files, steps, .. } = context.options.record.known();
     Ok(Summary {
         rejects: context.rejects_shown(),
         dataset: context.dataset.clone(),
@@ -268,11 +287,7 @@ async fn run_steps(context: &Arc<Context>, client: &mut Client, from: Step) -> R
 }
 
 /// Works as [`build`], as long as there is disk space.
-async fn build_within_disk(
-    context: &Arc<Context>,
-    client: &Client,
-    from: Step,
-) -> Result<(Vec<(Step, f64)>, Vec<FileSummary>), LoadError> {
+async fn build_within_disk(context: &Arc<Context>, client: &Client, from: Step) -> Result<(), LoadError> {
     if from == Step::Publish || context.options.disk_bytes == Some(0) {
         return build(context, client, from).await;
     }
@@ -293,13 +308,8 @@ async fn build_within_disk(
     }
 }
 
-/// Runs every step but the last. Returns the seconds of each step and the result for each file.
-async fn build(
-    context: &Arc<Context>,
-    client: &Client,
-    from: Step,
-) -> Result<(Vec<(Step, f64)>, Vec<FileSummary>), LoadError> {
-    let mut seconds = Vec::new();
+/// Runs every step but the last.
+async fn build(context: &Arc<Context>, client: &Client, from: Step) -> Result<(), LoadError> {
     for step in [Step::Load, Step::Index, Step::Assemble].into_iter().filter(|step| *step >= from) {
         context.check_time()?;
         ledger::start_step(client, context.generation, step).await?;
@@ -309,16 +319,11 @@ async fn build(
             Step::Index => index::run(context).await?,
             _ => assemble::run(context).await?,
         }
-        seconds.push((step, started.elapsed().as_secs_f64()));
+        context.options.record.finish_step(step, started.elapsed().as_secs_f64());
     }
     // Each step checks this to fail early. A killed run, or one with another limit, may have left the check to this run.
     context.check_rejects(client).await?;
-    let mut files = Vec::new();
-    for file in &context.files {
-        let counts = ledger::file_record(client, context.generation, file.table.file).await?.counts;
-        files.push(FileSummary { file: file.table.file, size: file.size, counts });
-    }
-    Ok((seconds, files))
+    context.count_rows(client).await
 }
 
 /// Records why a load ended. A permanent failure ends it for good; changed files abandon it, because they need a new

@@ -161,7 +161,7 @@ pub async fn publish(database: &ConnectOptions, progress: &Progress) -> Result<i
 #[derive(Debug, thiserror::Error)]
 pub enum RollbackError {
     /// There is only one catalog, or none.
-    #[error("cannot roll back: there is no previous catalog")]
+    #[error("cannot roll back: there is no previous catalog; load the former dataset again")]
     NoPreviousCatalog,
     /// The database is unavailable or rejected a statement.
     #[error("the database failed: {}", database::describe(.0))]

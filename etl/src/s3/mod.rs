@@ -62,7 +62,7 @@ impl Default for ReadPolicy {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum S3Error {
     /// The object or the bucket does not exist.
-    #[error("{0} does not exist")]
+    #[error("{0} does not exist; check bucket and prefix")]
     Gone(S3Url),
     /// The object is another version now.
     #[error("{0} was replaced during the load: load the new version")]
@@ -78,7 +78,7 @@ pub enum S3Error {
         limit: u64,
     },
     /// S3 is unavailable, too slow, or rejects the request. A later attempt may succeed.
-    #[error("{url}: {cause}")]
+    #[error("{url}: {cause}; try again, or check the region, the credentials and their rights")]
     Failed {
         /// The object.
         url: S3Url,

@@ -15,7 +15,7 @@ pub enum SourceError {
     )]
     Name(String),
     /// The folder or a file cannot be read.
-    #[error("cannot read {}: {cause}", path.display())]
+    #[error("cannot read {}: {cause}; check the path and the rights of this user", path.display())]
     Unreadable {
         /// The folder or file.
         path: PathBuf,
@@ -54,7 +54,7 @@ pub enum SourceError {
         cause: ManifestError,
     },
     /// A file does not have the size or the ETag that the manifest lists, perhaps not yet.
-    #[error("{location} {difference}")]
+    #[error("{location} {difference}; copy the file again, or correct the manifest")]
     ManifestMismatch {
         /// The file.
         location: String,
@@ -62,7 +62,9 @@ pub enum SourceError {
         difference: String,
     },
     /// A file has the size that the manifest lists, but another content.
-    #[error("{location} has the SHA-256 {found}: the manifest says {expected}")]
+    #[error(
+        "{location} has the SHA-256 {found}: the manifest says {expected}; copy the file again, or correct the manifest"
+    )]
     ManifestHash {
         /// The file.
         location: String,
@@ -114,7 +116,7 @@ impl SourceError {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContentError {
     /// The gzip data has no end.
-    #[error("ends in the middle of its gzip data: it looks truncated")]
+    #[error("ends in the middle of its gzip data: it looks truncated; copy the whole file again")]
     TruncatedGzip,
     /// The text ends within a row, in the line with this number.
     #[error(
@@ -122,7 +124,7 @@ pub enum ContentError {
     )]
     Truncated(u64),
     /// The gzip data is invalid, or has another checksum.
-    #[error("has corrupt gzip data: {0}")]
+    #[error("has corrupt gzip data: {0}; copy the file again")]
     CorruptGzip(String),
     /// The decompressed content is gzip again.
     #[error("is compressed with gzip twice; decompress it once")]
@@ -149,7 +151,7 @@ pub enum ContentError {
         expected: String,
     },
     /// The file has a header only, and needs rows.
-    #[error("has no rows")]
+    #[error("has no rows: expected at least one below the header")]
     NoRows,
     /// Line 1 has another separator.
     #[error("has {found} between the columns of line 1: expected commas, as in the header {expected:?}")]

@@ -107,10 +107,10 @@ pub enum ManifestError {
     #[error("lists {0:?}: expected only files of a dataset, such as product.csv")]
     UnknownFile(String),
     /// It does not list a required file.
-    #[error("does not list {0}")]
+    #[error("does not list {0}: expected the six required files")]
     Missing(&'static str),
     /// It lists a file twice.
-    #[error("lists {0} more than once")]
+    #[error("lists {0} more than once: expected each file once")]
     Duplicate(&'static str),
     /// It has an invalid hash.
     #[error("has {found:?} for the sha256 of {file}: expected 64 hexadecimal digits")]
@@ -168,11 +168,17 @@ mod tests {
 
     #[test]
     fn an_error_says_what_is_wrong_with_the_manifest() {
-        assert_eq!(parse(r#"{"name":"product.csv"}"#).unwrap_err(), "does not list features.csv");
+        assert_eq!(
+            parse(r#"{"name":"product.csv"}"#).unwrap_err(),
+            "does not list features.csv: expected the six required files"
+        );
         let error = |more: &str| parse(&format!("{SIX},{more}")).unwrap_err();
         assert!(error(r#"{"name":"sku.csv"}"#).starts_with("lists \"sku.csv\""));
-        assert_eq!(error(r#"{"name":"skus.csv"}"#), "lists skus.csv more than once");
-        assert_eq!(error(r#"{"name":"skus.csv.gz"}"#), "lists skus.csv more than once");
+        assert_eq!(error(r#"{"name":"skus.csv"}"#), "lists skus.csv more than once: expected each file once");
+        assert_eq!(
+            error(r#"{"name":"skus.csv.gz"}"#),
+            "lists skus.csv more than once: expected each file once"
+        );
         assert!(error(r#"{"name":"cart.csv","sha256":"123"}"#).contains("64 hexadecimal digits"));
         assert!(error(r#"{"name":"cart.csv","sizes":1}"#).contains("sizes"));
         assert!(error(r#"{"name":"cart.csv","size":-1}"#).contains("-1"));

@@ -45,23 +45,38 @@ pub struct Dataset {
     pub manifest: Option<String>,
 }
 
+impl DatasetLocation {
+    /// Returns the default name of a dataset: that of the folder, or the last part of the prefix.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Folder(dir) => {
+                let real = dir.canonicalize();
+                let name = real.as_deref().unwrap_or(dir).file_name().map(|name| name.to_string_lossy());
+                name.unwrap_or_default().into_owned()
+            }
+            Self::S3(_, prefix) => {
+                prefix.key.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned()
+            }
+        }
+    }
+}
+
 impl Dataset {
     /// Opens and checks the files of a dataset. Its default name is that of the folder, or the last part of the prefix.
     ///
     /// # Errors
     /// An incomplete or invalid dataset, or a failed read.
     pub async fn open(location: &DatasetLocation, name: Option<&str>) -> Result<Self, SourceError> {
+        let name = name.map_or_else(|| location.name(), str::to_owned);
         match location {
             DatasetLocation::Folder(dir) => Self::open_folder(dir, name).await,
             DatasetLocation::S3(s3, prefix) => Self::open_prefix(s3, prefix, name).await,
         }
     }
 
-    async fn open_folder(dir: &Path, name: Option<&str>) -> Result<Self, SourceError> {
+    async fn open_folder(dir: &Path, name: String) -> Result<Self, SourceError> {
         let unreadable = |cause| SourceError::Unreadable { path: dir.to_owned(), cause };
         let real = dir.canonicalize().map_err(unreadable)?;
-        let folder_name = real.file_name().map(|name| name.to_string_lossy().into_owned());
-        let name = name.map_or_else(|| folder_name.unwrap_or_default(), str::to_owned);
         check_name(&name)?;
         let present: Vec<_> = std::fs::read_dir(dir)
             .map_err(unreadable)?
@@ -78,9 +93,7 @@ impl Dataset {
         Self::from_locations(name, found, locations, manifest.as_ref()).await
     }
 
-    async fn open_prefix(s3: &S3, prefix: &S3Url, name: Option<&str>) -> Result<Self, SourceError> {
-        let last_part = prefix.key.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        let name = name.unwrap_or(last_part).to_owned();
+    async fn open_prefix(s3: &S3, prefix: &S3Url, name: String) -> Result<Self, SourceError> {
         check_name(&name)?;
         let (manifest, objects) = tokio::try_join!(Self::manifest_at(s3, prefix), async {
             present_objects(s3, prefix).await.map_err(SourceError::from)

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use http::Method;
 use serde::Serialize;
 use shared::Outcome;
+use shared::http::TraceParent;
 use shared::log::{milliseconds, timestamp};
 
 /// The route of requests without an endpoint, because a dimension of a metric must not be null.
@@ -45,6 +46,10 @@ struct Line<'a> {
     status: &'a str,
     ms: f64,
     db_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    span_id: Option<&'a str>,
 }
 
 /// The declaration of the line's metrics and dimensions. Ids are not dimensions, because each value would be a separate
@@ -102,6 +107,8 @@ pub(crate) fn write(
         status: status.as_str(),
         ms: milliseconds(invocation.elapsed),
         db_ms: milliseconds(outcome.database),
+        trace_id: outcome.trace_parent.as_ref().map(TraceParent::trace_id),
+        span_id: outcome.trace_parent.as_ref().map(TraceParent::span_id),
     };
     let mut text = serde_json::to_vec(&line)?;
     text.push(b'\n');

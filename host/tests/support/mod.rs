@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use atelier_host::log::Log;
+use atelier_host::{Metrics, Observers};
 use etl::load::{LoadOptions, OutputTarget};
 use etl::progress::Progress;
 use etl::source::{Dataset, DatasetLocation};
@@ -24,6 +26,7 @@ pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// A host that runs in the test's process until the test stops it.
 pub(crate) struct TestHost {
     pub(crate) address: SocketAddr,
+    metrics: Arc<Metrics>,
     stop: oneshot::Sender<()>,
     stopped: JoinHandle<usize>,
 }
@@ -49,15 +52,32 @@ impl TestHost {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = Arc::new(App::start(&config.database, &config.requests));
+        let dropped = Log::start(std::io::sink()).dropped();
+        let metrics = Arc::new(Metrics::new(&app, config.http.max_connections, dropped));
+        let observers = Observers { metrics: Some(Arc::clone(&metrics)), ..Observers::default() };
         let (stop, stop_requested) = oneshot::channel();
         let serve = {
             let app = Arc::clone(&app);
             async move {
                 let shutdown = async { stop_requested.await.unwrap_or_default() };
-                atelier_host::serve(listener, app, &config, None, shutdown).await
+                atelier_host::serve(listener, app, &config, observers, shutdown).await
             }
         };
-        (Self { address, stop, stopped: tokio::spawn(serve) }, app)
+        (Self { address, metrics, stop, stopped: tokio::spawn(serve) }, app)
+    }
+
+    /// Returns all metrics.
+    pub(crate) fn scrape(&self) -> String {
+        let mut text = String::new();
+        self.metrics.write(&mut text).unwrap();
+        text
+    }
+
+    /// Returns the value of one series, which is written as in a scrape; `None` if it does not exist.
+    pub(crate) fn metric(&self, series: &str) -> Option<f64> {
+        let text = self.scrape();
+        let mut values = text.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        values.next().map(|value| value.parse().unwrap())
     }
 
     /// Begins the graceful shutdown. The task returns the number of aborted connections.

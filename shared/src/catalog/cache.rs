@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use quick_cache::Weighter;
+use prometheus_client::metrics::counter::Counter;
 use quick_cache::sync::Cache as Entries;
+use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter};
 
 use crate::database::CatalogId;
 use crate::http::Document;
@@ -26,7 +27,29 @@ const AVERAGE_BYTES: u64 = 2048;
 /// Cached entries by catalog and key.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    entries: Entries<(CatalogId, Key), Cached, Weight>,
+    entries: Entries<(CatalogId, Key), Cached, Weight, DefaultHashBuilder, CountEvictions>,
+    /// The lookups of each kind of entry.
+    lookups: [Lookups; 3],
+    evictions: Counter,
+}
+
+/// The number of lookups.
+#[derive(Debug, Default)]
+struct Lookups {
+    hits: Counter,
+    misses: Counter,
+}
+
+/// The state of the cache, for metrics.
+#[derive(Debug)]
+pub(crate) struct CacheStatistics {
+    /// The hits and the misses of each kind of entry, with its name.
+    pub(crate) lookups: [(&'static str, u64, u64); 3],
+    pub(crate) evictions: u64,
+    pub(crate) entries: usize,
+    /// The memory of all entries, and its limit.
+    pub(crate) bytes: u64,
+    pub(crate) max_bytes: u64,
 }
 
 /// The key of an entry.
@@ -73,6 +96,22 @@ pub(crate) struct Product {
 #[derive(Debug, Clone)]
 struct Weight;
 
+/// Counts evictions. Evicted entries are dropped after the cache is unlocked.
+#[derive(Debug, Clone)]
+struct CountEvictions(Counter);
+
+impl Lifecycle<(CatalogId, Key), Cached> for CountEvictions {
+    /// The entries that the current request evicts: two, or seldom more.
+    type RequestState = [Option<Cached>; 2];
+
+    fn on_evict(&self, evicted: &mut Self::RequestState, _: (CatalogId, Key), cached: Cached) {
+        self.0.inc();
+        if let Some(free) = evicted.iter_mut().find(|entry| entry.is_none()) {
+            *free = Some(cached);
+        }
+    }
+}
+
 impl Weighter<(CatalogId, Key), Cached> for Weight {
     fn weight(&self, (_, key): &(CatalogId, Key), cached: &Cached) -> u64 {
         let bytes = |document: &Document| document.content.bytes().len() as u64;
@@ -108,11 +147,39 @@ impl Cache {
     /// Creates a cache of this many bytes; returns `None` for 0.
     pub(crate) fn with_capacity(bytes: u64) -> Option<Self> {
         let entries = usize::try_from(bytes / AVERAGE_BYTES).unwrap_or(usize::MAX).max(1);
-        (bytes > 0).then(|| Self { entries: Entries::with_weighter(entries, bytes, Weight) })
+        let evictions = Counter::default();
+        let count = CountEvictions(evictions.clone());
+        let hash = DefaultHashBuilder::default();
+        (bytes > 0).then(|| Self {
+            entries: Entries::with(entries, bytes, Weight, hash, count),
+            lookups: Default::default(),
+            evictions,
+        })
     }
 
-    pub(crate) fn get(&self, catalog: CatalogId, key: Key) -> Option<Cached> {
-        self.entries.get(&(catalog, key))
+    /// Looks up an entry of the current catalog; without one, every lookup misses.
+    pub(crate) fn get(&self, catalog: Option<CatalogId>, key: Key) -> Option<Cached> {
+        let [products, overviews, lists] = &self.lookups;
+        let lookups = match key {
+            Key::Product(_) => products,
+            Key::Overview(_) => overviews,
+            Key::List(_) => lists,
+        };
+        let found = catalog.and_then(|catalog| self.entries.get(&(catalog, key)));
+        if found.is_some() { &lookups.hits } else { &lookups.misses }.inc();
+        found
+    }
+
+    pub(crate) fn statistics(&self) -> CacheStatistics {
+        let [products, overviews, lists] = &self.lookups;
+        let named = [("product", products), ("overview", overviews), ("list", lists)];
+        CacheStatistics {
+            lookups: named.map(|(kind, lookups)| (kind, lookups.hits.get(), lookups.misses.get())),
+            evictions: self.evictions.get(),
+            entries: self.entries.len(),
+            bytes: self.entries.weight(),
+            max_bytes: self.entries.capacity(),
+        }
     }
 
     pub(crate) fn insert(&self, catalog: CatalogId, key: Key, cached: Cached) {
@@ -134,11 +201,13 @@ mod tests {
         let cache = Cache::with_capacity(1 << 20).unwrap();
         let [one, other] = [CatalogId(7), CatalogId(8)];
         cache.insert(one, Key::Product(1), document(10));
-        assert!(cache.get(one, Key::Product(1)).is_some());
-        assert!(cache.get(other, Key::Product(1)).is_none());
-        assert!(cache.get(one, Key::Overview(1)).is_none());
+        assert!(cache.get(Some(one), Key::Product(1)).is_some());
+        assert!(cache.get(Some(other), Key::Product(1)).is_none());
+        assert!(cache.get(Some(one), Key::Overview(1)).is_none());
         cache.insert(other, Key::Product(1), document(10));
-        assert!(cache.get(one, Key::Product(1)).is_some(), "a rollback finds it again");
+        assert!(cache.get(Some(one), Key::Product(1)).is_some(), "a rollback finds it again");
+        assert!(cache.get(None, Key::Product(1)).is_none());
+        assert_eq!(cache.statistics().lookups, [("product", 2, 2), ("overview", 0, 1), ("list", 0, 0)]);
     }
 
     #[test]
@@ -150,6 +219,8 @@ mod tests {
             assert!(cache.entries.weight() <= bytes);
         }
         assert!(cache.entries.weight() > bytes * 8 / 10, "{}", cache.entries.weight());
+        let statistics = cache.statistics();
+        assert_eq!(statistics.evictions, 9_999 - statistics.entries as u64);
         assert!(Cache::with_capacity(0).is_none());
     }
 

@@ -320,5 +320,5 @@ fn array(elements: &[String]) -> Vec<u8> {
     format!("[{}]", elements.join(",")).into_bytes()
 }
 
-#[cfg(test)]
+/// All statements of this module.
 pub(super) const STATEMENTS: [&Sql; 3] = [&SKUS, &STYLES, &TABLES];

@@ -260,7 +260,7 @@ fn as_text<S: Serializer>(price: &i32, serializer: S) -> Result<S::Ok, S::Error>
     serializer.collect_str(price)
 }
 
-#[cfg(test)]
+/// All statements of this module.
 pub(super) const STATEMENTS: [&Sql; 6] = [&LIST, &LISTED, &CATEGORY, &CATEGORIES, &WORDS, &GENERATION];
 
 #[cfg(test)]

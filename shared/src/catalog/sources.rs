@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::timeout;
 use tokio_postgres::Row;
 
@@ -56,6 +57,8 @@ pub(super) struct Reader {
     pub(super) cache: Option<Arc<Cache>>,
     pub(super) budget: MemoryBudget,
     pub(super) timeout: Duration,
+    /// The number of ids in each statement that reads products.
+    pub(super) batch_sizes: Histogram,
 }
 
 /// Reads of whole products without their large documents, which it caches.
@@ -77,6 +80,12 @@ pub(super) enum Column {
 }
 
 impl Reader {
+    /// Sends a statement with these ids.
+    async fn query_products(&self, sql: &'static Sql, ids: &[i32]) -> Result<Vec<Row>, Error> {
+        self.batch_sizes.observe(u32::try_from(ids.len()).unwrap_or(u32::MAX).into());
+        self.query(sql, &[&ids, &MAX_BATCHED_BYTES]).await
+    }
+
     /// Sends a statement. Postgres has cancelled it by the time limit, or does not respond.
     pub(super) async fn query(
         &self,
@@ -93,7 +102,7 @@ impl Source for WholeProducts {
 
     async fn read(&self, ids: &[i32]) -> Values<Self> {
         let sent_at = self.0.database.publication();
-        let rows = self.0.query(&WHOLE, &[&ids, &MAX_BATCHED_BYTES]).await?;
+        let rows = self.0.query_products(&WHOLE, ids).await?;
         let decode = |row: &Row| {
             let generation = row.try_get(1)?;
             let catalog = self.0.database.catalog_of(Some(generation), sent_at);
@@ -119,7 +128,7 @@ impl Source for Columns {
 
     async fn read(&self, ids: &[i32]) -> Values<Self> {
         let Self(reader, column) = self;
-        let rows = reader.query(column.sql(), &[&ids, &MAX_BATCHED_BYTES]).await?;
+        let rows = reader.query_products(column.sql(), ids).await?;
         decoded(&rows, |row| column.decode(row, LARGE_ABOVE_BYTES)).await
     }
 }
@@ -235,5 +244,5 @@ fn overview<B: AsRef<[u8]>>(
     Ok(Some(Document::from_plain(&plain, Some(generation), 0)))
 }
 
-#[cfg(test)]
+/// All statements of this module.
 pub(super) const STATEMENTS: [&Sql; 4] = [&PRODUCT, &STYLES, &RELATED, &WHOLE];

@@ -89,6 +89,11 @@ impl<S: Source> BatchLoader<S> {
         Self { requests, queue: Arc::clone(queue) }
     }
 
+    /// Returns the number of requests that the queue can still take.
+    pub(crate) fn available_permits(&self) -> usize {
+        self.queue.available_permits()
+    }
+
     /// Returns the value of a key; `None` if it has none.
     ///
     /// # Errors

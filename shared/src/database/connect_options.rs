@@ -123,6 +123,12 @@ impl ConnectOptions {
         named.join(", ")
     }
 
+    /// Returns the host and the port of the first server, for metrics.
+    pub(super) fn host_and_port(&self) -> String {
+        let port = self.settings.get_ports().first().unwrap_or(&5432);
+        format!("{}:{port}", self.host())
+    }
+
     /// Opens a connection.
     ///
     /// # Errors

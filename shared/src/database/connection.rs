@@ -1,7 +1,7 @@
 //! One connection: its prepared statements, its server, and its health.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -11,6 +11,7 @@ use super::clock::FreezeAwareInstant;
 use super::closing::Closing;
 use super::connect_options::Driver;
 use super::health_check::Health;
+use super::statistics::ServerMetrics;
 use super::{
     ConnectOptions, Error, Kind, Parameters, SERVER_STATUS, SLOTS, ServerStatus, Settings, Sql, error_chain,
 };
@@ -32,6 +33,7 @@ pub(super) struct Connection {
     prepared: [OnceCell<Statement>; SLOTS],
     connected_at: FreezeAwareInstant,
     health: Health,
+    metrics: ServerMetrics,
 }
 
 /// Why a connection was lost.
@@ -46,6 +48,7 @@ impl Connection {
         options: &ConnectOptions,
         server: usize,
         settings: &Settings,
+        metrics: ServerMetrics,
     ) -> Result<(Arc<Self>, Driver), String> {
         let limit = settings.connect_timeout;
         let (client, driver) = match timeout(limit, options.connect()).await {
@@ -54,7 +57,8 @@ impl Connection {
         };
         tracing::debug!(host = options.host(), "connected to the database");
         let (prepared, connected_at) = (Default::default(), FreezeAwareInstant::now());
-        let connection = Self { client, server, prepared, connected_at, health: Health::new(settings) };
+        let health = Health::new(settings);
+        let connection = Self { client, server, prepared, connected_at, health, metrics };
         Ok((Arc::new(connection), driver))
     }
 
@@ -102,7 +106,7 @@ impl Connection {
 
     /// Queries the status of its server.
     pub(super) async fn query_status(&self) -> Result<ServerStatus, Error> {
-        match self.query(&SERVER_STATUS, &[]).await {
+        match self.send(&SERVER_STATUS, &[]).await {
             Ok(rows) => ServerStatus::from_rows(&rows),
             // Before the first migration there is no table of publications.
             Err(error) if error.kind() == Kind::NoCatalog => Ok(ServerStatus::default()),
@@ -118,6 +122,13 @@ impl Connection {
 
     /// Sends one statement and returns its rows.
     pub(super) async fn query(&self, sql: &Sql, parameters: Parameters<'_>) -> Result<Vec<Row>, Error> {
+        let sent = Instant::now();
+        let rows = self.send(sql, parameters).await;
+        self.metrics.statements.observe(sent.elapsed().as_secs_f64());
+        rows
+    }
+
+    async fn send(&self, sql: &Sql, parameters: Parameters<'_>) -> Result<Vec<Row>, Error> {
         self.health.track(async { self.client.query(self.prepared(sql).await?, parameters).await }).await
     }
 

@@ -13,6 +13,7 @@ use super::closing::Closer;
 use super::connection::{Connection, startup_options};
 use super::reconnect::{Reconnector, Slot};
 use super::replicas::Replicas;
+use super::statistics::{ConnectionState, ServerMetrics, ServerStatistics};
 use super::{ConnectOptions, Error, Routing, Settings};
 
 /// A connection pool.
@@ -20,7 +21,8 @@ use super::{ConnectOptions, Error, Routing, Settings};
 pub(super) struct Pool {
     /// The first connection to each server, then the second to each, and so on.
     slots: Vec<Arc<Slot>>,
-    servers: usize,
+    /// The host and port of each server, and what is measured of it.
+    servers: Vec<(String, ServerMetrics)>,
     pub(super) replicas: Arc<Replicas>,
     /// Counts statements, to spread them over the servers.
     next: AtomicUsize,
@@ -36,7 +38,8 @@ impl Pool {
         let (connected, closer) = (Arc::new(watch::Sender::default()), Closer::new());
         let name = if routing == Routing::Primary { "atelier-cart" } else { "atelier" };
         let servers = startup_options(settings, name).servers();
-        let server_count = servers.len().max(1);
+        let metrics: Vec<(String, ServerMetrics)> =
+            servers.iter().map(|server| (server.host_and_port(), ServerMetrics::default())).collect();
         // Servers alternate, so that consecutive slots belong to different servers.
         let targets: Vec<(usize, ConnectOptions)> =
             std::iter::repeat_n(servers.into_iter().enumerate(), connections).flatten().collect();
@@ -49,6 +52,7 @@ impl Pool {
                 slot: Arc::clone(&slot),
                 number,
                 server,
+                metrics: metrics.get(server).map(|(_, metrics)| metrics.clone()).unwrap_or_default(),
                 replicas: Arc::clone(&replicas),
                 connected: Arc::clone(&connected),
             };
@@ -56,7 +60,7 @@ impl Pool {
             slot
         };
         let slots = targets.into_iter().enumerate().map(start).collect();
-        Self { slots, servers: server_count, replicas, next: AtomicUsize::new(0), connected, closer }
+        Self { slots, servers: metrics, replicas, next: AtomicUsize::new(0), connected, closer }
     }
 
     /// Waits up to `limit` until a connection is up, and returns whether one is.
@@ -86,6 +90,29 @@ impl Pool {
         self.healthy(except).await.ok_or(Error::NOT_CONNECTED)
     }
 
+    /// Returns the connections to each server, and the number of statements in flight.
+    pub(super) fn statistics(&self) -> (Vec<ServerStatistics>, usize) {
+        let mut in_flight = 0;
+        let mut state = |(number, slot): (usize, &Arc<Slot>)| {
+            let Some(live) = slot.live() else { return ConnectionState::Down };
+            in_flight += live.health().in_flight();
+            match self.replicas.routing() {
+                _ if live.health().is_stalled() => ConnectionState::Stalled,
+                _ if self.replicas.is_eligible(number) => ConnectionState::Up,
+                Routing::UpToDate => ConnectionState::Lagging,
+                Routing::Primary => ConnectionState::ReadOnly,
+            }
+        };
+        let slots = || self.slots.iter().enumerate();
+        let servers = self.servers.iter().enumerate().map(|(server, (name, metrics))| ServerStatistics {
+            server: name.clone(),
+            connections: slots().skip(server).step_by(self.servers.len()).map(&mut state).collect(),
+            reconnects: metrics.reconnects.get(),
+            statements: metrics.statements.clone(),
+        });
+        (servers.collect(), in_flight)
+    }
+
     /// Returns a connection other than `except` that was used recently or has responded to a probe.
     async fn healthy(&self, except: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
         let first = self.least_busy(except)?;
@@ -108,7 +135,7 @@ impl Pool {
     /// `except`, which may share its fault, come last. Among equals, the servers take turns; within a server the first
     /// connection wins, because a Postgres process that has just responded is faster than one that was idle.
     fn least_busy(&self, except: Option<&Arc<Connection>>) -> Option<Arc<Connection>> {
-        let server = self.next.fetch_add(1, Ordering::Relaxed) % self.servers;
+        let server = self.next.fetch_add(1, Ordering::Relaxed) % self.servers.len().max(1);
         self.eligible(server, except).min_by_key(|live| {
             let health = live.health();
             (shares_server(live, except), health.is_stalled(), health.in_flight())

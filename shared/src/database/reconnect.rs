@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use super::closing::Closing;
 use super::connection::Connection;
 use super::replicas::{Replicas, STATUS_INTERVAL};
+use super::statistics::ServerMetrics;
 use super::{ConnectOptions, Error, Kind, Routing, ServerStatus, Settings};
 
 /// The first pause before reconnecting. It doubles after each failure, up to [`BACKOFF_MAX`].
@@ -44,6 +45,7 @@ pub(super) struct Reconnector {
     pub(super) number: usize,
     /// The index of its server.
     pub(super) server: usize,
+    pub(super) metrics: ServerMetrics,
     pub(super) replicas: Arc<Replicas>,
     /// Changes when a connection comes up.
     pub(super) connected: Arc<watch::Sender<()>>,
@@ -57,7 +59,7 @@ impl Reconnector {
         let mut was_eligible = true; // so that the log says nothing about a server that is eligible from the start
         loop {
             let opened = tokio::select! {
-                opened = Connection::open(&self.options, self.server, &self.settings) => opened,
+                opened = Connection::open(&self.options, self.server, &self.settings, self.metrics.clone()) => opened,
                 () = closing.begun() => return,
             };
             match opened {
@@ -76,6 +78,7 @@ impl Reconnector {
                     );
                     if lost.was_stable {
                         pause = BACKOFF_MIN;
+                        self.metrics.reconnects.inc();
                         continue;
                     }
                 }
@@ -86,6 +89,7 @@ impl Reconnector {
                 () = closing.begun() => return,
             }
             pause = (pause * 2).min(BACKOFF_MAX);
+            self.metrics.reconnects.inc();
         }
     }
 

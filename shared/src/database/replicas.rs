@@ -19,9 +19,10 @@ use super::{Error, Sql};
 /// migration of this release, `catalog_id` refers to `unknown.catalog_id`.
 pub(crate) const SERVER_STATUS: Sql = Sql {
     slot: 7,
-    text: "select current_setting('transaction_read_only') = 'on', latest.id, latest.generation, latest.catalog_id \
+    text: "select current_setting('transaction_read_only') = 'on', latest.id, latest.generation, latest.catalog_id, \
+               extract(epoch from latest.at)::bigint \
            from (select null::bigint as catalog_id) as unknown left join lateral \
-               (select id, generation, catalog_id from etl.publication order by id desc limit 1) as latest on true",
+               (select id, generation, catalog_id, at from etl.publication order by id desc limit 1) as latest on true",
 };
 
 /// The interval between two status queries. A host notices a new catalog within this time.
@@ -51,6 +52,8 @@ pub(crate) struct Publication {
     id: i64,
     pub(crate) generation: i32,
     pub(crate) catalog_id: CatalogId,
+    /// When it was published, in seconds since 1970.
+    pub(crate) published_at: i64,
 }
 
 /// The random id of a catalog. A generation alone does not identify one: a database that replaces another, or is
@@ -66,7 +69,8 @@ impl ServerStatus {
             Some(id) => {
                 let generation: i32 = row.try_get(2)?;
                 let catalog_id = row.try_get::<_, Option<i64>>(3)?.unwrap_or_else(|| generation.into());
-                Some(Publication { id, generation, catalog_id: CatalogId(catalog_id.cast_unsigned()) })
+                let catalog_id = CatalogId(catalog_id.cast_unsigned());
+                Some(Publication { id, generation, catalog_id, published_at: row.try_get(4)? })
             }
             None => None,
         };
@@ -191,7 +195,7 @@ mod tests {
     /// A primary whose latest publication has this id, of the catalog with this number.
     fn primary(id: i64, catalog: i32) -> Option<ServerStatus> {
         let catalog_id = CatalogId(catalog.unsigned_abs().into());
-        let publication = Some(Publication { id, generation: catalog, catalog_id });
+        let publication = Some(Publication { id, generation: catalog, catalog_id, published_at: 0 });
         Some(ServerStatus { is_replica: false, publication })
     }
 

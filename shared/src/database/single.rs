@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::clock::FreezeAwareInstant;
 use super::closing::{Closer, Closing};
 use super::connection::{Connection, Lost, startup_options};
+use super::statistics::ServerMetrics;
 use super::{ConnectOptions, Error, Settings};
 
 /// The age of an attempt to connect from which a request starts another one. The process may have been frozen during the
@@ -116,7 +117,7 @@ async fn run(
     result: oneshot::Sender<Result<Arc<Connection>, Error>>,
 ) {
     let opened = tokio::select! {
-        opened = Connection::open(&options, 0, &settings) => opened,
+        opened = Connection::open(&options, 0, &settings, ServerMetrics::default()) => opened,
         () = closing.begun() => return,
     };
     let host = options.host();

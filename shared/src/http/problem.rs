@@ -12,6 +12,8 @@ pub struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) detail: &'static str,
     pub(crate) allow: Option<&'static str>,
+    /// Whether the service sheds load.
+    pub(crate) is_shed: bool,
     pub(crate) cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -29,7 +31,7 @@ struct Body<'a> {
 
 impl Problem {
     const fn new(status: StatusCode, detail: &'static str) -> Self {
-        Self { status, detail, allow: None, cause: None }
+        Self { status, detail, allow: None, is_shed: false, cause: None }
     }
 
     /// 400: the request cannot be understood.
@@ -151,7 +153,10 @@ impl From<database::Error> for Problem {
             Kind::EarlierRelease => Self::unavailable("No catalog of this release has been published yet."),
             Kind::Changed => Self::unavailable("The catalog has just changed. Send the request again."),
             Kind::Timeout => Self::unavailable("The database took too long to answer."),
-            Kind::Overloaded => Self::unavailable("The service has too many requests just now."),
+            Kind::Overloaded => {
+                let detail = "The service has too many requests just now.";
+                Self { is_shed: true, ..Self::unavailable(detail) }
+            }
             Kind::Internal => Self::internal(error),
         }
     }

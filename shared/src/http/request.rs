@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
-use super::{Page, Problem, Timing};
+use super::{Page, Problem, Timing, TraceParent};
 
 /// The max size of a body, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024;
@@ -33,6 +33,8 @@ pub struct Request {
     pub body: Bytes,
     /// The client's `X-Request-Id`, or a generated one.
     pub id: RequestId,
+    /// The trace that it belongs to.
+    pub trace_parent: Option<TraceParent>,
     /// The times for the response's `Server-Timing`.
     pub timing: Timing,
     /// The range of the endpoint's parameter in the path.
@@ -46,8 +48,9 @@ pub struct RequestId(HeaderValue);
 impl Request {
     pub(crate) fn new(parts: http::request::Parts, body: Bytes) -> Self {
         let id = RequestId::from_headers(&parts.headers);
+        let trace_parent = TraceParent::from_headers(&parts.headers);
         let http::request::Parts { method, uri, headers, .. } = parts;
-        Self { method, uri, headers, body, id, timing: Timing::default(), parameter: 0..0 }
+        Self { method, uri, headers, body, id, trace_parent, timing: Timing::default(), parameter: 0..0 }
     }
 
     /// Parses the `{product_id}` of the path.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use atelier_host::Observers;
 use bytes::Bytes;
 use conformance::{RawTarget, Transport};
 use http::header::{HOST, HeaderValue};
@@ -109,7 +110,9 @@ pub async fn serve_with(database: &Database, variables: &'static [(&'static str,
         let app = Arc::new(App::start(&config.database, &config.requests));
         assert!(app.wait_until_connected(TIMEOUT).await, "the host cannot reach its database");
         let forever = std::future::pending();
-        tokio::spawn(async move { atelier_host::serve(listener, app, &config, None, forever).await });
+        tokio::spawn(async move {
+            atelier_host::serve(listener, app, &config, Observers::default(), forever).await
+        });
         Socket(address)
     };
     super::SHARED_RUNTIME.spawn(serving).await.unwrap()

@@ -333,7 +333,7 @@ mod tests {
         assert!(photos.is_full());
         assert_eq!(
             push(&mut photos, 4, b"2").unwrap_err(),
-            "style 4: photos exceed the limit of 16 MiB of JSON"
+            "style 4: photos exceed the limit of 16 MiB of JSON; remove some of these rows"
         );
     }
 }

@@ -83,7 +83,7 @@ fn a_header_alone_is_an_empty_table_but_products_need_rows() {
     }
     let header = table("products").header();
     let alone = check(header.as_bytes(), header.len() as u64, table("products"));
-    assert_eq!(alone.unwrap_err().to_string(), "has no rows");
+    assert_eq!(alone.unwrap_err().to_string(), "has no rows: expected at least one below the header");
 }
 
 #[test]
