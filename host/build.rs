@@ -1,4 +1,4 @@
-//! Compresses the files of the reference page (`src/reference.rs`) into `OUT_DIR`: for each file `<name>.gz`, and
+//! Compresses the files of the reference and of the product page into `OUT_DIR`: for each file `<name>.gz`, and
 //! `<name>.tag` with the hash of its plain content.
 
 use std::error::Error;
@@ -28,6 +28,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let page = fs::read_to_string("reference/index.html")?;
     let below = page.replace("\"openapi.json\"", "\"../openapi.json\"").replace("\"docs/", "\"");
     write(&out, "index-below.html", below.as_bytes())?;
+
+    for name in ["index.html", "page/app.js", "page/app.css"] {
+        let path = format!("../page/dist/{name}");
+        println!("cargo::rerun-if-changed={path}");
+        let name = format!("page-{}", name.trim_start_matches("page/"));
+        write(&out, &name, &fs::read(path)?)?;
+    }
 
     let mut archive = ZipArchive::new(Cursor::new(SWAGGER_UI_VENDORED))?;
     for name in ["swagger-ui-bundle.js", "swagger-ui.css"] {

@@ -5,9 +5,11 @@
 
 mod admin;
 mod connections;
+mod embedded;
 mod health;
 pub mod log;
 mod metrics;
+pub mod page;
 pub mod reference;
 mod refusal;
 #[cfg(feature = "otlp")]
@@ -42,8 +44,9 @@ use refusal::{Exchange, Observed, Reparse};
 #[cfg(feature = "otlp")]
 pub use traces::Traces;
 
-/// The endpoints of the host: those of the service, the most frequent first, and the two health checks. Unless
-/// `DOCS=off`, those of the [`mod@reference`] follow: requests that match one of these are not compared with them.
+/// The endpoints of the host: those of the service, the most frequent first, and the two health checks. Unless `PAGE=off` and
+/// `DOCS=off`, those of the [`page`] and of the [`mod@reference`] follow: requests that match one of these are not compared
+/// with them.
 pub const ENDPOINTS: &[&Endpoint] = &[
     &get_styles::ENDPOINT,
     &get_product::ENDPOINT,
@@ -137,7 +140,9 @@ pub async fn serve(
     if let Err(error) = connections::set_options(&listener) {
         tracing::warn!(%error, cause = %error, "cannot set the options of connections");
     }
-    let endpoints = [ENDPOINTS, if config.http.docs { reference::ENDPOINTS } else { &[] }].concat();
+    let of = |is_on: bool, endpoints| if is_on { endpoints } else { &[][..] };
+    let page = of(config.http.page, page::ENDPOINTS);
+    let endpoints = [ENDPOINTS, page, of(config.http.docs, reference::ENDPOINTS)].concat();
     let host = Arc::new(Host { app, endpoints, observers, request_timeout: config.requests.timeout });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())

@@ -105,7 +105,8 @@ impl Metrics {
         shared::metrics::register(app, &mut registry);
 
         let mut routes: Vec<&'static str> = Vec::new();
-        let endpoints = crate::ENDPOINTS.iter().chain(crate::reference::ENDPOINTS);
+        let endpoints =
+            crate::ENDPOINTS.iter().chain(crate::page::ENDPOINTS).chain(crate::reference::ENDPOINTS);
         for route in endpoints.map(|endpoint| endpoint.path).chain([""]) {
             if !routes.contains(&route) && !HEALTH_CHECKS.contains(&route) {
                 routes.push(route);

@@ -1,32 +1,18 @@
 //! The reference: `/openapi.json`, which describes the API, and `/docs`, a page that shows it with Swagger UI. Only hosts
 //! serve it; functions leave it to a bucket with the same files.
 
-use std::future::ready;
-
 use http::HeaderName;
 use http::header::{CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
-use shared::endpoint::{ALLOW_GET, Handler, HandlerFuture, Method};
-use shared::{Endpoint, Response, StaticFile};
+use shared::{Endpoint, StaticFile};
+
+use crate::embedded::{HEADERS, file, get, send};
 
 /// The policy of the page. It needs nothing inline and nothing of another origin.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-const HEADERS: &[(HeaderName, &str)] = &[(X_CONTENT_TYPE_OPTIONS, "nosniff")];
 const PAGE_HEADERS: &[(HeaderName, &str)] =
     &[(X_CONTENT_TYPE_OPTIONS, "nosniff"), (CONTENT_SECURITY_POLICY, POLICY)];
-
-/// A file that build.rs has compressed.
-macro_rules! file {
-    ($name:literal, $content_type:literal, $headers:expr) => {
-        StaticFile {
-            content_type: $content_type,
-            gzipped: include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz")),
-            tag: include!(concat!(env!("OUT_DIR"), "/", $name, ".tag")),
-            headers: $headers,
-        }
-    };
-}
 
 static DESCRIPTION: StaticFile = file!("openapi.json", "application/json", HEADERS);
 static PAGE: StaticFile = file!("index.html", "text/html; charset=utf-8", PAGE_HEADERS);
@@ -48,14 +34,6 @@ pub const ENDPOINTS: &[&Endpoint] = &[
     &get("docs-styles", "/docs/swagger-ui.css", |_, _| send(&STYLES)),
     &get("docs-license", "/docs/license.txt", |_, _| send(&LICENSE)),
 ];
-
-const fn get(name: &'static str, path: &'static str, handler: Handler) -> Endpoint {
-    Endpoint { name, method: Method::Get, path, query: &[], allow: ALLOW_GET, handler }
-}
-
-fn send(file: &'static StaticFile) -> HandlerFuture<'static> {
-    Box::pin(ready(Ok(Response::file(file))))
-}
 
 /// The files of the reference for another web server, each with its path below the root. `/docs` is `docs.html`, and
 /// `/docs/` is `docs/index.html`, because a folder cannot have the name of a file.

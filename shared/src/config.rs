@@ -69,6 +69,8 @@ pub struct HttpConfig {
     pub worker_threads: Option<usize>,
     /// `DOCS`.
     pub docs: bool,
+    /// `PAGE`.
+    pub page: bool,
 }
 
 /// The log.
@@ -159,6 +161,10 @@ static DOCS: Variable = Variable::new("DOCS", Choice(&["on", "off"]), Value("on"
     .summary("whether the host serves the reference of the API, `/docs` and `/openapi.json`")
     .details("With `off`, both paths return 404, as all unknown paths do.");
 
+static PAGE: Variable = Variable::new("PAGE", Choice(&["on", "off"]), Value("on"), Host)
+    .summary("whether the host serves the product page at `/`")
+    .details("With `off`, `/` and the paths below `/page/` return 404, as all unknown paths do.");
+
 static LOG: Variable =
     Variable::new("LOG", Choice(&["off", "error", "warn", "info", "debug", "trace"]), Value("info"), Daemons)
         .summary("the lowest level that is logged");
@@ -170,7 +176,7 @@ static LOG_ACCESS: Variable = Variable::new("LOG_ACCESS", Choice(&["on", "off"])
 pub static REQUEST_VARIABLES: [&Variable; 2] = [&REQUEST_TIMEOUT, &CACHE_BYTES];
 
 /// The variables of the HTTP server.
-pub static HTTP_VARIABLES: [&Variable; 8] = [
+pub static HTTP_VARIABLES: [&Variable; 9] = [
     &LISTEN,
     &ADMIN_LISTEN,
     &MAX_CONNECTIONS,
@@ -179,6 +185,7 @@ pub static HTTP_VARIABLES: [&Variable; 8] = [
     &SHUTDOWN_GRACE,
     &WORKER_THREADS,
     &DOCS,
+    &PAGE,
 ];
 
 /// The variables of the log.
@@ -222,6 +229,7 @@ impl HostConfig {
                 shutdown_grace: SHUTDOWN_GRACE.duration(lookup)?,
                 worker_threads: WORKER_THREADS.optional(lookup, |value| WORKER_THREADS.kind.number(value))?,
                 docs: DOCS.word(lookup)? == "on",
+                page: PAGE.word(lookup)? == "on",
             },
             log: LogConfig::from_lookup(lookup)?,
         })

@@ -141,6 +141,9 @@ pub(crate) fn route(endpoints: &[&Endpoint], method: &http::Method, path: &str) 
 
 /// Returns the range of the template's parameter in `path`, if the path matches the template.
 fn match_template(template: &str, path: &str) -> Option<Range<usize>> {
+    if template == "/" {
+        return (path == "/").then_some(0..0);
+    }
     let path = path.strip_suffix('/').unwrap_or(path);
     let Some((before, _, after)) = split_at_parameter(template) else {
         return (path == template).then_some(0..0);
@@ -171,6 +174,7 @@ mod tests {
         assert_eq!(match_template("/products", "/products/"), Some(0..0));
         assert_eq!(match_template("/products/{product_id}", "/products/abc"), Some(10..13));
         assert_eq!(match_template("/cart/{sku_id}", "/cart/33/"), Some(6..8));
+        assert_eq!(match_template("/", "/"), Some(0..0));
     }
 
     #[test]
@@ -221,6 +225,7 @@ mod tests {
         ] {
             assert_eq!(match_template(styles, path), None, "{path}");
         }
+        assert_eq!(match_template("/", "//").or(match_template("/", "")), None);
         assert_eq!(match_template("/products/{product_id}", "/products/"), None);
         assert_eq!(match_template("/products/{product_id}", "/products//"), None);
     }

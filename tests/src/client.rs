@@ -6,7 +6,7 @@ use http::header::{
 };
 use http::{HeaderMap, Method, Request, StatusCode};
 
-use crate::reference::is_page;
+use crate::pages::is_page;
 use crate::{RawTarget, Transport};
 
 /// A response that has passed the checks for every response.

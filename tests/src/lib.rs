@@ -12,8 +12,8 @@ mod client;
 pub mod hostile;
 pub mod lambda;
 pub mod methods;
+pub mod pages;
 pub mod problems;
-pub mod reference;
 pub mod refusals;
 pub mod s3;
 
@@ -35,8 +35,8 @@ pub trait Transport: Sync {
     /// is usually sent once.
     const IS_STRICT: bool = false;
 
-    /// Whether the transport serves the reference, `/docs` and `/openapi.json`: hosts do, functions do not.
-    const HAS_REFERENCE: bool = false;
+    /// Whether the transport serves the product page, and the reference `/docs` and `/openapi.json`: hosts do, functions do not.
+    const HAS_PAGES: bool = false;
 
     /// Sends one request, and returns its response. Panics if there is none. If the request has a [`RawTarget`] among
     /// its extensions, the transport sends that instead of the URI.
@@ -127,17 +127,17 @@ macro_rules! suite {
                 an_unsupported_method_is_405_with_the_allowed_ones,
                 a_valid_request_id_is_kept_and_an_invalid_one_replaced,
             }
+            pages {
+                hosts_serve_pages_and_functions_return_404,
+                pages_refer_to_files_that_the_service_has,
+                files_have_tags_and_are_gzipped,
+                files_have_the_methods_of_any_read_only_path,
+            }
             problems {
                 ids_that_are_not_whole_numbers_in_range_are_400,
                 pages_and_counts_that_are_not_whole_numbers_in_range_are_400,
                 unknown_products_are_404,
                 unknown_paths_are_404,
-            }
-            reference {
-                hosts_serve_the_reference_and_functions_return_404,
-                the_page_refers_to_files_that_the_service_has,
-                files_of_the_reference_have_tags_and_are_gzipped,
-                files_of_the_reference_have_the_methods_of_any_read_only_path,
             }
             refusals {
                 a_query_with_characters_invalid_in_a_uri_is_accepted,

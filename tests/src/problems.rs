@@ -86,9 +86,10 @@ pub async fn unknown_products_are_404(service: &impl Transport) {
 /// Paths are compared byte by byte; the service neither decodes nor resolves them.
 pub async fn unknown_paths_are_404(service: &impl Transport) {
     for path in [
-        "/",
         "//",
         "/nothing",
+        "/page",
+        "/page/",
         "/product",
         "/products/1/nothing",
         "/products//styles",

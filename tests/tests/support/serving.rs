@@ -27,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Socket(pub SocketAddr);
 
 impl Transport for Socket {
-    const HAS_REFERENCE: bool = true;
+    const HAS_PAGES: bool = true;
 
     async fn call(&self, request: Request<Bytes>) -> Response<Bytes> {
         if request.extensions().get::<RawTarget>().is_some() {
@@ -130,7 +130,7 @@ pub struct Balanced(pub Socket);
 
 impl Transport for Balanced {
     const IS_STRICT: bool = true;
-    const HAS_REFERENCE: bool = true;
+    const HAS_PAGES: bool = true;
 
     async fn call(&self, request: Request<Bytes>) -> Response<Bytes> {
         self.0.call(request).await

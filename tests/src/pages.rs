@@ -1,14 +1,18 @@
-//! Checks of the reference: `/openapi.json` and the page `/docs`, which only hosts serve.
+//! Checks of what only hosts serve: the product page, and the reference `/openapi.json` and `/docs`.
 
 use bytes::Bytes;
 use http::Request;
 
 use crate::{CheckedResponse, Transport, get, get_with, send};
 
-const PAGES: [&str; 2] = ["/docs", "/docs/"];
+/// The pages, with the number of files that each one refers to.
+const PAGES: [(&str, usize); 3] = [("/", 2), ("/docs", 5), ("/docs/", 5)];
 
-/// The paths of the reference, with their content types.
-const FILES: [(&str, &str); 7] = [
+/// The paths, with their content types.
+const FILES: [(&str, &str); 10] = [
+    ("/", "text/html; charset=utf-8"),
+    ("/page/app.js", "text/javascript; charset=utf-8"),
+    ("/page/app.css", "text/css; charset=utf-8"),
     ("/docs", "text/html; charset=utf-8"),
     ("/docs/", "text/html; charset=utf-8"),
     ("/docs/initializer.js", "text/javascript; charset=utf-8"),
@@ -18,31 +22,39 @@ const FILES: [(&str, &str); 7] = [
     ("/openapi.json", "application/json"),
 ];
 
-/// Nothing inline and nothing of another origin.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-/// Returns whether a path is that of the page.
+/// Returns whether a path is that of a page.
 pub(crate) fn is_page(path: &str) -> bool {
-    PAGES.contains(&path)
+    PAGES.iter().any(|(page, _)| *page == path)
+}
+
+/// Returns the policy of a path: nothing inline, and nothing of another origin but the pictures of products.
+fn policy(path: &str) -> String {
+    let pictures = match path {
+        _ if !is_page(path) => return String::new(),
+        "/" => "'self' data: https:",
+        _ => "'self' data:",
+    };
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src {pictures}; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 }
 
 fn assert_headers(response: &CheckedResponse, path: &str) {
     assert_eq!(response.header("cache-control"), "no-cache", "{path}");
     assert_eq!(response.header("x-content-type-options"), "nosniff", "{path}");
-    let policy = if is_page(path) { POLICY } else { "" };
-    assert_eq!(response.header("content-security-policy"), policy, "{path}");
+    assert_eq!(response.header("content-security-policy"), policy(path), "{path}");
 }
 
 /// A function's 404 is that of any unknown path.
-pub async fn hosts_serve_the_reference_and_functions_return_404<T: Transport>(service: &T) {
+pub async fn hosts_serve_pages_and_functions_return_404<T: Transport>(service: &T) {
     let detail = |response: &CheckedResponse| {
         let problem: serde_json::Value = serde_json::from_str(&response.text()).unwrap();
         problem["detail"].clone()
     };
     for (path, content_type) in FILES {
         let response = get(service, path).await;
-        if T::HAS_REFERENCE {
+        if T::HAS_PAGES {
             assert_eq!(response.status, 200, "{path}");
             assert_eq!(response.header("content-type"), content_type, "{path}");
             assert_headers(&response, path);
@@ -51,7 +63,7 @@ pub async fn hosts_serve_the_reference_and_functions_return_404<T: Transport>(se
             assert_eq!(detail(&response), detail(&get(service, "/nothing").await), "{path}");
         }
     }
-    if T::HAS_REFERENCE {
+    if T::HAS_PAGES {
         let description: serde_json::Value =
             serde_json::from_str(&get(service, "/openapi.json").await.text()).unwrap();
         assert!(description["openapi"].as_str().unwrap().starts_with("3.1."), "{description}");
@@ -69,17 +81,17 @@ fn resolve(page: &str, reference: &str) -> String {
 }
 
 /// References are relative, so that they also hold below a base path.
-pub async fn the_page_refers_to_files_that_the_service_has<T: Transport>(service: &T) {
-    for page in PAGES.into_iter().filter(|_| T::HAS_REFERENCE) {
+pub async fn pages_refer_to_files_that_the_service_has<T: Transport>(service: &T) {
+    for (page, files) in PAGES.into_iter().filter(|_| T::HAS_PAGES) {
         let html = get(service, page).await.text();
         let references = html
             .split([' ', '\n'])
             .filter_map(|part| part.strip_prefix("href=\"").or(part.strip_prefix("src=\"")));
         let references: Vec<&str> = references
             .map(|rest| rest.split('"').next().unwrap())
-            .filter(|one| !one.starts_with("data:"))
+            .filter(|one| !["data:", "#", "?", "./"].iter().any(|other| one.starts_with(other)))
             .collect();
-        assert_eq!(references.len(), 5, "{html}");
+        assert_eq!(references.len(), files, "{html}");
         for reference in references {
             assert!(!reference.starts_with('/') && !reference.contains("//"), "{reference}");
             let path = resolve(page, reference);
@@ -93,8 +105,8 @@ pub async fn the_page_refers_to_files_that_the_service_has<T: Transport>(service
 }
 
 /// A 304 repeats the headers, because a policy can change without the content.
-pub async fn files_of_the_reference_have_tags_and_are_gzipped<T: Transport>(service: &T) {
-    for (path, _) in FILES.into_iter().filter(|_| T::HAS_REFERENCE) {
+pub async fn files_have_tags_and_are_gzipped<T: Transport>(service: &T) {
+    for (path, _) in FILES.into_iter().filter(|_| T::HAS_PAGES) {
         let plain = get(service, path).await;
         let gzipped = get_with(service, path, &[("accept-encoding", "gzip")]).await;
         assert_eq!(plain.header("content-encoding"), "", "{path}");
@@ -111,8 +123,8 @@ pub async fn files_of_the_reference_have_tags_and_are_gzipped<T: Transport>(serv
 }
 
 /// `HEAD`, `OPTIONS`, and 405 for others.
-pub async fn files_of_the_reference_have_the_methods_of_any_read_only_path<T: Transport>(service: &T) {
-    for (path, content_type) in FILES.into_iter().filter(|_| T::HAS_REFERENCE) {
+pub async fn files_have_the_methods_of_any_read_only_path<T: Transport>(service: &T) {
+    for (path, content_type) in FILES.into_iter().filter(|_| T::HAS_PAGES) {
         let request = async |method: &str| {
             send(service, Request::builder().method(method).uri(path).body(Bytes::new()).unwrap()).await
         };
