@@ -14,7 +14,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const PAGE_HEADERS: &[(HeaderName, &str)] =
     &[(X_CONTENT_TYPE_OPTIONS, "nosniff"), (CONTENT_SECURITY_POLICY, POLICY)];
 
-static PAGE: StaticFile = file!("page-index.html", "text/html; charset=utf-8", PAGE_HEADERS);
+/// The page itself.
+pub static PAGE: StaticFile = file!("page-index.html", "text/html; charset=utf-8", PAGE_HEADERS);
 static SCRIPT: StaticFile = file!("page-app.js", "text/javascript; charset=utf-8", HEADERS);
 static STYLES: StaticFile = file!("page-app.css", "text/css; charset=utf-8", HEADERS);
 

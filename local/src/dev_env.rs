@@ -129,7 +129,9 @@ pub(crate) fn print_instructions(origin: SocketAddr, metrics: Option<SocketAddr>
     let url = cluster.address().url(SUPERUSER, DATABASE);
     eprintln!(
         "
-Atelier is serving on http://{origin}. Try:
+The shop is at http://{origin}/
+
+The API is at the same address, and http://{origin}/docs describes it. Try:
 
     curl http://{origin}/products/1/styles
     curl 'http://{origin}/products?page=2&count=3'

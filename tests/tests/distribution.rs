@@ -7,7 +7,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use shared::Endpoint;
+use shared::{Endpoint, StaticFile};
 use shared::endpoint::ALLOW_GET;
 use support::functions::endpoints;
 use support::root;
@@ -58,7 +58,7 @@ fn distribution(conditions: &[&str]) -> Yaml {
 
 /// Returns every form of the distribution.
 fn distributions() -> [Yaml; 4] {
-    [&[][..], &["HasDocs"], &["HasBalancer"], &["HasBalancer", "CatalogFromBalancer"]].map(distribution)
+    [&[][..], &["HasDocs", "HasFiles"], &["HasPage", "HasFiles"], &["HasBalancer"], &["HasBalancer", "CatalogFromBalancer"]].map(distribution)
 }
 
 /// Returns the ids of origins, or of groups.
@@ -206,34 +206,24 @@ fn without_a_load_balancer_the_http_api_is_the_only_origin() {
 
 #[test]
 fn with_docs_the_reference_comes_from_a_bucket_with_the_headers_of_a_host() {
-    let (with, without) = (distribution(&["HasDocs"]), distribution(&[]));
+    let (with, without) = (distribution(&["HasDocs", "HasFiles"]), distribution(&[]));
     let paths = atelier_host::reference::ENDPOINTS.iter().map(|endpoint| endpoint.path).chain(["/docs/"]);
     for path in paths {
         let behaviour = own_behaviour(&with, path).expect(path);
-        assert_eq!(behaviour["TargetOriginId"].as_str(), Some("docs"), "{path}");
+        assert_eq!(behaviour["TargetOriginId"].as_str(), Some("files"), "{path}");
         assert_eq!(behaviour["ResponseHeadersPolicyId"].as_str(), Some("DocsHeaders"), "{path}");
         assert_eq!(behaviour["Compress"].as_bool(), Some(true), "{path}");
         assert_eq!(own_behaviour(&without, path), None, "{path}");
     }
-    assert_eq!(ids(&with["Origins"]), ["api", "docs"]);
-    assert_eq!(with["Origins"][1]["DomainName"].as_str(), Some("DocsBucket.RegionalDomainName"));
-    assert_eq!(with["Origins"][1]["OriginAccessControlId"].as_str(), Some("DocsAccess.Id"));
+    assert_eq!(ids(&with["Origins"]), ["api", "files"]);
+    assert_eq!(with["Origins"][1]["DomainName"].as_str(), Some("FilesBucket.RegionalDomainName"));
+    assert_eq!(with["Origins"][1]["OriginAccessControlId"].as_str(), Some("FilesAccess.Id"));
 
     let template = read("template.yaml");
-    let headers = &template["Resources"]["DocsHeaders"]["Properties"]["ResponseHeadersPolicyConfig"];
-    let headers = &headers["SecurityHeadersConfig"];
     let (_, page) = atelier_host::reference::FILES.iter().find(|(path, _)| *path == "docs.html").unwrap();
-    for (name, value) in page.headers {
-        let same = match name.as_str() {
-            "content-security-policy" => &headers["ContentSecurityPolicy"]["ContentSecurityPolicy"],
-            "x-content-type-options" => &Yaml::String("nosniff".to_owned()), // the only value
-            other => panic!("the distribution does not send {other}"),
-        };
-        assert_eq!(same.as_str(), Some(*value), "{name}");
-    }
-    assert_eq!(headers["ContentTypeOptions"]["Override"].as_bool(), Some(true));
+    assert_headers(&template, "DocsHeaders", page);
 
-    let policy = &template["Resources"]["DocsBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"];
+    let policy = &template["Resources"]["FilesBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"];
     let mut statements = policy.as_vec().unwrap().iter();
     let allowed = statements.find(|statement| statement["Effect"].as_str() == Some("Allow")).unwrap();
     assert_eq!(allowed["Principal"]["Service"].as_str(), Some("cloudfront.amazonaws.com"));
@@ -243,18 +233,58 @@ fn with_docs_the_reference_comes_from_a_bucket_with_the_headers_of_a_host() {
     assert!(statements.all(|statement| statement["Effect"].as_str() == Some("Deny")));
 }
 
+/// Asserts that the distribution adds the headers with which a host sends a page.
+fn assert_headers(template: &Yaml, resource: &str, page: &StaticFile) {
+    let headers = &template["Resources"][resource]["Properties"]["ResponseHeadersPolicyConfig"];
+    let headers = &headers["SecurityHeadersConfig"];
+    for (name, value) in page.headers {
+        let same = match name.as_str() {
+            "content-security-policy" => &headers["ContentSecurityPolicy"]["ContentSecurityPolicy"],
+            "x-content-type-options" => &Yaml::String("nosniff".to_owned()), // the only value
+            other => panic!("the distribution does not send {other}"),
+        };
+        assert_eq!(same.as_str(), Some(*value), "{name}");
+    }
+    assert_eq!(headers["ContentTypeOptions"]["Override"].as_bool(), Some(true));
+}
+
+#[test]
+fn with_page_the_root_comes_from_the_bucket_with_the_headers_of_a_host() {
+    let (with, without) = (distribution(&["HasPage", "HasFiles"]), distribution(&[]));
+    assert_eq!(with["DefaultRootObject"].as_str(), Some("index.html"));
+    assert!(without["DefaultRootObject"].is_badvalue());
+    for path in ["/index.html", "/page/app.js", "/page/app.css"] {
+        let behaviour = own_behaviour(&with, path).expect(path);
+        assert_eq!(behaviour["TargetOriginId"].as_str(), Some("files"), "{path}");
+        assert_eq!(behaviour["ResponseHeadersPolicyId"].as_str(), Some("PageHeaders"), "{path}");
+        assert_eq!(own_behaviour(&without, path), None, "{path}");
+    }
+    assert_headers(&read("template.yaml"), "PageHeaders", &atelier_host::page::PAGE);
+}
+
 /// Conditions and rules depend on tags, which the parser discards.
 #[test]
-fn docs_are_optional_and_require_a_distribution() {
+fn page_and_docs_are_optional_and_require_a_distribution() {
     let template = read("template.yaml");
-    assert_eq!(template["Parameters"]["Docs"]["Default"].as_str(), Some("off"));
-    for resource in ["DocsBucket", "DocsBucketPolicy", "DocsAccess", "DocsHeaders"] {
-        assert_eq!(template["Resources"][resource]["Condition"].as_str(), Some("HasDocs"), "{resource}");
+    for parameter in ["Docs", "Page"] {
+        assert_eq!(template["Parameters"][parameter]["Default"].as_str(), Some("off"));
+    }
+    for (resource, condition) in [
+        ("FilesBucket", "HasFiles"),
+        ("FilesBucketPolicy", "HasFiles"),
+        ("FilesAccess", "HasFiles"),
+        ("DocsHeaders", "HasDocs"),
+        ("PageHeaders", "HasPage"),
+    ] {
+        assert_eq!(template["Resources"][resource]["Condition"].as_str(), Some(condition), "{resource}");
     }
     let text = std::fs::read_to_string(root().join("template.yaml")).unwrap();
     for line in [
         "HasDocs: !And [!Condition HasDistribution, !Equals [!Ref Docs, \"on\"]]",
+        "HasPage: !And [!Condition HasDistribution, !Equals [!Ref Page, \"on\"]]",
+        "HasFiles: !Or [!Condition HasDocs, !Condition HasPage]",
         "Assert: !Or [!Equals [!Ref Docs, \"off\"], !Equals [!Ref CloudFront, \"on\"]]",
+        "Assert: !Or [!Equals [!Ref Page, \"off\"], !Equals [!Ref CloudFront, \"on\"]]",
     ] {
         assert!(text.contains(line), "{line}");
     }

@@ -163,7 +163,7 @@ fn the_loader_reaches_the_database_and_s3_and_endpoints_only_the_database() {
 fn buckets_and_queues_are_encrypted_and_require_tls_and_files_survive_the_stack() {
     let template = template();
     let buckets = of_type(&template, "AWS::S3::Bucket");
-    assert_eq!(buckets.keys().copied().collect::<Vec<_>>(), ["DocsBucket", "Incoming", "Rejects"]);
+    assert_eq!(buckets.keys().copied().collect::<Vec<_>>(), ["FilesBucket", "Incoming", "Rejects"]);
     for (name, bucket) in &buckets {
         assert_eq!(bucket["DeletionPolicy"].as_str(), Some("RetainExceptOnCreate"), "{name}");
         assert_eq!(bucket["UpdateReplacePolicy"].as_str(), Some("Retain"), "{name}");
@@ -177,7 +177,7 @@ fn buckets_and_queues_are_encrypted_and_require_tls_and_files_survive_the_stack(
         }
         let ownership = &bucket["OwnershipControls"]["Rules"][0]["ObjectOwnership"];
         assert_eq!(ownership.as_str(), Some("BucketOwnerEnforced"), "{name}");
-        if *name == "DocsBucket" {
+        if *name == "FilesBucket" {
             continue; // a command writes its files again
         }
         assert_eq!(bucket["VersioningConfiguration"]["Status"].as_str(), Some("Enabled"), "{name}");
