@@ -1,11 +1,16 @@
 // Tests each way to serve the product page, in Chromium. `make test-page` runs them.
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import { test } from 'node:test';
 import { PAGE_POLICY, startPage } from './servers.mjs';
 import { add, at, chooseSize, find, hasStock, open, settled, shop, text } from './shop.mjs';
 
 for (const [name, address] of [
+  ['on a host', () => `${shop.fleet.host}/`],
+  ['through NGINX', () => `${shop.fleet.balancer}/`],
+  ['below a base path of a host', () => `${shop.belowHost.address}/shop/`],
   ['as files beside the functions', () => `${shop.distribution.address}/`],
   ['below a base path', () => `${shop.below.address}/shop/`],
 ]) {
@@ -91,6 +96,14 @@ test('the open product is revalidated on each visit, and a list is not', async (
   assert.deepEqual(received('/cards?page=1&count=24'), []); // fetched before, and fresh for a minute
   assert.deepEqual(tab.problems, []);
   await tab.close();
+});
+
+test('a host and the distribution send the page with the same policy', async () => {
+  const { headers } = await fetch(`${shop.fleet.host}/`);
+  assert.equal(headers.get('content-security-policy'), PAGE_POLICY);
+  const template = await readFile(path.resolve(import.meta.dirname, '../../template.yaml'), 'utf8');
+  const policies = [...template.matchAll(/ContentSecurityPolicy: >-\n((?: {14}.*\n)+)/g)];
+  assert.ok(policies.map(([, policy]) => policy.trim().replace(/\s+/g, ' ')).includes(PAGE_POLICY));
 });
 
 test('without JavaScript, the page says that it needs it', async () => {

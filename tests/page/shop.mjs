@@ -13,6 +13,7 @@ before(async () => {
   shop.fleet = await startFleet();
   shop.distribution = await startDistribution({ page: PAGE_POLICY }, shop.fleet.host);
   shop.below = await startBelow('/shop', shop.distribution.address);
+  shop.belowHost = await startBelow('/shop', shop.fleet.host);
   shop.browser = await launch();
   const cards = await (await fetch(`${shop.fleet.host}/cards?count=100`)).json();
   shop.overviews = await Promise.all(
@@ -23,6 +24,7 @@ before(async () => {
 after(async () => {
   await shop.browser?.close();
   shop.below?.stop();
+  shop.belowHost?.stop();
   shop.distribution?.stop();
   await shop.fleet?.stop();
 });
