@@ -1,7 +1,7 @@
 # `make` alone lists the verbs. The help line of a verb shows its settings with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build test test-stack test-postgres test-faults test-fleet test-fuzz test-page test-reproducible lint deny advisories sbom configuration openapi docs-files man lock base bench bench-fleet bench-flood bench-regions k6 generate load \
+.PHONY: help run fleet build test test-stack test-postgres test-faults test-fleet test-fuzz test-page test-reproducible lint deny advisories sbom configuration openapi docs-files man lock packaging base bench bench-fleet bench-flood bench-regions k6 generate load \
 	tools template balancer monitoring s3 watch invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
@@ -121,7 +121,7 @@ test-fleet: ## test a fleet under load while hosts, NGINX, Postgres or the netwo
 	FLEET_RATE=$(FLEET_RATE) FLEET_HOST=$(CURDIR)/target/release/atelier-host \
 		cargo test --workspace --features conformance/fleet --test 'fleet_*' -- --test-threads=1 --nocapture
 
-lint: deny ## check formatting, clippy, docs, crates (deny.toml) and the language (scripts/phrases); warnings are errors
+lint: deny packaging ## check formatting, clippy, docs, crates (deny.toml), packaging and the language (scripts/phrases); warnings are errors
 	scripts/check-phrases
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
@@ -135,6 +135,11 @@ deny: $(TOOLS) ## check the crates of Cargo.lock by deny.toml: licences, sources
 
 advisories: $(TOOLS) ## check the crates of Cargo.lock for known vulnerabilities; clones a database from GitHub
 	cargo deny --locked --workspace check advisories
+
+# Nothing here runs Docker.
+packaging: $(TOOLS) ## check the form of Dockerfile and compose.yaml
+	hadolint Dockerfile
+	check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 
 TARGET ?=
 sbom: ## list the crates that each program links, with licences and checksums, as CycloneDX in target/sbom/: TARGET=<triple>
