@@ -1,7 +1,7 @@
 # `make` alone lists the verbs. The help line of a verb shows its settings with their defaults.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run fleet build page test test-stack test-postgres test-faults test-fleet test-fuzz test-page test-reproducible lint deny advisories sbom configuration openapi docs-files man lock base bench bench-fleet bench-flood bench-regions k6 generate load \
+.PHONY: help run fleet build page test test-stack test-postgres test-faults test-fleet test-fuzz test-page test-reproducible lint deny advisories sbom configuration openapi docs-files man lock release packaging base bench bench-fleet bench-flood bench-regions k6 generate load \
 	tools template balancer monitoring s3 watch invoke environment package ready-to-deploy deploy
 
 SCALE ?= 0.01
@@ -126,7 +126,7 @@ test-fleet: ## test a fleet under load while hosts, NGINX, Postgres or the netwo
 	FLEET_RATE=$(FLEET_RATE) FLEET_HOST=$(CURDIR)/target/release/atelier-host \
 		cargo test --workspace --features conformance/fleet --test 'fleet_*' -- --test-threads=1 --nocapture
 
-lint: deny ## check formatting, clippy, docs, crates (deny.toml) and the language (scripts/phrases); warnings are errors
+lint: deny packaging ## check formatting, clippy, docs, crates (deny.toml), packaging and the language (scripts/phrases); warnings are errors
 	scripts/check-phrases
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
@@ -141,10 +141,25 @@ deny: $(TOOLS) ## check the crates of Cargo.lock by deny.toml: licences, sources
 advisories: $(TOOLS) ## check the crates of Cargo.lock for known vulnerabilities; clones a database from GitHub
 	cargo deny --locked --workspace check advisories
 
+# Nothing here runs Docker or a workflow. The workflow ci has the verbs of .ci/run, each in a job of its own.
+packaging: $(TOOLS) ## check the form of Dockerfile, compose.yaml, the workflows and scripts/release
+	hadolint Dockerfile
+	check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	actionlint
+	zizmor --offline --quiet --strict-collection --pedantic .github
+	shellcheck scripts/release
+	@awk '/^part make/ { print $$3 }' .ci/run | while read -r verb; do \
+		grep -qx " *- $$verb" .github/workflows/ci.yml || \
+		{ echo ".github/workflows/ci.yml: no job for make $$verb, which .ci/run has; add it to the matrix" >&2; exit 1; }; done
+
 TARGET ?=
 sbom: ## list the crates that each program links, with licences and checksums, as CycloneDX in target/sbom/: TARGET=<triple>
 	@scripts/install.sh python
 	python3 scripts/sbom.py target/sbom $(TARGET)
+
+release: $(TOOLS) ## build an archive of static programs into target/archives/: TARGET=<arch>-unknown-linux-musl (Linux)
+	scripts/release $(or $(TARGET),$$(uname -m)-unknown-linux-musl)
 
 configuration: ## write docs/configuration.md from the code
 	WRITE_PAGE=1 cargo test --quiet --package conformance --test configuration
@@ -237,7 +252,7 @@ lock: $(TOOLS) ## write each requirements.txt, with all dependencies and their h
 		$$folder/requirements.in || exit; done
 
 template: $(TOOLS) ## check template.yaml and deploy/
-	cfn-lint template.yaml deploy/ec2.yaml
+	cfn-lint template.yaml deploy/ec2.yaml deploy/github.yaml
 	sam validate --lint
 	deploy/check
 
