@@ -34,6 +34,7 @@ impl CheckedResponse {
     /// Returns the body, decompressed if it is gzipped.
     pub fn plain(&self) -> Vec<u8> {
         match self.header("content-encoding") {
+            _ if self.body.is_empty() => Vec::new(), // of HEAD
             "" => self.body.to_vec(),
             "gzip" => gunzip(&self.body),
             other => panic!("no request accepts the content coding {other:?}"),

@@ -299,7 +299,7 @@ fn is_in_suite(endpoint: &Endpoint, suite: &str) -> bool {
 fn every_check_is_in_the_suite() {
     let file = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
     let suite = file("tests/src/lib.rs");
-    for checks in "caching cards cart cart_lines catalog methods problems reference refusals".split(' ') {
+    for checks in "caching cards cart cart_lines catalog methods pages problems refusals".split(' ') {
         for function in file(&format!("tests/src/{checks}.rs")).split("\npub async fn ").skip(1) {
             let (name, rest) = function.split_once('(').unwrap();
             let is_check = rest.starts_with("service: &impl Transport)");

@@ -7,8 +7,8 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use shared::{Endpoint, StaticFile};
 use shared::endpoint::ALLOW_GET;
+use shared::{Endpoint, StaticFile};
 use support::functions::endpoints;
 use support::root;
 use support::template::{read, texts};
@@ -57,8 +57,15 @@ fn distribution(conditions: &[&str]) -> Yaml {
 }
 
 /// Returns every form of the distribution.
-fn distributions() -> [Yaml; 4] {
-    [&[][..], &["HasDocs", "HasFiles"], &["HasPage", "HasFiles"], &["HasBalancer"], &["HasBalancer", "CatalogFromBalancer"]].map(distribution)
+fn distributions() -> [Yaml; 5] {
+    [
+        &[][..],
+        &["HasDocs", "HasFiles"],
+        &["HasPage", "HasFiles"],
+        &["HasBalancer"],
+        &["HasBalancer", "CatalogFromBalancer"],
+    ]
+    .map(distribution)
 }
 
 /// Returns the ids of origins, or of groups.

@@ -13,8 +13,10 @@ use support::small;
 #[tokio::test]
 async fn turned_off_the_paths_of_the_page_and_of_the_reference_are_unknown() {
     let same_id = [("x-request-id", "tested")];
-    for (variable, off, on) in [("DOCS", ENDPOINTS, page::ENDPOINTS), ("PAGE", page::ENDPOINTS, ENDPOINTS)] {
-        let host = serve_with(&small().await.database, &[(variable, "off")]).await;
+    let settings: [(&'static [(&str, &str)], _, _); 2] =
+        [(&[("DOCS", "off")], ENDPOINTS, page::ENDPOINTS), (&[("PAGE", "off")], page::ENDPOINTS, ENDPOINTS)];
+    for (variables, off, on) in settings {
+        let host = serve_with(&small().await.database, variables).await;
         let unknown = get_with(&host, "/nothing", &same_id).await;
         for endpoint in off {
             let response = get_with(&host, endpoint.path, &same_id).await;

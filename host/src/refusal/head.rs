@@ -92,14 +92,15 @@ pub(super) fn problem(bytes: &[u8], status: u16) -> Problem {
     }
 }
 
-/// Returns a substitute for a malformed request. It keeps the method and the request id if they are well-formed.
+/// Returns a substitute for a malformed request, at a path that no endpoint has. It keeps the method and the request id if
+/// they are well-formed.
 pub(super) fn substitute(bytes: &[u8]) -> String {
     let head = bytes.get(..end(bytes).unwrap_or(bytes.len())).unwrap_or_default();
     let method = RequestLine::parse(head).and_then(|line| str::from_utf8(line.method).ok());
     let method = method.filter(|method| METHODS.contains(method)).unwrap_or("GET");
     let id = header(head, "x-request-id").next().filter(|id| shared::http::request::is_request_id(id));
     let id = id.map(|id| format!("x-request-id: {id}\r\n")).unwrap_or_default();
-    format!("{method} / HTTP/1.1\r\nhost: refused\r\n{id}connection: close\r\n\r\n")
+    format!("{method} // HTTP/1.1\r\nhost: refused\r\n{id}connection: close\r\n\r\n")
 }
 
 /// Returns the values of all headers with this name, except values that are not UTF-8.
@@ -154,7 +155,7 @@ mod tests {
         let substitute = |bytes: &str| super::substitute(bytes.as_bytes());
         assert_eq!(
             substitute("HEAD /\x01 HTTP/1.1\r\nX-Request-Id:  one \r\n\r\n"),
-            "HEAD / HTTP/1.1\r\nhost: refused\r\nx-request-id: one\r\nconnection: close\r\n\r\n"
+            "HEAD // HTTP/1.1\r\nhost: refused\r\nx-request-id: one\r\nconnection: close\r\n\r\n"
         );
         for bytes in [
             "GET /\x01 HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nx-request-id: two\r\n\r\n",
@@ -163,7 +164,7 @@ mod tests {
         ] {
             assert_eq!(
                 substitute(bytes),
-                "GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n",
+                "GET // HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n",
                 "{bytes:?}"
             );
         }

@@ -178,7 +178,8 @@ fn assert_labels_are_bounded(scrape: &str) {
                     methods_seen.insert(value);
                 }
                 "http_route" => {
-                    let is_page = ["/", "/openapi.json"].contains(&value) || ["/docs", "/page/"].iter().any(|start| value.starts_with(start));
+                    let is_page = ["/", "/openapi.json"].contains(&value)
+                        || ["/docs", "/page/"].iter().any(|start| value.starts_with(start));
                     assert!(routes.contains(value) || is_page, "{name}: {label}={value}");
                     routes_seen.insert(value);
                 }
