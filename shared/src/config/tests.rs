@@ -38,8 +38,8 @@ fn every_variable_but_the_database_url_has_a_default() {
 #[test]
 fn an_invalid_value_is_named_with_its_variable_and_the_expected_values() {
     for (variable, value, expected) in [
-        ("LISTEN", "3000", "an address and a port such as 127.0.0.1:3000"),
-        ("LISTEN", "", "an address and a port such as 127.0.0.1:3000"),
+        ("LISTEN", "3000", "an IP address and a port such as 127.0.0.1:3000"),
+        ("LISTEN", "", "an IP address and a port such as 127.0.0.1:3000"),
         ("DATABASE_CONNECTIONS", "0", "a whole number from 1 to 64"),
         ("DATABASE_CONNECTIONS", "four", "a whole number from 1 to 64"),
         ("WORKER_THREADS", "-1", "a whole number from 1 to 256"),
