@@ -14,12 +14,12 @@ use http::Method;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, prometheus_text};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use shared::metrics::duration_histogram;
+use shared::metrics::{counter, duration_histogram, gauge};
 use shared::{App, Outcome};
 use tracing_appender::non_blocking::ErrorCounter;
 
@@ -27,11 +27,11 @@ use crate::health::{HEALTHZ, READYZ};
 use process::ProcessCollector;
 
 /// The methods that have a label of their own.
-pub(crate) const METHODS: [Method; 6] =
+const METHODS: [Method; 6] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS];
 
 /// The label of all other methods.
-pub(crate) const OTHER_METHOD: &str = "_OTHER";
+const OTHER_METHOD: &str = "_OTHER";
 
 /// The status codes of the service, the most frequent first.
 const STATUSES: [u16; 17] =
@@ -141,15 +141,15 @@ impl Metrics {
 
     /// Adds a request to its histogram.
     fn observe(&self, route: usize, method: &Method, status: u16, elapsed: Duration) {
-        let method = METHODS.iter().position(|known| known == method);
+        let known = METHODS.iter().position(|known| known == method);
         let create = || {
             self.durations.get_or_create_owned(&Labels {
                 http_route: self.routes.get(route).copied().unwrap_or_default(),
-                http_request_method: method.map_or(OTHER_METHOD, |known| METHODS[known].as_str()),
+                http_request_method: method_label(method),
                 http_response_status_code: status,
             })
         };
-        let row = route * (METHODS.len() + 1) + method.unwrap_or(METHODS.len());
+        let row = route * (METHODS.len() + 1) + known.unwrap_or(METHODS.len());
         let column = STATUSES.iter().position(|known| *known == status);
         match column.and_then(|column| self.kept.get(row * STATUSES.len() + column)) {
             Some(kept) => kept.get_or_init(create).observe(elapsed.as_secs_f64()),
@@ -164,6 +164,12 @@ impl Metrics {
     pub fn write(&self, output: &mut impl Write) -> fmt::Result {
         prometheus_text::encode(output, &self.registry)
     }
+}
+
+/// Returns the label of a method: a client may send any text as a method.
+pub(crate) fn method_label(method: &Method) -> &'static str {
+    let known = METHODS.iter().find(|known| *known == method);
+    known.map_or(OTHER_METHOD, |known| known.as_str())
 }
 
 impl GaugeGuard {
@@ -188,14 +194,11 @@ struct HostCollector {
 
 impl Collector for HostCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let name = "atelier_connections_max";
         let help = "Max open client connections, MAX_CONNECTIONS.";
-        let max = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        ConstGauge::new(self.max_connections as u64).encode(max)?;
-        let name = "atelier_log_lines_dropped";
+        gauge(&mut encoder, "atelier_connections_max", help, self.max_connections as u64)?;
         let help = "Log lines dropped because the log was slower than the requests.";
-        let dropped = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        ConstCounter::new(self.dropped.dropped_lines() as u64).encode(dropped)?;
+        let dropped = self.dropped.dropped_lines() as u64;
+        counter(&mut encoder, "atelier_log_lines_dropped", help, dropped)?;
         let labels = [("version", cli::VERSION), ("revision", cli::REVISION)];
         let help = "The release of the host.";
         let mut info = encoder.encode_descriptor("atelier_build_info", help, None, MetricType::Gauge)?;

@@ -28,6 +28,8 @@ use shared::variables::{Error, environment};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use crate::metrics::method_label;
+
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
 const EXPECTED: &str = "the address of a collector such as http://127.0.0.1:4318";
@@ -73,12 +75,12 @@ impl Traces {
     pub(crate) fn record(&self, method: &Method, outcome: &Outcome, elapsed: Duration) {
         let ended = SystemTime::now();
         let name = outcome.route.map_or_else(
-            || method_name(method).to_owned(),
-            |route| format!("{} {route}", method_name(method)),
+            || method_label(method).to_owned(),
+            |route| format!("{} {route}", method_label(method)),
         );
         let status = outcome.response.status();
         let mut attributes = vec![
-            KeyValue::new("http.request.method", method_name(method)),
+            KeyValue::new("http.request.method", method_label(method)),
             KeyValue::new("http.response.status_code", i64::from(status.as_u16())),
             KeyValue::new("atelier.request_id", outcome.request_id.as_str().to_owned()),
             KeyValue::new("atelier.database.duration", outcome.database.as_secs_f64()),
@@ -113,12 +115,6 @@ fn remote(parent: &TraceParent) -> Option<Context> {
     let flags = if parent.is_sampled() { TraceFlags::SAMPLED } else { TraceFlags::default() };
     let context = SpanContext::new(trace, span, flags, true, TraceState::default());
     Some(Context::new().with_remote_span_context(context))
-}
-
-/// Returns a method's name for spans: a client may send any text as a method.
-fn method_name(method: &Method) -> &'static str {
-    let known = crate::metrics::METHODS.iter().find(|known| *known == method);
-    known.map_or(crate::metrics::OTHER_METHOD, |known| known.as_str())
 }
 
 /// The client of the collector. It speaks plain HTTP: the collector runs on the same machine or in the same network.

@@ -1,82 +1,18 @@
-//! The program `atelier-host`: its variables, signals, log and notifications to systemd.
+//! The program `atelier-host`: its variables, signals and log.
 
 // In helpers too: clippy does not treat them as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use rig::Database;
+use support::process::{Host, command, output};
 use support::{TEST_TIMEOUT, read_all, request, send};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixDatagram};
-use tokio::process::{Child, ChildStdout, Command};
-use tokio::sync::mpsc;
-
-/// A host in its own process.
-struct Host {
-    process: Child,
-    address: SocketAddr,
-    log: BufReader<ChildStdout>,
-}
-
-impl Host {
-    /// Starts a host on a free port and waits until it serves.
-    async fn start(database: &Database, variables: &[(&str, &str)]) -> Self {
-        let url = database.host_url() + "&password=s3cret";
-        let mut process = command(variables)
-            .env("DATABASE_URL", url)
-            .env("LISTEN", "127.0.0.1:0")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(process.stdout.take().unwrap());
-        loop {
-            let mut line = String::new();
-            assert!(log.read_line(&mut line).await.unwrap() > 0, "the host exited before it served");
-            if let Some((_, address)) = line.split_once(r#""message":"serving","address":""#) {
-                let address = address.split('"').next().unwrap().parse().unwrap();
-                return Self { process, address, log };
-            }
-        }
-    }
-
-    /// Starts a host with metrics, and returns their address too.
-    async fn with_metrics(database: &Database, variables: &[(&str, &str)]) -> (Self, SocketAddr) {
-        let admin = local::free_address().unwrap();
-        let address = admin.to_string();
-        let variables = [variables, &[("ADMIN_LISTEN", address.as_str())]].concat();
-        (Self::start(database, &variables).await, admin)
-    }
-
-    fn signal(&self, name: &str) {
-        local::signal(self.process.id().unwrap(), name).unwrap();
-    }
-
-    /// Waits for a successful exit. Returns the lines logged since the host served.
-    async fn log(mut self) -> Vec<serde_json::Map<String, serde_json::Value>> {
-        let mut log = String::new();
-        tokio::time::timeout(TEST_TIMEOUT, self.log.read_to_string(&mut log)).await.unwrap().unwrap();
-        assert!(self.process.wait().await.unwrap().success());
-        for secret in ["s3cret", "Bearer", "atelier_session", "0123456789abcdef"] {
-            assert!(!log.contains(secret), "{log}");
-        }
-        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-}
-
-fn command(variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_atelier-host"));
-    command.env_clear().envs(variables.iter().copied()).kill_on_drop(true);
-    command
-}
-
-async fn output(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
-    command(variables).args(arguments).output().await.unwrap()
-}
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::process::Command;
 
 #[tokio::test]
 async fn an_invalid_variable_stops_the_host_with_a_one_line_error() {
@@ -334,91 +270,4 @@ async fn the_access_log_can_be_disabled() {
     host.signal("TERM");
     let log = host.log().await;
     assert!(log.iter().all(|line| !line.contains_key("request_id")));
-}
-
-/// A service manager, and the notifications received so far.
-struct ServiceManager {
-    notifications: mpsc::UnboundedReceiver<String>,
-    received: Vec<String>,
-}
-
-impl ServiceManager {
-    fn listen(path: &Path) -> Self {
-        let socket = UnixDatagram::bind(path).unwrap();
-        let (sender, notifications) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            let mut datagram = [0; 64];
-            while let Ok(length) = socket.recv(&mut datagram).await {
-                let states = str::from_utf8(&datagram[..length]).unwrap();
-                states.lines().for_each(|state| drop(sender.send(state.to_owned())));
-            }
-        });
-        Self { notifications, received: Vec::new() }
-    }
-
-    /// Waits until this state was received `times` times in total.
-    async fn wait_for(&mut self, state: &str, times: usize) {
-        while self.received.iter().filter(|received| *received == state).count() < times {
-            let next = tokio::time::timeout(TEST_TIMEOUT, self.notifications.recv()).await;
-            let next = next.unwrap_or_else(|_| panic!("{state} was not received: {:?}", self.received));
-            self.received.push(next.unwrap());
-        }
-    }
-}
-
-#[tokio::test]
-async fn the_service_manager_receives_ready_watchdog_and_stopping_notifications() {
-    let database = Database::create().await.unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("notify");
-    let mut manager = ServiceManager::listen(&path);
-    let variables = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "40000")];
-    let host = Host::start(&database, &variables).await;
-    manager.wait_for("READY=1", 1).await;
-    assert_eq!(manager.received, ["READY=1"], "READY is the first notification");
-    assert!(request(host.address, "GET /healthz HTTP/1.1").await.starts_with("HTTP/1.1 200 "));
-    manager.wait_for("WATCHDOG=1", 3).await;
-
-    let head = "POST /cart HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
-    let mut stream = send(host.address, head).await;
-    stream.read_exact(&mut [0; 25]).await.unwrap();
-    host.signal("TERM");
-    manager.wait_for("STOPPING=1", 1).await;
-    let so_far = manager.received.iter().filter(|received| *received == "WATCHDOG=1").count();
-    manager.wait_for("WATCHDOG=1", so_far + 2).await; // the watchdog notifications continue while the host drains
-    stream.write_all(b"{}").await.unwrap();
-    read_all(stream).await;
-    host.log().await;
-    assert_eq!(manager.received.iter().filter(|received| *received == "READY=1").count(), 1);
-}
-
-#[tokio::test]
-async fn a_watchdog_for_another_process_is_ignored() {
-    let database = Database::create().await.unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("notify");
-    let mut manager = ServiceManager::listen(&path);
-    let variables =
-        [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "1000"), ("WATCHDOG_PID", "1")];
-    let host = Host::start(&database, &variables).await;
-    manager.wait_for("READY=1", 1).await;
-    host.signal("TERM");
-    manager.wait_for("STOPPING=1", 1).await;
-    host.log().await;
-    assert_eq!(manager.received, ["READY=1", "STOPPING=1"]);
-}
-
-#[tokio::test]
-async fn an_unreachable_service_manager_logs_a_warning_and_the_host_serves_requests() {
-    let database = Database::create().await.unwrap();
-    let host =
-        Host::start(&database, &[("NOTIFY_SOCKET", "/nowhere/notify"), ("WATCHDOG_USEC", "1000")]).await;
-    assert!(request(host.address, "GET /healthz HTTP/1.1").await.starts_with("HTTP/1.1 200 "));
-    host.signal("TERM");
-    let log = host.log().await;
-    let warnings: Vec<_> =
-        log.iter().filter(|line| line.get("level").is_some_and(|level| level == "WARN")).collect();
-    let [warning] = warnings[..] else { panic!("{log:?}") };
-    assert_eq!(warning["message"], "cannot reach the service manager");
-    assert_eq!(warning["socket"], r#""/nowhere/notify""#);
 }

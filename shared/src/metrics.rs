@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -55,13 +55,12 @@ impl AppCollector {
         ] {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for (kind, hits, misses) in cache.lookups {
-                counter(family.encode_family(&[("kind", kind)])?, if is_hits { hits } else { misses })?;
+                let lookups = ConstCounter::new(if is_hits { hits } else { misses });
+                lookups.encode(family.encode_family(&[("kind", kind)])?)?;
             }
         }
         let help = "Entries evicted to make room for others, of replaced catalogs first.";
-        let evictions =
-            encoder.encode_descriptor("atelier_cache_evictions", help, None, MetricType::Counter)?;
-        counter(evictions, cache.evictions)?;
+        counter(encoder, "atelier_cache_evictions", help, cache.evictions)?;
         gauge(
             encoder,
             "atelier_cache_entries",
@@ -81,16 +80,14 @@ impl AppCollector {
         let catalog = self.0.catalog_statistics();
         if let Some((generation, published_at)) = catalog.published {
             let help = "Generation of the catalog that the host serves.";
-            gauge(encoder, "atelier_catalog_generation", help, generation.unsigned_abs().into())?;
+            gauge(encoder, "atelier_catalog_generation", help, i64::from(generation))?;
             let help = "When the catalog was published or rolled back to, in seconds since 1970.";
             let name = "atelier_catalog_published_timestamp_seconds";
-            gauge(encoder, name, help, published_at.unsigned_abs())?;
+            gauge(encoder, name, help, published_at)?;
         }
         let help = "Time since a server last confirmed the catalog; 0 while one does, each second.";
         let staleness = catalog.staleness.unwrap_or_default().as_secs_f64();
-        let family =
-            encoder.encode_descriptor("atelier_catalog_staleness_seconds", help, None, MetricType::Gauge)?;
-        ConstGauge::new(staleness).encode(family)
+        gauge(encoder, "atelier_catalog_staleness_seconds", help, staleness)
     }
 }
 
@@ -129,7 +126,8 @@ fn encode_servers(encoder: &mut DescriptorEncoder<'_>, pools: &[(&str, PoolStati
     let mut family =
         encoder.encode_descriptor("atelier_database_reconnects", help, None, MetricType::Counter)?;
     for (pool, server) in servers() {
-        counter(family.encode_family(&labels(pool, &server.server))?, server.reconnects)?;
+        let reconnects = ConstCounter::new(server.reconnects);
+        reconnects.encode(family.encode_family(&labels(pool, &server.server))?)?;
     }
     let help = "Time from sending a statement until its result.";
     let name = "atelier_database_statement_duration_seconds";
@@ -144,10 +142,24 @@ fn labels<'a>(pool: &'a str, server: &'a str) -> [(&'static str, &'a str); 2] {
     [("pool", pool), ("server", server)]
 }
 
-fn counter(encoder: MetricEncoder<'_>, value: u64) -> fmt::Result {
-    ConstCounter::new(value).encode(encoder)
+/// Writes a gauge without labels.
+///
+/// # Errors
+/// The output fails.
+pub fn gauge<N>(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: N) -> fmt::Result
+where
+    ConstGauge<N>: EncodeMetric,
+{
+    ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
 }
 
-fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
-    ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+/// Writes a counter without labels. The output adds `_total` to its name.
+///
+/// # Errors
+/// The output fails.
+pub fn counter<N>(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: N) -> fmt::Result
+where
+    ConstCounter<N>: EncodeMetric,
+{
+    ConstCounter::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
 }

@@ -31,19 +31,11 @@ impl Collector for ProcessCollector {
 #[cfg(target_os = "linux")]
 impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        use prometheus_client::encoding::EncodeMetric;
-        use prometheus_client::metrics::MetricType;
-        use prometheus_client::metrics::counter::ConstCounter;
-        use prometheus_client::metrics::gauge::ConstGauge;
+        use shared::metrics::{counter, gauge};
 
         let Ok(found) = ProcessStats::read() else { return Ok(()) }; // without /proc
-        let cpu = encoder.encode_descriptor(
-            "process_cpu_seconds",
-            "Processor time of the process, in user and system mode.",
-            None,
-            MetricType::Counter,
-        )?;
-        ConstCounter::new(found.cpu_seconds).encode(cpu)?;
+        let help = "Processor time of the process, in user and system mode.";
+        counter(&mut encoder, "process_cpu_seconds", help, found.cpu_seconds)?;
         let start_time =
             self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let gauges = [
@@ -55,12 +47,7 @@ impl Collector for ProcessCollector {
             ("process_threads", "Threads of the operating system.", found.threads),
         ];
         for (name, help, value) in gauges {
-            ConstGauge::new(value).encode(encoder.encode_descriptor(
-                name,
-                help,
-                None,
-                MetricType::Gauge,
-            )?)?;
+            gauge(&mut encoder, name, help, value)?;
         }
         Ok(())
     }

@@ -3,6 +3,8 @@
 
 #![allow(dead_code)] // each test binary uses a part of it
 
+pub(crate) mod process;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
