@@ -10,14 +10,14 @@ WORKDIR /src
 COPY . .
 # The commit and its date, for `--version`: the build has no .git. Without the argument, `--version` has no commit.
 ARG ATELIER_REVISION
-RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
+ARG TARGETARCH
+RUN --mount=type=cache,id=atelier-registry,target=/usr/local/cargo/registry \
+    --mount=type=cache,id=atelier-target-$TARGETARCH,target=/src/target,sharing=locked \
     cargo build --release --locked --package etl --package atelier-host && \
     install -D --target-directory=/out target/release/atelier-host target/release/atelier-etl
 
 FROM debian:12.13-slim AS runtime
-ARG ATELIER_REVISION
-LABEL org.opencontainers.image.licenses="MIT" \
-    org.opencontainers.image.revision="${ATELIER_REVISION}"
+LABEL org.opencontainers.image.licenses="MIT"
 COPY LICENSE /usr/share/doc/atelier/LICENSE
 # A user without a name, a home and files.
 USER 10001:10001

@@ -44,9 +44,9 @@ use refusal::{Exchange, Observed, Reparse};
 #[cfg(feature = "otlp")]
 pub use traces::Traces;
 
-/// The endpoints of the host: those of the service, the most frequent first, and the two health checks. Unless `PAGE=off` and
-/// `DOCS=off`, those of the [`page`] and of the [`mod@reference`] follow: requests that match one of these are not compared
-/// with them.
+/// The endpoints of the host: those of the service, the most frequent first, and the two health checks. Those of the [`page`]
+/// follow unless `PAGE=off`, and those of the [`mod@reference`] unless `DOCS=off`: requests that match one of these are not
+/// compared with them.
 pub const ENDPOINTS: &[&Endpoint] = &[
     &get_styles::ENDPOINT,
     &get_product::ENDPOINT,

@@ -129,7 +129,7 @@ pub(crate) fn print_instructions(origin: SocketAddr, metrics: Option<SocketAddr>
     let url = cluster.address().url(SUPERUSER, DATABASE);
     eprintln!(
         "
-The shop is at http://{origin}/
+The product page is at http://{origin}/
 
 The API is at the same address, and http://{origin}/docs describes it. Try:
 
