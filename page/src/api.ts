@@ -18,6 +18,20 @@ export class Failure extends Error {
   ) {
     super(detail);
   }
+
+  /** Whether the same request may succeed in a moment. */
+  get isTemporary(): boolean {
+    return [429, 502, 503, 504].includes(this.status);
+  }
+}
+
+/** Says why an action failed, and to try again if that can help. */
+export function problemText(what: string, error: unknown): string {
+  if (!(error instanceof Failure)) {
+    console.error(error);
+    return `${what}: the page has an error.`;
+  }
+  return `${what}: ${error.message}${error.isTemporary ? ' Try again.' : ''}`;
 }
 
 const MAX_WAIT_SECONDS = 5;

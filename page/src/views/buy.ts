@@ -1,7 +1,7 @@
 // The part of a product that a visitor buys from: its price, styles, sizes, and what is in stock.
 
 import * as address from '../address.js';
-import { Failure, type Overview, type Style } from '../api.js';
+import { problemText, type Overview, type Style } from '../api.js';
 import * as cart from '../cart.js';
 import { announce, h, hidden, icon } from '../dom.js';
 import { count, pieces } from '../money.js';
@@ -193,9 +193,7 @@ export class BuyBox {
     try {
       await cart.add(sku, n);
     } catch (error) {
-      if (!(error instanceof Failure)) console.error(error);
-      const cause = error instanceof Failure ? error.message : 'the page has an error.';
-      return h('p', { class: 'problem' }, `Not added: ${cause} Try again.`);
+      return h('p', { class: 'problem' }, problemText('Not added', error));
     }
     this.#quantity.set(1, 1);
     const link = h('a', { href: address.format({ view: 'cart' }) }, 'View cart');

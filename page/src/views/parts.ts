@@ -119,13 +119,9 @@ export function unknownProduct(): View {
 
 /** Creates the view of a failed request. */
 export function failed(error: unknown, retry: () => void): View {
-  const { status, message, requestId } = error instanceof Failure ? error : new Failure(-1, 'The page has an error.');
-  const title =
-    status === 0
-      ? 'No connection'
-      : [429, 502, 503, 504].includes(status)
-        ? 'One moment, please'
-        : 'Something went wrong';
+  const failure = error instanceof Failure ? error : new Failure(-1, 'The page has an error.');
+  const { status, message, requestId } = failure;
+  const title = status === 0 ? 'No connection' : failure.isTemporary ? 'One moment, please' : 'Something went wrong';
   const node = state(
     status > 0 ? String(status) : '!',
     title,
