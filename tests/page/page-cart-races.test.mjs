@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { PAGE_POLICY, startPage } from './servers.mjs';
 import { add, at, chooseSize, follow, hasStock, hold, open, served, settled, shop, text } from './shop.mjs';
 
 const stocked = () => shop.overviews.filter((overview) => hasStock(overview, 4));
@@ -177,5 +178,23 @@ test('a failed addition says what to do', async () => {
     await page.locator('.outcome p').waitFor();
     assert.equal(await text(page, '.outcome p'), `Not added: ${message}`);
   }
+  await tab.close();
+});
+
+test('an API of another origin gets the header of the visitor with requests of the cart only', async (t) => {
+  const policy = PAGE_POLICY.replace("connect-src 'self'", `connect-src ${shop.fleet.host}`);
+  const server = await startPage({ api: shop.fleet.host, policy });
+  t.after(server.stop);
+  const tab = await open('about:blank', { origins: [server.address, shop.fleet.host] });
+  const identified = {};
+  tab.page.on('request', (request) => {
+    const url = new URL(request.url());
+    if (url.origin === shop.fleet.host) identified[url.pathname] = 'authorization' in request.headers();
+  });
+  await tab.page.goto(`${server.address}/`);
+  await settled(tab.page);
+  await follow(tab.page, '?cart');
+  assert.deepEqual(identified, { '/cards': false, '/categories': false, '/cart': true, '/cart/lines': true });
+  assert.deepEqual(tab.problems, []);
   await tab.close();
 });
