@@ -9,7 +9,7 @@ export type Style = Schemas['Style'];
 export type Overview = Schemas['Overview'];
 export type LineDetails = Schemas['CartLineDetails'];
 
-/** A response that is not a success; `status` is 0 if there was none. */
+/** A response that is not a success; `status` is 0 if there was none in time. */
 export class Failure extends Error {
   constructor(
     readonly status: number,
@@ -35,6 +35,7 @@ export function problemText(what: string, error: unknown): string {
 }
 
 const MAX_WAIT_SECONDS = 5;
+const TIMEOUT_MS = 15_000;
 
 /** Returns the content of a meta element of index.html. */
 export function setting(name: string): string {
@@ -83,15 +84,16 @@ async function send(request: Request): Promise<Response> {
   return attempt(again);
 }
 
-async function attempt(request: Request): Promise<Response> {
-  try {
-    return await fetch(request);
-  } catch (error) {
-    throw request.signal.aborted ? error : unreachable();
-  }
+/** Fetches with a timeout, which the body is part of. */
+function attempt(request: Request): Promise<Response> {
+  // Not all supported browsers have AbortSignal.any().
+  const controller = new AbortController();
+  const abort = () => controller.abort();
+  if (request.signal.aborted) abort();
+  request.signal.addEventListener('abort', abort);
+  setTimeout(abort, TIMEOUT_MS);
+  return fetch(request, { signal: controller.signal });
 }
-
-const unreachable = () => new Failure(0, 'The shop cannot be reached. Check the connection, then try again.');
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -113,8 +115,9 @@ export async function whole<T>(
   request: Promise<{ data?: T; error?: unknown; response: Response }>,
 ): Promise<{ data: T; response: Response }> {
   const { data, error, response } = await request.catch((error: unknown) => {
-    // The connection ended within the body.
-    throw error instanceof TypeError ? unreachable() : error;
+    // The connection failed, or the request was aborted. A view that aborts its requests ignores their failures.
+    const isUnreachable = error instanceof TypeError || error instanceof DOMException;
+    throw isUnreachable ? new Failure(0, 'The shop cannot be reached. Check the connection, then try again.') : error;
   });
   if (response.ok) return { data: data as T, response };
   const problem = (typeof error === 'object' && error !== null ? error : {}) as Partial<Schemas['Problem']>;

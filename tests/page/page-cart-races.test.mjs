@@ -1,6 +1,8 @@
 // Tests requests of the page that overlap, fail, or get no response, in Chromium. `make test-page` runs them.
 
 import assert from 'node:assert/strict';
+import http from 'node:http';
+import { once } from 'node:events';
 import { test } from 'node:test';
 import { PAGE_POLICY, startPage } from './servers.mjs';
 import { add, at, chooseSize, follow, hasStock, hold, open, served, settled, shop, text } from './shop.mjs';
@@ -178,6 +180,76 @@ test('a failed addition says what to do', async () => {
     await page.locator('.outcome p').waitFor();
     assert.equal(await text(page, '.outcome p'), `Not added: ${message}`);
   }
+  await tab.close();
+});
+
+test('a request that was limited is sent once more, after Retry-After', async () => {
+  const [overview] = stocked();
+  const tab = await open(at());
+  const { page } = tab;
+  const limited = { 'POST /cart': '0', [`GET /products/${overview.product.id}/overview`]: '0' };
+  await page.route('**', (route) => {
+    const name = `${route.request().method()} ${new URL(route.request().url()).pathname}`;
+    const after = limited[name];
+    if (after === undefined) return route.fallback();
+    if (after === '0') delete limited[name];
+    return route.fulfill(problem(429, 'Too many requests.', { 'retry-after': after }));
+  });
+  await follow(page, query(overview));
+  const sku = await chooseSize(page, overview, 4);
+  await addButton(page).click();
+  await page.locator('.added').waitFor();
+  assert.deepEqual(await served(page), { [sku.id]: 1 });
+  assert.deepEqual(limited, {});
+
+  // Too long to wait for.
+  limited['POST /cart'] = '60';
+  await addButton(page).click();
+  await page.getByText('Not added: Too many requests. Try again.').waitFor();
+  assert.equal(tab.requests.filter((request) => request.startsWith('POST')).length, 3);
+  limited['GET /cards'] = '60';
+  await follow(page, '?page=2');
+  await page.getByRole('heading', { level: 1, name: 'One moment, please' }).waitFor();
+  await tab.close();
+});
+
+test('a service that stops responding fails a view and an addition', async () => {
+  const [overview] = stocked();
+  const tab = await open('about:blank', { origins: [shop.distribution.address] });
+  const { page } = tab;
+  await page.clock.install();
+  const release = await hold(page, 'GET /cards');
+  await page.goto(at());
+  await page.locator('.grid .bone').first().waitFor();
+  await page.clock.fastForward(14_000);
+  assert.equal(await page.locator('.grid .bone').first().isVisible(), true);
+  await page.clock.fastForward(2000);
+  await page.getByRole('heading', { level: 1, name: 'No connection' }).waitFor();
+  release();
+
+  await follow(page, query(overview));
+  await chooseSize(page, overview, 4);
+  await hold(page, 'POST /cart');
+  await addButton(page).click();
+  await page.getByRole('button', { name: 'Adding …' }).waitFor();
+  await page.clock.fastForward(16_000);
+  await page.getByText('Not added: The shop cannot be reached.').waitFor();
+  await tab.close();
+});
+
+test('a body that does not end fails the view', async (t) => {
+  const service = http.createServer((request, response) => response.writeHead(200, { 'x-a': 'b' }).write('['));
+  await once(service.listen(0, '127.0.0.1'), 'listening');
+  t.after(() => service.close().closeAllConnections());
+  const address = `http://127.0.0.1:${service.address().port}`;
+  const server = await startPage({ api: 'v1/', prefix: '/v1/', policy: PAGE_POLICY, service: address });
+  t.after(server.stop);
+  const tab = await open('about:blank', { origins: [server.address] });
+  await tab.page.clock.install();
+  await tab.page.goto(`${server.address}/?cart`);
+  await tab.page.waitForTimeout(300); // for the headers
+  await tab.page.clock.fastForward(16_000);
+  await tab.page.getByRole('heading', { level: 1, name: 'No connection' }).waitFor();
   await tab.close();
 });
 
