@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { add, at, change, find, hasStock, hold, open, settled, shop, shownStyle, text } from './shop.mjs';
+import { add, at, change, find, hasStock, hold, open, settled, shop, shownStyle, skus, text } from './shop.mjs';
 
 test('a cart is shown with its products, changed, and kept', async () => {
   const overview = find((overview) => hasStock(overview, 8));
@@ -229,6 +229,37 @@ test('a line with more pieces than there are can only have fewer', async () => {
     await page.locator('#badge', { hasText: /^3$/ }).waitFor();
   }
   assert.deepEqual(bodies, [{ count: 3 }, { count: 3 }]);
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
+test('a size is chosen with the keyboard, and its last piece is added', async () => {
+  const overview = find((overview) => skus(shownStyle(overview) ?? { skus: {} }).length > 2);
+  const [first, second, third] = skus(shownStyle(overview));
+  const tab = await open(at());
+  const { page } = tab;
+  await change(page, `/products/${overview.product.id}/overview`, (body) => {
+    const { skus } = shownStyle(body);
+    skus[first.id].quantity = 2;
+    skus[second.id].quantity = 0;
+    skus[third.id].quantity = 1;
+  });
+  await page.goto(at(`?product=${overview.product.id}`));
+  await settled(page);
+  await page.locator('input[name="style"]:checked').focus();
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Space');
+  assert.equal(await text(page, '.stock'), 'Only 2 pieces left.');
+  await page.keyboard.press('ArrowRight'); // past the size that is sold out
+  assert.equal(await text(page, '.stock'), 'Only 1 piece left.');
+  assert.equal(await page.locator('input[name="size"]:checked').inputValue(), String(third.id));
+  await page.keyboard.press('Enter');
+  await page.getByText('Only 1 piece left. It is in your cart.').waitFor();
+  await page.locator(`input[name="size"][value="${first.id}"]`).check({ force: true });
+  for (const expected of ['1 in your cart.', 'All 2 are in your cart.']) {
+    await page.getByRole('button', { name: 'Add to cart' }).click();
+    await page.getByText(expected).waitFor();
+  }
   assert.deepEqual(tab.problems, []);
   await tab.close();
 });
