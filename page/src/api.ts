@@ -9,7 +9,7 @@ export type Style = Schemas['Style'];
 export type Overview = Schemas['Overview'];
 export type LineDetails = Schemas['CartLineDetails'];
 
-/** A response that is not a success; `status` is 0 if there was none. */
+/** A response that is not a success; `status` is 0 if there was none in time. */
 export class Failure extends Error {
   constructor(
     readonly status: number,
@@ -18,9 +18,24 @@ export class Failure extends Error {
   ) {
     super(detail);
   }
+
+  /** Whether the same request may succeed in a moment. */
+  get isTemporary(): boolean {
+    return [429, 502, 503, 504].includes(this.status);
+  }
+}
+
+/** Says why an action failed, and to try again if that can help. */
+export function problemText(what: string, error: unknown): string {
+  if (!(error instanceof Failure)) {
+    console.error(error);
+    return `${what}: the page has an error.`;
+  }
+  return `${what}: ${error.message}${error.isTemporary ? ' Try again.' : ''}`;
 }
 
 const MAX_WAIT_SECONDS = 5;
+const TIMEOUT_MS = 15_000;
 
 /** Returns the content of a meta element of index.html. */
 export function setting(name: string): string {
@@ -29,12 +44,10 @@ export function setting(name: string): string {
 
 // openapi-fetch appends a path, which begins with a slash.
 const base = new URL(setting('api') || './', document.baseURI);
+const baseUrl = base.href.replace(/\/$/, '');
+const authorization = base.origin === location.origin ? null : visitor();
 
-export const api = createClient<paths>({
-  baseUrl: base.href.replace(/\/$/, ''),
-  headers: base.origin === location.origin ? {} : { Authorization: visitor() },
-  fetch: send,
-});
+export const api = createClient<paths>({ baseUrl, fetch: send });
 
 /** Returns the random text that identifies the visitor's cart to an API of another origin, which cannot use the cookie. */
 function visitor(): string {
@@ -56,6 +69,10 @@ function visitor(): string {
 }
 
 async function send(request: Request): Promise<Response> {
+  // With this header, each new address costs a CORS preflight, so the catalog is read without it.
+  if (authorization !== null && request.url.startsWith(`${baseUrl}/cart`)) {
+    request.headers.set('Authorization', authorization);
+  }
   const again = request.clone();
   const response = await attempt(request);
   const seconds = Number(response.headers.get('retry-after') ?? NaN);
@@ -67,15 +84,16 @@ async function send(request: Request): Promise<Response> {
   return attempt(again);
 }
 
-async function attempt(request: Request): Promise<Response> {
-  try {
-    return await fetch(request);
-  } catch (error) {
-    throw request.signal.aborted ? error : unreachable();
-  }
+/** Fetches with a timeout, which the body is part of. */
+function attempt(request: Request): Promise<Response> {
+  // Not all supported browsers have AbortSignal.any().
+  const controller = new AbortController();
+  const abort = () => controller.abort();
+  if (request.signal.aborted) abort();
+  request.signal.addEventListener('abort', abort);
+  setTimeout(abort, TIMEOUT_MS);
+  return fetch(request, { signal: controller.signal });
 }
-
-const unreachable = () => new Failure(0, 'The shop cannot be reached. Check the connection, then try again.');
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -97,8 +115,9 @@ export async function whole<T>(
   request: Promise<{ data?: T; error?: unknown; response: Response }>,
 ): Promise<{ data: T; response: Response }> {
   const { data, error, response } = await request.catch((error: unknown) => {
-    // The connection ended within the body.
-    throw error instanceof TypeError ? unreachable() : error;
+    // The connection failed, or the request was aborted. A view that aborts its requests ignores their failures.
+    const isUnreachable = error instanceof TypeError || error instanceof DOMException;
+    throw isUnreachable ? new Failure(0, 'The shop cannot be reached. Check the connection, then try again.') : error;
   });
   if (response.ok) return { data: data as T, response };
   const problem = (typeof error === 'object' && error !== null ? error : {}) as Partial<Schemas['Problem']>;

@@ -2,11 +2,9 @@
 
 import { api, body, Failure, type LineDetails } from './api.js';
 
+/** The counts as the API last confirmed them. */
 const counts = new Map<number, number>();
-/** Whether the counts are those of the API. */
 let isLoaded = false;
-/** The number of changes by this page: a response from before a change is out of date. */
-let changes = 0;
 const listeners = new Set<() => void>();
 
 /** Calls a function whenever the counts change, until the signal aborts. */
@@ -21,8 +19,20 @@ export const inCart = (sku: number): number => counts.get(sku) ?? 0;
 /** Returns the number of all pieces. */
 export const total = (): number => [...counts.values()].reduce((sum, count) => sum + count, 0);
 
+let queue: Promise<unknown> = Promise.resolve();
+
+/**
+ * Runs requests of the cart one after the other. Two additions at once of a new visitor would make two carts, and a
+ * read at the same time as a change may show the cart from before it.
+ */
+function inTurn<T>(run: () => Promise<T>): Promise<T> {
+  const result = queue.then(run);
+  queue = result.catch(() => undefined);
+  return result;
+}
+
 /** Replaces the counts by those of the lines. */
-export function replace(lines: { sku_id: number; count: number }[]): void {
+function replace(lines: { sku_id: number; count: number }[]): void {
   isLoaded = true;
   counts.clear();
   for (const { sku_id, count } of lines) counts.set(sku_id, count);
@@ -30,56 +40,60 @@ export function replace(lines: { sku_id: number; count: number }[]): void {
 }
 
 /** Sets the count of a line; 0 removes it. */
-export function note(sku: number, count: number): void {
-  changes += 1;
+function note(sku: number, count: number): void {
   if (count > 0) counts.set(sku, count);
   else counts.delete(sku);
   for (const listener of listeners) listener();
 }
 
+const read = async () => replace(await body(api.GET('/cart')));
+
 /** Reads the counts. */
-export async function load(): Promise<void> {
-  const before = changes;
-  const lines = await body(api.GET('/cart'));
-  if (changes === before) replace(lines);
-}
+export const load = (): Promise<void> => inTurn(read);
 
 /**
  * Adds to the cart. A POST that failed on its way may still have succeeded, so the cart is read before it counts as
  * failed. That needs the count from before.
  */
-export async function add(sku: number, count: number): Promise<void> {
-  if (!isLoaded) await load().catch(() => undefined);
-  const isKnown = isLoaded;
-  const before = inCart(sku);
-  try {
-    await body(api.POST('/cart', { body: { sku_id: sku, count }, parseAs: 'text' }));
-  } catch (failure) {
-    if (!isKnown || !(failure instanceof Failure) || ![0, 502, 503, 504].includes(failure.status)) throw failure;
-    await load().catch(() => {
-      throw failure;
-    });
-    if (inCart(sku) < before + count) throw failure;
-    return;
-  }
-  note(sku, before + count);
-}
+export const add = (sku: number, count: number): Promise<void> =>
+  inTurn(async () => {
+    if (!isLoaded) await read().catch(() => undefined);
+    const isKnown = isLoaded;
+    const before = inCart(sku);
+    try {
+      await body(api.POST('/cart', { body: { sku_id: sku, count }, parseAs: 'text' }));
+    } catch (failure) {
+      if (!isKnown || !(failure instanceof Failure) || ![0, 502, 503, 504].includes(failure.status)) throw failure;
+      await read().catch(() => {
+        throw failure;
+      });
+      if (inCart(sku) < before + count) throw failure;
+      return;
+    }
+    note(sku, before + count);
+  });
 
-/** Sets the count of a line. It may be repeated. */
-export async function set(sku: number, count: number): Promise<void> {
-  await body(api.PUT('/cart/{sku_id}', { params: { path: { sku_id: sku } }, body: { count } }));
-  note(sku, count);
-}
+/** Sets the count of a line, which `latest` returns when the request's turn comes. Returns whether that changed it. */
+export const set = (sku: number, latest: () => number): Promise<boolean> =>
+  inTurn(async () => {
+    const count = latest();
+    if (count === inCart(sku)) return false;
+    await body(api.PUT('/cart/{sku_id}', { params: { path: { sku_id: sku } }, body: { count } }));
+    note(sku, count);
+    return true;
+  });
 
 /** Removes all lines. */
-export async function empty(): Promise<void> {
-  await body(api.DELETE('/cart'));
-  replace([]);
-}
+export const empty = (): Promise<void> =>
+  inTurn(async () => {
+    await body(api.DELETE('/cart'));
+    replace([]);
+  });
 
 /** Reads the lines with their products. */
-export async function lines(signal: AbortSignal): Promise<LineDetails[]> {
-  const details = await body(api.GET('/cart/lines', { signal }));
-  replace(details);
-  return details;
-}
+export const lines = (signal: AbortSignal): Promise<LineDetails[]> =>
+  inTurn(async () => {
+    const details = await body(api.GET('/cart/lines', { signal }));
+    replace(details);
+    return details;
+  });

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { add, at, change, find, hasStock, open, settled, shop, shownStyle, text } from './shop.mjs';
+import { add, at, change, find, hasStock, hold, open, settled, shop, shownStyle, skus, text } from './shop.mjs';
 
 test('a cart is shown with its products, changed, and kept', async () => {
   const overview = find((overview) => hasStock(overview, 8));
@@ -164,6 +164,102 @@ test('a count that could not be saved is shown as it was', async () => {
     page.locator('.line').getByRole('button', { name: 'one more' }).click(),
   ]);
   assert.equal(await page.locator('.line input').inputValue(), '2');
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
+test('a quantity that is no number is shown as it was', async () => {
+  const overview = find((overview) => hasStock(overview, 3));
+  const tab = await open(at());
+  const { page } = tab;
+  await add(page, overview, 3);
+  const type = async (field, keys) => {
+    await field.selectText();
+    for (const key of [...keys, 'Tab']) await field.press(key);
+  };
+  const quantity = page.getByRole('spinbutton');
+  await quantity.fill('2');
+  await quantity.press('Tab');
+  for (const keys of [['Delete'], ['e']]) {
+    await type(quantity, keys);
+    assert.equal(await quantity.inputValue(), '2');
+  }
+  await page.getByRole('button', { name: 'Add to cart' }).click();
+  await page.getByText('3 in your cart.').or(page.getByText('All 3 are')).waitFor();
+
+  await page.goto(at('?cart'));
+  await settled(page);
+  for (const keys of [['Delete'], ['-', 'e']]) {
+    await type(quantity, keys);
+    assert.equal(await quantity.inputValue(), '3');
+  }
+  assert.deepEqual(
+    tab.requests.filter((request) => request.startsWith('PUT')),
+    [],
+  );
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
+test('a line with more pieces than there are can only have fewer', async () => {
+  const overview = find((overview) => hasStock(overview, 8));
+  const tab = await open(at());
+  const { page } = tab;
+  const { id } = await add(page, overview, 8);
+  await change(page, '/cart/lines', (lines) => {
+    lines[0].quantity = 3;
+  });
+  const bodies = [];
+  page.on('request', (request) => request.method() === 'PUT' && bodies.push(request.postDataJSON()));
+  const field = page.getByRole('spinbutton');
+  for (const typed of ['9', '4']) {
+    const headers = { 'content-type': 'application/json' };
+    await page.request.put(at(`cart/${id}`), { headers, data: { count: 5 } });
+    await page.goto(at('?cart'));
+    await settled(page);
+    assert.equal(await field.inputValue(), '5');
+    await page.getByRole('button', { name: 'one more' }).click({ force: true });
+    assert.equal(await field.inputValue(), '5');
+    const release = await hold(page, `PUT /cart/${id}`);
+    await field.fill(typed);
+    await field.press('Tab');
+    assert.equal(await field.inputValue(), '3');
+    assert.equal(await text(page, '#live'), 'At most 3: that is all there is.');
+    release();
+    await page.locator('#badge', { hasText: /^3$/ }).waitFor();
+  }
+  assert.deepEqual(bodies, [{ count: 3 }, { count: 3 }]);
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
+test('a size is chosen with the keyboard, and its last piece is added', async () => {
+  const overview = find((overview) => skus(shownStyle(overview) ?? { skus: {} }).length > 2);
+  const [first, second, third] = skus(shownStyle(overview));
+  const tab = await open(at());
+  const { page } = tab;
+  await change(page, `/products/${overview.product.id}/overview`, (body) => {
+    const { skus } = shownStyle(body);
+    skus[first.id].quantity = 2;
+    skus[second.id].quantity = 0;
+    skus[third.id].quantity = 1;
+  });
+  await page.goto(at(`?product=${overview.product.id}`));
+  await settled(page);
+  await page.locator('input[name="style"]:checked').focus();
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Space');
+  assert.equal(await text(page, '.stock'), 'Only 2 pieces left.');
+  await page.keyboard.press('ArrowRight'); // past the size that is sold out
+  assert.equal(await text(page, '.stock'), 'Only 1 piece left.');
+  assert.equal(await page.locator('input[name="size"]:checked').inputValue(), String(third.id));
+  await page.keyboard.press('Enter');
+  await page.getByText('Only 1 piece left. It is in your cart.').waitFor();
+  await page.locator(`input[name="size"][value="${first.id}"]`).check({ force: true });
+  for (const expected of ['1 in your cart.', 'All 2 are in your cart.']) {
+    await page.getByRole('button', { name: 'Add to cart' }).click();
+    await page.getByText(expected).waitFor();
+  }
   assert.deepEqual(tab.problems, []);
   await tab.close();
 });

@@ -67,6 +67,35 @@ export async function add(page, overview, min = 1) {
   return sku;
 }
 
+/** Follows a link within the page, which is not loaded again. */
+export async function follow(page, query) {
+  await page.evaluate((href) => {
+    const link = Object.assign(document.createElement('a'), { href });
+    document.body.append(link);
+    link.click();
+    link.remove();
+  }, query);
+  await settled(page);
+}
+
+/** Holds requests, such as `PUT /cart/7`, until the returned function is called. */
+export async function hold(page, wanted) {
+  let release;
+  const released = new Promise((resolve) => (release = resolve));
+  await page.route('**', async (route) => {
+    const request = route.request();
+    if (`${request.method()} ${new URL(request.url()).pathname}` === wanted) await released;
+    await route.fallback();
+  });
+  return release;
+}
+
+/** The counts that the service has, by sku. */
+export const served = (page) =>
+  page.evaluate(async () =>
+    Object.fromEntries((await (await fetch('cart')).json()).map(({ sku_id, count }) => [sku_id, count])),
+  );
+
 /** Changes the response of a path. */
 export async function change(page, pathname, edit) {
   await page.route(

@@ -1,7 +1,7 @@
 // The part of a product that a visitor buys from: its price, styles, sizes, and what is in stock.
 
 import * as address from '../address.js';
-import { Failure, type Overview, type Style } from '../api.js';
+import { problemText, type Overview, type Style } from '../api.js';
 import * as cart from '../cart.js';
 import { announce, h, hidden, icon } from '../dom.js';
 import { count, pieces } from '../money.js';
@@ -15,7 +15,7 @@ export class BuyBox {
   readonly #styleChosen: (style: Style) => void;
   readonly #price = h('div', { class: 'price-slot' });
   readonly #styleName = h('span', { class: 'chosen' });
-  readonly #sizes = h('div', { class: 'size-slot' });
+  readonly #sizes = h('div');
   readonly #problem = h('p', { class: 'problem', id: 'size-problem', hidden: true });
   readonly #stock = h('p', { class: 'stock' });
   readonly #quantity = stepper('Quantity', 1);
@@ -155,7 +155,7 @@ export class BuyBox {
     const inCart = size === null ? 0 : cart.inCart(size.sku);
     const max = isSoldOut ? 0 : size === null ? MAX_ADDITION : available(size.quantity, inCart);
     this.#quantity.set(Math.max(1, Math.min(this.#quantity.value(), max)), max);
-    this.#stock.textContent = `${this.#stockText()} ${cartText(inCart, max)}`.trim();
+    this.#stock.textContent = `${this.#stockText()} ${cartText(inCart, size?.quantity)}`.trim();
     this.#stock.classList.toggle('is-few', size !== null && size.quantity <= FEW);
     this.#button.disabled = max === 0;
     this.#button.textContent = this.#isAdding ? 'Adding …' : isSoldOut ? 'Sold out' : 'Add to cart';
@@ -193,9 +193,7 @@ export class BuyBox {
     try {
       await cart.add(sku, n);
     } catch (error) {
-      if (!(error instanceof Failure)) console.error(error);
-      const cause = error instanceof Failure ? error.message : 'the page has an error.';
-      return h('p', { class: 'problem' }, `Not added: ${cause} Try again.`);
+      return h('p', { class: 'problem' }, problemText('Not added', error));
     }
     this.#quantity.set(1, 1);
     const link = h('a', { href: address.format({ view: 'cart' }) }, 'View cart');
@@ -203,7 +201,8 @@ export class BuyBox {
   }
 }
 
-function cartText(inCart: number, max: number): string {
+function cartText(inCart: number, quantity?: number): string {
   if (inCart === 0) return '';
-  return max === 0 ? `All that can be had are in your cart: ${count(inCart)}.` : `${count(inCart)} in your cart.`;
+  if (inCart !== quantity) return `${count(inCart)} in your cart.`;
+  return inCart === 1 ? 'It is in your cart.' : `All ${count(inCart)} are in your cart.`;
 }

@@ -1,7 +1,7 @@
 // The cart: its lines with their products, which the visitor can change, remove, and put back.
 
 import * as address from '../address.js';
-import { Failure, type LineDetails } from '../api.js';
+import { problemText, type LineDetails } from '../api.js';
 import * as cart from '../cart.js';
 import { announce, h, icon } from '../dom.js';
 import { count, pieces, price } from '../money.js';
@@ -10,95 +10,105 @@ import { MAX_LINE, sizeName } from '../stock.js';
 import { money, priceTag, state, stepper, type View } from './parts.js';
 
 /** The view, which is drawn again whenever a line is removed or put back. */
-interface Page {
+interface CartPage {
   root: HTMLElement;
   notice: HTMLElement;
+  summary: HTMLElement;
+  /** The items of all lines that the cart had. They outlive a draw, so that a save that fails corrects what is shown. */
+  items: Map<LineDetails, HTMLElement>;
+  /** The lines that are shown. */
   lines: LineDetails[];
 }
 
 export async function cartView(signal: AbortSignal): Promise<View> {
   const lines = await cart.lines(signal);
-  const page = { root: h('div', { class: 'cart' }), notice: h('div', { class: 'notice', role: 'status' }), lines };
+  const page: CartPage = {
+    root: h('div', { class: 'cart' }),
+    notice: h('div', { class: 'notice', role: 'status' }),
+    summary: h('div', { class: 'summary' }),
+    items: new Map(),
+    lines,
+  };
+  for (const line of lines) page.items.set(line, lineItem(page, line));
   draw(page);
   const summary = lines.length === 0 ? 'Your cart is empty' : `Cart, ${pieces(cart.total())}`;
   return { title: 'Cart', node: page.root, summary };
 }
 
-function draw(page: Page): void {
-  const { root, notice, lines } = page;
-  if (lines.length === 0) {
+function draw(page: CartPage): void {
+  const { root, notice, summary, items } = page;
+  page.lines = [...items.keys()].filter((line) => cart.inCart(line.sku_id) > 0);
+  if (page.lines.length === 0) {
     const link = h('a', { class: 'button', href: address.list() }, 'See the collection');
     const empty = state('0', 'Your cart is empty', 'Add a piece that you like, and it waits here for you.', link);
     empty.querySelector('h1')!.tabIndex = -1;
     root.replaceChildren(notice, empty);
     return;
   }
-  const summary = h('div', { class: 'summary' });
-  const drawSummary = () => summary.replaceChildren(...summaryParts(lines));
-  drawSummary();
+  drawSummary(page);
   root.replaceChildren(
     h(
       'div',
       { class: 'cart-head' },
       h('h1', { class: 'headline', tabindex: -1 }, 'Your cart'),
-      actionButton(page, 'Empty the cart', null, 'Not emptied', async () => {
+      actionButton(page, 'Empty the cart', 'Not emptied', async () => {
         await cart.empty();
-        offerUndo(page, lines, 'The cart was emptied.');
+        offerUndo(page, page.lines, 'The cart was emptied.');
       }),
     ),
     notice,
     h(
       'ul',
       { class: 'lines' },
-      lines.map((line) => lineItem(page, line, drawSummary)),
+      page.lines.map((line) => items.get(line)),
     ),
     summary,
   );
 }
 
-function say(page: Page, ...texts: (string | Node)[]): void {
+function say(page: CartPage, ...texts: (string | Node)[]): void {
   page.notice.replaceChildren(h('p', {}, texts));
 }
 
-function fail(page: Page, what: string, error: unknown): void {
-  if (!(error instanceof Failure)) console.error(error);
-  say(page, `${what}: ${error instanceof Failure ? error.message : 'the page has an error.'} Try again.`);
-}
-
-/** Creates a button that is disabled during its action, and that says so if the action fails. */
+/** Creates a button that is disabled during its action. The notice says if it fails, and keeps the button if `isKept`. */
 function actionButton(
-  page: Page,
+  page: CartPage,
   text: string,
-  label: string | null,
   failure: string,
   act: () => Promise<void>,
+  isKept = false,
 ): HTMLButtonElement {
   const click = async () => {
     button.disabled = true;
     try {
       await act();
+      button.disabled = false;
     } catch (error) {
-      fail(page, failure, error);
+      button.disabled = false;
+      say(page, problemText(failure, error), ' ', ...(isKept ? [button] : []));
+      // It lost the focus when it was disabled.
+      if (document.activeElement === document.body) button.focus();
     }
-    button.disabled = false;
   };
-  const button = h('button', { class: 'link', type: 'button', 'aria-label': label, click }, text);
+  const button = h('button', { class: 'link', type: 'button', click }, text);
   return button;
 }
 
 /** Shows the cart without the lines that a request removed, and offers to put them back. */
-function offerUndo(page: Page, gone: LineDetails[], text: string): void {
-  const before = page.lines;
+function offerUndo(page: CartPage, gone: LineDetails[], text: string): void {
   // A sku that the catalog no longer has cannot be added again.
   const back = gone.filter((line) => line.product_id !== null);
-  const undo = actionButton(page, 'Undo', null, 'Not put back', async () => {
-    for (const { sku_id, count } of back) await cart.set(sku_id, count);
-    page.lines = before.filter((line) => back.includes(line) || !gone.includes(line));
-    say(page, 'Put back.');
+  const putBack = async () => {
+    const results = await Promise.allSettled(back.map((line) => cart.set(line.sku_id, () => line.count)));
+    const failed = results.find((result) => result.status === 'rejected');
+    // A request that failed on its way may still have succeeded.
+    if (failed) await cart.load().catch(() => undefined);
     draw(page);
+    if (failed) throw failed.reason;
+    say(page, 'Put back.');
     page.root.querySelector<HTMLElement>('h1')?.focus();
-  });
-  page.lines = before.filter((line) => !gone.includes(line));
+  };
+  const undo = actionButton(page, 'Undo', 'Not put back', putBack, true);
   say(page, text, ' ', ...(back.length > 0 ? [undo] : []));
   draw(page);
   // The button with the focus is gone.
@@ -106,7 +116,12 @@ function offerUndo(page: Page, gone: LineDetails[], text: string): void {
   focus?.focus();
 }
 
+function drawSummary({ summary, lines }: CartPage): void {
+  summary.replaceChildren(...summaryParts(lines));
+}
+
 function summaryParts(lines: LineDetails[]): Node[] {
+  const n = lines.reduce((sum, line) => sum + line.count, 0);
   const sum = lines
     .filter((line) => line.product_id !== null)
     .reduce((sum, line) => sum + line.count * (price(line).now ?? 0), 0);
@@ -117,7 +132,7 @@ function summaryParts(lines: LineDetails[]): Node[] {
     h(
       'dl',
       {},
-      h('div', {}, h('dt', {}, 'Pieces'), h('dd', {}, count(cart.total()))),
+      h('div', {}, h('dt', {}, 'Pieces'), h('dd', {}, count(n))),
       h('div', { class: 'sum' }, h('dt', {}, 'Subtotal'), h('dd', {}, money(sum))),
     ),
     ...(short === 0 ? [] : [h('p', { class: 'stock is-few' }, warning)]),
@@ -126,8 +141,7 @@ function summaryParts(lines: LineDetails[]): Node[] {
   ];
 }
 
-/** Creates a line. `changed` is called when its count changes. */
-function lineItem(page: Page, line: LineDetails, changed: () => void): HTMLElement {
+function lineItem(page: CartPage, line: LineDetails): HTMLElement {
   const name = line.product_name ?? 'This piece';
   const isKnown = line.product_id !== null;
   const max = Math.min(line.quantity ?? 0, MAX_LINE);
@@ -137,9 +151,8 @@ function lineItem(page: Page, line: LineDetails, changed: () => void): HTMLEleme
 
   const show = (value: number) => {
     line.count = value;
-    cart.note(line.sku_id, value);
     drawLine();
-    changed();
+    drawSummary(page);
   };
   const drawLine = () => {
     field.set(line.count, max);
@@ -148,33 +161,25 @@ function lineItem(page: Page, line: LineDetails, changed: () => void): HTMLEleme
     stock.hidden = line.count <= max;
     stock.textContent = !isKnown ? 'No longer in the catalog.' : max === 0 ? 'Sold out.' : `Only ${pieces(max)} left.`;
   };
-  // Only one request of a line is in flight; the latest count follows it.
-  let saved = line.count;
-  let isSaving = false;
+  const saved = () => cart.inCart(line.sku_id);
   const change = async (value: number) => {
     show(value);
-    if (isSaving) return;
-    isSaving = true;
     try {
-      while (line.count !== saved) {
-        const wanted = line.count;
-        await cart.set(line.sku_id, wanted);
-        saved = wanted;
-      }
-      announce(`${name}: ${pieces(saved)}, ${total.textContent}`);
+      // A line that was removed in the meantime stays removed.
+      const isSaved = await cart.set(line.sku_id, () => (saved() === 0 ? 0 : line.count));
+      if (isSaved && saved() === line.count) announce(`${name}: ${pieces(line.count)}, ${total.textContent}`);
     } catch (error) {
-      show(saved);
-      fail(page, 'The quantity was not changed', error);
-    } finally {
-      isSaving = false;
+      show(saved());
+      say(page, problemText('The quantity was not changed', error));
     }
   };
   drawLine();
 
-  const remove = actionButton(page, 'Remove', `Remove ${name}`, 'Not removed', async () => {
-    await cart.set(line.sku_id, 0);
+  const remove = actionButton(page, 'Remove', 'Not removed', async () => {
+    await cart.set(line.sku_id, () => 0);
     offerUndo(page, [line], `${name} was removed.`);
   });
+  remove.setAttribute('aria-label', `Remove ${name}`);
   remove.prepend(icon('close'));
   const href = isKnown ? address.product(line.product_id!, line.style_id) : null;
   return h(

@@ -119,13 +119,9 @@ export function unknownProduct(): View {
 
 /** Creates the view of a failed request. */
 export function failed(error: unknown, retry: () => void): View {
-  const { status, message, requestId } = error instanceof Failure ? error : new Failure(-1, 'The page has an error.');
-  const title =
-    status === 0
-      ? 'No connection'
-      : [429, 502, 503, 504].includes(status)
-        ? 'One moment, please'
-        : 'Something went wrong';
+  const failure = error instanceof Failure ? error : new Failure(-1, 'The page has an error.');
+  const { status, message, requestId } = failure;
+  const title = status === 0 ? 'No connection' : failure.isTemporary ? 'One moment, please' : 'Something went wrong';
   const node = state(
     status > 0 ? String(status) : '!',
     title,
@@ -153,7 +149,7 @@ export function stepper(label: string, min: number, changed: (value: number) => 
     inputmode: 'numeric',
     min,
     'aria-label': label,
-    change: () => choose(Number(field.value)),
+    change: () => choose(field.valueAsNumber),
   });
   const less = h(
     'button',
@@ -162,7 +158,11 @@ export function stepper(label: string, min: number, changed: (value: number) => 
   );
   const more = h(
     'button',
-    { type: 'button', 'aria-label': `${label}: one more`, click: () => choose(value + 1) },
+    {
+      type: 'button',
+      'aria-label': `${label}: one more`,
+      click: () => value <= max && choose(value + 1),
+    },
     icon('plus'),
   );
   const draw = () => {
@@ -176,9 +176,9 @@ export function stepper(label: string, min: number, changed: (value: number) => 
   };
   const choose = (wanted: number) => {
     if (max < min) return;
-    const whole = Number.isFinite(wanted) ? Math.trunc(wanted) : value;
-    const next = Math.min(Math.max(whole, min), Math.max(max, Math.min(value, whole)));
-    if (whole > next) announce(`At most ${count(next)}: that is all there is.`);
+    // An empty field is NaN.
+    const next = Number.isNaN(wanted) ? value : Math.min(Math.max(Math.trunc(wanted), min), max);
+    if (wanted > max) announce(`At most ${count(max)}: that is all there is.`);
     if (next === value) {
       draw();
       return;
