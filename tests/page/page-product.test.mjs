@@ -191,7 +191,7 @@ test('sizes and quantities are limited by the stock and by what is in the cart',
   assert.equal(await text(page, '.stock'), 'Only 3 pieces left. 2 in your cart.');
   assert.equal(await quantity.getAttribute('max'), '1');
   await page.getByRole('button', { name: 'Add to cart' }).click();
-  await page.getByText('All that can be had are in your cart: 3.').waitFor();
+  await page.getByText('All 3 are in your cart.').waitFor();
   assert.equal(await page.getByRole('button', { name: 'Add to cart' }).isDisabled(), true);
   assert.equal(await quantity.isDisabled(), true);
   assert.equal(await page.evaluate(() => document.activeElement.textContent), 'View cart');
