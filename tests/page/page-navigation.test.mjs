@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { add, at, find, hasStock, open, settled, shop, shownStyle, text } from './shop.mjs';
+import { at, find, open, settled, shop, text } from './shop.mjs';
 
 test('a response with Retry-After is repeated once, and an error can be retried', async () => {
   const tab = await open(at());
@@ -142,78 +142,4 @@ test('the keyboard skips to the content, and a modified click opens another tab'
   assert.equal(page.url(), at());
   assert.deepEqual(tab.problems, []);
   await tab.close();
-});
-
-test('nothing moves when late responses arrive', async () => {
-  const {
-    product: { id },
-  } = find((overview) => hasStock(overview) && shownStyle(overview).photos.length > 1);
-  for (const viewport of [
-    { width: 1280, height: 800 },
-    { width: 360, height: 740 },
-  ]) {
-    for (const [query, picture] of [
-      ['', '.card-picture'],
-      ['?category=Boots', '.card-picture'],
-      [`?product=${id}`, '.stage'],
-      ['?cart', '.line-picture'],
-    ]) {
-      const tab = await open(at(), { viewport });
-      const { page } = tab;
-      await add(
-        page,
-        find((overview) => hasStock(overview) && overview.product.id !== id),
-      ); // for the view of the cart
-      await page.addInitScript(() => {
-        window.shift = 0;
-        new PerformanceObserver((list) => {
-          for (const entry of list.getEntries()) window.shift += entry.value;
-        }).observe({ type: 'layout-shift', buffered: true });
-      });
-      const place = () =>
-        page.evaluate((picture) => {
-          const { x, y, width, height } = document.querySelector(picture).getBoundingClientRect();
-          return [x, y, width, height].map(Math.round);
-        }, picture);
-      const painted = () =>
-        page.evaluate(
-          () =>
-            new Promise((resolve) => {
-              requestAnimationFrame(() => requestAnimationFrame(resolve));
-            }),
-        );
-      // Each response waits until the skeleton has been painted.
-      let skeleton;
-      await page.route(
-        (url) => /^\/(cards|categories|products|cart)/.test(url.pathname),
-        async (route) => {
-          await page.locator('.bone').first().waitFor({ state: 'attached' });
-          await painted();
-          skeleton ??= await place();
-          await route.continue();
-        },
-      );
-      await page.goto(at(query));
-      await settled(page);
-      await painted();
-      assert.deepEqual(await place(), skeleton, `${query} at ${viewport.width}`);
-      const shift = await page.evaluate(() => window.shift);
-      assert.ok(shift < 0.05, `${query} at ${viewport.width}: ${shift}`);
-      await tab.close();
-    }
-  }
-});
-
-test('reduced motion stops animations and transitions', async () => {
-  const moves = async (reducedMotion) => {
-    const tab = await open(at(), { reducedMotion });
-    const duration = await tab.page
-      .locator('.card .picture')
-      .first()
-      .evaluate((picture) => getComputedStyle(picture).transitionDuration);
-    await tab.close();
-    return duration !== '0s';
-  };
-  assert.equal(await moves('no-preference'), true);
-  assert.equal(await moves('reduce'), false);
 });
