@@ -132,6 +132,30 @@ test('the dark colour scheme has other colours', async () => {
   light.forEach((colour, i) => assert.notEqual(colour, dark[i]));
 });
 
+test('a column of styles and sizes that is taller than the window scrolls', async () => {
+  const { product } = find((overview) => hasStock(overview));
+  const tab = await open(at(), { viewport: { width: 1280, height: 640 } });
+  const { page } = tab;
+  await change(page, `/products/${product.id}/overview`, ({ styles }) => {
+    const [style] = styles.results;
+    const [sku] = Object.values(style.skus);
+    style.skus = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [i + 1, { ...sku, size: `Size ${i}` }]));
+  });
+  await page.goto(at(`?product=${product.id}`));
+  await settled(page);
+  const column = await page.locator('.buy').evaluate(({ offsetHeight, scrollHeight, scrollWidth, clientWidth }) => ({
+    isWhole: offsetHeight <= window.innerHeight,
+    scrolls: scrollHeight > offsetHeight,
+    isTooWide: scrollWidth > clientWidth,
+  }));
+  assert.deepEqual(column, { isWhole: true, scrolls: true, isTooWide: false });
+  await page.evaluate(() => window.scrollTo(0, 200));
+  await page.getByRole('button', { name: /^(Add to cart|Sold out)$/ }).scrollIntoViewIfNeeded();
+  assert.equal(await page.evaluate(() => window.scrollY), 200);
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
 test('nothing moves when late responses arrive', async () => {
   const {
     product: { id },
