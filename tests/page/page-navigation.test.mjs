@@ -214,6 +214,10 @@ test('the keyboard skips to the content, and a modified click opens another tab'
     await page.evaluate(() => document.activeElement.closest('nav').getAttribute('aria-label')),
     'Categories',
   );
+  // The whole card is marked, because the whole card is the link.
+  const card = page.locator('.card a').first();
+  await card.focus();
+  assert.equal(await card.evaluate((link) => getComputedStyle(link, '::after').outlineStyle), 'solid');
   const [other] = await Promise.all([
     page.context().waitForEvent('page'),
     page
