@@ -52,7 +52,7 @@ export const product = (id: number | string, style: number | null = null): strin
  * the text has others too.
  */
 export function searchWords(text: string): { words: string[]; isShortened: boolean } {
-  const all = text.match(/[\p{L}\p{N}]+/gu) ?? [];
+  const all = text.match(/[\p{Alphabetic}\p{N}]+/gu) ?? [];
   const words = all.filter((word) => [...word].length >= 3 && [...word].length <= 64).slice(0, 4);
   return { words, isShortened: words.length < all.length };
 }

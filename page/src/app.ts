@@ -9,8 +9,8 @@ import { listView, listSkeleton } from './views/list.js';
 import { productView, productSkeleton } from './views/product.js';
 import { cartSkeleton, failed, unknownProduct, type View } from './views/parts.js';
 
-/** The part of a view that history keeps: its scroll position, and the link that the visitor followed. */
-interface Left {
+/** What an entry of the history keeps of its view: the scroll position, and the link that the visitor followed. */
+interface HistoryState {
   scroll?: number;
   link?: string;
 }
@@ -24,21 +24,26 @@ const toCart = document.querySelector<HTMLAnchorElement>('.to-cart')!;
 const search = document.querySelector<HTMLFormElement>('.search')!;
 const input = search.querySelector('input')!;
 
-let leaving = new AbortController();
-let remembering: ReturnType<typeof setTimeout> | undefined;
+let navigation = new AbortController();
+let scrollTimer: ReturnType<typeof setTimeout> | undefined;
+/** The query of the view that is shown or loads. */
 let shown = location.search;
+/** Whether the view has loaded. The scroll position of a skeleton or an error is not kept. */
+let isLoaded = false;
 
 history.scrollRestoration = 'manual';
 
-/** Shows the view of the current address. */
-async function show(cause: 'start' | 'link' | 'back' | 'retry'): Promise<void> {
-  clearTimeout(remembering);
-  leaving.abort();
-  leaving = new AbortController();
-  const { signal } = leaving;
+/** Shows the view of the current address. `return` is Back, forward, or another try: the view has its place again. */
+async function show(cause: 'start' | 'link' | 'return'): Promise<void> {
+  clearTimeout(scrollTimer);
+  navigation.abort();
+  navigation = new AbortController();
+  const { signal } = navigation;
   shown = location.search;
+  isLoaded = false;
   const route = parse(location.search);
-  const left = (history.state ?? {}) as Left;
+  const kept = (history.state ?? {}) as HistoryState;
+  const origin = document.activeElement;
   input.value = route.view === 'list' ? route.q : '';
   if (route.view === 'cart') toCart.setAttribute('aria-current', 'page');
   else toCart.removeAttribute('aria-current');
@@ -50,6 +55,7 @@ async function show(cause: 'start' | 'link' | 'back' | 'retry'): Promise<void> {
   let view: View;
   try {
     view = await load(route, signal);
+    isLoaded = !signal.aborted;
   } catch (error) {
     if (signal.aborted) return;
     view = failure(error);
@@ -63,15 +69,22 @@ async function show(cause: 'start' | 'link' | 'back' | 'retry'): Promise<void> {
   view.placed?.();
   if (cause === 'start') {
     // A reload, or a return from another site.
-    if (left.scroll !== undefined) window.scrollTo(0, left.scroll);
+    if (kept.scroll !== undefined) window.scrollTo(0, kept.scroll);
     return;
   }
   announce(view.summary);
-  const link = left.link === undefined ? null : main.querySelector<HTMLElement>(`a[href="${CSS.escape(left.link)}"]`);
-  const target = (cause === 'back' ? link : null) ?? main.querySelector<HTMLElement>('h1') ?? main;
+  moveFocus(origin, cause === 'return' ? kept.link : undefined);
+  if (cause === 'return') window.scrollTo(0, kept.scroll ?? 0);
+}
+
+/** Moves the focus to a link of the view or to its heading, unless it left `origin` for a place outside the view. */
+function moveFocus(origin: Element | null, href: string | undefined): void {
+  const focused = document.activeElement;
+  if (focused !== null && focused !== document.body && focused !== origin && !main.contains(focused)) return;
+  const link = href === undefined ? null : main.querySelector<HTMLElement>(`a[href="${CSS.escape(href)}"]`);
+  const target = link ?? main.querySelector<HTMLElement>('h1') ?? main;
   if (target.tagName === 'H1') target.tabIndex = -1;
   target.focus({ preventScroll: true });
-  if (cause === 'back') window.scrollTo(0, left.scroll ?? 0);
 }
 
 function place(node: Node, cause: string): void {
@@ -91,6 +104,8 @@ async function load(route: Route, signal: AbortSignal): Promise<View> {
   if (id === null) return unknownProduct();
   try {
     return await productView(id, route.style, signal, (style) => {
+      // The visitor has followed a link already, and the address is that of the next view.
+      if (signal.aborted) return;
       history.replaceState(history.state, '', format({ ...route, style }));
       shown = location.search;
     });
@@ -102,12 +117,13 @@ async function load(route: Route, signal: AbortSignal): Promise<View> {
 
 function failure(error: unknown): View {
   if (!(error instanceof Failure)) console.error(error);
-  return failed(error, () => void show('retry'));
+  return failed(error, () => void show('return'));
 }
 
 /** Keeps in history where the current view is scrolled to. */
 function remember(link?: string): void {
-  const state: Left = { ...history.state, scroll: window.scrollY };
+  if (!isLoaded) return;
+  const state: HistoryState = { ...history.state, scroll: window.scrollY };
   if (link !== undefined) state.link = link;
   history.replaceState(state, '');
 }
@@ -125,8 +141,8 @@ function go(address: string, link?: string): void {
 window.addEventListener(
   'scroll',
   () => {
-    clearTimeout(remembering);
-    remembering = setTimeout(() => remember(), 100);
+    clearTimeout(scrollTimer);
+    scrollTimer = setTimeout(() => remember(), 100);
   },
   { passive: true },
 );
@@ -134,7 +150,7 @@ window.addEventListener(
 // The page was kept by the browser while another one was open, so the cart may have changed.
 window.addEventListener('pageshow', (event) => {
   if (!event.persisted) return;
-  if (parse(location.search).view === 'cart') void show('retry');
+  if (parse(location.search).view === 'cart') void show('return');
   else cart.load().catch(() => undefined);
 });
 
@@ -155,7 +171,7 @@ document.addEventListener('click', (event) => {
 });
 
 window.addEventListener('popstate', () => {
-  if (location.search !== shown) void show('back');
+  if (location.search !== shown) void show('return');
 });
 
 search.addEventListener('submit', (event) => {

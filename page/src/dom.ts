@@ -30,7 +30,6 @@ function append(element: Element, children: Child[]): void {
 }
 
 const ICONS = {
-  bag: 'M5 8h14l1 12H4L5 8Zm4 0V7a3 3 0 0 1 6 0v1',
   check: 'm5 12.5 4.5 4.5L19 7.5',
   close: 'm6 6 12 12M18 6 6 18',
   left: 'm14.5 5-7 7 7 7',

@@ -21,9 +21,9 @@ export function price(prices: Prices): { now: number | null; before: number | nu
   return { now: sale, before: regular !== null && regular > sale ? regular : null };
 }
 
-/** Returns the discount in whole percent, at least 1. */
+/** Returns the discount in whole percent, from 1 to 99: neither nothing nor a gift. */
 export function discount(now: number, before: number): number {
-  return Math.max(1, Math.round((1 - now / before) * 100));
+  return Math.min(99, Math.max(1, Math.round((1 - now / before) * 100)));
 }
 
 /** Returns a function that writes amounts in a currency. Without a valid one (ISO 4217), it writes plain numbers. */

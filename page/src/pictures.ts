@@ -36,7 +36,7 @@ const WEAVES = ['twill', 'herringbone', 'pinstripe', 'gingham', 'windowpane', 'b
 const COLOURS: Record<string, string> = { mintgreen: '#98e4b8', moss: '#6b7a45', slate: '#5d6a74', camel: '#b58a5a' };
 
 /** Returns a number that a text always has (FNV-1a). */
-export function hash(text: string): number {
+function hash(text: string): number {
   let value = 2166136261;
   for (let i = 0; i < text.length; i += 1) value = Math.imul(value ^ text.charCodeAt(i), 16777619);
   return (value ^ (value >>> 13)) >>> 0;
@@ -47,7 +47,7 @@ export function colours(style: string | null, isColour: (name: string) => boolea
   return (style ?? '').split(/[&/,+]| and /i).flatMap((part) => {
     const words = part.toLowerCase().match(/[a-z]+/g) ?? [];
     const names = [words.join(''), ...words.slice().reverse()];
-    const name = names.find((name) => name !== '' && (name in COLOURS || isColour(name)));
+    const name = names.find((name) => name !== '' && (Object.hasOwn(COLOURS, name) || isColour(name)));
     return name === undefined ? [] : [COLOURS[name] ?? name];
   });
 }

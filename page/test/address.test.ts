@@ -46,6 +46,8 @@ test('ids are those of the API', () => {
 test('a search has the words that the API accepts', () => {
   assert.deepEqual(searchWords("O'Hara's  plain cap"), { words: ['Hara', 'plain', 'cap'], isShortened: true });
   assert.deepEqual(searchWords('Café naïve'), { words: ['Café', 'naïve'], isShortened: false });
+  // Vowel signs are no letters, and the API does not split words at them.
+  assert.deepEqual(searchWords('कमीज'), { words: ['कमीज'], isShortened: false });
   assert.deepEqual(searchWords('one two three four five'), {
     words: ['one', 'two', 'three', 'four'],
     isShortened: true,

@@ -27,9 +27,10 @@ test('amounts have the symbol of their currency, and none without a currency', (
   assert.equal(formatter('dollars')(1200), '1,200');
 });
 
-test('a discount is in whole percent and never 0', () => {
+test('a discount is in whole percent, and never 0 or 100', () => {
   assert.equal(discount(18, 25), 28);
   assert.equal(discount(999, 1000), 1);
+  assert.equal(discount(1, 1000), 99);
 });
 
 test('one piece is singular', () => {

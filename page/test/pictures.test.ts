@@ -9,6 +9,7 @@ test('the name of a style has up to two colours', () => {
   assert.deepEqual(colours('Bottle Green', isColour), ['green']);
   assert.deepEqual(colours('Mint Green', isColour), ['#98e4b8']);
   assert.deepEqual(colours('Straw', isColour), []);
+  assert.deepEqual(colours('Constructor', isColour), []);
   assert.deepEqual(colours(null, isColour), []);
 });
 

@@ -57,25 +57,31 @@ for (const [view, query] of [
   ]) {
     test(`${view} on ${device} has at least ${MIN_SCORE} in each category`, async (t) => {
       await fillCart();
+      /** The best run of each category: its score, and the audits that failed in it. */
       const best = {};
-      let failed = [];
-      for (let run = 0; run < MAX_RUNS && !CATEGORIES.every((category) => best[category] >= MIN_SCORE); run += 1) {
+      const isDone = () => CATEGORIES.every((category) => best[category]?.score >= MIN_SCORE);
+      for (let run = 0; run < MAX_RUNS && !isDone(); run += 1) {
         const { lhr } = await lighthouse(
           `${distribution.address}/${query}`,
           { port, logLevel: 'error', onlyCategories: CATEGORIES },
           config,
         );
         assert.equal(lhr.runtimeError, undefined);
-        for (const category of CATEGORIES)
-          best[category] = Math.max(best[category] ?? 0, lhr.categories[category].score);
-        failed = CATEGORIES.flatMap((category) => lhr.categories[category].auditRefs)
-          .filter(({ id, weight }) => weight > 0 && lhr.audits[id].score !== null && lhr.audits[id].score < 0.9)
-          .map(({ id }) => id);
-        t.diagnostic(`${JSON.stringify(best)}, LCP ${lhr.audits['largest-contentful-paint'].displayValue}`);
+        for (const category of CATEGORIES) {
+          const { score, auditRefs } = lhr.categories[category];
+          const failed = auditRefs
+            .filter(({ id, weight }) => weight > 0 && lhr.audits[id].score !== null && lhr.audits[id].score < 0.9)
+            .map(({ id }) => id);
+          if (!(best[category]?.score >= score)) best[category] = { score, failed };
+        }
+        t.diagnostic(
+          `${CATEGORIES.map((category) => `${category} ${best[category].score}`).join(', ')}, LCP ${lhr.audits['largest-contentful-paint'].displayValue}`,
+        );
       }
       for (const category of CATEGORIES)
-        assert.ok(best[category] >= MIN_SCORE, `${category}: ${best[category]}: ${failed}`);
-      // Pictures cannot load in the tests, and each one is an error in the console. Nothing else fails in each run.
+        assert.ok(best[category].score >= MIN_SCORE, `${category}: ${JSON.stringify(best[category])}`);
+      // Pictures cannot load in the tests, and each one is an error in the console.
+      const failed = CATEGORIES.flatMap((category) => best[category].failed);
       assert.deepEqual(
         failed.filter((id) => id !== 'errors-in-console' && !PERFORMANCE.includes(id)),
         [],

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { at, open, settled, shop, text } from './shop.mjs';
+import { at, change, hold, open, settled, shop, text } from './shop.mjs';
 
 test('the list shows products by page, with the total and links to the first and last page', async () => {
   const tab = await open(at());
@@ -47,6 +47,7 @@ test('a category filters the list, by page, at an address that can be shared', a
   const tab = await open(at('?q=zzzz'));
   const { page } = tab;
   const nav = page.getByRole('navigation', { name: 'Categories' });
+  await nav.waitFor();
   assert.equal(await nav.getByRole('link').count(), categories.length + 1);
   await nav.getByRole('link', { name: `${category} ${products}` }).click();
   await page.getByRole('heading', { level: 1, name: category }).waitFor();
@@ -61,6 +62,68 @@ test('a category filters the list, by page, at an address that can be shared', a
   await page.getByRole('heading', { level: 1, name: 'There is no page 2' }).waitFor();
   await page.goto(at('?category=Nothing+%26+%3Cb%3E'));
   await page.getByRole('heading', { level: 1, name: 'Nothing in “Nothing & <b>”' }).waitFor();
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
+test('the list does not wait for the categories, and each list shows them as they are', async () => {
+  const tab = await open(at());
+  const { page } = tab;
+  const nav = page.getByRole('navigation', { name: 'Categories' });
+  const release = await hold(page, '/categories');
+  await page.goto(at());
+  await settled(page);
+  assert.equal(await text(page, '.range'), '1–24 of 100 pieces');
+  assert.equal(await nav.count(), 0);
+  const card = page.locator('.card').first();
+  const place = await card.boundingBox();
+  release();
+  await nav.waitFor();
+  assert.deepEqual(await card.boundingBox(), place);
+
+  const [{ category }] = await (await fetch(`${shop.fleet.host}/categories`)).json();
+  await change(page, '/categories', (categories) => {
+    categories[0].products = 1234;
+  });
+  await nav.getByRole('link', { name: category }).click();
+  await nav.getByRole('link', { name: `${category} 1,234 pieces` }).waitFor();
+  assert.equal((await nav.locator('[aria-current="page"]').innerText()).split('\n')[0], category);
+  await page.unrouteAll();
+  await page.route(
+    (url) => url.pathname === '/categories',
+    (route) => route.abort(),
+  );
+  await page.reload();
+  await settled(page);
+  await nav.waitFor();
+  assert.equal(await nav.getByRole('link').count(), 1);
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
+test('markup in the catalog is text', async () => {
+  const markup = '<img src=x onerror=violated("ran")><script>violated("ran")</script>';
+  const { product } = shop.overviews[0];
+  const tab = await open(at());
+  const { page } = tab;
+  await change(page, '/cards', (cards) => {
+    for (const card of cards) card.name = card.category = markup;
+  });
+  await change(page, '/categories', (categories) => {
+    categories[0].category = markup;
+  });
+  await change(page, `/products/${product.id}/overview`, ({ product, styles }) => {
+    product.name = product.slogan = product.description = product.category = markup;
+    for (const style of styles.results) style.name = markup;
+  });
+  await page.goto(at());
+  await page.getByRole('navigation', { name: 'Categories' }).getByText(markup).waitFor();
+  assert.equal(await text(page, '.card h2'), markup);
+  await page.goto(at(`?product=${product.id}`));
+  await page.locator('.related .card a').first().waitFor();
+  assert.equal(await text(page, 'h1'), markup);
+  assert.equal(await page.title(), `${markup} · Atelier`);
+  assert.equal(await page.locator('[onerror], body script').count(), 0);
   assert.deepEqual(tab.problems, []);
   await tab.close();
 });
@@ -89,7 +152,7 @@ test('a search finds names, and says what to do when it finds none', async () =>
   await field.fill('a b');
   await field.press('Enter');
   await page.getByRole('heading', { level: 1, name: 'Three letters, at least' }).waitFor();
-  assert.deepEqual(tab.requests, []);
+  assert.deepEqual(tab.requests, [`GET ${at('categories')}`]);
 
   await page.goBack();
   await page.getByRole('heading', { level: 1, name: 'Nothing is called “qqqq”' }).waitFor();

@@ -2,7 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { add, at, find, hasStock, open, settled, shop, shownStyle, text } from './shop.mjs';
+import { at, find, hold, open, settled, shop, text } from './shop.mjs';
+
+const categoryLink = (page, category) =>
+  page.getByRole('navigation', { name: 'Categories' }).getByRole('link', { name: category });
 
 test('a response with Retry-After is repeated once, and an error can be retried', async () => {
   const tab = await open(at());
@@ -56,9 +59,14 @@ test('a response with Retry-After is repeated once, and an error can be retried'
   await page.goto(at(`?product=${overview.product.id}`));
   await page.getByText('These pieces could not be loaded.').waitFor();
   assert.equal(await text(page, 'h1'), overview.product.name);
+  assert.equal(await page.locator('.related [aria-busy]').count(), 0);
+  const retry = page.getByRole('button', { name: 'Try again' });
+  await retry.click();
+  await page.waitForFunction(() => document.activeElement.textContent === 'Try again');
   await page.unrouteAll();
-  await page.getByRole('button', { name: 'Try again' }).click();
+  await retry.press('Enter');
   await page.locator('.related a').first().waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement.matches('.related .card:first-child a')), true);
   assert.deepEqual(tab.problems, Array(3).fill('503 of GET /cards'));
   await tab.close();
 });
@@ -119,6 +127,80 @@ test('Back returns to the place in the list, with its focus, and forward to the 
   await tab.close();
 });
 
+test('another try after a failed Back returns to the place in the list', async () => {
+  const tab = await open(at());
+  const { page } = tab;
+  const card = page.locator('.card a').nth(13);
+  const href = await card.getAttribute('href');
+  await card.focus();
+  const scrolled = await page.evaluate(() => window.scrollY);
+  await page.keyboard.press('Enter');
+  await page.locator('.buy h1').waitFor();
+  await page.route(
+    (url) => url.pathname === '/cards',
+    (route) => route.abort(),
+  );
+  await page.goBack();
+  await page.getByRole('heading', { level: 1, name: 'No connection' }).waitFor();
+  await page.waitForTimeout(200); // longer than the page waits before it keeps a position
+  await page.unrouteAll();
+  await page.getByRole('button', { name: 'Try again' }).click();
+  await page.waitForFunction((href) => document.activeElement.getAttribute('href') === href, href);
+  assert.equal(await page.evaluate(() => window.scrollY), scrolled);
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
+test('a late view does not take the focus out of the search', async () => {
+  const tab = await open(at());
+  const { page } = tab;
+  const release = await hold(page, '/products');
+  const { category } = shop.overviews[0].product;
+  await categoryLink(page, category).click();
+  const field = page.getByRole('searchbox');
+  await field.pressSequentially('bar');
+  release();
+  await settled(page);
+  assert.equal(await text(page, '.card .label'), category.toUpperCase());
+  await page.keyboard.type('ge');
+  assert.equal(await field.inputValue(), 'barge');
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
+test('a slow view does not replace the next one', async () => {
+  const tab = await open(at());
+  const { page } = tab;
+  const [first, second] = new Set(shop.overviews.map(({ product }) => product.category));
+  const release = await hold(page, '/products');
+  await categoryLink(page, first).click();
+  await categoryLink(page, second).click();
+  await settled(page);
+  release();
+  await page.waitForTimeout(500);
+  assert.equal(page.url(), at(`?category=${second}`));
+  assert.equal(await page.title(), `${second} · Atelier`);
+  assert.equal(await text(page, 'h1'), second);
+  assert.deepEqual([...new Set(await page.locator('.card .label').allTextContents())], [second]);
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
+test('a style that is chosen after a link was followed does not change the address', async () => {
+  const { product } = find(({ styles }) => styles.results.length > 1);
+  const tab = await open(at(`?product=${product.id}`));
+  const { page } = tab;
+  await page.evaluate(() => {
+    document.querySelector('.trail a:last-child').click();
+    document.querySelector('input[name="style"]:not(:checked)').click();
+  });
+  await settled(page);
+  assert.equal(await text(page, 'h1'), product.category);
+  assert.equal(page.url(), at(`?category=${product.category}`));
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
 test('the keyboard skips to the content, and a modified click opens another tab', async () => {
   const tab = await open(at());
   const { page } = tab;
@@ -126,11 +208,16 @@ test('the keyboard skips to the content, and a modified click opens another tab'
   assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Skip to content');
   await page.keyboard.press('Enter');
   assert.equal(await page.evaluate(() => document.activeElement.id), 'main');
+  await page.getByRole('navigation', { name: 'Categories' }).waitFor();
   await page.keyboard.press('Tab');
   assert.equal(
     await page.evaluate(() => document.activeElement.closest('nav').getAttribute('aria-label')),
     'Categories',
   );
+  // The whole card is marked, because the whole card is the link.
+  const card = page.locator('.card a').first();
+  await card.focus();
+  assert.equal(await card.evaluate((link) => getComputedStyle(link, '::after').outlineStyle), 'solid');
   const [other] = await Promise.all([
     page.context().waitForEvent('page'),
     page
@@ -142,78 +229,4 @@ test('the keyboard skips to the content, and a modified click opens another tab'
   assert.equal(page.url(), at());
   assert.deepEqual(tab.problems, []);
   await tab.close();
-});
-
-test('nothing moves when late responses arrive', async () => {
-  const {
-    product: { id },
-  } = find((overview) => hasStock(overview) && shownStyle(overview).photos.length > 1);
-  for (const viewport of [
-    { width: 1280, height: 800 },
-    { width: 360, height: 740 },
-  ]) {
-    for (const [query, picture] of [
-      ['', '.card-picture'],
-      ['?category=Boots', '.card-picture'],
-      [`?product=${id}`, '.stage'],
-      ['?cart', '.line-picture'],
-    ]) {
-      const tab = await open(at(), { viewport });
-      const { page } = tab;
-      await add(
-        page,
-        find((overview) => hasStock(overview) && overview.product.id !== id),
-      ); // for the view of the cart
-      await page.addInitScript(() => {
-        window.shift = 0;
-        new PerformanceObserver((list) => {
-          for (const entry of list.getEntries()) window.shift += entry.value;
-        }).observe({ type: 'layout-shift', buffered: true });
-      });
-      const place = () =>
-        page.evaluate((picture) => {
-          const { x, y, width, height } = document.querySelector(picture).getBoundingClientRect();
-          return [x, y, width, height].map(Math.round);
-        }, picture);
-      const painted = () =>
-        page.evaluate(
-          () =>
-            new Promise((resolve) => {
-              requestAnimationFrame(() => requestAnimationFrame(resolve));
-            }),
-        );
-      // Each response waits until the skeleton has been painted.
-      let skeleton;
-      await page.route(
-        (url) => /^\/(cards|categories|products|cart)/.test(url.pathname),
-        async (route) => {
-          await page.locator('.bone').first().waitFor({ state: 'attached' });
-          await painted();
-          skeleton ??= await place();
-          await route.continue();
-        },
-      );
-      await page.goto(at(query));
-      await settled(page);
-      await painted();
-      assert.deepEqual(await place(), skeleton, `${query} at ${viewport.width}`);
-      const shift = await page.evaluate(() => window.shift);
-      assert.ok(shift < 0.05, `${query} at ${viewport.width}: ${shift}`);
-      await tab.close();
-    }
-  }
-});
-
-test('reduced motion stops animations and transitions', async () => {
-  const moves = async (reducedMotion) => {
-    const tab = await open(at(), { reducedMotion });
-    const duration = await tab.page
-      .locator('.card .picture')
-      .first()
-      .evaluate((picture) => getComputedStyle(picture).transitionDuration);
-    await tab.close();
-    return duration !== '0s';
-  };
-  assert.equal(await moves('no-preference'), true);
-  assert.equal(await moves('reduce'), false);
 });

@@ -39,6 +39,7 @@ test('a product has its photos, which arrows turn and a dialog enlarges', async 
   await dialog.waitFor();
   await page.keyboard.press('ArrowRight');
   assert.equal(await dialog.locator('img').getAttribute('alt'), `${name} 3 of ${n}`);
+  assert.equal(await dialog.getByRole('status').innerText(), `${name} 3 of ${n}`);
   await page.keyboard.press('Escape');
   assert.equal(await dialog.isVisible(), false);
   assert.equal(await page.evaluate(() => document.activeElement.className), 'stage');
@@ -77,10 +78,7 @@ test('pictures that fail, or that are no HTTPS address, leave cloth in the colou
   const cloth = page.locator('.stage .cloth');
   await page.locator('.stage [role="img"]').waitFor();
   assert.equal(await page.locator('.stage img').count(), 0);
-  assert.match(
-    await cloth.getAttribute('aria-label'),
-    new RegExp(`^${RegExp.escape?.(overview.product.name) ?? overview.product.name.slice(0, 3)}`),
-  );
+  assert.ok((await cloth.getAttribute('aria-label')).startsWith(overview.product.name));
   assert.equal(await cloth.isVisible(), true);
 
   await change(page, `/products/${overview.product.id}/overview`, ({ styles }) => {
@@ -123,6 +121,33 @@ test('a style changes photos, price and sizes, and its address opens it again', 
   // The styles that the visitor looked at are no steps of Back.
   await page.goBack();
   await page.locator('.grid .card a').first().waitFor();
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
+test('the keyboard chooses a style, which is marked', async () => {
+  const overview = find(
+    ({ styles: { results } }) => results.length >= 2 && shownStyle({ styles: { results } }) === results[0],
+  );
+  const [, next] = overview.styles.results;
+  const tab = await open(at(`?product=${overview.product.id}`));
+  const { page } = tab;
+  const chosen = page.locator('input[name="style"]:checked');
+  await chosen.focus();
+  await page.keyboard.press('ArrowRight');
+  assert.equal(await chosen.inputValue(), String(next.style_id));
+  assert.equal(await chosen.evaluate((input) => input === document.activeElement), true);
+  assert.equal(await text(page, '.chosen'), next.name);
+  assert.equal(page.url(), at(`?product=${overview.product.id}&style=${next.style_id}`));
+  const outline = () =>
+    page
+      .locator(':checked + .picture')
+      .first()
+      .evaluate((of) => getComputedStyle(of).outline);
+  const focused = await outline();
+  assert.match(focused, /solid 4px$/);
+  await page.keyboard.press('Tab');
+  assert.match(await outline(), /solid 2px$/);
   assert.deepEqual(tab.problems, []);
   await tab.close();
 });

@@ -4,8 +4,8 @@ import type { Style } from '../api.js';
 import { announce, h, icon } from '../dom.js';
 import { picture } from '../pictures.js';
 
-/** A finger must move by this number of pixels, and mostly sideways, to turn the photos. */
-const SWIPE = 40;
+/** A finger must move by more than this, and mostly sideways, to turn the photos. */
+const MIN_SWIPE_PX = 40;
 
 export class Gallery {
   readonly node: HTMLElement;
@@ -16,6 +16,8 @@ export class Gallery {
   readonly #counter = h('span', { class: 'counter', 'aria-hidden': 'true' });
   readonly #thumbnails: HTMLElement[];
   readonly #dialog = h('dialog', { class: 'enlarged' });
+  // The rest of the page is inert while the dialog is open, and its announcements are not read.
+  readonly #status = h('p', { class: 'hidden', role: 'status' });
   #current = 0;
   #touch: { x: number; y: number } | null = null;
 
@@ -113,15 +115,19 @@ export class Gallery {
   #turn(to: number): void {
     this.#current = (to + this.#photos.length) % this.#photos.length;
     this.#draw();
-    announce(this.#label(this.#current));
+    const label = this.#label(this.#current);
+    if (this.#dialog.open) this.#status.textContent = label;
+    else announce(label);
   }
 
   #enlarge(): void {
     const close = () => this.#dialog.close();
+    this.#status.textContent = '';
     this.#dialog.replaceChildren(
       this.#enlarged(),
       h('button', { class: 'round close', type: 'button', 'aria-label': 'Close', click: close }, icon('close')),
       ...(this.#isSingle() ? [] : this.#arrows()),
+      this.#status,
     );
     this.#dialog.showModal();
   }
@@ -154,7 +160,7 @@ export class Gallery {
     if (this.#touch === null || !touch || this.#isSingle()) return;
     const x = touch.clientX - this.#touch.x;
     const y = touch.clientY - this.#touch.y;
-    if (Math.abs(x) > SWIPE && Math.abs(x) > 2 * Math.abs(y)) this.#turn(this.#current + (x < 0 ? 1 : -1));
+    if (Math.abs(x) > MIN_SWIPE_PX && Math.abs(x) > 2 * Math.abs(y)) this.#turn(this.#current + (x < 0 ? 1 : -1));
     this.#touch = null;
   }
 }

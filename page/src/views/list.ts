@@ -9,10 +9,11 @@ import { cardItem, skeletonCards, bar, state, type View } from './parts.js';
 type ListRoute = Extract<address.Route, { view: 'list' }>;
 
 /** The load balancer limits requests for more cards than this. It fills rows of two, three and four. */
-const PAGE = 24;
+const PAGE_SIZE = 24;
 /** The max number of results of a search. */
 const MAX_FOUND = 20;
 
+/** The categories as they were last read, which the next list shows until it has read them. */
 let categories: Schemas['CategoryList'] | null = null;
 
 /** Creates the view before the responses arrive. Its heading is known already, so the largest text does not wait for them. */
@@ -25,39 +26,26 @@ export function listSkeleton(route: ListRoute): HTMLElement {
       h('p', { class: 'range' }, hidden('Loading')),
       isStart(route),
     ),
-    categories === null
-      ? h(
-          'div',
-          { class: 'categories', 'aria-hidden': 'true' },
-          h(
-            'div',
-            { class: 'category-bones' },
-            Array.from({ length: 14 }, () => bar('long')),
-          ),
-        )
-      : nav(route),
-    h('ul', { class: 'grid', 'aria-hidden': 'true' }, skeletonCards(PAGE)),
+    categories === null ? navSkeleton() : nav(route),
+    h('ul', { class: 'grid', 'aria-hidden': 'true' }, skeletonCards(PAGE_SIZE)),
   );
 }
 
 const titleOf = (route: ListRoute): string => (route.q !== '' ? `“${route.q}”` : route.category || 'The collection');
 
 export async function listView(route: ListRoute, signal: AbortSignal): Promise<View> {
-  const known =
-    categories === null
-      ? body(api.GET('/categories', { signal })).then(
-          (all) => {
-            categories = all;
-          },
-          () => undefined,
-        )
-      : Promise.resolve();
-  const [result] = await Promise.all([route.q === '' ? page(route, signal) : found(route.q, signal), known]);
-  const { total, list, note } = result;
+  // Each list reads them, because the catalog may be another one. They do not delay the products.
+  const reading = body(api.GET('/categories', { signal })).then(
+    (all) => {
+      categories = all;
+    },
+    () => undefined,
+  );
+  const { total, list, note } = await (route.q === '' ? page(route, signal) : found(route.q, signal));
   const title = titleOf(route);
 
-  const last = total === null ? null : Math.max(1, Math.ceil(total / PAGE));
-  const from = (route.page - 1) * PAGE + 1;
+  const last = total === null ? null : Math.max(1, Math.ceil(total / PAGE_SIZE));
+  const from = (route.page - 1) * PAGE_SIZE + 1;
   const range =
     total === null || list.length === 0 ? '' : `${count(from)}–${count(from + list.length - 1)} of ${pieces(total)}`;
   const summary = list.length === 0 ? '' : (note ?? range);
@@ -74,6 +62,15 @@ export async function listView(route: ListRoute, signal: AbortSignal): Promise<V
           ),
           last === null || last === 1 ? null : pager(route, last),
         );
+  let shownNav = categories === null ? navSkeleton() : nav(route);
+  void reading.then(() => {
+    const next = nav(route);
+    // New links would drop the focus of one of the old ones.
+    if (signal.aborted || next.isEqualNode(shownNav) || shownNav.contains(document.activeElement)) return;
+    shownNav.replaceWith(next);
+    shownNav = next;
+    scrollToCurrent(next);
+  });
   const node = h(
     'div',
     { class: 'list' },
@@ -82,7 +79,7 @@ export async function listView(route: ListRoute, signal: AbortSignal): Promise<V
       h('p', { class: 'range' }, summary),
       isStart(route),
     ),
-    nav(route),
+    shownNav,
     content,
   );
   const pageTitle = route.page > 1 ? `page ${count(route.page)}` : '';
@@ -90,12 +87,7 @@ export async function listView(route: ListRoute, signal: AbortSignal): Promise<V
     title: isStart(route) ? '' : [title, pageTitle].filter(Boolean).join(', '),
     node,
     summary: list.length === 0 ? 'Nothing found' : [title, pageTitle, summary].filter(Boolean).join(', '),
-    placed: () => {
-      // The row of categories of narrow screens begins with the current one. scrollIntoView would move the page too.
-      const current = node.querySelector<HTMLElement>('.categories [aria-current]');
-      const row = current?.closest('ul');
-      if (current && row) row.scrollLeft = current.offsetLeft - row.offsetLeft - 16;
-    },
+    placed: () => scrollToCurrent(shownNav),
   };
 }
 
@@ -106,7 +98,7 @@ interface Result {
 }
 
 async function page(route: ListRoute, signal: AbortSignal): Promise<Result> {
-  const query = { page: route.page, count: PAGE };
+  const query = { page: route.page, count: PAGE_SIZE };
   if (route.category === '') {
     const { data, response } = await whole(api.GET('/cards', { params: { query }, signal }));
     return { total: totalOf(response), list: data };
@@ -150,7 +142,7 @@ function heading(title: Node | null, range: Node, hasIntroduction: boolean): HTM
     { class: 'list-head intro' },
     h(
       'div',
-      { class: 'intro-text' },
+      {},
       title,
       h('p', { class: 'lead' }, 'Clothes, shoes and accessories, made in small runs and kept for years.'),
       range,
@@ -192,6 +184,26 @@ function nav(route: ListRoute): HTMLElement {
       ),
     ),
   );
+}
+
+/** Holds the place of the categories until they are known. */
+function navSkeleton(): HTMLElement {
+  return h(
+    'div',
+    { class: 'categories', 'aria-hidden': 'true' },
+    h(
+      'div',
+      { class: 'category-bones' },
+      Array.from({ length: 14 }, () => bar('long')),
+    ),
+  );
+}
+
+/** Lets the row of narrow screens begin with the current category. scrollIntoView would move the page too. */
+function scrollToCurrent(nav: HTMLElement): void {
+  const current = nav.querySelector<HTMLElement>('[aria-current]');
+  const row = current?.closest('ul');
+  if (current && row) row.scrollLeft = current.offsetLeft - row.offsetLeft - 16;
 }
 
 function nothing(route: ListRoute): HTMLElement {

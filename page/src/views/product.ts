@@ -45,7 +45,7 @@ export async function productView(
   signal: AbortSignal,
   styleChosen: (id: number) => void,
 ): Promise<View> {
-  // A cache may show the previous catalog for minutes. The open product is revalidated, so its price is right.
+  // The browser's copy may be minutes old. This price is at most as old as that of a cache in front of the API.
   const overview = await body(
     api.GET('/products/{product_id}/overview', { params: { path: { product_id: id } }, cache: 'no-cache', signal }),
   );
@@ -96,7 +96,7 @@ function about(product: Overview['product']): HTMLElement | null {
 
 function relatedSection(ids: number[], signal: AbortSignal): HTMLElement | null {
   if (ids.length === 0) return null;
-  const row = h('ul', { class: 'row', 'aria-busy': 'true' });
+  const row = h('ul', { class: 'row' });
   const section = h(
     'section',
     { class: 'related', 'aria-labelledby': 'related' },
@@ -104,10 +104,10 @@ function relatedSection(ids: number[], signal: AbortSignal): HTMLElement | null 
     row,
   );
   const load = async () => {
+    row.setAttribute('aria-busy', 'true');
     row.replaceChildren(...skeletonCards(Math.min(ids.length, 5)));
     try {
       const list = await cards(ids, signal);
-      row.removeAttribute('aria-busy');
       if (list.length === 0) section.remove();
       else row.replaceChildren(...list.map((card) => cardItem(card, 'h3')));
     } catch {
@@ -117,10 +117,17 @@ function relatedSection(ids: number[], signal: AbortSignal): HTMLElement | null 
           'li',
           { class: 'row-problem' },
           'These pieces could not be loaded. ',
-          h('button', { class: 'link', type: 'button', click: () => void load() }, 'Try again'),
+          h('button', { class: 'link', type: 'button', click: () => void retry() }, 'Try again'),
         ),
       );
+    } finally {
+      row.removeAttribute('aria-busy');
     }
+  };
+  const retry = async () => {
+    await load();
+    // The button is gone, and the focus with it.
+    if (document.activeElement === document.body) row.querySelector<HTMLElement>('a, button')?.focus();
   };
   void load();
   return section;
