@@ -107,11 +107,11 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
 
 /** Returns the data of a response, or throws its problem as a `Failure`. */
 export async function body<T>(request: Promise<{ data?: T; error?: unknown; response: Response }>): Promise<T> {
-  return (await whole(request)).data;
+  return (await dataAndResponse(request)).data;
 }
 
 /** The same, with the response for its headers. */
-export async function whole<T>(
+export async function dataAndResponse<T>(
   request: Promise<{ data?: T; error?: unknown; response: Response }>,
 ): Promise<{ data: T; response: Response }> {
   const { data, error, response } = await request.catch((error: unknown) => {

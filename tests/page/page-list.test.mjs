@@ -70,7 +70,7 @@ test('the list does not wait for the categories, and each list shows them as the
   const tab = await open(at());
   const { page } = tab;
   const nav = page.getByRole('navigation', { name: 'Categories' });
-  const release = await hold(page, '/categories');
+  const release = await hold(page, 'GET /categories');
   await page.goto(at());
   await settled(page);
   assert.equal(await text(page, '.range'), '1–24 of 100 pieces');

@@ -154,7 +154,7 @@ test('another try after a failed Back returns to the place in the list', async (
 test('a late view does not take the focus out of the search', async () => {
   const tab = await open(at());
   const { page } = tab;
-  const release = await hold(page, '/products');
+  const release = await hold(page, 'GET /products');
   const { category } = shop.overviews[0].product;
   await categoryLink(page, category).click();
   const field = page.getByRole('searchbox');
@@ -172,7 +172,7 @@ test('a slow view does not replace the next one', async () => {
   const tab = await open(at());
   const { page } = tab;
   const [first, second] = new Set(shop.overviews.map(({ product }) => product.category));
-  const release = await hold(page, '/products');
+  const release = await hold(page, 'GET /products');
   await categoryLink(page, first).click();
   await categoryLink(page, second).click();
   await settled(page);

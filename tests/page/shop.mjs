@@ -109,23 +109,6 @@ export async function change(page, pathname, edit) {
   );
 }
 
-/** Delays the requests of a path until the returned function is called. */
-export async function hold(page, pathname) {
-  let release;
-  const released = new Promise((resolve) => {
-    release = resolve;
-  });
-  await page.route(
-    (url) => url.pathname === pathname,
-    async (route) => {
-      await released;
-      await route.continue();
-    },
-    { times: 1 },
-  );
-  return release;
-}
-
 export const text = (page, selector) => page.locator(selector).first().innerText();
 
 /** The text without double blanks. */

@@ -1,7 +1,7 @@
 // The list: all products, a category, or the results of a search.
 
 import * as address from '../address.js';
-import { api, body, cards, whole, type Card, type Schemas } from '../api.js';
+import { api, body, cards, dataAndResponse, type Card, type Schemas } from '../api.js';
 import { h, hidden, icon } from '../dom.js';
 import { count, pieces } from '../money.js';
 import { cardItem, skeletonCards, bar, state, type View } from './parts.js';
@@ -100,10 +100,10 @@ interface Result {
 async function page(route: ListRoute, signal: AbortSignal): Promise<Result> {
   const query = { page: route.page, count: PAGE_SIZE };
   if (route.category === '') {
-    const { data, response } = await whole(api.GET('/cards', { params: { query }, signal }));
+    const { data, response } = await dataAndResponse(api.GET('/cards', { params: { query }, signal }));
     return { total: totalOf(response), list: data };
   }
-  const products = await whole(
+  const products = await dataAndResponse(
     api.GET('/products', { params: { query: { ...query, category: route.category } }, signal }),
   );
   const list = await cards(
