@@ -172,7 +172,7 @@ test('a slow view does not replace the next one', async () => {
   const tab = await open(at());
   const { page } = tab;
   const [first, second] = new Set(shop.overviews.map(({ product }) => product.category));
-  const release = await hold(page, 'GET /products');
+  const release = await hold(page, 'GET /products', 1);
   await categoryLink(page, first).click();
   await categoryLink(page, second).click();
   await settled(page);

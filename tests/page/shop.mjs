@@ -78,13 +78,13 @@ export async function follow(page, query) {
   await settled(page);
 }
 
-/** Holds requests, such as `PUT /cart/7`, until the returned function is called. */
-export async function hold(page, wanted) {
+/** Holds requests, such as `PUT /cart/7`, until the returned function is called: all of them, or the first ones. */
+export async function hold(page, wanted, times = Infinity) {
   let release;
   const released = new Promise((resolve) => (release = resolve));
   await page.route('**', async (route) => {
     const request = route.request();
-    if (`${request.method()} ${new URL(request.url()).pathname}` === wanted) await released;
+    if (`${request.method()} ${new URL(request.url()).pathname}` === wanted && times-- > 0) await released;
     await route.fallback();
   });
   return release;
