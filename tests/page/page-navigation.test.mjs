@@ -173,7 +173,10 @@ test('a slow view does not replace the next one', async () => {
   const { page } = tab;
   const [first, second] = new Set(shop.overviews.map(({ product }) => product.category));
   const release = await hold(page, 'GET /products', 1);
-  await categoryLink(page, first).click();
+  await Promise.all([
+    page.waitForRequest((request) => new URL(request.url()).pathname === '/products'),
+    categoryLink(page, first).click(),
+  ]);
   await categoryLink(page, second).click();
   await settled(page);
   release();
