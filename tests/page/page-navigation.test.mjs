@@ -173,6 +173,10 @@ test('a slow view does not replace the next one', async () => {
   const { page } = tab;
   const [first, second] = new Set(shop.overviews.map(({ product }) => product.category));
   const release = await hold(page, 'GET /products');
+  await page.route(
+    (url) => url.searchParams.get('category') === second,
+    (route) => route.continue(),
+  );
   await categoryLink(page, first).click();
   await categoryLink(page, second).click();
   await settled(page);
