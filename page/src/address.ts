@@ -1,4 +1,4 @@
-// The state of the page as its address shows it: `/?product=2&style=3`, `/?category=Boots&page=2`, `/?q=barge`, `/?cart`.
+// The state of the page as its address shows it: `/?product=2&style=3`, `/?category=Boots&page=2`, `/?q=harbour`, `/?cart`.
 
 export type Route =
   | { view: 'list'; category: string; q: string; page: number }
@@ -49,10 +49,10 @@ export const product = (id: number | string, style: number | null = null): strin
 
 /**
  * Returns the words that the API can search for: at most four of three to 64 letters or digits. `isShortened` says that
- * the text has others too.
+ * the text has others too, and `hasLongWord` that one is longer.
  */
-export function searchWords(text: string): { words: string[]; isShortened: boolean } {
+export function searchWords(text: string): { words: string[]; isShortened: boolean; hasLongWord: boolean } {
   const all = text.match(/[\p{Alphabetic}\p{N}]+/gu) ?? [];
   const words = all.filter((word) => [...word].length >= 3 && [...word].length <= 64).slice(0, 4);
-  return { words, isShortened: words.length < all.length };
+  return { words, isShortened: words.length < all.length, hasLongWord: all.some((word) => [...word].length > 64) };
 }

@@ -9,7 +9,7 @@ test('an address and its view lead to each other', () => {
     ['?product=2&style=3', { view: 'product', id: '2', style: 3 }],
     ['?category=Dress+Shoes&page=2', { view: 'list', category: 'Dress Shoes', q: '', page: 2 }],
     ['?page=2', { view: 'list', category: '', q: '', page: 2 }],
-    ['?q=barge+boo', { view: 'list', category: '', q: 'barge boo', page: 1 }],
+    ['?q=harbour+hoo', { view: 'list', category: '', q: 'harbour hoo', page: 1 }],
   ];
   for (const [query, route] of pairs) {
     assert.deepEqual(parse(query), route);
@@ -35,7 +35,7 @@ test('a page or style that the API would refuse has its default', () => {
 });
 
 test('a search excludes a category and a page', () => {
-  assert.deepEqual(parse('?category=Boots&q=barge&page=3'), { view: 'list', category: '', q: 'barge', page: 1 });
+  assert.deepEqual(parse('?category=Boots&q=harbour&page=3'), { view: 'list', category: '', q: 'harbour', page: 1 });
 });
 
 test('ids are those of the API', () => {
@@ -44,14 +44,19 @@ test('ids are those of the API', () => {
 });
 
 test('a search has the words that the API accepts', () => {
-  assert.deepEqual(searchWords("O'Hara's  plain cap"), { words: ['Hara', 'plain', 'cap'], isShortened: true });
-  assert.deepEqual(searchWords('Café naïve'), { words: ['Café', 'naïve'], isShortened: false });
+  assert.deepEqual(searchWords("O'Hara's  plain cap"), {
+    words: ['Hara', 'plain', 'cap'],
+    isShortened: true,
+    hasLongWord: false,
+  });
+  assert.deepEqual(searchWords('Café naïve'), { words: ['Café', 'naïve'], isShortened: false, hasLongWord: false });
   // Vowel signs are no letters, and the API does not split words at them.
-  assert.deepEqual(searchWords('कमीज'), { words: ['कमीज'], isShortened: false });
+  assert.deepEqual(searchWords('कमीज'), { words: ['कमीज'], isShortened: false, hasLongWord: false });
   assert.deepEqual(searchWords('one two three four five'), {
     words: ['one', 'two', 'three', 'four'],
     isShortened: true,
+    hasLongWord: false,
   });
-  assert.deepEqual(searchWords('a b'), { words: [], isShortened: true });
-  assert.deepEqual(searchWords('x'.repeat(65)), { words: [], isShortened: true });
+  assert.deepEqual(searchWords('a b'), { words: [], isShortened: true, hasLongWord: false });
+  assert.deepEqual(searchWords('x'.repeat(65)), { words: [], isShortened: true, hasLongWord: true });
 });

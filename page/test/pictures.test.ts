@@ -15,6 +15,8 @@ test('the name of a style has up to two colours', () => {
 
 test('initials are those of two words', () => {
   assert.equal(initials('Café Arcade Shirt'), 'CA');
+  assert.equal(initials("Sailor's Canal Suit"), 'SC');
+  assert.equal(initials('L’Été'), 'L');
   assert.equal(initials('(éclair)'), 'É');
   assert.equal(initials('  '), '');
 });

@@ -66,6 +66,36 @@ test('a category filters the list, by page, at an address that can be shared', a
   await tab.close();
 });
 
+test('the current category is in view, at the gutter of narrow screens', async () => {
+  const names = (await (await fetch(`${shop.fleet.host}/categories`)).json()).map(({ category }) => category);
+  const boxes = (page) =>
+    page.evaluate(() => {
+      const box = (selector) => document.querySelector(selector).getBoundingClientRect().toJSON();
+      return { current: box('.categories [aria-current]'), nav: box('.categories'), heading: box('h1') };
+    });
+  for (const width of [360, 500, 800]) {
+    const tab = await open(at(`?category=${names[2]}`), { viewport: { width, height: 740 } });
+    await tab.page.locator('.categories [aria-current]').waitFor();
+    const { current, heading } = await boxes(tab.page);
+    assert.equal(Math.round(current.left), Math.round(heading.left), `at ${width}`);
+    await tab.close();
+  }
+  const tab = await open(at(`?category=${names.at(-1)}`), { viewport: { width: 1280, height: 600 } });
+  await tab.page.locator('.categories [aria-current]').waitFor();
+  const { current, nav } = await boxes(tab.page);
+  assert.ok(current.top >= nav.top && current.bottom <= nav.bottom && nav.bottom <= 600, JSON.stringify({ current, nav }));
+  await tab.close();
+});
+
+test('long texts of an address are cut', async () => {
+  const tab = await open(at(`?category=${'x'.repeat(3000)}`));
+  const { page } = tab;
+  assert.equal(await text(page, 'h1'), `Nothing in “${'x'.repeat(60)}…”`);
+  assert.equal(await page.title(), `${'x'.repeat(60)}… · Atelier`);
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
 test('the list does not wait for the categories, and each list shows them as they are', async () => {
   const tab = await open(at());
   const { page } = tab;
@@ -95,8 +125,8 @@ test('the list does not wait for the categories, and each list shows them as the
   );
   await page.reload();
   await settled(page);
-  await nav.waitFor();
-  assert.equal(await nav.getByRole('link').count(), 1);
+  await page.locator('.categories:empty').waitFor({ state: 'attached' });
+  assert.equal(await nav.count(), 0);
   assert.deepEqual(tab.problems, []);
   await tab.close();
 });
@@ -147,13 +177,19 @@ test('a search finds names, and says what to do when it finds none', async () =>
   await field.fill('qqqq');
   await field.press('Enter');
   await page.getByRole('heading', { level: 1, name: 'Nothing is called “qqqq”' }).waitFor();
-  // Fewer letters than the API accepts are not sent.
+  assert.equal(await page.locator('.list-head').count(), 0);
+  // Fewer letters than the API accepts are not sent, and neither are more.
   tab.requests.length = 0;
   await field.fill('a b');
   await field.press('Enter');
   await page.getByRole('heading', { level: 1, name: 'Three letters, at least' }).waitFor();
-  assert.deepEqual(tab.requests, [`GET ${at('categories')}`]);
+  await field.fill('y'.repeat(200));
+  await field.press('Enter');
+  await page.getByRole('heading', { level: 1, name: 'This word is too long' }).waitFor();
+  assert.deepEqual(tab.requests, Array(2).fill(`GET ${at('categories')}`));
 
+  await page.goBack();
+  await page.getByRole('heading', { level: 1, name: 'Three letters, at least' }).waitFor();
   await page.goBack();
   await page.getByRole('heading', { level: 1, name: 'Nothing is called “qqqq”' }).waitFor();
   assert.equal(await field.inputValue(), 'qqqq');

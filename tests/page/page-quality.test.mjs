@@ -156,6 +156,23 @@ test('a column of styles and sizes that is taller than the window scrolls', asyn
   await tab.close();
 });
 
+test('the column of styles and sizes ends above the related products', async () => {
+  const { product } = find((overview) => hasStock(overview) && overview.related.length > 3);
+  for (const width of [800, 1280]) {
+    const tab = await open(at(`?product=${product.id}`), { viewport: { width, height: 900 } });
+    const { page } = tab;
+    await page.locator('.related .card a').first().waitFor();
+    await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
+    const gap = await page.evaluate(() => {
+      const box = (selector) => document.querySelector(selector).getBoundingClientRect();
+      return box('.related').top - box('.buy').bottom;
+    });
+    assert.ok(gap >= 0, `they overlap by ${-gap} pixels at ${width}`);
+    assert.deepEqual(tab.problems, []);
+    await tab.close();
+  }
+});
+
 test('nothing moves when late responses arrive', async () => {
   const {
     product: { id },

@@ -106,10 +106,27 @@ test('a host and the distribution send the page with the same policy', async () 
   assert.ok(policies.map(([, policy]) => policy.trim().replace(/\s+/g, ' ')).includes(PAGE_POLICY));
 });
 
-test('without JavaScript, the page says that it needs it', async () => {
+test('without JavaScript, the page says at once that it needs it', async () => {
   const context = await shop.browser.newContext({ javaScriptEnabled: false });
   const page = await context.newPage();
   await page.goto(at());
-  assert.equal(await page.getByRole('heading', { level: 1 }).innerText(), 'This shop needs JavaScript');
+  assert.equal(await text(page, 'h1'), 'The shop has not loaded');
+  assert.match(await text(page, '.state-text'), /^It needs JavaScript/);
+  assert.equal(await page.getByRole('searchbox').isVisible(), false);
+  await context.close();
+});
+
+test('if the script does not arrive, the page says so after a while, and can be reloaded', async () => {
+  const context = await shop.browser.newContext({ reducedMotion: 'reduce' });
+  const page = await context.newPage();
+  const heading = page.getByRole('heading', { level: 1, name: 'The shop has not loaded' });
+  await page.route('**/app.js', (route) => route.abort());
+  await page.goto(at('?category=Boots'));
+  assert.equal(await heading.isVisible(), false);
+  await heading.waitFor();
+  await page.unrouteAll();
+  await page.getByRole('link', { name: 'Reload' }).click();
+  await page.getByRole('heading', { level: 1, name: 'Boots' }).waitFor();
+  assert.equal(page.url(), at('?category=Boots'));
   await context.close();
 });

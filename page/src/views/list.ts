@@ -4,7 +4,7 @@ import * as address from '../address.js';
 import { api, body, cards, dataAndResponse, type Card, type Schemas } from '../api.js';
 import { h, hidden, icon } from '../dom.js';
 import { count, pieces } from '../money.js';
-import { cardItem, skeletonCards, bar, state, type View } from './parts.js';
+import { cardItem, skeletonCards, state, type View } from './parts.js';
 
 type ListRoute = Extract<address.Route, { view: 'list' }>;
 
@@ -12,6 +12,8 @@ type ListRoute = Extract<address.Route, { view: 'list' }>;
 const PAGE_SIZE = 24;
 /** The max number of results of a search. */
 const MAX_FOUND = 20;
+/** The max number of characters of a search or a category in headings. */
+const MAX_SHOWN = 60;
 
 /** The categories as they were last read, which the next list shows until it has read them. */
 let categories: Schemas['CategoryList'] | null = null;
@@ -31,7 +33,14 @@ export function listSkeleton(route: ListRoute): HTMLElement {
   );
 }
 
-const titleOf = (route: ListRoute): string => (route.q !== '' ? `“${route.q}”` : route.category || 'The collection');
+const titleOf = (route: ListRoute): string =>
+  route.q !== '' ? `“${clipped(route.q)}”` : clipped(route.category) || 'The collection';
+
+/** Returns the start of a long text: an address can have any. */
+function clipped(text: string): string {
+  const characters = [...text];
+  return characters.length <= MAX_SHOWN ? text : `${characters.slice(0, MAX_SHOWN).join('')}…`;
+}
 
 export async function listView(route: ListRoute, signal: AbortSignal): Promise<View> {
   // Each list reads them, because the catalog may be another one. They do not delay the products.
@@ -74,11 +83,9 @@ export async function listView(route: ListRoute, signal: AbortSignal): Promise<V
   const node = h(
     'div',
     { class: 'list' },
-    heading(
-      list.length === 0 ? null : h('h1', { class: 'headline' }, title),
-      h('p', { class: 'range' }, summary),
-      isStart(route),
-    ),
+    list.length === 0
+      ? null
+      : heading(h('h1', { class: 'headline' }, title), h('p', { class: 'range' }, summary), isStart(route)),
     shownNav,
     content,
   );
@@ -135,7 +142,7 @@ function totalOf(response: Response): number | null {
 
 const isStart = (route: ListRoute): boolean => route.category === '' && route.q === '' && route.page === 1;
 
-function heading(title: Node | null, range: Node, hasIntroduction: boolean): HTMLElement {
+function heading(title: Node, range: Node, hasIntroduction: boolean): HTMLElement {
   if (!hasIntroduction) return h('div', { class: 'list-head' }, title, range);
   return h(
     'div',
@@ -158,7 +165,7 @@ function heading(title: Node | null, range: Node, hasIntroduction: boolean): HTM
 }
 
 function nav(route: ListRoute): HTMLElement {
-  const item = (name: string, href: string, isCurrent: boolean, n: number | null) =>
+  const item = (name: string, href: string, isCurrent: boolean, n: number) =>
     h(
       'li',
       {},
@@ -166,10 +173,13 @@ function nav(route: ListRoute): HTMLElement {
         'a',
         { href, 'aria-current': isCurrent ? 'page' : null },
         h('span', {}, name),
-        n === null ? null : [' ', h('span', { class: 'n' }, count(n), hidden(n === 1 ? ' piece' : ' pieces'))],
+        ' ',
+        h('span', { class: 'n' }, count(n), hidden(n === 1 ? ' piece' : ' pieces')),
       ),
     );
   const all = categories ?? [];
+  // They could not be read, or there are none. On wide screens their column stays.
+  if (all.length === 0) return h('div', { class: 'categories' });
   const sum = all.reduce((sum, { products }) => sum + products, 0);
   return h(
     'nav',
@@ -178,7 +188,7 @@ function nav(route: ListRoute): HTMLElement {
     h(
       'ul',
       {},
-      item('Everything', address.list(), route.category === '' && route.q === '', all.length === 0 ? null : sum),
+      item('Everything', address.list(), route.category === '' && route.q === '', sum),
       all.map(({ category, products }) =>
         item(category, address.list(category), category === route.category, products),
       ),
@@ -194,34 +204,33 @@ function navSkeleton(): HTMLElement {
     h(
       'div',
       { class: 'category-bones' },
-      Array.from({ length: 14 }, () => bar('long')),
+      Array.from({ length: 14 }, () => h('span', { class: 'bone' })),
     ),
   );
 }
 
-/** Lets the row of narrow screens begin with the current category. scrollIntoView would move the page too. */
+/** Scrolls the row of narrow screens or the column of wide ones to the current category. scrollIntoView would move the page too. */
 function scrollToCurrent(nav: HTMLElement): void {
   const current = nav.querySelector<HTMLElement>('[aria-current]');
   const row = current?.closest('ul');
-  if (current && row) row.scrollLeft = current.offsetLeft - row.offsetLeft - 16;
+  if (!current || !row) return;
+  const { left, top, height } = current.getBoundingClientRect();
+  row.scrollLeft += left - row.getBoundingClientRect().left - parseFloat(getComputedStyle(row).paddingLeft);
+  nav.scrollTop += top - nav.getBoundingClientRect().top - (nav.clientHeight - height) / 2;
 }
 
 function nothing(route: ListRoute): HTMLElement {
   const everything = h('a', { class: 'button', href: address.list() }, 'See the collection');
   if (route.q !== '') {
-    return address.searchWords(route.q).words.length === 0
-      ? state(
-          'abc',
-          'Three letters, at least',
-          'The search finds names by the beginnings of their words. Give it three letters or more.',
-          everything,
-        )
-      : state(
-          '0',
-          `Nothing is called “${route.q}”`,
-          'The search finds names by the beginnings of their words. Try fewer words, or only their first letters.',
-          everything,
-        );
+    const hint = 'The search finds names by the beginnings of their words.';
+    const { words, hasLongWord } = address.searchWords(route.q);
+    if (words.length > 0) {
+      const title = `Nothing is called “${clipped(route.q)}”`;
+      return state('0', title, `${hint} Try fewer words, or only their first letters.`, everything);
+    }
+    return hasLongWord
+      ? state('abc', 'This word is too long', `${hint} Give it at most 64 letters of a word.`, everything)
+      : state('abc', 'Three letters, at least', `${hint} Give it three letters or more.`, everything);
   }
   if (route.page > 1) {
     return state(
@@ -233,7 +242,7 @@ function nothing(route: ListRoute): HTMLElement {
   }
   return route.category === ''
     ? state('0', 'The shelves are empty', 'The catalog has no products yet. Come back soon.')
-    : state('0', `Nothing in “${route.category}”`, 'The catalog has no such category.', everything);
+    : state('0', `Nothing in “${clipped(route.category)}”`, 'The catalog has no such category.', everything);
 }
 
 function pager(route: ListRoute, last: number): HTMLElement {

@@ -28,12 +28,16 @@ export function productSkeleton(): HTMLElement {
     ),
     h(
       'div',
-      { class: 'buy' },
-      bar('short'),
-      bar('title'),
-      bar('long'),
-      bar('medium'),
-      h('div', { class: 'bone bone-block' }),
+      { class: 'side' },
+      h(
+        'div',
+        { class: 'buy' },
+        bar('short'),
+        bar('title'),
+        bar('long'),
+        bar('medium'),
+        h('div', { class: 'bone bone-block' }),
+      ),
     ),
   );
 }
@@ -69,7 +73,7 @@ export async function productView(
       h('a', { href: address.list(product.category) }, product.category),
     ),
     photos.node,
-    buy.node,
+    h('div', { class: 'side' }, buy.node),
     about(product),
     relatedSection(relatedIds(related, product.id, MAX_RELATED), signal),
   );
