@@ -131,6 +131,40 @@ test('a count that fails after another line was removed is shown as it was', asy
   await close();
 });
 
+test('a tab that becomes visible again shows the cart that another tab changed', async () => {
+  const { page, skus, items, problems, close } = await openCart(2);
+  const [overview] = stocked();
+  const become = () => page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  const put = (sku, count) => page.request.put(at(`cart/${sku}`), { data: { count } });
+
+  // The click is sooner than the response of the read.
+  await put(skus[0], 0);
+  const release = await hold(page, 'GET /cart');
+  await become();
+  await more(items[0]).click();
+  await more(items[0]).click();
+  release();
+  await items[1].waitFor({ state: 'detached' });
+  await badgeIs(page, 1);
+  assert.deepEqual(await served(page), { [skus[1]]: 1 });
+
+  await put(skus[1], 3);
+  await become();
+  await page.locator('.summary dd', { hasText: /^3$/ }).waitFor();
+  assert.equal(await items[0].locator('input').inputValue(), '3');
+
+  await follow(page, query(overview));
+  await page.locator(`input[name="size"][value="${skus[0]}"]`).check({ force: true });
+  await put(skus[0], 2);
+  await become();
+  await page.getByText('2 in your cart.').waitFor();
+  await addButton(page).click();
+  await page.getByText('3 in your cart.').waitFor();
+  assert.deepEqual(await served(page), { [skus[0]]: 3, [skus[1]]: 3 });
+  assert.deepEqual(problems, []);
+  await close();
+});
+
 test('several clicks become few requests, of which the last has the latest count', async () => {
   const { page, skus, items, requests, problems, close } = await openCart(1);
   const release = await hold(page, `PUT /cart/${skus[0]}`);
