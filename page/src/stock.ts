@@ -1,6 +1,7 @@
 // Sizes and how many pieces of them a visitor can add.
 
 import type { components } from '../out/openapi.js';
+import { count } from './money.js';
 
 type Style = components['schemas']['Style'];
 
@@ -33,6 +34,12 @@ export function sizeName(size: string | null): string {
 /** Returns how many more pieces a visitor can add at once, with those already in the cart. */
 export function available(quantity: number, inCart: number): number {
   return Math.max(0, Math.min(quantity - inCart, MAX_ADDITION, MAX_LINE - inCart));
+}
+
+/** Says why a quantity can be no more than a max, which `available` or `MAX_LINE` gives. */
+export function limitText(max: number, quantity: number, inCart = 0): string {
+  if (max < quantity - inCart) return `At most ${count(max)}.`;
+  return inCart === 0 ? `Only ${count(max)} in stock.` : `Only ${count(max)} more in stock.`;
 }
 
 /** Returns the style that an address names, or else the default, or else the first. */

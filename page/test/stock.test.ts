@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { available, chooseStyle, relatedIds, sizeName, sizes } from '../src/stock.js';
+import { available, chooseStyle, limitText, relatedIds, sizeName, sizes } from '../src/stock.js';
 
 test('the placeholder of a style without skus is not a size', () => {
   assert.deepEqual(sizes({ skus: { null: { quantity: null, size: null } } }), []);
@@ -25,6 +25,12 @@ test('stock, the cart and the API limit what can be added', () => {
   assert.equal(available(8, 9), 0);
   assert.equal(available(2147483647, 0), 99);
   assert.equal(available(2147483647, 9990), 9);
+});
+
+test('a limit is that of the stock or of the API', () => {
+  assert.equal(limitText(8, 8), 'Only 8 in stock.');
+  assert.equal(limitText(5, 8, 3), 'Only 5 more in stock.');
+  assert.equal(limitText(99, 2147483647), 'At most 99.');
 });
 
 test('the style of the address wins over the default, and the default over the first', () => {

@@ -6,7 +6,7 @@ import * as cart from '../cart.js';
 import { announce, h, icon } from '../dom.js';
 import { count, pieces, price } from '../money.js';
 import { picture } from '../pictures.js';
-import { MAX_LINE, sizeName } from '../stock.js';
+import { limitText, MAX_LINE, sizeName } from '../stock.js';
 import { money, priceTag, state, stepper, type View } from './parts.js';
 
 /** The view, which is drawn again whenever a line is removed or put back. */
@@ -147,7 +147,12 @@ function lineItem(page: CartPage, line: LineDetails): HTMLElement {
   const max = Math.min(line.quantity ?? 0, MAX_LINE);
   const total = h('p', { class: 'line-total' });
   const stock = h('p', { class: 'stock is-few' });
-  const field = stepper(`Quantity of ${name}`, 1, (value) => void change(value));
+  const field = stepper(
+    `Quantity of ${name}`,
+    1,
+    (max) => limitText(max, line.quantity ?? 0),
+    (value) => void change(value),
+  );
 
   const show = (value: number) => {
     line.count = value;
@@ -167,7 +172,9 @@ function lineItem(page: CartPage, line: LineDetails): HTMLElement {
     try {
       // A line that was removed in the meantime stays removed.
       const isSaved = await cart.set(line.sku_id, () => (saved() === 0 ? 0 : line.count));
-      if (isSaved && saved() === line.count) announce(`${name}: ${pieces(line.count)}, ${total.textContent}`);
+      if (!isSaved || saved() !== line.count) return;
+      // The announcement replaces the one of a correction, so it repeats it.
+      announce(`${name}: ${pieces(line.count)}, ${total.textContent}. ${field.note.textContent}`.trim());
     } catch (error) {
       show(saved());
       say(page, problemText('The quantity was not changed', error));
@@ -194,7 +201,7 @@ function lineItem(page: CartPage, line: LineDetails): HTMLElement {
       isKnown ? priceTag(line) : null,
       stock,
     ),
-    h('div', { class: 'line-count' }, isKnown ? field.node : null, remove),
+    h('div', { class: 'line-count' }, isKnown ? field.node : null, remove, field.note),
     total,
   );
 }
