@@ -189,11 +189,47 @@ test('an Undo that fails can be tried again', async () => {
   assert.deepEqual(await served(page), { [skus[0]]: 1 });
   await badgeIs(page, 1);
   await page.unrouteAll();
+  await less(page.locator('.line')).click({ force: true });
+  await more(page.locator('.line')).click();
+  await less(page.locator('.line')).click();
+  assert.equal(await page.locator('.notice').innerText(), 'Undo');
+  await badgeIs(page, 1);
   await undo.click();
   await page.getByText('Put back.').waitFor();
   assert.equal(await page.locator('.line').count(), 2);
   assert.deepEqual(await served(page), { [skus[0]]: 1, [skus[1]]: 1 });
   assert.deepEqual(problems, []);
+  await close();
+});
+
+test('a failure in the cart looks like one, keeps the focus, and goes with the next action', async () => {
+  const { page, skus, items, close } = await openCart(2);
+  const release = await hold(page, `PUT /cart/${skus[1]}`);
+  let respond = (route) => route.abort();
+  await page.route(`**/cart/${skus[0]}`, (route) => respond(route));
+  const failed = page.locator('.notice .is-failed');
+  const colour = (locator) => locator.evaluate((element) => getComputedStyle(element).color);
+  for (const response of [
+    (route) => route.abort(),
+    (route) => route.fulfill(problem(429, 'Too many requests.')),
+    (route) => route.fulfill(problem(503, 'The host is busy.')),
+  ]) {
+    respond = response;
+    await remove(items[0]).focus();
+    await page.keyboard.press('Enter');
+    await failed.getByText('Not removed: ').waitFor();
+    assert.equal(await remove(items[0]).evaluate((button) => button === document.activeElement), true);
+    assert.notEqual(await colour(failed), await colour(page.locator('h1')));
+    await more(items[1]).click();
+    assert.equal(await page.locator('.notice').innerText(), '');
+  }
+  release();
+  respond = (route) => route.continue();
+  await remove(items[0]).click();
+  await page.getByText(' was removed.').waitFor();
+  assert.equal(await failed.count(), 0);
+  const undo = page.getByRole('button', { name: 'Undo' });
+  assert.equal(await undo.evaluate((button) => button === document.activeElement), true);
   await close();
 });
 
