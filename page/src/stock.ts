@@ -18,11 +18,21 @@ export interface Size {
   quantity: number;
 }
 
-/** Returns the sizes of a style. The placeholder of a style without skus is not a size. */
+/**
+ * Returns the sizes of a style. The placeholder of a style without skus is not a size. Of equal sizes, those in stock
+ * remain, with numbers, or else the first.
+ */
 export function sizes(style: Pick<Style, 'skus'> | null): Size[] {
-  return Object.entries(style?.skus ?? {}).flatMap(([key, { size, quantity }]) =>
+  const all = Object.entries(style?.skus ?? {}).flatMap(([key, { size, quantity }]) =>
     /^[1-9][0-9]*$/.test(key) ? [{ sku: Number(key), size: sizeName(size), quantity: quantity ?? 0 }] : [],
   );
+  return all.flatMap((one) => {
+    const equal = all.filter(({ size }) => size === one.size);
+    const inStock = equal.filter(({ quantity }) => quantity > 0);
+    const i = (inStock.length > 0 ? inStock : equal.slice(0, 1)).indexOf(one);
+    if (i < 0) return [];
+    return i === 0 ? [one] : [{ ...one, size: `${one.size} (${i + 1})` }];
+  });
 }
 
 /** Returns the name of a size. Files write a missing one as the text "null" too. */

@@ -7,11 +7,16 @@ test('the placeholder of a style without skus is not a size', () => {
   assert.deepEqual(sizes(null), []);
 });
 
-test('sizes that repeat are told apart by their skus', () => {
-  assert.deepEqual(sizes({ skus: { 5: { quantity: 51, size: 'XL' }, 6: { quantity: 0, size: 'XL' } } }), [
-    { sku: 5, size: 'XL', quantity: 51 },
-    { sku: 6, size: 'XL', quantity: 0 },
-  ]);
+test('of equal sizes, those in stock remain with numbers, or else the first', () => {
+  const named = (...quantities: number[]) =>
+    sizes({
+      skus: Object.fromEntries(
+        ['L', 'XL', 'XL', 'XL'].map((size, i) => [i + 4, { size, quantity: quantities[i] ?? null }]),
+      ),
+    }).map(({ sku, size, quantity }) => `${sku} ${size}: ${quantity}`);
+  assert.deepEqual(named(7, 51, 0, 15), ['4 L: 7', '5 XL: 51', '7 XL (2): 15']);
+  assert.deepEqual(named(7, 0, 4, 0), ['4 L: 7', '6 XL: 4']);
+  assert.deepEqual(named(0, 0, 0, 0), ['4 L: 0', '5 XL: 0']);
 });
 
 test('a missing size has a name', () => {
