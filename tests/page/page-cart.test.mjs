@@ -299,6 +299,34 @@ test('a line with more pieces than there are can only have fewer', async () => {
   await tab.close();
 });
 
+test('what cannot be bought says one reason, without a quantity', async () => {
+  const bare = find(({ styles }) => styles.results.length === 0);
+  const overview = find((overview) => hasStock(overview));
+  const tab = await open(at());
+  const { page } = tab;
+  let skusOf;
+  await change(page, `/products/${overview.product.id}/overview`, (body) => {
+    for (const style of body.styles.results) style.skus = skusOf(style);
+  });
+  const none = { null: { quantity: null, size: null } };
+  const soldOut = ({ skus }) =>
+    Object.fromEntries(Object.entries(skus).map(([id, { size }]) => [id, { size, quantity: 0 }]));
+  for (const [{ product }, edit, button, stock] of [
+    [bare, null, 'Not for sale', 'This piece is not for sale at the moment.'],
+    [overview, () => none, 'Not for sale', 'This piece is not for sale at the moment.'],
+    [overview, soldOut, 'Sold out', 'This style is sold out.'],
+  ]) {
+    skusOf = edit;
+    await page.goto(at(`?product=${product.id}`));
+    await settled(page);
+    assert.equal(await page.getByRole('button', { name: button }).isDisabled(), true);
+    assert.equal(await text(page, '.stock'), stock);
+    assert.equal(await page.locator('.buy .stepper').isVisible(), false);
+  }
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
 test('a size is chosen with the keyboard, and its last piece is added', async () => {
   const overview = find((overview) => skus(shownStyle(overview) ?? { skus: {} }).length > 2);
   const [first, second, third] = skus(shownStyle(overview));

@@ -106,7 +106,7 @@ export class BuyBox {
     this.#styleChosen(style);
     const all = sizes(style);
     const n = all.filter(({ quantity }) => quantity > 0).length;
-    const stock = n === 0 ? 'sold out' : `${n} of ${all.length} sizes in stock`;
+    const stock = all.length === 0 ? 'not for sale' : n === 0 ? 'sold out' : `${n} of ${all.length} sizes in stock`;
     announce(`${style.name}, ${this.#price.textContent}, ${stock}`);
   }
 
@@ -169,7 +169,9 @@ export class BuyBox {
     this.#stock.textContent = `${this.#stockText()} ${cartText(inCart, size?.quantity)}`.trim();
     this.#stock.classList.toggle('is-few', size !== null && size.quantity <= FEW);
     this.#button.disabled = max === 0;
-    this.#button.textContent = this.#isAdding ? 'Adding …' : isSoldOut ? 'Sold out' : 'Add to cart';
+    this.#quantity.node.hidden = isSoldOut;
+    const off = sizes(this.#style).length === 0 ? 'Not for sale' : 'Sold out';
+    this.#button.textContent = this.#isAdding ? 'Adding …' : isSoldOut ? off : 'Add to cart';
   }
 
   #limitText(max: number): string {
@@ -183,7 +185,7 @@ export class BuyBox {
   }
 
   #stockText(): string {
-    if (this.#style === null) return 'This piece is not for sale at the moment.';
+    if (sizes(this.#style).length === 0) return 'This piece is not for sale at the moment.';
     if (this.#isSoldOut()) return 'This style is sold out.';
     if (this.#size === null) return '';
     return this.#size.quantity <= FEW ? `Only ${pieces(this.#size.quantity)} left.` : 'In stock.';
