@@ -244,6 +244,9 @@ test('a failed addition says what to do', async () => {
     [(route) => route.fulfill(problem(422, 'There is no sku with this id.')), 'There is no sku with this id.'],
     [(route) => route.abort(), 'The shop cannot be reached. Check the connection, then try again.'],
     [(route) => route.fulfill(problem(503, 'The host is busy.')), 'The host is busy. Try again.'],
+    [(route) => route.fulfill({ status: 503, body: '<h1>503</h1>' }), 'The shop has a problem. Try again.'],
+    [(route) => route.fulfill({ status: 500, body: '' }), 'The shop has a problem. Try again later.'],
+    [(route) => route.fulfill({ status: 403, body: '<h1>403</h1>' }), 'The shop rejected the request.'],
   ]) {
     respond = response;
     await addButton(page).click();
