@@ -31,7 +31,8 @@ export function problemText(what: string, error: unknown): string {
     console.error(error);
     return `${what}: the page has an error.`;
   }
-  return `${what}: ${error.message}${error.isTemporary ? ' Try again.' : ''}`;
+  const advice = error.isTemporary ? ' Try again.' : error.status >= 500 ? ' Try again later.' : '';
+  return `${what}: ${error.message}${advice}`;
 }
 
 const MAX_WAIT_SECONDS = 5;
@@ -123,7 +124,7 @@ export async function dataAndResponse<T>(
   const problem = (typeof error === 'object' && error !== null ? error : {}) as Partial<Schemas['Problem']>;
   throw new Failure(
     response.status,
-    problem.detail ?? `The shop returned status ${response.status}.`,
+    problem.detail ?? (response.status >= 500 ? 'The shop has a problem.' : 'The shop rejected the request.'),
     problem.request_id ?? response.headers.get('x-request-id'),
   );
 }

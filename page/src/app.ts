@@ -147,12 +147,13 @@ window.addEventListener(
   { passive: true },
 );
 
-// The page was kept by the browser while another one was open, so the cart may have changed.
-window.addEventListener('pageshow', (event) => {
-  if (!event.persisted) return;
-  if (parse(location.search).view === 'cart') void show('return');
-  else cart.load().catch(() => undefined);
-});
+/** Reads the cart again, which another page or tab may have changed. */
+async function refresh(): Promise<void> {
+  const isChanged = await cart.load().catch(() => false);
+  if (isChanged && parse(location.search).view === 'cart') void show('return');
+}
+window.addEventListener('pageshow', (event) => event.persisted && void refresh());
+document.addEventListener('visibilitychange', () => document.hidden || void refresh());
 
 document.addEventListener('click', (event) => {
   const link = (event.target as Element).closest('a');

@@ -48,8 +48,15 @@ function note(sku: number, count: number): void {
 
 const read = async () => replace(await body(api.GET('/cart')));
 
-/** Reads the counts. */
-export const load = (): Promise<void> => inTurn(read);
+/** Reads the counts. Returns whether they differ from those before. */
+export const load = (): Promise<boolean> =>
+  inTurn(async () => {
+    const before = new Map(counts);
+    // If the read fails, the next addition reads first.
+    isLoaded = false;
+    await read();
+    return before.size !== counts.size || [...before].some(([sku, count]) => count !== inCart(sku));
+  });
 
 /**
  * Adds to the cart. A POST that failed on its way may still have succeeded, so the cart is read before it counts as

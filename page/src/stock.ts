@@ -1,6 +1,7 @@
 // Sizes and how many pieces of them a visitor can add.
 
 import type { components } from '../out/openapi.js';
+import { count } from './money.js';
 
 type Style = components['schemas']['Style'];
 
@@ -17,11 +18,21 @@ export interface Size {
   quantity: number;
 }
 
-/** Returns the sizes of a style. The placeholder of a style without skus is not a size. */
+/**
+ * Returns the sizes of a style. The placeholder of a style without skus is not a size. Of equal sizes, those in stock
+ * remain, with numbers, or else the first.
+ */
 export function sizes(style: Pick<Style, 'skus'> | null): Size[] {
-  return Object.entries(style?.skus ?? {}).flatMap(([key, { size, quantity }]) =>
+  const all = Object.entries(style?.skus ?? {}).flatMap(([key, { size, quantity }]) =>
     /^[1-9][0-9]*$/.test(key) ? [{ sku: Number(key), size: sizeName(size), quantity: quantity ?? 0 }] : [],
   );
+  return all.flatMap((one) => {
+    const equal = all.filter(({ size }) => size === one.size);
+    const inStock = equal.filter(({ quantity }) => quantity > 0);
+    const i = (inStock.length > 0 ? inStock : equal.slice(0, 1)).indexOf(one);
+    if (i < 0) return [];
+    return i === 0 ? [one] : [{ ...one, size: `${one.size} (${i + 1})` }];
+  });
 }
 
 /** Returns the name of a size. Files write a missing one as the text "null" too. */
@@ -33,6 +44,12 @@ export function sizeName(size: string | null): string {
 /** Returns how many more pieces a visitor can add at once, with those already in the cart. */
 export function available(quantity: number, inCart: number): number {
   return Math.max(0, Math.min(quantity - inCart, MAX_ADDITION, MAX_LINE - inCart));
+}
+
+/** Says why a quantity can be no more than a max, which `available` or `MAX_LINE` gives. */
+export function limitText(max: number, quantity: number, inCart = 0): string {
+  if (max < quantity - inCart) return `At most ${count(max)}.`;
+  return inCart === 0 ? `Only ${count(max)} in stock.` : `Only ${count(max)} more in stock.`;
 }
 
 /** Returns the style that an address names, or else the default, or else the first. */

@@ -1,17 +1,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { available, chooseStyle, relatedIds, sizeName, sizes } from '../src/stock.js';
+import { available, chooseStyle, limitText, relatedIds, sizeName, sizes } from '../src/stock.js';
 
 test('the placeholder of a style without skus is not a size', () => {
   assert.deepEqual(sizes({ skus: { null: { quantity: null, size: null } } }), []);
   assert.deepEqual(sizes(null), []);
 });
 
-test('sizes that repeat are told apart by their skus', () => {
-  assert.deepEqual(sizes({ skus: { 5: { quantity: 51, size: 'XL' }, 6: { quantity: 0, size: 'XL' } } }), [
-    { sku: 5, size: 'XL', quantity: 51 },
-    { sku: 6, size: 'XL', quantity: 0 },
-  ]);
+test('of equal sizes, those in stock remain with numbers, or else the first', () => {
+  const named = (...quantities: number[]) =>
+    sizes({
+      skus: Object.fromEntries(
+        ['L', 'XL', 'XL', 'XL'].map((size, i) => [i + 4, { size, quantity: quantities[i] ?? null }]),
+      ),
+    }).map(({ sku, size, quantity }) => `${sku} ${size}: ${quantity}`);
+  assert.deepEqual(named(7, 51, 0, 15), ['4 L: 7', '5 XL: 51', '7 XL (2): 15']);
+  assert.deepEqual(named(7, 0, 4, 0), ['4 L: 7', '6 XL: 4']);
+  assert.deepEqual(named(0, 0, 0, 0), ['4 L: 0', '5 XL: 0']);
 });
 
 test('a missing size has a name', () => {
@@ -25,6 +30,12 @@ test('stock, the cart and the API limit what can be added', () => {
   assert.equal(available(8, 9), 0);
   assert.equal(available(2147483647, 0), 99);
   assert.equal(available(2147483647, 9990), 9);
+});
+
+test('a limit is that of the stock or of the API', () => {
+  assert.equal(limitText(8, 8), 'Only 8 in stock.');
+  assert.equal(limitText(5, 8, 3), 'Only 5 more in stock.');
+  assert.equal(limitText(99, 2147483647), 'At most 99.');
 });
 
 test('the style of the address wins over the default, and the default over the first', () => {

@@ -131,6 +131,40 @@ test('a count that fails after another line was removed is shown as it was', asy
   await close();
 });
 
+test('a tab that becomes visible again shows the cart that another tab changed', async () => {
+  const { page, skus, items, problems, close } = await openCart(2);
+  const [overview] = stocked();
+  const become = () => page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  const put = (sku, count) => page.request.put(at(`cart/${sku}`), { data: { count } });
+
+  // The click is sooner than the response of the read.
+  await put(skus[0], 0);
+  const release = await hold(page, 'GET /cart');
+  await become();
+  await more(items[0]).click();
+  await more(items[0]).click();
+  release();
+  await items[1].waitFor({ state: 'detached' });
+  await badgeIs(page, 1);
+  assert.deepEqual(await served(page), { [skus[1]]: 1 });
+
+  await put(skus[1], 3);
+  await become();
+  await page.locator('.summary dd', { hasText: /^3$/ }).waitFor();
+  assert.equal(await items[0].locator('input').inputValue(), '3');
+
+  await follow(page, query(overview));
+  await page.locator(`input[name="size"][value="${skus[0]}"]`).check({ force: true });
+  await put(skus[0], 2);
+  await become();
+  await page.getByText('2 in your cart.').waitFor();
+  await addButton(page).click();
+  await page.getByText('3 in your cart.').waitFor();
+  assert.deepEqual(await served(page), { [skus[0]]: 3, [skus[1]]: 3 });
+  assert.deepEqual(problems, []);
+  await close();
+});
+
 test('several clicks become few requests, of which the last has the latest count', async () => {
   const { page, skus, items, requests, problems, close } = await openCart(1);
   const release = await hold(page, `PUT /cart/${skus[0]}`);
@@ -155,11 +189,47 @@ test('an Undo that fails can be tried again', async () => {
   assert.deepEqual(await served(page), { [skus[0]]: 1 });
   await badgeIs(page, 1);
   await page.unrouteAll();
+  await less(page.locator('.line')).click({ force: true });
+  await more(page.locator('.line')).click();
+  await less(page.locator('.line')).click();
+  assert.equal(await page.locator('.notice').innerText(), 'Undo');
+  await badgeIs(page, 1);
   await undo.click();
   await page.getByText('Put back.').waitFor();
   assert.equal(await page.locator('.line').count(), 2);
   assert.deepEqual(await served(page), { [skus[0]]: 1, [skus[1]]: 1 });
   assert.deepEqual(problems, []);
+  await close();
+});
+
+test('a failure in the cart looks like one, keeps the focus, and goes with the next action', async () => {
+  const { page, skus, items, close } = await openCart(2);
+  const release = await hold(page, `PUT /cart/${skus[1]}`);
+  let respond = (route) => route.abort();
+  await page.route(`**/cart/${skus[0]}`, (route) => respond(route));
+  const failed = page.locator('.notice .is-failed');
+  const colour = (locator) => locator.evaluate((element) => getComputedStyle(element).color);
+  for (const response of [
+    (route) => route.abort(),
+    (route) => route.fulfill(problem(429, 'Too many requests.')),
+    (route) => route.fulfill(problem(503, 'The host is busy.')),
+  ]) {
+    respond = response;
+    await remove(items[0]).focus();
+    await page.keyboard.press('Enter');
+    await failed.getByText('Not removed: ').waitFor();
+    assert.equal(await remove(items[0]).evaluate((button) => button === document.activeElement), true);
+    assert.notEqual(await colour(failed), await colour(page.locator('h1')));
+    await more(items[1]).click();
+    assert.equal(await page.locator('.notice').innerText(), '');
+  }
+  release();
+  respond = (route) => route.continue();
+  await remove(items[0]).click();
+  await page.getByText(' was removed.').waitFor();
+  assert.equal(await failed.count(), 0);
+  const undo = page.getByRole('button', { name: 'Undo' });
+  assert.equal(await undo.evaluate((button) => button === document.activeElement), true);
   await close();
 });
 
@@ -174,6 +244,9 @@ test('a failed addition says what to do', async () => {
     [(route) => route.fulfill(problem(422, 'There is no sku with this id.')), 'There is no sku with this id.'],
     [(route) => route.abort(), 'The shop cannot be reached. Check the connection, then try again.'],
     [(route) => route.fulfill(problem(503, 'The host is busy.')), 'The host is busy. Try again.'],
+    [(route) => route.fulfill({ status: 503, body: '<h1>503</h1>' }), 'The shop has a problem. Try again.'],
+    [(route) => route.fulfill({ status: 500, body: '' }), 'The shop has a problem. Try again later.'],
+    [(route) => route.fulfill({ status: 403, body: '<h1>403</h1>' }), 'The shop rejected the request.'],
   ]) {
     respond = response;
     await addButton(page).click();

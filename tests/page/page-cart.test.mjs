@@ -2,7 +2,22 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { add, at, change, find, hasStock, hold, open, settled, shop, shownStyle, skus, text } from './shop.mjs';
+import {
+  add,
+  at,
+  change,
+  chooseSize,
+  find,
+  hasStock,
+  hold,
+  open,
+  served,
+  settled,
+  shop,
+  shownStyle,
+  skus,
+  text,
+} from './shop.mjs';
 
 test('a cart is shown with its products, changed, and kept', async () => {
   const overview = find((overview) => hasStock(overview, 8));
@@ -201,6 +216,55 @@ test('a quantity that is no number is shown as it was', async () => {
   await tab.close();
 });
 
+test('a quantity that is corrected is shown before it can be added', async () => {
+  const overview = find((overview) => hasStock(overview, 8));
+  const tab = await open(at(`?product=${overview.product.id}`));
+  const { page } = tab;
+  const { id, quantity } = await chooseSize(page, overview, 8);
+  const field = page.getByRole('spinbutton');
+  const button = page.getByRole('button', { name: 'Add to cart' });
+  const max = Math.min(quantity, 99);
+  const limit = quantity > 99 ? 'At most 99.' : `Only ${quantity} in stock.`;
+  const whole = `Use a whole number from 1 to ${max}.`;
+  for (const [typed, corrected, note, submit] of [
+    ['9999', max, limit, () => field.press('Enter')],
+    ['500', max, limit, () => field.press('Enter')],
+    ['500', max, limit, () => button.click()],
+    ['0', 1, whole, () => field.press('Enter')],
+    ['1.5', 1, whole, () => field.press('Enter')],
+  ]) {
+    await field.fill(typed);
+    await submit();
+    assert.equal(await field.inputValue(), String(corrected));
+    assert.equal(await text(page, '.buy .limit'), note);
+    assert.equal((await text(page, '#live')).trim(), note);
+  }
+  assert.deepEqual(await served(page), {});
+  await field.fill('9999');
+  await field.press('Tab');
+  await button.click();
+  await page.locator('.added').waitFor();
+  assert.deepEqual(await served(page), { [id]: max });
+  assert.equal(await page.locator('.buy .limit').isVisible(), false);
+
+  await chooseSize(page, overview, 8);
+  await page.request.put(at(`cart/${id}`), { data: { count: 1 } });
+  await page.reload();
+  await settled(page);
+  await chooseSize(page, overview, 8);
+  await page.getByText('1 in your cart.').waitFor();
+  await field.fill('2');
+  await field.press('Enter');
+  await page.getByText('3 in your cart.').waitFor();
+  await field.fill('9999');
+  await field.press('Enter');
+  if (quantity < 99) assert.equal(await text(page, '.buy .limit'), `Only ${quantity - 3} more in stock.`);
+  await field.press('Enter');
+  await page.getByText(`All ${quantity} are in your cart.`).waitFor();
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
 test('a line with more pieces than there are can only have fewer', async () => {
   const overview = find((overview) => hasStock(overview, 8));
   const tab = await open(at());
@@ -224,11 +288,41 @@ test('a line with more pieces than there are can only have fewer', async () => {
     await field.fill(typed);
     await field.press('Tab');
     assert.equal(await field.inputValue(), '3');
-    assert.equal(await text(page, '#live'), 'At most 3: that is all there is.');
+    assert.equal(await text(page, '#live'), 'Only 3 in stock.');
     release();
     await page.locator('#badge', { hasText: /^3$/ }).waitFor();
+    assert.equal(await text(page, '.line .limit'), 'Only 3 in stock.');
+    assert.match(await text(page, '#live'), /: 3 pieces, .*\. Only 3 in stock\.$/);
   }
   assert.deepEqual(bodies, [{ count: 3 }, { count: 3 }]);
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
+test('what cannot be bought says one reason, without a quantity', async () => {
+  const bare = find(({ styles }) => styles.results.length === 0);
+  const overview = find((overview) => hasStock(overview));
+  const tab = await open(at());
+  const { page } = tab;
+  let skusOf;
+  await change(page, `/products/${overview.product.id}/overview`, (body) => {
+    for (const style of body.styles.results) style.skus = skusOf(style);
+  });
+  const none = { null: { quantity: null, size: null } };
+  const soldOut = ({ skus }) =>
+    Object.fromEntries(Object.entries(skus).map(([id, { size }]) => [id, { size, quantity: 0 }]));
+  for (const [{ product }, edit, button, stock] of [
+    [bare, null, 'Not for sale', 'This piece is not for sale at the moment.'],
+    [overview, () => none, 'Not for sale', 'This piece is not for sale at the moment.'],
+    [overview, soldOut, 'Sold out', 'This style is sold out.'],
+  ]) {
+    skusOf = edit;
+    await page.goto(at(`?product=${product.id}`));
+    await settled(page);
+    assert.equal(await page.getByRole('button', { name: button }).isDisabled(), true);
+    assert.equal(await text(page, '.stock'), stock);
+    assert.equal(await page.locator('.buy .stepper').isVisible(), false);
+  }
   assert.deepEqual(tab.problems, []);
   await tab.close();
 });

@@ -245,7 +245,7 @@ test('what is sold out cannot be added', async () => {
   const bare = find(({ styles }) => styles.results.length === 0);
   await page.goto(at(`?product=${bare.product.id}`));
   await settled(page);
-  assert.equal(await page.getByRole('button', { name: 'Sold out' }).isDisabled(), true);
+  assert.equal(await page.getByRole('button', { name: 'Not for sale' }).isDisabled(), true);
   assert.equal(await line(page, '.price-slot'), `$${Number(bare.product.default_price).toLocaleString('en')}`);
   assert.equal(await page.locator('.swatch, .pill').count(), 0);
   await page.goto(at());

@@ -6,7 +6,7 @@ import * as cart from '../cart.js';
 import { announce, h, hidden, icon } from '../dom.js';
 import { count, pieces } from '../money.js';
 import { picture } from '../pictures.js';
-import { available, FEW, MAX_ADDITION, sizes, type Size } from '../stock.js';
+import { available, FEW, limitText, MAX_ADDITION, sizes, type Size } from '../stock.js';
 import { priceTag, stepper } from './parts.js';
 
 export class BuyBox {
@@ -18,12 +18,14 @@ export class BuyBox {
   readonly #sizes = h('div');
   readonly #problem = h('p', { class: 'problem', id: 'size-problem', hidden: true });
   readonly #stock = h('p', { class: 'stock' });
-  readonly #quantity = stepper('Quantity', 1);
+  readonly #quantity = stepper('Quantity', 1, (max) => this.#limitText(max));
   readonly #button = h('button', { class: 'button is-wide', type: 'submit' });
   readonly #outcome = h('div', { class: 'outcome', role: 'status' });
   #style: Style | null;
   #size: Size | null = null;
   #isAdding = false;
+  /** The note on the quantity when the visitor last pressed a key or a button. */
+  #noteBefore = '';
 
   /** `styleChosen` is called with each style that the visitor chooses. */
   constructor(
@@ -37,7 +39,14 @@ export class BuyBox {
     this.#styleChosen = styleChosen;
     this.node = h(
       'form',
-      { class: 'buy', action: './', novalidate: true, submit: (event: Event) => void this.#submit(event) },
+      {
+        class: 'buy',
+        action: './',
+        novalidate: true,
+        keydown: () => this.#rememberNote(),
+        pointerdown: () => this.#rememberNote(),
+        submit: (event: Event) => void this.#submit(event),
+      },
       h('p', { class: 'label' }, product.category),
       h('h1', {}, product.name),
       product.slogan === '' ? null : h('p', { class: 'slogan' }, product.slogan),
@@ -46,6 +55,7 @@ export class BuyBox {
       this.#sizes,
       this.#problem,
       h('div', { class: 'add' }, this.#quantity.node, this.#button),
+      this.#quantity.note,
       this.#stock,
       this.#outcome,
     );
@@ -96,7 +106,7 @@ export class BuyBox {
     this.#styleChosen(style);
     const all = sizes(style);
     const n = all.filter(({ quantity }) => quantity > 0).length;
-    const stock = n === 0 ? 'sold out' : `${n} of ${all.length} sizes in stock`;
+    const stock = all.length === 0 ? 'not for sale' : n === 0 ? 'sold out' : `${n} of ${all.length} sizes in stock`;
     announce(`${style.name}, ${this.#price.textContent}, ${stock}`);
   }
 
@@ -108,6 +118,7 @@ export class BuyBox {
 
   #clear(): void {
     this.#problem.hidden = true;
+    this.#quantity.note.replaceChildren();
     this.#outcome.replaceChildren();
   }
 
@@ -158,11 +169,23 @@ export class BuyBox {
     this.#stock.textContent = `${this.#stockText()} ${cartText(inCart, size?.quantity)}`.trim();
     this.#stock.classList.toggle('is-few', size !== null && size.quantity <= FEW);
     this.#button.disabled = max === 0;
-    this.#button.textContent = this.#isAdding ? 'Adding …' : isSoldOut ? 'Sold out' : 'Add to cart';
+    this.#quantity.node.hidden = isSoldOut;
+    const off = sizes(this.#style).length === 0 ? 'Not for sale' : 'Sold out';
+    this.#button.textContent = this.#isAdding ? 'Adding …' : isSoldOut ? off : 'Add to cart';
+  }
+
+  #limitText(max: number): string {
+    return this.#size === null
+      ? `At most ${count(max)}.`
+      : limitText(max, this.#size.quantity, cart.inCart(this.#size.sku));
+  }
+
+  #rememberNote(): void {
+    this.#noteBefore = this.#quantity.note.textContent;
   }
 
   #stockText(): string {
-    if (this.#style === null) return 'This piece is not for sale at the moment.';
+    if (sizes(this.#style).length === 0) return 'This piece is not for sale at the moment.';
     if (this.#isSoldOut()) return 'This style is sold out.';
     if (this.#size === null) return '';
     return this.#size.quantity <= FEW ? `Only ${pieces(this.#size.quantity)} left.` : 'In stock.';
@@ -171,6 +194,10 @@ export class BuyBox {
   async #submit(event: Event): Promise<void> {
     event.preventDefault();
     if (this.#isAdding || this.#button.disabled) return;
+    // The key or click that submits may have corrected the quantity first. The visitor has not seen that yet.
+    const isCorrected = this.#quantity.note.textContent !== '' && this.#quantity.note.textContent !== this.#noteBefore;
+    this.#rememberNote();
+    if (isCorrected) return;
     if (this.#size === null) {
       this.#problem.textContent = 'Choose a size first.';
       this.#problem.hidden = false;
@@ -196,6 +223,7 @@ export class BuyBox {
       return h('p', { class: 'problem' }, problemText('Not added', error));
     }
     this.#quantity.set(1, 1);
+    this.#quantity.note.replaceChildren();
     const link = h('a', { href: address.format({ view: 'cart' }) }, 'View cart');
     return h('p', { class: 'added' }, icon('check'), h('span', {}, `${count(n)} × ${size} added.`), ' ', link);
   }

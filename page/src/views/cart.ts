@@ -6,7 +6,7 @@ import * as cart from '../cart.js';
 import { announce, h, icon } from '../dom.js';
 import { count, pieces, price } from '../money.js';
 import { picture } from '../pictures.js';
-import { MAX_LINE, sizeName } from '../stock.js';
+import { limitText, MAX_LINE, sizeName } from '../stock.js';
 import { money, priceTag, state, stepper, type View } from './parts.js';
 
 /** The view, which is drawn again whenever a line is removed or put back. */
@@ -66,11 +66,24 @@ function draw(page: CartPage): void {
   );
 }
 
-function say(page: CartPage, ...texts: (string | Node)[]): void {
-  page.notice.replaceChildren(h('p', {}, texts));
+function say({ notice }: CartPage, text: string, button?: Node): void {
+  notice.replaceChildren(h('p', {}, h('span', {}, text), button));
 }
 
-/** Creates a button that is disabled during its action. The notice says if it fails, and keeps the button if `isKept`. */
+function sayProblem(page: CartPage, what: string, error: unknown, button?: Node): void {
+  say(page, problemText(what, error), button);
+  page.notice.firstElementChild!.className = 'is-failed';
+}
+
+/** Removes the failure of an earlier action. Its Undo stays. */
+function clearProblem({ notice }: CartPage): void {
+  const failed = notice.querySelector('.is-failed');
+  failed?.querySelector('span')?.remove();
+  failed?.removeAttribute('class');
+  if (failed?.childElementCount === 0) failed.remove();
+}
+
+/** Creates a button that is off during its action. The notice says if it fails, and keeps the button if `isKept`. */
 function actionButton(
   page: CartPage,
   text: string,
@@ -79,15 +92,18 @@ function actionButton(
   isKept = false,
 ): HTMLButtonElement {
   const click = async () => {
-    button.disabled = true;
+    // A disabled button would lose the focus.
+    if (button.hasAttribute('aria-disabled')) return;
+    button.setAttribute('aria-disabled', 'true');
+    clearProblem(page);
     try {
       await act();
-      button.disabled = false;
     } catch (error) {
-      button.disabled = false;
-      say(page, problemText(failure, error), ' ', ...(isKept ? [button] : []));
-      // It lost the focus when it was disabled.
+      sayProblem(page, failure, error, isKept ? button : undefined);
+      // It lost the focus if the notice has moved it.
       if (document.activeElement === document.body) button.focus();
+    } finally {
+      button.removeAttribute('aria-disabled');
     }
   };
   const button = h('button', { class: 'link', type: 'button', click }, text);
@@ -109,7 +125,7 @@ function offerUndo(page: CartPage, gone: LineDetails[], text: string): void {
     page.root.querySelector<HTMLElement>('h1')?.focus();
   };
   const undo = actionButton(page, 'Undo', 'Not put back', putBack, true);
-  say(page, text, ' ', ...(back.length > 0 ? [undo] : []));
+  say(page, text, back.length > 0 ? undo : undefined);
   draw(page);
   // The button with the focus is gone.
   const focus = back.length > 0 ? undo : page.root.querySelector<HTMLElement>('h1');
@@ -147,7 +163,12 @@ function lineItem(page: CartPage, line: LineDetails): HTMLElement {
   const max = Math.min(line.quantity ?? 0, MAX_LINE);
   const total = h('p', { class: 'line-total' });
   const stock = h('p', { class: 'stock is-few' });
-  const field = stepper(`Quantity of ${name}`, 1, (value) => void change(value));
+  const field = stepper(
+    `Quantity of ${name}`,
+    1,
+    (max) => limitText(max, line.quantity ?? 0),
+    (value) => void change(value),
+  );
 
   const show = (value: number) => {
     line.count = value;
@@ -164,13 +185,16 @@ function lineItem(page: CartPage, line: LineDetails): HTMLElement {
   const saved = () => cart.inCart(line.sku_id);
   const change = async (value: number) => {
     show(value);
+    clearProblem(page);
     try {
       // A line that was removed in the meantime stays removed.
       const isSaved = await cart.set(line.sku_id, () => (saved() === 0 ? 0 : line.count));
-      if (isSaved && saved() === line.count) announce(`${name}: ${pieces(line.count)}, ${total.textContent}`);
+      if (!isSaved || saved() !== line.count) return;
+      // The announcement replaces the one of a correction, so it repeats it.
+      announce(`${name}: ${pieces(line.count)}, ${total.textContent}. ${field.note.textContent}`.trim());
     } catch (error) {
       show(saved());
-      say(page, problemText('The quantity was not changed', error));
+      sayProblem(page, 'The quantity was not changed', error);
     }
   };
   drawLine();
@@ -194,7 +218,7 @@ function lineItem(page: CartPage, line: LineDetails): HTMLElement {
       isKnown ? priceTag(line) : null,
       stock,
     ),
-    h('div', { class: 'line-count' }, isKnown ? field.node : null, remove),
+    h('div', { class: 'line-count' }, isKnown ? field.node : null, remove, field.note),
     total,
   );
 }

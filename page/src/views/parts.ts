@@ -135,25 +135,37 @@ export function failed(error: unknown, retry: () => void): View {
 
 export interface Stepper {
   node: HTMLElement;
+  /** Says why the last choice was corrected; else it is empty. Belongs next to the node. */
+  note: HTMLElement;
   value(): number;
   /** Sets the value and the max. With a max below the min, the stepper is disabled. */
   set(value: number, max: number): void;
 }
 
-/** Creates a field for a number of pieces, with buttons. `changed` is called with each new value. */
-export function stepper(label: string, min: number, changed: (value: number) => void = () => undefined): Stepper {
+/**
+ * Creates a field for a number of pieces, with buttons. `limit` says why there can be no more than the max. `changed` is
+ * called with each new value.
+ */
+export function stepper(
+  label: string,
+  min: number,
+  limit: (max: number) => string,
+  changed: (value: number) => void = () => undefined,
+): Stepper {
   let value = min;
   let max = min;
+  const note = h('p', { class: 'limit' });
   const field = h('input', {
     type: 'number',
     inputmode: 'numeric',
     min,
     'aria-label': label,
+    input: () => note.replaceChildren(),
     change: () => choose(field.valueAsNumber),
   });
   const less = h(
     'button',
-    { type: 'button', 'aria-label': `${label}: one less`, click: () => choose(value - 1) },
+    { type: 'button', 'aria-label': `${label}: one less`, click: () => value > min && choose(value - 1) },
     icon('minus'),
   );
   const more = h(
@@ -178,7 +190,9 @@ export function stepper(label: string, min: number, changed: (value: number) => 
     if (max < min) return;
     // An empty field is NaN.
     const next = Number.isNaN(wanted) ? value : Math.min(Math.max(Math.trunc(wanted), min), max);
-    if (wanted > max) announce(`At most ${count(max)}: that is all there is.`);
+    const whole = `Use a whole number from ${count(min)} to ${count(max)}.`;
+    note.textContent = next === wanted ? '' : wanted > max ? limit(max) : whole;
+    if (note.textContent !== '') announce(note.textContent);
     if (next === value) {
       draw();
       return;
@@ -190,6 +204,7 @@ export function stepper(label: string, min: number, changed: (value: number) => 
   draw();
   return {
     node: h('div', { class: 'stepper', role: 'group', 'aria-label': label }, less, field, more),
+    note,
     value: () => value,
     set: (newValue, newMax) => {
       value = newValue;
