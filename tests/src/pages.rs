@@ -89,7 +89,10 @@ pub async fn pages_refer_to_files_that_the_service_has<T: Transport>(service: &T
             .filter_map(|part| part.strip_prefix("href=\"").or(part.strip_prefix("src=\"")));
         let references: Vec<&str> = references
             .map(|rest| rest.split('"').next().unwrap())
-            .filter(|one| !["data:", "#", "?", "./"].iter().any(|other| one.starts_with(other)))
+            // An empty reference is that of the page itself.
+            .filter(|one| {
+                !one.is_empty() && !["data:", "#", "?", "./"].iter().any(|other| one.starts_with(other))
+            })
             .collect();
         assert_eq!(references.len(), files, "{html}");
         for reference in references {
