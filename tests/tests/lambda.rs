@@ -19,7 +19,7 @@ use support::functions::{
     event, format_1, function, function_urls, gateway, get, http_proxy, lattice, load_balancer, named_stage,
     not_found, rest_api, rest_proxy, rest_proxy_below_prefix,
 };
-use support::serving::small_host;
+use support::serving::serve_with;
 use support::small;
 
 mod api_gateway {
@@ -96,7 +96,8 @@ fn assert_same(request: &Request<Bytes>, host: &Response<Bytes>, function: &Resp
 
 #[tokio::test]
 async fn functions_respond_like_the_host_byte_for_byte() {
-    let host = small_host().await;
+    // Functions leave the product page and the reference to a bucket.
+    let host = serve_with(&small().await.database, &[("PAGE", "off"), ("DOCS", "off")]).await;
     let gateways = [
         gateway().await,
         named_stage().await,
