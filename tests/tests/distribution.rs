@@ -11,7 +11,7 @@ use shared::endpoint::ALLOW_GET;
 use shared::{Endpoint, StaticFile};
 use support::functions::endpoints;
 use support::root;
-use support::template::{read, texts};
+use support::template::{made, read, texts};
 use yaml_rust2::{Yaml, YamlLoader};
 
 /// The ids of AWS managed policies, as AWS documents them.
@@ -24,29 +24,6 @@ const ALL_METHODS: [&str; 7] = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST"
 /// Returns a list as a template has it.
 fn list(text: &str) -> Yaml {
     YamlLoader::load_from_str(text).unwrap().remove(0)
-}
-
-/// Returns a part of the template as CloudFormation resolves it if exactly these conditions hold. The parser discards
-/// tags: a list of three that starts with the name of a condition is an `!If`.
-fn made(template: &Yaml, part: &Yaml, conditions: &[&str]) -> Yaml {
-    let made = |part| made(template, part, conditions);
-    match part {
-        Yaml::Array(items) => match items.as_slice() {
-            [Yaml::String(name), then, otherwise] if !template["Conditions"][name.as_str()].is_badvalue() => {
-                made(if conditions.contains(&name.as_str()) { then } else { otherwise })
-            }
-            items => Yaml::Array(items.iter().map(made).filter(|item| !is_no_value(item)).collect()),
-        },
-        Yaml::Hash(members) => {
-            let members = members.iter().map(|(name, member)| (name.clone(), made(member)));
-            Yaml::Hash(members.filter(|(_, member)| !is_no_value(member)).collect())
-        }
-        other => other.clone(),
-    }
-}
-
-fn is_no_value(value: &Yaml) -> bool {
-    value.as_str() == Some("AWS::NoValue")
 }
 
 /// Returns the distribution if exactly these conditions hold.
@@ -215,13 +192,7 @@ fn without_a_load_balancer_the_http_api_is_the_only_origin() {
 fn with_docs_the_reference_comes_from_a_bucket_with_the_headers_of_a_host() {
     let (with, without) = (distribution(&["HasDocs", "HasFiles"]), distribution(&[]));
     let paths = atelier_host::reference::ENDPOINTS.iter().map(|endpoint| endpoint.path).chain(["/docs/"]);
-    for path in paths {
-        let behaviour = own_behaviour(&with, path).expect(path);
-        assert_eq!(behaviour["TargetOriginId"].as_str(), Some("files"), "{path}");
-        assert_eq!(behaviour["ResponseHeadersPolicyId"].as_str(), Some("DocsHeaders"), "{path}");
-        assert_eq!(behaviour["Compress"].as_bool(), Some(true), "{path}");
-        assert_eq!(own_behaviour(&without, path), None, "{path}");
-    }
+    assert_from_bucket(paths, &with, &without, "DocsHeaders");
     assert_eq!(ids(&with["Origins"]), ["api", "files"]);
     assert_eq!(with["Origins"][1]["DomainName"].as_str(), Some("FilesBucket.RegionalDomainName"));
     assert_eq!(with["Origins"][1]["OriginAccessControlId"].as_str(), Some("FilesAccess.Id"));
@@ -238,6 +209,22 @@ fn with_docs_the_reference_comes_from_a_bucket_with_the_headers_of_a_host() {
     let source = allowed["Condition"]["StringEquals"]["AWS:SourceArn"].as_str().unwrap();
     assert!(source.ends_with(":distribution/${Distribution}"), "{source}");
     assert!(statements.all(|statement| statement["Effect"].as_str() == Some("Deny")));
+}
+
+/// Asserts that the bucket serves these paths with the headers of a policy, and that without it no behaviour names them.
+fn assert_from_bucket<'a>(
+    paths: impl IntoIterator<Item = &'a str>,
+    with: &Yaml,
+    without: &Yaml,
+    headers: &str,
+) {
+    for path in paths {
+        let behaviour = own_behaviour(with, path).expect(path);
+        assert_eq!(behaviour["TargetOriginId"].as_str(), Some("files"), "{path}");
+        assert_eq!(behaviour["ResponseHeadersPolicyId"].as_str(), Some(headers), "{path}");
+        assert_eq!(behaviour["Compress"].as_bool(), Some(true), "{path}");
+        assert_eq!(own_behaviour(without, path), None, "{path}");
+    }
 }
 
 /// Asserts that the distribution adds the headers with which a host sends a page.
@@ -260,12 +247,7 @@ fn with_page_the_root_comes_from_the_bucket_with_the_headers_of_a_host() {
     let (with, without) = (distribution(&["HasPage", "HasFiles"]), distribution(&[]));
     assert_eq!(with["DefaultRootObject"].as_str(), Some("index.html"));
     assert!(without["DefaultRootObject"].is_badvalue());
-    for path in ["/index.html", "/page/app.js", "/page/app.css"] {
-        let behaviour = own_behaviour(&with, path).expect(path);
-        assert_eq!(behaviour["TargetOriginId"].as_str(), Some("files"), "{path}");
-        assert_eq!(behaviour["ResponseHeadersPolicyId"].as_str(), Some("PageHeaders"), "{path}");
-        assert_eq!(own_behaviour(&without, path), None, "{path}");
-    }
+    assert_from_bucket(["/index.html", "/page/app.js", "/page/app.css"], &with, &without, "PageHeaders");
     assert_headers(&read("template.yaml"), "PageHeaders", &atelier_host::page::PAGE);
 }
 

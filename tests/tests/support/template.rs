@@ -12,6 +12,29 @@ pub fn read(path: &str) -> Yaml {
     read_template(&root().join(path))
 }
 
+/// Returns a part of the template as CloudFormation resolves it if exactly these conditions hold. The parser discards
+/// tags: a list of three that starts with the name of a condition is an `!If`.
+pub fn made(template: &Yaml, part: &Yaml, conditions: &[&str]) -> Yaml {
+    let made = |part| made(template, part, conditions);
+    match part {
+        Yaml::Array(items) => match items.as_slice() {
+            [Yaml::String(name), then, otherwise] if !template["Conditions"][name.as_str()].is_badvalue() => {
+                made(if conditions.contains(&name.as_str()) { then } else { otherwise })
+            }
+            items => Yaml::Array(items.iter().map(made).filter(|item| !is_no_value(item)).collect()),
+        },
+        Yaml::Hash(members) => {
+            let members = members.iter().map(|(name, member)| (name.clone(), made(member)));
+            Yaml::Hash(members.filter(|(_, member)| !is_no_value(member)).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+fn is_no_value(value: &Yaml) -> bool {
+    value.as_str() == Some("AWS::NoValue")
+}
+
 /// Returns the resources of a type, by their names.
 pub fn of_type<'a>(template: &'a Yaml, kind: &str) -> BTreeMap<&'a str, &'a Yaml> {
     let resources = template["Resources"].as_hash().unwrap().iter();
