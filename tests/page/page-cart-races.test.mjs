@@ -5,18 +5,12 @@ import http from 'node:http';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { PAGE_POLICY, startPage } from './servers.mjs';
-import { add, at, chooseSize, follow, hasStock, hold, open, served, settled, shop, text } from './shop.mjs';
+import { add, at, chooseSize, follow, hasStock, hold, open, problem, served, settled, shop, text } from './shop.mjs';
 
 const stocked = () => shop.overviews.filter((overview) => hasStock(overview, 4));
 const query = ({ product }) => `?product=${product.id}`;
 const addButton = (page) => page.getByRole('button', { name: 'Add to cart' });
 const badgeIs = (page, n) => page.locator('#badge', { hasText: new RegExp(`^${n}$`) }).waitFor();
-const problem = (status, detail, headers) => ({
-  status,
-  headers,
-  contentType: 'application/problem+json',
-  body: JSON.stringify({ type: 'about:blank', title: 'x', status, detail, request_id: 'x' }),
-});
 
 /** Opens the cart with one piece of each of some products. Returns their skus too, and their items. */
 async function openCart(n) {

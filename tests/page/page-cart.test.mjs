@@ -11,6 +11,7 @@ import {
   hasStock,
   hold,
   open,
+  problem,
   served,
   settled,
   shop,
@@ -134,18 +135,7 @@ test('a POST whose response is lost adds once, and is not sent again', async () 
     (route) => {
       if (route.request().method() !== 'POST' || !isDown) return route.continue();
       posts += 1;
-      return route.fulfill({
-        status: 503,
-        headers: { 'retry-after': '0' },
-        contentType: 'application/problem+json',
-        body: JSON.stringify({
-          type: 'about:blank',
-          title: 'Service Unavailable',
-          status: 503,
-          detail: 'The database is unavailable.',
-          request_id: 'x',
-        }),
-      });
+      return route.fulfill(problem(503, 'The database is unavailable.', { 'retry-after': '0' }));
     },
   );
   await page.getByRole('button', { name: 'Add to cart' }).click();

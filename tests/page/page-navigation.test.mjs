@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { at, find, hold, open, settled, shop, text } from './shop.mjs';
+import { at, find, hold, open, problem, settled, shop, text } from './shop.mjs';
 
 const categoryLink = (page, category) =>
   page.getByRole('navigation', { name: 'Categories' }).getByRole('link', { name: category });
@@ -10,13 +10,6 @@ const categoryLink = (page, category) =>
 test('a response with Retry-After is repeated once, and an error can be retried', async () => {
   const tab = await open(at());
   const { page } = tab;
-  const problem = JSON.stringify({
-    type: 'about:blank',
-    title: 'x',
-    status: 503,
-    detail: 'The database is unavailable.',
-    request_id: 'abc123',
-  });
   let requests = 0;
   let failures = 1;
   await page.route(
@@ -24,12 +17,7 @@ test('a response with Retry-After is repeated once, and an error can be retried'
     (route) => {
       requests += 1;
       if (requests > failures) return route.continue();
-      return route.fulfill({
-        status: 503,
-        headers: { 'retry-after': '0' },
-        contentType: 'application/problem+json',
-        body: problem,
-      });
+      return route.fulfill(problem(503, 'The database is unavailable.', { 'retry-after': '0' }));
     },
   );
   await page.goto(at('?page=2'));

@@ -96,6 +96,14 @@ export const served = (page) =>
     Object.fromEntries((await (await fetch('cart')).json()).map(({ sku_id, count }) => [sku_id, count])),
   );
 
+/** A response with a problem. */
+export const problem = (status, detail, headers) => ({
+  status,
+  headers,
+  contentType: 'application/problem+json',
+  body: JSON.stringify({ type: 'about:blank', title: 'x', status, detail, request_id: 'abc123' }),
+});
+
 /** Changes the response of a path. */
 export async function change(page, pathname, edit) {
   await page.route(
