@@ -55,8 +55,9 @@ export function colours(style: string | null, isColour: (name: string) => boolea
 /** Returns the initials of a name: at most two. */
 export function initials(name: string): string {
   const words = name.match(/[\p{L}\p{N}]+(?:['’][\p{L}\p{N}]+)*/gu) ?? [];
-  return [words[0], words.length > 1 ? words[1] : undefined]
-    .map((word) => [...(word ?? '')][0] ?? '')
+  return words
+    .slice(0, 2)
+    .map((word) => [...word][0])
     .join('')
     .toUpperCase();
 }

@@ -7,10 +7,12 @@ import {
   at,
   change,
   chooseSize,
+  dollars,
   find,
   hasStock,
   hold,
   open,
+  priceOf,
   problem,
   served,
   settled,
@@ -31,7 +33,6 @@ test('a cart is shown with its products, changed, and kept', async () => {
   await settled(page);
   assert.equal(await page.title(), 'Cart · Atelier');
   const style = shownStyle(overview);
-  const price = Number(style.sale_price) > 0 ? Number(style.sale_price) : Number(style.original_price);
   const first = page.locator('.line').first();
   const name = overview.product.name;
   assert.equal(await page.locator('.line').count(), 2);
@@ -45,7 +46,7 @@ test('a cart is shown with its products, changed, and kept', async () => {
   await first.getByRole('button', { name: `Quantity of ${name}: one more` }).click();
   await page.waitForFunction(
     (price) => document.querySelector('.line-total').textContent === price,
-    `$${(2 * price).toLocaleString('en')}`,
+    dollars(2 * priceOf(style)),
   );
   const field = first.getByRole('spinbutton');
   await field.fill('9999');
@@ -98,9 +99,7 @@ test('a line whose sku the catalog lost, or has too few of, says so', async () =
   await settled(page);
   assert.deepEqual(await page.locator('.line .stock').allInnerTexts(), ['No longer in the catalog.', 'Sold out.']);
   assert.equal(await text(page, '.summary .is-few'), '2 lines have more pieces than there are in stock.');
-  const style = shownStyle(other);
-  const price = Number(style.sale_price) > 0 ? style.sale_price : style.original_price;
-  assert.equal(await text(page, '.sum dd'), `$${Number(price).toLocaleString('en')}`);
+  assert.equal(await text(page, '.sum dd'), dollars(priceOf(shownStyle(other))));
   await page.getByRole('button', { name: 'Remove This piece' }).click();
   await page.locator('.line').nth(1).waitFor({ state: 'detached' });
   assert.equal(await page.getByRole('button', { name: 'Undo' }).count(), 0);

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { at, find, hold, open, problem, settled, shop, text } from './shop.mjs';
+import { at, find, hold, open, openScrolled, problem, settled, shop, text } from './shop.mjs';
 
 const categoryLink = (page, category) =>
   page.getByRole('navigation', { name: 'Categories' }).getByRole('link', { name: category });
@@ -76,12 +76,7 @@ test('an unknown product, or an id that is none, leads back to the collection', 
 test('Back returns to the place in the list, with its focus, and forward to the product', async () => {
   const tab = await open(at());
   const { page } = tab;
-  const card = page.locator('.card a').nth(13);
-  const href = await card.getAttribute('href');
-  await card.focus();
-  const scrolled = await page.evaluate(() => window.scrollY);
-  assert.ok(scrolled > 0);
-  await page.keyboard.press('Enter');
+  const { href, scrolled } = await openScrolled(page);
   const name = shop.overviews.find(({ product }) => href === `?product=${product.id}`).product.name;
   await page.getByRole('heading', { level: 1, name }).waitFor();
   assert.equal(await page.title(), `${name} · Atelier`);
@@ -118,12 +113,7 @@ test('Back returns to the place in the list, with its focus, and forward to the 
 test('another try after a failed Back returns to the place in the list', async () => {
   const tab = await open(at());
   const { page } = tab;
-  const card = page.locator('.card a').nth(13);
-  const href = await card.getAttribute('href');
-  await card.focus();
-  const scrolled = await page.evaluate(() => window.scrollY);
-  await page.keyboard.press('Enter');
-  await page.locator('.buy h1').waitFor();
+  const { href, scrolled } = await openScrolled(page);
   await page.route(
     (url) => url.pathname === '/cards',
     (route) => route.abort(),

@@ -67,6 +67,23 @@ export async function add(page, overview, min = 1) {
   return sku;
 }
 
+/** The price of a style in dollars, as a visitor pays it. */
+export const priceOf = ({ original_price: regular, sale_price: sale }) => Number(Number(sale) > 0 ? sale : regular);
+
+export const dollars = (number) => `$${number.toLocaleString('en')}`;
+
+/** Opens a card by the keyboard, far enough down a list to have scrolled it. Returns its address and the position. */
+export async function openScrolled(page) {
+  const card = page.locator('.card a').nth(13);
+  const href = await card.getAttribute('href');
+  await card.focus();
+  const scrolled = await page.evaluate(() => window.scrollY);
+  assert.ok(scrolled > 0);
+  await page.keyboard.press('Enter');
+  await page.locator('.buy h1').waitFor();
+  return { href, scrolled };
+}
+
 /** Follows a link within the page, which is not loaded again. */
 export async function follow(page, query) {
   await page.evaluate((href) => {

@@ -18,7 +18,7 @@ export class BuyBox {
   readonly #sizes = h('div');
   readonly #problem = h('p', { class: 'problem', id: 'size-problem', hidden: true });
   readonly #stock = h('p', { class: 'stock' });
-  readonly #quantity = stepper('Quantity', 1, (max) => this.#limitText(max));
+  readonly #quantity = stepper('Quantity', (max) => this.#limitText(max));
   readonly #button = h('button', { class: 'button is-wide', type: 'submit' });
   readonly #outcome = h('div', { class: 'outcome', role: 'status' });
   #style: Style | null;

@@ -165,7 +165,6 @@ function lineItem(page: CartPage, line: LineDetails): HTMLElement {
   const stock = h('p', { class: 'stock is-few' });
   const field = stepper(
     `Quantity of ${name}`,
-    1,
     (max) => limitText(max, line.quantity ?? 0),
     (value) => void change(value),
   );

@@ -138,34 +138,33 @@ export interface Stepper {
   /** Says why the last choice was corrected; else it is empty. Belongs next to the node. */
   note: HTMLElement;
   value(): number;
-  /** Sets the value and the max. With a max below the min, the stepper is disabled. */
+  /** Sets the value and the max. With a max below 1, the stepper is disabled. */
   set(value: number, max: number): void;
 }
 
 /**
- * Creates a field for a number of pieces, with buttons. `limit` says why there can be no more than the max. `changed` is
- * called with each new value.
+ * Creates a field for a number of pieces from one up, with buttons. `limit` says why there can be no more than the max.
+ * `changed` is called with each new value.
  */
 export function stepper(
   label: string,
-  min: number,
   limit: (max: number) => string,
   changed: (value: number) => void = () => undefined,
 ): Stepper {
-  let value = min;
-  let max = min;
+  let value = 1;
+  let max = 1;
   const note = h('p', { class: 'limit' });
   const field = h('input', {
     type: 'number',
     inputmode: 'numeric',
-    min,
+    min: 1,
     'aria-label': label,
     input: () => note.replaceChildren(),
     change: () => choose(field.valueAsNumber),
   });
   const less = h(
     'button',
-    { type: 'button', 'aria-label': `${label}: one less`, click: () => value > min && choose(value - 1) },
+    { type: 'button', 'aria-label': `${label}: one less`, click: () => value > 1 && choose(value - 1) },
     icon('minus'),
   );
   const more = h(
@@ -178,19 +177,19 @@ export function stepper(
     icon('plus'),
   );
   const draw = () => {
-    const isOff = max < min;
+    const isOff = max < 1;
     field.value = String(value);
     field.max = String(max);
     field.disabled = isOff;
     // A disabled button would lose the focus, so the keyboard's user would have to start again.
-    less.setAttribute('aria-disabled', String(isOff || value <= min));
+    less.setAttribute('aria-disabled', String(isOff || value <= 1));
     more.setAttribute('aria-disabled', String(isOff || value >= max));
   };
   const choose = (wanted: number) => {
-    if (max < min) return;
+    if (max < 1) return;
     // An empty field is NaN.
-    const next = Number.isNaN(wanted) ? value : Math.min(Math.max(Math.trunc(wanted), min), max);
-    const whole = `Use a whole number from ${count(min)} to ${count(max)}.`;
+    const next = Number.isNaN(wanted) ? value : Math.min(Math.max(Math.trunc(wanted), 1), max);
+    const whole = `Use a whole number from 1 to ${count(max)}.`;
     note.textContent = next === wanted ? '' : wanted > max ? limit(max) : whole;
     if (note.textContent !== '') announce(note.textContent);
     if (next === value) {
