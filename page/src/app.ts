@@ -147,13 +147,14 @@ window.addEventListener(
   { passive: true },
 );
 
-/** Reads the cart again, which another page or tab may have changed. */
+/** Reads the cart again, which another page or window may have changed. */
 async function refresh(): Promise<void> {
   const isChanged = await cart.load().catch(() => false);
   if (isChanged && parse(location.search).view === 'cart') void show('return');
 }
 window.addEventListener('pageshow', (event) => event.persisted && void refresh());
 document.addEventListener('visibilitychange', () => document.hidden || void refresh());
+cart.onChangeElsewhere(() => document.hidden || void refresh());
 
 document.addEventListener('click', (event) => {
   const link = (event.target as Element).closest('a');

@@ -31,6 +31,17 @@ function inTurn<T>(run: () => Promise<T>): Promise<T> {
   return result;
 }
 
+/** The other windows of the browser, which show the same cart. */
+const windows = new BroadcastChannel('atelier-cart');
+
+/** Calls a function whenever another window may have changed the cart. */
+export function onChangeElsewhere(listener: () => void): void {
+  windows.addEventListener('message', listener);
+}
+
+/** Runs a request that changes the cart, in turn, and tells the other windows, even if no response came. */
+const change = <T>(run: () => Promise<T>): Promise<T> => inTurn(() => run().finally(() => windows.postMessage(null)));
+
 /** Replaces the counts by those of the lines. */
 function replace(lines: { sku_id: number; count: number }[]): void {
   isLoaded = true;
@@ -63,7 +74,7 @@ export const load = (): Promise<boolean> =>
  * failed. That needs the count from before.
  */
 export const add = (sku: number, count: number): Promise<void> =>
-  inTurn(async () => {
+  change(async () => {
     if (!isLoaded) await read().catch(() => undefined);
     const isKnown = isLoaded;
     const before = inCart(sku);
@@ -82,7 +93,7 @@ export const add = (sku: number, count: number): Promise<void> =>
 
 /** Sets the count of a line, which `latest` returns when the request's turn comes. Returns whether that changed it. */
 export const set = (sku: number, latest: () => number): Promise<boolean> =>
-  inTurn(async () => {
+  change(async () => {
     const count = latest();
     if (count === inCart(sku)) return false;
     await body(api.PUT('/cart/{sku_id}', { params: { path: { sku_id: sku } }, body: { count } }));
@@ -92,7 +103,7 @@ export const set = (sku: number, latest: () => number): Promise<boolean> =>
 
 /** Removes all lines. */
 export const empty = (): Promise<void> =>
-  inTurn(async () => {
+  change(async () => {
     await body(api.DELETE('/cart'));
     replace([]);
   });

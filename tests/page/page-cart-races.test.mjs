@@ -159,6 +159,26 @@ test('a tab that becomes visible again shows the cart that another tab changed',
   await close();
 });
 
+test('a window shows the changes of another one beside it', async () => {
+  const { page, skus, items, problems, close } = await openCart(2);
+  const [overview] = stocked();
+  const beside = await page.context().newPage();
+  await beside.goto(at('?cart'));
+  await settled(beside);
+  await more(items[0]).click();
+  await beside.locator('.summary dd', { hasText: /^3$/ }).waitFor();
+  assert.equal(await beside.locator('.line input').first().inputValue(), '2');
+  await remove(items[1]).click();
+  await beside.locator('.line').nth(1).waitFor({ state: 'detached' });
+  await add(beside, overview, 4);
+  await page.locator('.summary dd', { hasText: /^3$/ }).waitFor();
+  assert.deepEqual(await served(page), { [skus[0]]: 3 });
+  await page.getByRole('button', { name: 'Empty the cart' }).click();
+  await beside.locator('#badge').waitFor({ state: 'hidden' });
+  assert.deepEqual(problems, []);
+  await close();
+});
+
 test('several clicks become few requests, of which the last has the latest count', async () => {
   const { page, skus, items, requests, problems, close } = await openCart(1);
   const release = await hold(page, `PUT /cart/${skus[0]}`);
