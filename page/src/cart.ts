@@ -31,16 +31,24 @@ function inTurn<T>(run: () => Promise<T>): Promise<T> {
   return result;
 }
 
-/** The other windows of the browser, which show the same cart. */
-const windows = new BroadcastChannel('atelier-cart');
+/** The channel to other windows with the same cart; null if the browser keeps nothing for this site. */
+const windows = channel();
+
+function channel(): BroadcastChannel | null {
+  try {
+    return new BroadcastChannel('atelier-cart');
+  } catch {
+    return null; // Firefox without cookies
+  }
+}
 
 /** Calls a function whenever another window may have changed the cart. */
 export function onChangeElsewhere(listener: () => void): void {
-  windows.addEventListener('message', listener);
+  windows?.addEventListener('message', listener);
 }
 
 /** Runs a request that changes the cart, in turn, and tells the other windows, even if no response came. */
-const change = <T>(run: () => Promise<T>): Promise<T> => inTurn(() => run().finally(() => windows.postMessage(null)));
+const change = <T>(run: () => Promise<T>): Promise<T> => inTurn(() => run().finally(() => windows?.postMessage(null)));
 
 /** Replaces the counts by those of the lines. */
 function replace(lines: { sku_id: number; count: number }[]): void {

@@ -179,6 +179,22 @@ test('a window shows the changes of another one beside it', async () => {
   await close();
 });
 
+test('a browser that keeps nothing for the site shows the page and adds', async () => {
+  const [overview] = stocked();
+  const tab = await open('about:blank', { origins: [new URL(at()).origin] });
+  const { page } = tab;
+  await page.addInitScript(() => {
+    window.BroadcastChannel = function () {
+      throw new DOMException('The operation is insecure.', 'SecurityError');
+    };
+  });
+  await page.goto(at());
+  await add(page, overview);
+  await badgeIs(page, 1);
+  assert.deepEqual(tab.problems, []);
+  await tab.close();
+});
+
 test('several clicks become few requests, of which the last has the latest count', async () => {
   const { page, skus, items, requests, problems, close } = await openCart(1);
   const release = await hold(page, `PUT /cart/${skus[0]}`);

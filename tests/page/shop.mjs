@@ -72,7 +72,7 @@ export const priceOf = ({ original_price: regular, sale_price: sale }) => Number
 
 export const dollars = (number) => `$${number.toLocaleString('en')}`;
 
-/** Opens a card by the keyboard, far enough down a list to have scrolled it. Returns its address and the position. */
+/** Opens, with the keyboard, a card that is far enough down to scroll the list. Returns its address and the position. */
 export async function openScrolled(page) {
   const card = page.locator('.card a').nth(13);
   const href = await card.getAttribute('href');

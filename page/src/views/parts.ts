@@ -143,7 +143,7 @@ export interface Stepper {
 }
 
 /**
- * Creates a field for a number of pieces from one up, with buttons. `limit` says why there can be no more than the max.
+ * Creates a field for a number of pieces, at least one, with buttons. `limit` says why there can be no more than the max.
  * `changed` is called with each new value.
  */
 export function stepper(
