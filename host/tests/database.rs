@@ -8,11 +8,7 @@ mod support;
 use std::time::Duration;
 
 use rig::Database;
-use support::{TEST_TIMEOUT, TestHost, poll_status, publish, request};
-
-/// The host's connections that read the catalog of this database. Carts use other connections.
-const CATALOG_CONNECTIONS: &str =
-    "pg_stat_activity where application_name = 'atelier' and datname = current_database()";
+use support::{CATALOG_CONNECTIONS, TEST_TIMEOUT, TestHost, poll_status, publish, request, until_connected};
 
 #[tokio::test]
 async fn the_host_is_ready_once_a_catalog_is_published() {
@@ -51,9 +47,10 @@ async fn a_database_connection_that_stops_responding_is_abandoned() {
     let variables =
         [("DATABASE_CONNECTIONS", "2"), ("DATABASE_STATEMENT_TIMEOUT", "300ms"), ("CACHE_BYTES", "0")];
     let host = TestHost::start(&database, &variables).await;
-    poll_status(host.address, "GET /readyz HTTP/1.1", " 200 ").await;
+    let client = database.connect().await.unwrap();
+    until_connected(&client, 2).await;
     let select = format!("select pid from {CATALOG_CONNECTIONS}");
-    let backend: i32 = database.connect().await.unwrap().query(&select, &[]).await.unwrap()[0].get(0);
+    let backend: i32 = client.query(&select, &[]).await.unwrap()[0].get(0);
     let signal = |name: &str| local::signal(backend.try_into().unwrap(), name).unwrap();
     signal("STOP");
     let mut responses = Vec::new();
@@ -108,11 +105,8 @@ async fn reads_in_flight_on_a_lost_database_connection_are_retried_on_another() 
     ];
     let host = TestHost::start(&database, &variables).await;
     let address = host.address;
-    // Both connections have checked the status of their server, so the pool uses both.
-    let both =
-        format!("select from {CATALOG_CONNECTIONS} and state = 'idle' and query <> '' having count(*) = 2");
-    poll_row(&database, &both).await;
     let mut client = database.connect().await.unwrap();
+    until_connected(&client, 2).await;
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("lock table catalog.documents").await.unwrap();
     let clients: Vec<_> = (1..=CLIENTS)

@@ -80,7 +80,7 @@ async fn the_host_reserves_its_port_at_once_and_refuses_connections_until_it_has
     // Accepts connections and sends nothing.
     let database = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgresql://atelier_host@{}/atelier", database.local_addr().unwrap());
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let free = local::free_address().unwrap();
     let variables =
         [("DATABASE_URL", url.as_str()), ("DATABASE_CONNECT_TIMEOUT", "60s"), ("LISTEN", &free.to_string())];
     let host = command(&variables).stdout(Stdio::null()).spawn().unwrap();

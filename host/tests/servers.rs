@@ -6,7 +6,7 @@
 mod support;
 
 use rig::{Cluster, Database, Settings};
-use support::{TestHost, poll_status, publish, read_all, request, send};
+use support::{TestHost, poll_status, publish, read_all, request, send, until_connected};
 
 const PRODUCT: &str = "GET /products/1 HTTP/1.1";
 
@@ -26,6 +26,9 @@ impl Pair {
         let replica = primary.start_replica().await.unwrap();
         let url = database.host_url_of(&[&replica, &primary]);
         let host = TestHost::start(&database, &[("DATABASE_URL", &url), ("CACHE_BYTES", "0")]).await;
+        for server in [&primary, &replica] {
+            until_connected(&server.address().connect(database.name()).await.unwrap(), 1).await;
+        }
         Self { primary, replica, database, host }
     }
 

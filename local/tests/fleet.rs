@@ -38,7 +38,7 @@ async fn a_fleet_restarts_its_killed_hosts_and_stops_with_all_its_processes() {
     let restarts = || stderr(&root).matches(" restarted on ").count();
     until("all hosts are restarted", async || restarts() == 3).await;
     until("they respond as before", async || get(listen, "/products/1").as_ref() == Some(&product)).await;
-    // A host that has not started completely may end on SIGTERM without a word.
+    // A host that does not serve yet may exit on SIGTERM without logging.
     let log = || std::fs::read_to_string(root.join("fleet/host-1.log")).unwrap();
     until("the first host serves again", async || log().matches(r#""message":"serving""#).count() == 2).await;
     let (server, log_before) = (server_of(&root), log());

@@ -14,16 +14,21 @@ use atelier_host::{Metrics, Observers};
 use etl::load::{LoadOptions, OutputTarget};
 use etl::progress::Progress;
 use etl::source::{Dataset, DatasetLocation};
-use rig::Database;
+use rig::{Database, until};
 use shared::App;
 use shared::config::HostConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_postgres::Client;
 
 /// Limit of each wait in these tests.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The host's connections that read the catalog of this database. Carts use other connections.
+pub(crate) const CATALOG_CONNECTIONS: &str =
+    "pg_stat_activity where application_name = 'atelier' and datname = current_database()";
 
 /// A host that runs in the test's process until the test stops it.
 pub(crate) struct TestHost {
@@ -99,6 +104,14 @@ pub(crate) async fn publish(database: &Database) {
     let options = LoadOptions::new(OutputTarget::File(rejects), Progress::Silent);
     let dataset = Dataset::open(&DatasetLocation::Folder(dataset), Some("tested")).await.unwrap();
     etl::load::load(&database.config(), dataset, options).await.unwrap();
+}
+
+/// Waits until the host uses at least this many connections to the client's server for reads of the catalog: they have
+/// checked the status of the server.
+pub(crate) async fn until_connected(client: &Client, connections: i64) {
+    let count = format!("select count(*) from {CATALOG_CONNECTIONS} and state = 'idle' and query <> ''");
+    let used = async || client.query_one(&count, &[]).await.unwrap().get::<_, i64>(0);
+    until("the host is connected", async || used().await >= connections).await;
 }
 
 /// Opens a connection and sends `bytes`.

@@ -35,18 +35,15 @@ async fn firing(prometheus: &Prometheus) -> Vec<Value> {
 
 /// Waits until exactly these watched alarms fire. Checks the runbook of each, and that its texts are complete.
 async fn until_firing(prometheus: &Prometheus, expected: &[&str]) -> Vec<Value> {
-    let names = async || {
-        let mut names: Vec<String> = firing(prometheus)
-            .await
-            .iter()
-            .map(|alarm| text(alarm, "labels", "alertname").to_owned())
-            .collect();
-        names.sort();
-        names
-    };
-    until(&format!("these alarms fire: {expected:?}"), async || names().await == expected).await;
-    let firing = firing(prometheus).await;
-    for alarm in &firing {
+    let mut alarms = Vec::new();
+    until(&format!("these alarms fire: {expected:?}"), async || {
+        alarms = firing(prometheus).await;
+        let mut names: Vec<&str> = alarms.iter().map(|alarm| text(alarm, "labels", "alertname")).collect();
+        names.sort_unstable();
+        names == expected
+    })
+    .await;
+    for alarm in &alarms {
         let name = text(alarm, "labels", "alertname");
         assert_runbook(name, text(alarm, "annotations", "runbook"), text(alarm, "labels", "severity"));
         for annotation in ["summary", "description"] {
@@ -54,7 +51,7 @@ async fn until_firing(prometheus: &Prometheus, expected: &[&str]) -> Vec<Value> 
             assert!(!text.is_empty() && !text.contains("<no value>"), "{name}: {text}");
         }
     }
-    firing
+    alarms
 }
 
 #[tokio::test]
