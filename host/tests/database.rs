@@ -5,10 +5,8 @@
 
 mod support;
 
-use std::time::Duration;
-
 use rig::Database;
-use support::{CATALOG_CONNECTIONS, TEST_TIMEOUT, TestHost, poll_status, publish, request, until_connected};
+use support::{CATALOG_CONNECTIONS, TestHost, poll_row, poll_status, publish, request, until_connected};
 
 #[tokio::test]
 async fn the_host_is_ready_once_a_catalog_is_published() {
@@ -81,17 +79,6 @@ async fn the_host_reconnects_a_lost_database_connection() {
     poll_status(host.address, "GET /products/1 HTTP/1.1", " 200 ").await;
 }
 
-/// Repeats a statement until it returns a row.
-async fn poll_row(database: &Database, statement: &str) {
-    let client = database.connect().await.unwrap();
-    let polling = async {
-        while client.query(statement, &[]).await.unwrap().is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(TEST_TIMEOUT, polling).await.unwrap_or_else(|_| panic!("no row: {statement}"));
-}
-
 #[tokio::test]
 async fn reads_in_flight_on_a_lost_database_connection_are_retried_on_another() {
     const CLIENTS: i32 = 8;
@@ -123,7 +110,7 @@ async fn reads_in_flight_on_a_lost_database_connection_are_retried_on_another() 
     let terminate_one_that_waits = format!(
         "select pg_terminate_backend(pid) from {CATALOG_CONNECTIONS} and wait_event_type = 'Lock' limit 1"
     );
-    poll_row(&database, &terminate_one_that_waits).await;
+    poll_row(&database.connect().await.unwrap(), &terminate_one_that_waits).await;
     lock.rollback().await.unwrap();
     for client in clients {
         client.await.unwrap();

@@ -14,7 +14,7 @@ use atelier_host::{Metrics, Observers};
 use etl::load::{LoadOptions, OutputTarget};
 use etl::progress::Progress;
 use etl::source::{Dataset, DatasetLocation};
-use rig::{Database, until};
+use rig::Database;
 use shared::App;
 use shared::config::HostConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -109,9 +109,18 @@ pub(crate) async fn publish(database: &Database) {
 /// Waits until the host uses at least this many connections to the client's server for reads of the catalog: they have
 /// checked the status of the server.
 pub(crate) async fn until_connected(client: &Client, connections: i64) {
-    let count = format!("select count(*) from {CATALOG_CONNECTIONS} and state = 'idle' and query <> ''");
-    let used = async || client.query_one(&count, &[]).await.unwrap().get::<_, i64>(0);
-    until("the host is connected", async || used().await >= connections).await;
+    let used = format!("select from {CATALOG_CONNECTIONS} and state = 'idle' and query <> ''");
+    poll_row(client, &format!("{used} having count(*) >= {connections}")).await;
+}
+
+/// Repeats a statement until it returns a row.
+pub(crate) async fn poll_row(client: &Client, statement: &str) {
+    let polling = async {
+        while client.query(statement, &[]).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(TEST_TIMEOUT, polling).await.unwrap_or_else(|_| panic!("no row: {statement}"));
 }
 
 /// Opens a connection and sends `bytes`.
