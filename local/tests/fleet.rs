@@ -10,7 +10,7 @@ use std::path::Path;
 
 use local::{free_address, signal};
 use rig::{is_alive, reachable_directory, server_of, until};
-use verb::{get, run_failing, start, stderr, terminate, wait_until_ready};
+use verb::{TURN, get, run_failing, start, stderr, terminate, wait_until_ready};
 
 /// Returns the printed processes: `NGINX` first, then `host 1` and so on, each with its process id.
 fn processes(root: &Path) -> Vec<(String, u32)> {
@@ -24,6 +24,7 @@ fn processes(root: &Path) -> Vec<(String, u32)> {
 
 #[tokio::test]
 async fn a_fleet_restarts_its_killed_hosts_and_stops_with_all_its_processes() {
+    let _turn = TURN.lock().await;
     let parent = reachable_directory();
     let (root, listen) = (parent.path().join("data"), free_address().unwrap());
     let mut fleet = start("fleet", &root, listen);
@@ -50,6 +51,7 @@ async fn a_fleet_restarts_its_killed_hosts_and_stops_with_all_its_processes() {
 
 #[tokio::test]
 async fn the_error_for_an_address_in_use_says_how_to_choose_another() {
+    let _turn = TURN.lock().await;
     let parent = reachable_directory();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let error = run_failing("fleet", &parent.path().join("data"), taken.local_addr().unwrap());
@@ -58,6 +60,7 @@ async fn the_error_for_an_address_in_use_says_how_to_choose_another() {
 
 #[tokio::test]
 async fn a_fleet_leaves_no_process_behind_when_its_owner_or_nginx_is_killed() {
+    let _turn = TURN.lock().await;
     let parent = reachable_directory();
     let (root, listen) = (parent.path().join("data"), free_address().unwrap());
     for victim in ["owner", "NGINX"] {

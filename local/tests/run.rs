@@ -9,10 +9,11 @@ use std::net::TcpStream;
 
 use local::free_address;
 use rig::{is_alive, reachable_directory, server_of, until};
-use verb::{get, run_failing, start, terminate, wait_until_ready};
+use verb::{TURN, get, run_failing, start, terminate, wait_until_ready};
 
 #[tokio::test]
 async fn a_second_run_serves_the_data_of_the_first() {
+    let _turn = TURN.lock().await;
     let parent = reachable_directory();
     let (root, listen) = (parent.path().join("data"), free_address().unwrap());
     let mut first = start("run", &root, listen);
@@ -32,6 +33,7 @@ async fn a_second_run_serves_the_data_of_the_first() {
 
 #[tokio::test]
 async fn a_second_run_fails_while_the_first_runs_and_starts_after_the_first_was_killed() {
+    let _turn = TURN.lock().await;
     let parent = reachable_directory();
     let (root, listen) = (parent.path().join("data"), free_address().unwrap());
     let mut first = start("run", &root, listen);

@@ -7,6 +7,11 @@ use std::process::{Child, Command, Output, Stdio};
 
 use local::signal;
 use rig::until;
+use tokio::sync::Mutex;
+
+/// Held by each test that starts programs: they choose a usual port for metrics that is free, and two that look at the same
+/// time would choose the same.
+pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Returns the command with a tiny catalog and its data in `root`. It runs in a writable folder.
 fn command(verb: &str, root: &Path, listen: SocketAddr) -> Command {
